@@ -1,0 +1,128 @@
+// Package agent is the far end: the program on a managed machine. It dials out to one relay,
+// keeps one mutually authenticated link, and serves the sessions that the relay opens on it, as
+// far as this machine's own policy allows. It listens nowhere.
+//
+// It never trusts a relay with more than a session: the target is always this machine's loopback,
+// the login is one whose authorized_keys holds the operator's key, and nobody becomes root.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"scrier/agent/builtin"
+	"scrier/agent/keys"
+	"scrier/wire"
+)
+
+// Settings is what an agent is started with.
+type Settings struct {
+	State  State
+	Config Config
+	Now    func() time.Time
+	Log    *slog.Logger
+	// Worker is the argv of the process that edits authorized_keys as a user; empty: this program.
+	Worker []string
+}
+
+// Agent is a running agent.
+type Agent struct {
+	Settings
+	enrolment enrolment
+	keys      *keys.Keys
+	builtin   *builtin.Server // nil in mode sshd
+	lock      *os.File
+	boot      string
+	sessions  sessions
+	renewNext bool // the relay says that the certificate is over; used by connect only
+
+	renewals
+}
+
+// Open loads the state and prepares the SSH side. Close it.
+func Open(s Settings) (*Agent, error) {
+	e, err := s.State.load()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := s.State.lock()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{Settings: s, enrolment: e, lock: lock, boot: bootID()}
+	if err := a.openSSH(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return a, nil
+}
+
+func (a *Agent) openSSH() error {
+	kc := keys.Config{
+		Agent: a.enrolment.Envoy, StateDir: a.State.Dir, Mode: a.Config.Keys,
+		Addr: a.Config.SSH.Addr, SSHDConfig: a.Config.SSH.SSHDConfig, AllowedLogins: a.Config.AllowedLogins,
+		Worker: a.Worker, Now: a.Now, Log: a.Log,
+	}
+	if a.Config.SSH.Mode == Builtin {
+		hostKey, err := builtin.LoadOrMakeHostKey(a.State.hostKeyPath())
+		if err != nil {
+			return err
+		}
+		a.builtin, err = builtin.New(builtin.Config{User: a.Config.SSH.RunAs, HostKey: hostKey, Log: a.Log})
+		if err != nil {
+			return err
+		}
+		if err := a.Config.allowLogin(a.builtin.Login()); err != nil {
+			return err
+		}
+		kc.AuthorizedKeysFile = []string{a.Config.SSH.AuthorizedKeys}
+		kc.Mode = keys.Home
+	}
+	var err error
+	a.keys, err = keys.New(kc)
+	return err
+}
+
+// Close releases the state directory.
+func (a *Agent) Close() error { return errors.Join(a.keys.Close(), a.lock.Close()) }
+
+// Sweep removes what sessions of this agent left in authorized_keys files, looking through those
+// of all logins.
+func (a *Agent) Sweep(ctx context.Context) (keys.Swept, error) { return a.keys.SweepAll(ctx) }
+
+// Run keeps the agent connected until ctx ends, which is no error, or the identity is revoked,
+// which no waiting mends.
+func (a *Agent) Run(ctx context.Context) error {
+	if swept, err := a.keys.Sweep(ctx); err != nil {
+		a.Log.Warn("sweep of old keys is incomplete", "err", err)
+	} else {
+		a.Log.Info("swept", "result", swept)
+	}
+	var b backoff
+	for {
+		start := time.Now()
+		up, err := a.connect(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errRenewed) {
+			continue
+		}
+		if wire.CodeOf(err) == wire.Revoked {
+			return err
+		}
+		alive := time.Duration(0)
+		if up {
+			alive = time.Since(start)
+		}
+		wait := b.next(alive)
+		a.Log.Warn("no link to the relay", "relay", a.enrolment.Relay, "err", err, "retry_in", wait.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package builtin
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// A process is the first process of a session with the files that lead to it. Its pid is also
+// the number of its process group and of its session; it is reaped last of all, so that this
+// number cannot come to mean anybody else while signals may be sent to it.
+type process struct {
+	cmd     *exec.Cmd
+	pty     *pty     // nil without a terminal
+	stdin   *os.File // the terminal's master, or a pipe
+	outputs []output
+	notice  string // shown before the process's own output
+
+	cut    chan struct{} // closed when the peer is gone
+	exited chan struct{} // closed when the first process has ended (it is not reaped yet)
+	done   chan struct{} // closed when run is over
+
+	mu     sync.Mutex
+	reaped bool // pid means nothing any more
+}
+
+// start runs args for a session. The caller must then call run.
+func (s *Server) start(args []string, session *session) (*process, error) {
+	p := &process{
+		cut:    make(chan struct{}),
+		exited: make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if s.asRoot {
+		attr.Credential = &syscall.Credential{Uid: s.account.UID, Gid: s.account.GID, Groups: s.account.Groups}
+	}
+	p.cmd = &exec.Cmd{Path: s.account.Shell, Args: args, SysProcAttr: attr}
+	open := s.openPipes
+	if session.pty != nil {
+		open = s.openTerminal
+	}
+	ends, err := open(p, session)
+	if err != nil {
+		p.closeFiles()
+		return nil, err
+	}
+	defer func() {
+		for _, f := range ends {
+			f.Close()
+		}
+	}()
+	p.cmd.Dir = s.account.Home
+	if err := p.cmd.Start(); err != nil {
+		// The home may be missing or closed to the account: only a child that has become the
+		// account can tell.
+		again := &exec.Cmd{Path: p.cmd.Path, Args: args, SysProcAttr: attr, Env: p.cmd.Env,
+			Stdin: p.cmd.Stdin, Stdout: p.cmd.Stdout, Stderr: p.cmd.Stderr, Dir: "/"}
+		p.cmd = again
+		if err := again.Start(); err != nil {
+			p.closeFiles()
+			return nil, fmt.Errorf("start %s: %w", s.account.Shell, err)
+		}
+		p.notice = "could not enter the home " + s.account.Home + "; starting in /\r\n"
+	}
+	return p, nil
+}
+
+// openTerminal gives the process a terminal. The slave stays open on this side until the process
+// has ended: the master would report an end of file while no process happens to hold it.
+func (s *Server) openTerminal(p *process, session *session) ([]*os.File, error) {
+	t, err := openPTY(session.size, session.pty.Modes)
+	if err != nil {
+		return nil, err
+	}
+	p.pty, p.stdin = t, t.master
+	p.outputs = []output{{t.master, session.channel}}
+	if s.asRoot {
+		if err := t.give(s.account, s.ttyGroup); err != nil {
+			return nil, err
+		}
+	}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = t.slave, t.slave, t.slave
+	p.cmd.SysProcAttr.Setctty = true // of file descriptor 0
+	p.cmd.Env = session.environ(t.name)
+	return nil, nil
+}
+
+// openPipes gives the process three pipes and returns its ends of them.
+func (s *Server) openPipes(p *process, session *session) (ends []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			for _, f := range ends {
+				f.Close()
+			}
+		}
+	}()
+	open := func() (r, w *os.File, err error) {
+		if r, w, err = os.Pipe(); err != nil {
+			return nil, nil, fmt.Errorf("open pipe: %w", err)
+		}
+		// A process opens /dev/stdout as a file, so the pipe must be its own.
+		if s.asRoot {
+			if err := w.Chown(int(s.account.UID), int(s.account.GID)); err != nil {
+				r.Close()
+				w.Close()
+				return nil, nil, fmt.Errorf("give pipe away: %w", err)
+			}
+		}
+		return r, w, nil
+	}
+	in, stdin, err := open()
+	if err != nil {
+		return ends, err
+	}
+	ends, p.stdin, p.cmd.Stdin = append(ends, in), stdin, in
+	stdout, out, err := open()
+	if err != nil {
+		return ends, err
+	}
+	ends, p.outputs, p.cmd.Stdout = append(ends, out), append(p.outputs, output{stdout, session.channel}), out
+	stderr, errs, err := open()
+	if err != nil {
+		return ends, err
+	}
+	ends, p.outputs, p.cmd.Stderr = append(ends, errs), append(p.outputs, output{stderr, session.channel.Stderr()}), errs
+	p.cmd.Env = session.environ("")
+	return ends, nil
+}
+
+func (p *process) closeFiles() {
+	if p.pty != nil {
+		p.pty.close()
+	}
+	if p.stdin != nil {
+		p.stdin.Close()
+	}
+	for _, o := range p.outputs {
+		o.from.Close()
+	}
+}
+
+// run carries the process's input and output, waits for its end and tells the peer of it.
+func (p *process) run(channel ssh.Channel) {
+	defer close(p.done)
+	if p.notice != "" {
+		_, _ = channel.Stderr().Write([]byte(p.notice))
+	}
+	var in, out, wait sync.WaitGroup
+	in.Go(func() { p.feed(channel) })
+	for _, o := range p.outputs {
+		out.Go(func() { o.drain(p.exited) })
+	}
+	wait.Go(p.await)
+	select {
+	case <-p.exited:
+	case <-p.cut:
+		p.end()
+	}
+	wait.Wait()
+	out.Wait() // in bounded time once the process has ended, as fast as the peer takes it
+	state := p.reap()
+
+	// Any of these fails only when the peer is gone, and then nobody wants to know.
+	_ = channel.CloseWrite()
+	kind, payload := exitRequest(state)
+	_, _ = channel.SendRequest(kind, false, payload)
+	_ = channel.Close()
+	p.closeFiles()
+	in.Wait() // until the peer closes its side
+}
+
+// await waits until the process has ended, without reaping it.
+func (p *process) await() {
+	for {
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	close(p.exited)
+	if p.pty != nil {
+		p.pty.slave.Close()
+	}
+	for _, o := range p.outputs {
+		o.hurry()
+	}
+}
+
+func (p *process) reap() syscall.WaitStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reaped = true
+	_ = p.cmd.Wait() // tells nothing that the state does not
+	state, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return state
+}
+
+// exitRequest is how the peer is told of the end.
+func exitRequest(state syscall.WaitStatus) (kind string, payload []byte) {
+	if state.Signaled() {
+		return "exit-signal", ssh.Marshal(exitSignal{
+			Name: signalName(unix.Signal(state.Signal())),
+			Core: state.CoreDump(),
+		})
+	}
+	return "exit-status", ssh.Marshal(exitStatus{Status: uint32(state.ExitStatus())})
+}
+
+func (p *process) resize(size unix.Winsize) error {
+	if p.pty == nil {
+		return errors.ErrUnsupported
+	}
+	return p.pty.resize(size)
+}
+
+// keepFiles keeps this process's files from those that it starts. Go opens every file so; what a
+// service manager or a shell handed down (a listening socket, a lock) it did not open.
+func keepFiles() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("list open files: %w", err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= 2 {
+			continue
+		}
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+		if err != nil && !errors.Is(err, unix.EBADF) { // closed meanwhile, as the one of ReadDir is
+			return fmt.Errorf("keep file %d: %w", fd, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package builtin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+const (
+	// handshakeTime is how long a peer may take from the first byte to the end of authentication.
+	handshakeTime = 15 * time.Second
+
+	// maxSessions bounds the session channels of one connection, as sshd's MaxSessions does; each
+	// costs a process, some file descriptors and two buffers.
+	maxSessions = 10
+)
+
+// Config says whom a [Server] serves, and as whom it presents itself.
+type Config struct {
+	User    string       // the login; the process's own unless it is root; never one of uid 0
+	HostKey ssh.Signer   // an Ed25519 key that stays the same; see [LoadOrMakeHostKey]
+	Log     *slog.Logger // nil: nothing is logged
+	Shell   string       // instead of the account's own shell; for tests
+}
+
+// A Server is an SSH server for one account. It may serve many connections at a time.
+type Server struct {
+	account Account
+	hostKey ssh.Signer
+	log     *slog.Logger
+
+	asRoot   bool   // children must give up root's rights
+	ttyGroup uint32 // see [pty.give]; only looked up by root
+}
+
+// New resolves the account and checks that it can log in. Its errors are
+// [wire.AccountNotLoginable] where the account is at fault. Files that the process was started
+// with, its standard streams apart, are from then on closed to programs that it runs.
+func New(c Config) (*Server, error) {
+	if c.HostKey == nil || c.HostKey.PublicKey().Type() != ssh.KeyAlgoED25519 {
+		return nil, errors.New("make ssh server: an ed25519 host key is needed")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := keepFiles(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	a, err := findAccount(ctx, c.User)
+	if err != nil {
+		return nil, err
+	}
+	if c.Shell != "" {
+		a.Shell = c.Shell
+	}
+	if err := a.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0}
+	if s.asRoot {
+		s.ttyGroup = ttyGroup(ctx)
+	}
+	return s, nil
+}
+
+// HostKeys are the keys with which the server proves itself: what the relay pins.
+func (s *Server) HostKeys() []ssh.PublicKey { return []ssh.PublicKey{s.hostKey.PublicKey()} }
+
+// Login is the name of the account that is served.
+func (s *Server) Login() string { return s.account.Name }
+
+// Account is the account that is served.
+func (s *Server) Account() Account { return s.account }
+
+// Serve speaks SSH on conn until the peer goes, conn fails or ctx ends, and closes conn. Only the
+// holder of ephemeral is let in, and only under the server's login. authenticated, if not nil, is
+// called once, when authentication has succeeded: from then on the key is not needed any more.
+//
+// Serve returns when the connection and its processes are done, that is at most a little over
+// five seconds after the connection's end. Close of conn must make its Read and Write return.
+// A peer that leaves is no error.
+func (s *Server) Serve(ctx context.Context, conn io.ReadWriteCloser, ephemeral ssh.PublicKey, authenticated func()) error {
+	// Closing may itself take a moment, and three parties do it.
+	hangUp := sync.OnceFunc(func() { _ = conn.Close() }) // nobody is left to care why it fails
+	defer hangUp()
+	if ephemeral == nil {
+		return errors.New("serve ssh: no key to let in")
+	}
+	var watch sync.WaitGroup
+	var late atomic.Bool
+	authDone, over := make(chan struct{}), make(chan struct{})
+	watch.Go(func() {
+		timer := time.NewTimer(handshakeTime)
+		defer timer.Stop()
+		select {
+		case <-authDone:
+		case <-timer.C:
+			late.Store(true)
+			hangUp()
+			return
+		case <-ctx.Done():
+			hangUp()
+			return
+		case <-over:
+			return
+		}
+		select {
+		case <-ctx.Done():
+			hangUp()
+		case <-over:
+		}
+	})
+	defer watch.Wait()
+	defer close(over)
+
+	sshConn, channels, requests, err := ssh.NewServerConn(streamConn{conn}, s.config(ephemeral))
+	if err != nil {
+		return handshakeError(ctx, err, late.Load())
+	}
+	close(authDone)
+	if authenticated != nil {
+		authenticated()
+	}
+
+	var work sync.WaitGroup
+	work.Go(func() { ssh.DiscardRequests(requests) }) // tcpip-forward and all others: refused
+	work.Go(func() { s.accept(channels) })
+	err = sshConn.Wait()
+	hangUp()
+	work.Wait()
+	if ctx.Err() != nil {
+		return wire.Cause(ctx, wire.Cancelled)
+	}
+	if ordinaryEnd(err) {
+		return nil
+	}
+	if wire.CodeOf(err) != wire.Internal { // the stream's own reason
+		return fmt.Errorf("serve ssh: %w", err)
+	}
+	return wire.Errorf(wire.Protocol, "serve ssh: %w", err)
+}
+
+// config admits one key under one name.
+func (s *Server) config(ephemeral ssh.PublicKey) *ssh.ServerConfig {
+	want := ephemeral.Marshal()
+	c := &ssh.ServerConfig{
+		ServerVersion: "SSH-2.0-Scrier",
+		MaxAuthTries:  3,
+		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			if meta.User() != s.account.Name || !bytes.Equal(key.Marshal(), want) {
+				return nil, errors.New("not this session's login and key")
+			}
+			return &ssh.Permissions{}, nil
+		},
+	}
+	c.AddHostKey(s.hostKey)
+	return c
+}
+
+// accept answers every channel that the peer opens, and returns when the connection is gone and
+// all sessions are done.
+func (s *Server) accept(channels <-chan ssh.NewChannel) {
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	slots := make(chan struct{}, maxSessions)
+	for nc := range channels {
+		if nc.ChannelType() != "session" {
+			_ = nc.Reject(ssh.Prohibited, "only sessions are served here")
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			_ = nc.Reject(ssh.ResourceShortage, "too many sessions on this connection")
+			continue
+		}
+		sessions.Go(func() {
+			defer func() { <-slots }()
+			channel, requests, err := nc.Accept()
+			if err != nil {
+				return // the connection is gone
+			}
+			(&session{server: s, channel: channel}).serve(requests)
+		})
+	}
+}
+
+func handshakeError(ctx context.Context, err error, late bool) error {
+	var auth *ssh.ServerAuthError
+	switch {
+	case ctx.Err() != nil:
+		return wire.Cause(ctx, wire.Cancelled)
+	case late:
+		return wire.Errorf(wire.AuthFailed, "no authentication within %v", handshakeTime)
+	case errors.As(err, &auth):
+		return wire.Errorf(wire.AuthFailed, "authenticate: %w", err)
+	}
+	return wire.Errorf(wire.Protocol, "ssh handshake: %w", err)
+}
+
+// ordinaryEnd says whether err is how a connection ends when its peer goes: by SSH's own good-bye,
+// by closing it, or by closing it with bytes unread.
+func ordinaryEnd(err error) bool {
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.HasPrefix(err.Error(), "ssh: disconnect, reason 11:") // SSH_DISCONNECT_BY_APPLICATION
+}
+
+// streamConn makes a net.Conn of a stream, as x/crypto/ssh wants one. It never sets deadlines,
+// and there are no addresses: the far side is a relay's tunnel.
+type streamConn struct{ io.ReadWriteCloser }
+
+func (streamConn) LocalAddr() net.Addr              { return tunnelAddr{} }
+func (streamConn) RemoteAddr() net.Addr             { return tunnelAddr{} }
+func (streamConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (streamConn) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (streamConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+type tunnelAddr struct{}
+
+func (tunnelAddr) Network() string { return "tunnel" }
+func (tunnelAddr) String() string  { return "tunnel" }

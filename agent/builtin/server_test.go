@@ -1,0 +1,303 @@
+package builtin
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+func ignoresHUP(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	_, mask, _ := bytes.Cut(status, []byte("SigIgn:\t"))
+	var bits uint64
+	_, err = fmt.Sscanf(string(mask), "%x", &bits)
+	return err == nil && bits&1 != 0
+}
+
+func TestWhoIsLetIn(t *testing.T) {
+	s := newServer(t)
+	_, stranger := newKey(t)
+	for name, try := range map[string]func(*link) error{
+		"another key":   func(l *link) error { _, err := l.tryDial(testLogin, stranger); return err },
+		"the host key":  func(l *link) error { _, err := l.tryDial(testLogin, s.hostKey); return err },
+		"another login": func(l *link) error { _, err := l.tryDial("nobody", l.key); return err },
+		"root":          func(l *link) error { _, err := l.tryDial("root", l.key); return err },
+		"no login":      func(l *link) error { _, err := l.tryDial("", l.key); return err },
+		"no key": func(l *link) error {
+			_, _, _, err := ssh.NewClientConn(l.conn, "", &ssh.ClientConfig{User: testLogin, HostKeyCallback: ssh.FixedHostKey(s.HostKeys()[0])})
+			return err
+		},
+		"a password": func(l *link) error {
+			_, _, _, err := ssh.NewClientConn(l.conn, "", &ssh.ClientConfig{User: testLogin, Auth: []ssh.AuthMethod{ssh.Password("x")}, HostKeyCallback: ssh.FixedHostKey(s.HostKeys()[0])})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := serve(t, s)
+			if try(l) == nil {
+				t.Fatal("let in")
+			}
+			l.conn.Close()
+			l.wait(t)
+			wantCode(t, l.err, wire.AuthFailed)
+			select {
+			case <-l.authed:
+				t.Error("authenticated was called")
+			default:
+			}
+		})
+	}
+	serve(t, s).dial(t) // and the right one is
+}
+
+func TestRefusedRequests(t *testing.T) {
+	c := serve(t, newServer(t)).dial(t)
+	for _, kind := range []string{"direct-tcpip", "forwarded-tcpip", "direct-streamlocal@openssh.com", "x11", "auth-agent@openssh.com", "tun@openssh.com", ""} {
+		_, _, err := c.OpenChannel(kind, nil)
+		e, ok := err.(*ssh.OpenChannelError)
+		if !ok || e.Reason != ssh.Prohibited {
+			t.Errorf("channel %q: %v", kind, err)
+		}
+	}
+	if _, err := c.Dial("tcp", "127.0.0.1:22"); err == nil {
+		t.Error("port forwarding works")
+	}
+	for _, kind := range []string{"tcpip-forward", "cancel-tcpip-forward", "streamlocal-forward@openssh.com", "no-such-thing"} {
+		if ok, _, err := c.SendRequest(kind, true, ssh.Marshal(struct {
+			Addr string
+			Port uint32
+		}{"127.0.0.1", 0})); ok || err != nil {
+			t.Errorf("request %s: %v, %v", kind, ok, err)
+		}
+	}
+	s := newSession(t, c)
+	for _, kind := range []string{"auth-agent-req@openssh.com", "x11-req", "break", "window-change", "no-such-thing"} {
+		if ok, err := s.SendRequest(kind, true, nil); ok || err != nil {
+			t.Errorf("session request %s: %v, %v", kind, ok, err)
+		}
+	}
+	if err := s.RequestSubsystem("sftp"); err == nil {
+		t.Error("there is a subsystem")
+	}
+	for _, kind := range []string{"pty-req", "env", "exec", "signal"} { // malformed
+		if ok, err := newSession(t, c).SendRequest(kind, true, []byte{0, 0, 0, 9, 'x'}); ok || err != nil {
+			t.Errorf("malformed %s: %v, %v", kind, ok, err)
+		}
+	}
+	if out, err := newSession(t, c).Output("echo still here"); string(out) != "still here\n" {
+		t.Errorf("afterwards: %q, %v", out, err)
+	}
+}
+
+func TestSessionLimit(t *testing.T) {
+	c := serve(t, newServer(t)).dial(t)
+	var open []*ssh.Session
+	for range maxSessions {
+		open = append(open, newSession(t, c))
+	}
+	_, err := c.NewSession()
+	if e, ok := err.(*ssh.OpenChannelError); !ok || e.Reason != ssh.ResourceShortage {
+		t.Fatalf("session %d: %v", maxSessions+1, err)
+	}
+	if err := open[3].Run("true"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the place is free again", func() bool {
+		s, err := c.NewSession()
+		if err == nil {
+			s.Close()
+		}
+		return err == nil
+	})
+}
+
+func TestHandshakeDeadline(t *testing.T) {
+	s := newServer(t)
+	_, key := newKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		for _, say := range []string{"", "SSH-2.0-slow\r\n"} {
+			near, far := net.Pipe()
+			go func() {
+				buf := make([]byte, 4096)
+				if _, err := near.Read(buf); err != nil {
+					return
+				}
+				if _, err := near.Write([]byte(say)); err != nil {
+					return
+				}
+				for {
+					if _, err := near.Read(buf); err != nil {
+						return
+					}
+				}
+			}()
+			began := time.Now()
+			err := s.Serve(t.Context(), far, key.PublicKey(), func() { t.Error("authenticated") })
+			wantCode(t, err, wire.AuthFailed)
+			if took := time.Since(began); took != handshakeTime {
+				t.Errorf("took %v", took)
+			}
+			near.Close()
+		}
+		// A context that ends first ends it first.
+		near, far := net.Pipe()
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, wire.Errorf(wire.Killed, "test"))
+		defer cancel()
+		wantCode(t, s.Serve(ctx, far, key.PublicKey(), nil), wire.Killed)
+		near.Close()
+	})
+}
+
+// TestOpenSSH has the real ssh log in, through a ProxyCommand that copies to a socket.
+func TestOpenSSH(t *testing.T) {
+	s := newServer(t)
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, key := newKey(t)
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile, hosts, socket := filepath.Join(dir, "key"), filepath.Join(dir, "hosts"), filepath.Join(dir, "s")
+	writeFile(t, keyFile, string(pemBytes(block)))
+	writeFile(t, hosts, "envoy "+string(ssh.MarshalAuthorizedKey(s.HostKeys()[0])))
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 16)
+	accepting := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(accepting)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { served <- s.Serve(ctx, c, key.PublicKey(), nil) }()
+		}
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		cancel()
+		<-accepting
+	})
+	command := func(login string, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "ssh", append([]string{
+			"-F", "none", "-i", keyFile, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
+			"-o", "UserKnownHostsFile=" + hosts, "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes",
+			"-o", "BatchMode=yes", "-o", "ProxyCommand=" + self, "-l", login,
+		}, args...)...)
+		cmd.Env = append(os.Environ(), proxyEnv+"="+socket, "LC_ALL=C.UTF-8", "SHELL=/bin/sh")
+		cmd.WaitDelay = time.Second
+		return cmd
+	}
+	serveEnds := func(code wire.Code) {
+		t.Helper()
+		select {
+		case err := <-served:
+			if wire.CodeOf(err) != code {
+				t.Errorf("Serve: %v, want %v", err, code)
+			}
+		case <-time.After(patience):
+			t.Fatal("Serve does not return")
+		}
+	}
+
+	t.Run("command", func(t *testing.T) {
+		cmd := command(testLogin, "envoy", "cat; echo err >&2; exit 9")
+		cmd.Stdin = strings.NewReader("in")
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		err := cmd.Run()
+		if cmd.ProcessState.ExitCode() != 9 || out.String() != "in" || !strings.Contains(errs.String(), "err\n") {
+			t.Errorf("%v: %q, %q", err, &out, &errs)
+		}
+		serveEnds(wire.None)
+	})
+	t.Run("killed command", func(t *testing.T) {
+		cmd := command(testLogin, "envoy", "kill -KILL $$")
+		_ = cmd.Run()
+		if cmd.ProcessState.ExitCode() != 255 { // what ssh makes of exit-signal
+			t.Errorf("exit status %d", cmd.ProcessState.ExitCode())
+		}
+		serveEnds(wire.None)
+	})
+	t.Run("another login", func(t *testing.T) {
+		out, err := command("nobody", "envoy", "true").CombinedOutput()
+		if err == nil || !bytes.Contains(out, []byte("Permission denied")) {
+			t.Errorf("%v: %s", err, out)
+		}
+		serveEnds(wire.AuthFailed)
+	})
+	t.Run("forwarding", func(t *testing.T) {
+		out, err := command(testLogin, "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", "envoy", "true").CombinedOutput()
+		if err == nil || !bytes.Contains(out, []byte("forwarding failed")) {
+			t.Errorf("-R: %v: %s", err, out)
+		}
+		serveEnds(wire.None)
+		out, err = command(testLogin, "-W", "127.0.0.1:22", "envoy").CombinedOutput()
+		if err == nil || !bytes.Contains(out, []byte("administratively prohibited")) {
+			t.Errorf("-W: %v: %s", err, out)
+		}
+		serveEnds(wire.None)
+		out, err = command(testLogin, "-s", "envoy", "sftp").CombinedOutput()
+		if err == nil {
+			t.Errorf("sftp: %s", out)
+		}
+		serveEnds(wire.None)
+	})
+	t.Run("terminal", func(t *testing.T) {
+		term := newTerminal(t, command(testLogin, "-tt", "envoy"))
+		term.send(t, setPrompt)
+		pid := number(t, term.until(t, ":end\r\n"))
+		term.until(t, "prompt> ")
+		term.send(t, "stty size; echo 'Grüße ✓'\n")
+		term.until(t, "30 100\r\n")
+		term.until(t, "Grüße ✓\r\n")
+		term.resize(t, 120, 40)
+		term.send(t, "until stty size | grep '40 120'; do :; done\n")
+		term.until(t, "\n40 120\r\n")
+		term.send(t, "sleep 1000\n")
+		eventually(t, "sleep runs in the foreground", func() bool { return inForeground(t, pid, "sleep") })
+		term.send(t, "\x03")
+		term.until(t, "prompt> ")
+		term.send(t, "exit 4\n")
+		if status := term.wait(t); status != 4 {
+			t.Errorf("exit status %d", status)
+		}
+		serveEnds(wire.None)
+	})
+	t.Run("ssh escape", func(t *testing.T) {
+		term := newTerminal(t, command(testLogin, "-tt", "envoy"))
+		term.send(t, setPrompt)
+		pid := number(t, term.until(t, ":end\r\n"))
+		term.send(t, "\r~.")
+		if status := term.wait(t); status != 255 {
+			t.Errorf("exit status %d", status)
+		}
+		serveEnds(wire.None)
+		if alive(pid) {
+			t.Error("the shell outlives ssh")
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package builtin
+
+import (
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// maxEnv bounds the variables that a peer may set; LANG and every LC_* there is are 15.
+const maxEnv = 32
+
+// A session is one session channel: a few requests that prepare it, then one process.
+//
+//	channel -> [env, pty-req]… -> shell|exec -> running -> exit-status|exit-signal, close
+//	                                               |
+//	                                               +-> peer gone: SIGHUP, 5 s, SIGKILL
+type session struct {
+	server  *Server
+	channel ssh.Channel
+
+	env  map[string]string
+	pty  *ptyRequest
+	size unix.Winsize
+	proc *process // nil until shell or exec
+}
+
+// serve answers the channel's requests until the peer closes it or is gone, and returns when
+// nothing of the session is left.
+func (s *session) serve(requests <-chan *ssh.Request) {
+	defer s.channel.Close()
+	for r := range requests {
+		if r.Type == "shell" || r.Type == "exec" {
+			s.start(r)
+			continue
+		}
+		ok := s.answer(r.Type, r.Payload)
+		if r.WantReply {
+			_ = r.Reply(ok, nil) // fails only with the connection, which ends the loop
+		}
+	}
+	if s.proc != nil {
+		s.proc.hangup()
+		<-s.proc.done
+	}
+}
+
+// answer handles the requests that start nothing. Whatever it does not know is refused:
+// subsystem, auth-agent-req@openssh.com, x11-req.
+func (s *session) answer(kind string, payload []byte) bool {
+	switch kind {
+	case "env":
+		e, ok := parse[envRequest](payload)
+		if !ok || s.proc != nil || len(s.env) >= maxEnv || !allowedEnv(e) {
+			return false
+		}
+		if s.env == nil {
+			s.env = make(map[string]string)
+		}
+		s.env[e.Name] = e.Value
+		return true
+	case "pty-req":
+		p, ok := parse[ptyRequest](payload)
+		if !ok || s.proc != nil || s.pty != nil {
+			return false
+		}
+		if !termName.MatchString(p.Term) {
+			p.Term = "dumb"
+		}
+		s.pty, s.size = &p, winsize(p.Cols, p.Rows, unix.Winsize{Col: 80, Row: 24})
+		return true
+	case "window-change":
+		p, ok := parse[sizeRequest](payload)
+		if !ok || s.pty == nil {
+			return false
+		}
+		s.size = winsize(p.Cols, p.Rows, s.size)
+		return s.proc == nil || s.proc.resize(s.size) == nil
+	case "signal":
+		p, ok := parse[signalRequest](payload)
+		if !ok || s.proc == nil {
+			return false
+		}
+		sig, ok := signalNamed(p.Name)
+		return ok && s.proc.signal(sig) == nil
+	}
+	return false
+}
+
+// start runs the shell or the command. The reply goes out before the process's first output, as
+// a process that ends at once would otherwise close the channel first.
+func (s *session) start(r *ssh.Request) {
+	reply := func(ok bool) {
+		if r.WantReply {
+			_ = r.Reply(ok, nil)
+		}
+	}
+	if s.proc != nil {
+		reply(false)
+		return
+	}
+	a := s.server.account
+	name := filepath.Base(a.Shell)
+	args := []string{"-" + name}
+	if r.Type == "exec" {
+		e, ok := parse[execRequest](r.Payload)
+		if !ok {
+			reply(false)
+			return
+		}
+		args = []string{name, "-c", e.Command}
+	}
+	p, err := s.server.start(args, s)
+	if err != nil {
+		s.server.log.Error("start session process", "login", a.Name, "err", err)
+		reply(false)
+		s.channel.Close()
+		return
+	}
+	s.proc = p
+	reply(true)
+	go p.run(s.channel) // serve waits for p.done
+}
+
+// environ is the environment of the session's process: built from nothing, so that no variable of
+// the agent's own gets in.
+func (s *session) environ(tty string) []string {
+	a := s.server.account
+	env := map[string]string{
+		"HOME":    a.Home,
+		"USER":    a.Name,
+		"LOGNAME": a.Name,
+		"SHELL":   a.Shell,
+		"PATH":    "/usr/local/bin:/usr/bin:/bin:/usr/games",
+		"LANG":    "C.UTF-8",
+		// What scripts test for "am I remote?"; there is no address, the tunnel ends here.
+		"SSH_CONNECTION": "127.0.0.1 0 127.0.0.1 0",
+		"SSH_CLIENT":     "127.0.0.1 0 0",
+	}
+	for k, v := range s.env {
+		env[k] = v
+	}
+	delete(env, "TERM")
+	if tty != "" {
+		env["SSH_TTY"], env["TERM"] = tty, s.pty.Term
+	} else if term, ok := s.env["TERM"]; ok {
+		env["TERM"] = term
+	}
+	list := make([]string, 0, len(env))
+	for k, v := range env {
+		list = append(list, k+"="+v)
+	}
+	return list
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"scrier/agent/keys"
+	"scrier/config"
+)
+
+// Config is agent.yaml: what this machine allows, whatever a relay asks.
+type Config struct {
+	SSH           SSH       `yaml:"ssh"`
+	AllowedPorts  []uint16  `yaml:"allowed_ports"`
+	Keys          keys.Mode `yaml:"keys"`
+	AllowedLogins []string  `yaml:"allowed_logins"`
+}
+
+// SSHMode says which SSH server sessions reach.
+type SSHMode string
+
+// The modes.
+const (
+	SSHD    SSHMode = "sshd"    // the machine's own, at SSH.Addr
+	Builtin SSHMode = "builtin" // the agent's, which listens nowhere
+)
+
+// SSH is the block "ssh"; the word builtin alone stands for {mode: builtin}.
+type SSH struct {
+	Mode       SSHMode `yaml:"mode"`
+	Addr       string  `yaml:"addr"`        // mode sshd: host:port on loopback
+	SSHDConfig string  `yaml:"sshd_config"` // mode sshd: what the server at Addr was started with
+	RunAs      string  `yaml:"run_as"`      // mode builtin: the login; default: the agent's own
+	// AuthorizedKeys is, in mode builtin, the file whose keys may log in; %h and %u as in
+	// sshd_config.
+	AuthorizedKeys string `yaml:"authorized_keys"`
+}
+
+// UnmarshalYAML reads the block, or the one word for its mode.
+func (s *SSH) UnmarshalYAML(decode func(any) error) error {
+	var word SSHMode
+	if decode(&word) == nil {
+		s.Mode = word
+		return nil
+	}
+	type plain SSH
+	return decode((*plain)(s))
+}
+
+// DefaultConfig is what holds without an agent.yaml.
+func DefaultConfig() Config {
+	return Config{
+		SSH: SSH{
+			Mode: SSHD, Addr: "127.0.0.1:22", SSHDConfig: "/etc/ssh/sshd_config",
+			AuthorizedKeys: "%h/.ssh/authorized_keys",
+		},
+		AllowedPorts: []uint16{22, 3389, 5900},
+		Keys:         keys.Home,
+	}
+}
+
+// LoadConfig reads agent.yaml; see [config.Load].
+func LoadConfig(path string, named bool) (Config, error) {
+	c := DefaultConfig()
+	err := config.Load(path, named, &c)
+	return c, err
+}
+
+// Check says what is not valid.
+func (c *Config) Check() error {
+	if !slices.Contains([]SSHMode{SSHD, Builtin}, c.SSH.Mode) {
+		return fmt.Errorf("ssh.mode: %q is neither sshd nor builtin", c.SSH.Mode)
+	}
+	if !slices.Contains([]keys.Mode{keys.Home, keys.Dropin}, c.Keys) {
+		return fmt.Errorf("keys: %q is neither home nor dropin", c.Keys)
+	}
+	host, _, err := net.SplitHostPort(c.SSH.Addr)
+	if err != nil {
+		return fmt.Errorf("ssh.addr: %q is not host:port", c.SSH.Addr)
+	}
+	// A name could be made to resolve elsewhere; localhost is the one that is known.
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("ssh.addr: %s is not on this machine's loopback; sessions never leave the machine", host)
+	}
+	if c.SSH.Mode == SSHD && c.SSH.RunAs != "" {
+		return errors.New("ssh.run_as goes with mode builtin; with sshd the operator's key decides the login")
+	}
+	return nil
+}

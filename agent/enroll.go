@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+// enrolTimeout bounds the whole enrolment.
+const enrolTimeout = 30 * time.Second
+
+// Enrolment is a request to become an envoy.
+type Enrolment struct {
+	Relay  string // host:port
+	Token  string
+	State  State
+	Labels map[string]string
+	Now    func() time.Time
+}
+
+// Enroll makes a key on this machine, spends the token for a certificate, and writes both to the
+// state directory. The token's pin is all that is trusted: a relay with another CA is refused
+// before the secret is sent.
+func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
+	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
+	defer cancel()
+	token, err := certs.ParseToken(e.Token)
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	if err := e.State.create(); err != nil {
+		return wire.EnvoyID{}, err
+	}
+	unlock, err := e.State.lock()
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	defer unlock.Close()
+	if old, err := e.State.load(); err == nil {
+		return wire.EnvoyID{}, wire.Errorf(wire.Conflict, "this machine is enrolled already, as %s at %s; to enrol it anew, remove %s first", old.Envoy, old.Relay, e.State.enrolmentPath())
+	} else if _, serr := os.Stat(e.State.enrolmentPath()); !errors.Is(serr, fs.ErrNotExist) {
+		return wire.EnvoyID{}, err
+	}
+	key, err := certs.NewKey()
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	csr, err := certs.NewRequest(key)
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNClient, Pin: &token.Pin, Now: e.Now}.TLS()}.Dial(ctx, e.Relay)
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	defer link.Close(wire.None, "")
+	answer, err := ask(ctx, link, &wire.Enrol{
+		Secret: token.Secret[:], CSR: csr, Labels: e.Labels,
+		Facts: facts{}.read(), Time: wire.Millis(e.Now()),
+	})
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	if _, err := e.State.replace(key, answer.Chain); err != nil {
+		return wire.EnvoyID{}, err
+	}
+	// The enrolment comes last: it makes the rest count.
+	data, err := json.MarshalIndent(enrolment{Relay: e.Relay, Envoy: answer.Envoy, Cluster: answer.Cluster, Pin: token.Pin.String()}, "", "  ")
+	if err != nil {
+		return wire.EnvoyID{}, fmt.Errorf("save enrolment: %w", err)
+	}
+	return answer.Envoy, certs.WriteFile(e.State.enrolmentPath(), append(data, '\n'))
+}
+
+func ask(ctx context.Context, link wire.Link, m *wire.Enrol) (*wire.Enrolled, error) {
+	s, err := link.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Reset(wire.None)
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := s.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	if err := wire.Send(s, m); err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
+	answer, err := wire.Expect[wire.Enrolled](s)
+	if err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
+	return answer, nil
+}

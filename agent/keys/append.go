@@ -1,0 +1,181 @@
+package keys
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+// install appends one line by a single write, so that no other program's append is lost. The
+// file must still be as the journal has it (size and last byte); otherwise the answer says how it
+// is now, and the agent writes that down first.
+func (w worker) install(q request, p *place) (answerFile, error) {
+	f, err := p.open()
+	if err != nil {
+		return answerFile{}, err
+	}
+	defer f.close()
+	if err := p.fit(f); err != nil {
+		return answerFile{}, err
+	}
+	tail, err := f.tail()
+	if err != nil {
+		return answerFile{}, err
+	}
+	a := answerFile{Size: f.st.Size, Tail: tail}
+	if a.Size != q.Size || a.Tail != q.Tail {
+		a.Changed = true
+		return a, nil
+	}
+	text := addition(q.Line, a.Tail)
+	if a.Size+int64(len(text)) > maxFile {
+		return a, wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.name, a.Size)
+	}
+	w.reach("opened")
+	if err := w.append(p, f, text); err != nil {
+		return a, err
+	}
+	w.reach("appended")
+	// An editor may have renamed its own file over the one that was opened: then the line went
+	// into a file that has no name any more.
+	var now unix.Stat_t
+	if err := unix.Fstatat(p.dir, p.name, &now, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return a, fmt.Errorf("stat %s: %w", p.name, err)
+	}
+	if !same(&now, &f.st) {
+		a.Changed, a.Size, a.Tail = true, now.Size, true // the next round looks closer
+	}
+	return a, nil
+}
+
+// append writes text at the end of f; all of it or, when the disk is full, nothing.
+func (w worker) append(p *place, f *file, text []byte) error {
+	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return fmt.Errorf("open %s for writing: %w", p.name, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || !same(&st, &f.st) {
+		unix.Close(fd)
+		return wire.Errorf(wire.KeyfileChanged, "%s was replaced", p.name)
+	}
+	w.reach("writing")
+	n, err := writeOnce(fd, text)
+	if n < len(text) {
+		if n > 0 {
+			w.reach("torn")
+			truncateTorn(fd, text[:n])
+		}
+		unix.Close(fd)
+		if err == nil {
+			err = unix.ENOSPC
+		}
+		return fmt.Errorf("append to %s: %w", p.name, err)
+	}
+	if err := unix.Close(fd); err != nil { // NFS reports a full disk here
+		return fmt.Errorf("close %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// writeOnce is one write, repeated only when a signal came before the first byte.
+func writeOnce(fd int, b []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, b)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// truncateTorn takes an incomplete append back, if it is still the end of the file.
+func truncateTorn(fd int, torn []byte) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || st.Size < int64(len(torn)) {
+		return
+	}
+	end := make([]byte, len(torn))
+	if n, err := unix.Pread(fd, end, st.Size-int64(len(torn))); err == nil && n == len(torn) && bytes.Equal(end, torn) {
+		_ = unix.Ftruncate(fd, st.Size-int64(len(torn))) // the next sweep tries again
+	}
+}
+
+// tail says whether the file is empty or ends in a newline. Another program's write may be under
+// way, and shows page by page: what does not end in a newline is looked at again until it rests.
+func (f *file) tail() (bool, error) {
+	for {
+		if f.st.Size == 0 {
+			return true, nil
+		}
+		var last [1]byte
+		n, err := unix.Pread(f.fd, last[:], f.st.Size-1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("read: %w", err)
+		}
+		if n == 1 && last[0] == '\n' {
+			return true, nil
+		}
+		time.Sleep(time.Millisecond)
+		size := f.st.Size
+		if err := unix.Fstat(f.fd, &f.st); err != nil {
+			return false, fmt.Errorf("stat: %w", err)
+		}
+		if f.st.Size == size {
+			return false, nil
+		}
+		if f.st.Size > maxFile {
+			return false, wire.Errorf(wire.KeyfileTooBig, "it has %d bytes", f.st.Size)
+		}
+	}
+}
+
+// fit refuses a file from which the line could not be taken out again.
+func (p *place) fit(f *file) error {
+	if f.st.Uid != p.uid {
+		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, f.st.Uid)
+	}
+	for fd, name := range map[int]string{f.fd: p.name, p.dir: "the folder of " + p.name} {
+		var st unix.Statx_t
+		err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st)
+		if err == nil && st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0 {
+			return wire.Errorf(wire.KeyfileImmutable, "%s is immutable or append-only", name)
+		}
+	}
+	if err := unix.Faccessat(p.dir, p.name, unix.W_OK, 0); err != nil {
+		return fmt.Errorf("write %s: %w", p.name, err)
+	}
+	if err := unix.Faccessat(p.dir, ".", unix.W_OK|unix.X_OK, 0); err != nil {
+		return fmt.Errorf("write the folder of %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// forward appends what another program added to the old file while the new one took its place.
+// repair puts it on a line of its own; otherwise it goes on where the other program left off.
+func (w worker) forward(p *place, suffix []byte, repair bool) error {
+	if len(suffix) == 0 {
+		return nil
+	}
+	f, err := p.open()
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	if repair && suffix[0] != '\n' {
+		newline, err := f.tail()
+		if err != nil {
+			return err
+		}
+		if !newline {
+			suffix = append([]byte{'\n'}, suffix...)
+		}
+	}
+	return w.append(p, f, suffix)
+}

@@ -1,0 +1,115 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+const maxRedo = 5
+
+// clean takes lines out, by the first of these that works:
+//
+//	1  write a new file beside the old one, exchange the two, look at what was swapped out
+//	2  write a # over the first byte of the line: needs no space and no second file
+//	3  leave it: the line says itself when it ends
+func (w worker) clean(q request, p *place) (answerFile, error) {
+	c, err := q.cleaning()
+	if err != nil {
+		return answerFile{}, err
+	}
+	var a answerFile
+	if q.Sweep {
+		w.sweepTemps(q, p)
+	}
+	for range maxRedo {
+		var removed int
+		if removed, err = w.replace(q, p, c); err == nil {
+			a.Removed = removed
+			return a, nil
+		}
+		if isMissing(err) || !errors.Is(err, errRedo) {
+			break
+		}
+	}
+	if isMissing(err) {
+		return answerFile{Missing: true}, nil
+	}
+	if errors.Is(err, errRedo) {
+		err = wire.Errorf(wire.KeyfileChanged, "%s kept changing", p.name)
+	}
+	var off error
+	if a.Neutralised, off = w.neutralise(p, c); off != nil {
+		err = fmt.Errorf("%w; write #: %v", err, off)
+	}
+	a.Off = off == nil
+	return a, err
+}
+
+func (q request) cleaning() (cleaning, error) {
+	c := cleaning{lines: q.Lines}
+	for _, line := range q.Lines {
+		if _, ok := parseEphemeral(line, q.zone()); !ok {
+			return c, wire.Errorf(wire.Internal, "not an ephemeral line")
+		}
+	}
+	for _, t := range q.Torn {
+		c.torn = append(c.torn, torn{size: t.Size, text: t.Text})
+	}
+	if !q.Sweep {
+		return c, nil
+	}
+	agent, err := wire.ParseEnvoyID(q.Agent)
+	if err != nil {
+		return c, err
+	}
+	c.sweep = &sweeping{agent: agent, sessions: map[wire.SessionID]bool{}, now: time.Unix(q.Now, 0), zone: q.zone()}
+	for _, s := range q.Sessions {
+		id, err := wire.ParseSessionID(s)
+		if err != nil {
+			return c, err
+		}
+		c.sweep.sessions[id] = true
+	}
+	return c, nil
+}
+
+// neutralise is the second rung.
+func (w worker) neutralise(p *place, c cleaning) (int, error) {
+	f, err := p.open()
+	if err != nil {
+		return 0, err
+	}
+	defer f.close()
+	content, err := f.read()
+	if err != nil {
+		return 0, err
+	}
+	offsets := c.offsets(content)
+	if len(offsets) == 0 {
+		return 0, nil
+	}
+	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return 0, fmt.Errorf("open %s for writing: %w", p.name, err)
+	}
+	defer unix.Close(fd)
+	done := 0
+	for _, at := range offsets {
+		head := make([]byte, len(lineHead))
+		n, err := unix.Pread(fd, head, at)
+		if err != nil || !strings.HasPrefix(lineHead, string(head[:max(n, 0)])) || n < 1 {
+			return done, errRedo
+		}
+		if _, err := unix.Pwrite(fd, []byte{'#'}, at); err != nil {
+			return done, fmt.Errorf("write %s in place: %w", p.name, err)
+		}
+		done++
+	}
+	return done, nil
+}

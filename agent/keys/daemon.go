@@ -1,0 +1,156 @@
+package keys
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// daemon is what sshd does for one login, as `sshd -T` prints it.
+type daemon struct {
+	files       []string // AuthorizedKeysFile with its tokens; empty for none
+	hostKeys    []string
+	strict      bool // StrictModes
+	publicKeys  bool
+	pam         bool
+	dns         bool
+	terminal    bool
+	forced      bool // ForceCommand
+	algorithms  []string
+	rsaBits     int
+	revokedKeys string
+	utc         bool // of the version: expiry-time takes Z
+}
+
+const (
+	maxDaemonOutput = 256 << 10
+	maxConfig       = 1 << 20
+	maxConfigFiles  = 256
+)
+
+// parseDaemon reads the output of `sshd -T`: one lower-case keyword and its values a line.
+// Keywords that are not needed are skipped.
+func parseDaemon(out []byte) (daemon, error) {
+	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024}
+	var seenFiles bool
+	for len(out) > 0 {
+		var line []byte
+		line, out, _ = bytes.Cut(out, []byte{'\n'})
+		name, value, _ := strings.Cut(string(line), " ")
+		value = strings.TrimSpace(value)
+		var err error
+		switch name {
+		case "authorizedkeysfile":
+			seenFiles = true
+			for _, f := range strings.Fields(value) {
+				if f != "none" && !slices.Contains(d.files, f) {
+					d.files = append(d.files, f)
+				}
+			}
+		case "hostkey":
+			if value != "none" && path.IsAbs(value) && len(d.hostKeys) < 32 {
+				d.hostKeys = append(d.hostKeys, value)
+			}
+		case "strictmodes":
+			d.strict, err = yesNo(value)
+		case "pubkeyauthentication":
+			d.publicKeys, err = yesNo(value)
+		case "usepam":
+			d.pam, err = yesNo(value)
+		case "usedns":
+			d.dns, err = yesNo(value)
+		case "permittty":
+			d.terminal, err = yesNo(value)
+		case "forcecommand":
+			d.forced = value != "none" && value != ""
+		case "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes": // the latter before 8.5
+			d.algorithms = strings.Split(value, ",")
+		case "requiredrsasize":
+			d.rsaBits, err = strconv.Atoi(value)
+		case "revokedkeys":
+			if value != "none" {
+				d.revokedKeys = value
+			}
+		}
+		if err != nil {
+			return d, fmt.Errorf("read sshd -T: %s %q", name, wire.Printable(value))
+		}
+	}
+	if !seenFiles {
+		return d, errors.New("read sshd -T: it names no authorizedkeysfile")
+	}
+	if len(d.files) > maxPaths {
+		return d, errors.New("read sshd -T: too many files in authorizedkeysfile")
+	}
+	return d, nil
+}
+
+func yesNo(s string) (bool, error) {
+	if s != "yes" && s != "no" {
+		return false, fmt.Errorf("neither yes nor no")
+	}
+	return s == "yes", nil
+}
+
+// expand is expand_authorized_keys: the tokens, and the home before a relative path.
+func expand(pattern string, a account) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		if pattern[i] != '%' {
+			b.WriteByte(pattern[i])
+			continue
+		}
+		if i++; i == len(pattern) {
+			return "", wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile %q", wire.Printable(pattern))
+		}
+		switch pattern[i] {
+		case '%':
+			b.WriteByte('%')
+		case 'h':
+			b.WriteString(a.home)
+		case 'u':
+			b.WriteString(a.login)
+		case 'U':
+			b.WriteString(strconv.FormatUint(uint64(a.uid), 10))
+		default:
+			return "", wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile %q", wire.Printable(pattern))
+		}
+	}
+	file := b.String()
+	if !path.IsAbs(file) {
+		file = a.home + "/" + file
+	}
+	if slices.Contains(strings.Split(file, "/"), "..") || !plain(file) || len(file) >= 4096 || strings.HasSuffix(file, "/") {
+		return "", wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile %q", wire.Printable(pattern))
+	}
+	return path.Clean(file), nil
+}
+
+// shared: one file for everybody, by its pattern alone.
+func shared(pattern string) bool {
+	pattern = strings.ReplaceAll(pattern, "%%", "")
+	return path.IsAbs(pattern) && !strings.Contains(pattern, "%")
+}
+
+// takes says whether sshd lets the key's algorithm and size in at all.
+func (d daemon) takes(key ssh.PublicKey) bool {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
+	names := []string{key.Type()}
+	if key.Type() == ssh.KeyAlgoRSA {
+		names = []string{ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512}
+		if rsaBits(key) < d.rsaBits {
+			return false
+		}
+	}
+	return d.algorithms == nil || slices.ContainsFunc(names, func(n string) bool { return slices.Contains(d.algorithms, n) })
+}

@@ -1,0 +1,318 @@
+package keys
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"scrier/wire"
+)
+
+func testLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) (string, ephemeral) {
+	t.Helper()
+	key, _ := newKey(t)
+	e, ok := newEphemeral(agent, wire.NewSessionID(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, expiry, key)
+	if !ok {
+		t.Fatal("no line")
+	}
+	return e.text(zone{local: time.UTC, utc: true}), e
+}
+
+// fixedLine is the same in each run: fuzzing keeps what it has learnt.
+func fixedLine(t testing.TB, n byte, expiry time.Time) string {
+	t.Helper()
+	session := wire.SessionID{UUID: uuid.UUID{15: n}}
+	e, ok := newEphemeral(fixedAgent(), session, []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, expiry, fixedKey(t, n))
+	if !ok {
+		t.Fatal("no line")
+	}
+	return e.text(zone{local: time.UTC, utc: true})
+}
+
+func fixedAgent() wire.EnvoyID { return wire.EnvoyID{UUID: uuid.UUID{0: 0xa9}} }
+
+func fixedTime() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
+
+// identity installs the lines in order, each by one append, removes them in another order, and
+// demands the same bytes.
+func identity(t interface{ Fatalf(string, ...any) }, file []byte, lines []string, order []int) {
+	now := bytes.Clone(file)
+	for _, line := range lines {
+		now = insert(now, line)
+	}
+	for _, i := range order {
+		next, n := cleaning{lines: []string{lines[i]}}.apply(now)
+		if n != 1 {
+			t.Fatalf("%d lines removed from %q", n, now)
+		}
+		if offsets := (cleaning{lines: []string{lines[i]}}).offsets(now); len(offsets) != 1 || !strings.HasPrefix(string(now[offsets[0]:]), lines[i]) {
+			t.Fatalf("offsets %v in %q", offsets, now)
+		}
+		now = next
+	}
+	if !bytes.Equal(now, file) {
+		t.Fatalf("file is %q, was %q", now, file)
+	}
+}
+
+func TestInstallRemoveIsIdentity(t *testing.T) {
+	t.Parallel()
+	agent := wire.NewEnvoyID()
+	var lines []string
+	for range 4 {
+		line, _ := testLine(t, agent, time.Now())
+		lines = append(lines, line)
+	}
+	for _, file := range []string{"", "\n", "\n\n", "a", "a\n", "a\nb", "a\r\nb\r\n", "\x00", "#", "a\n\n\nb\n", "restrict,pty", "\r"} {
+		identity(t, []byte(file), lines, []int{0, 1, 2, 3})
+		identity(t, []byte(file), lines, []int{3, 2, 1, 0})
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		file := rapid.OneOf(rapid.SliceOf(rapid.Byte()), rapid.SliceOf(rapid.SampledFrom([]byte("a\n\n\r# ")))).Draw(t, "file")
+		n := rapid.IntRange(1, len(lines)).Draw(t, "n")
+		order := rapid.Permutation([]int{0, 1, 2, 3}[:n]).Draw(t, "order")
+		identity(t, file, lines[:n], order)
+	})
+}
+
+// Every incomplete append is taken back, given what the journal has.
+func TestTornAppend(t *testing.T) {
+	t.Parallel()
+	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
+	for _, file := range []string{"", "\n", "abc", "abc\n", "r", "a\nr"} {
+		text := addition(line, endsInNewline([]byte(file)))
+		for n := range len(text) + 1 {
+			c := cleaning{lines: []string{line}, torn: []torn{{int64(len(file)), text}}}
+			got, _ := c.apply(append([]byte(file), text[:n]...))
+			want := file
+			if n == 1 && text[0] == '\n' {
+				want += "\n" // could as well be an editor's
+			}
+			if n == 1 && text[0] != '\n' {
+				want += "r" // too little to be sure
+			}
+			if string(got) != want {
+				t.Fatalf("%q and %d bytes: %q, want %q", file, n, got, want)
+			}
+		}
+	}
+}
+
+func TestMergedLineSurvives(t *testing.T) {
+	t.Parallel()
+	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
+	got, n := cleaning{lines: []string{line}}.apply([]byte("abc\n" + line + "ssh-ed25519 AAAA late\n"))
+	if n != 1 || string(got) != "abc\nssh-ed25519 AAAA late\n" {
+		t.Fatalf("%d, %q", n, got)
+	}
+	got, n = cleaning{lines: []string{line}}.apply([]byte("abc\n" + disabled(line) + "\nx"))
+	if n != 1 || string(got) != "abc\nx" {
+		t.Fatalf("%d, %q", n, got)
+	}
+}
+
+func TestSweepGrammar(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	agent, stranger := wire.NewEnvoyID(), wire.NewEnvoyID()
+	z := zone{local: time.UTC, utc: true}
+	over, overE := testLine(t, agent, now.Add(time.Minute))
+	c := cleaning{sweep: &sweeping{agent: agent, sessions: map[wire.SessionID]bool{overE.session: true}, now: now, zone: z}}
+	line := func(agent wire.EnvoyID, d time.Duration) string {
+		s, _ := testLine(t, agent, now.Add(d))
+		return s
+	}
+	for what, goes := range map[string]string{
+		"in the journal":                       over,
+		"in the journal, disabled":             disabled(over),
+		"own, expired":                         line(agent, -time.Second),
+		"own, expired, disabled":               disabled(line(agent, -time.Second)),
+		"foreign, expired for over 5 minutes":  line(stranger, -5*time.Minute-time.Second),
+		"foreign, expired for long, disabled":  disabled(line(stranger, -time.Hour)),
+		"own, expired, one source, local time": strings.Replace(strings.Replace(line(agent, -time.Minute), ",::1", "", 1), "Z\"", "\"", 1),
+	} {
+		if got, n := c.apply([]byte("a\n" + goes + "\nb\n")); n != 1 || string(got) != "a\nb\n" {
+			t.Errorf("%s: stays: %q", what, got)
+		}
+	}
+	old := line(agent, -time.Hour)
+	for what, stays := range nearMisses(old) {
+		file := []byte("a\n" + stays + "\nb")
+		if got, n := c.apply(file); n != 0 || !bytes.Equal(got, file) {
+			t.Errorf("%s: %q went, %q is left", what, stays, got)
+		}
+	}
+	for what, stays := range map[string]string{
+		"own, alive":                line(agent, time.Minute),
+		"own, expires now":          line(agent, 0),
+		"own, alive, disabled":      disabled(line(agent, time.Minute)),
+		"foreign, expired just now": line(stranger, -4*time.Minute),
+		"foreign, alive":            line(stranger, time.Minute),
+	} {
+		if got, n := c.apply([]byte(stays)); n != 0 || string(got) != stays {
+			t.Errorf("%s: went", what)
+		}
+	}
+}
+
+// nearMisses are lines that are nearly ours and somebody else's all the same (H17).
+func nearMisses(line string) map[string]string {
+	key := line[strings.Index(line, "ssh-ed25519"):strings.Index(line, " scrier")]
+	comment := line[strings.Index(line, "scrier-ephemeral"):]
+	options := line[:strings.Index(line, " ssh-")]
+	m := map[string]string{
+		"marker in the comment of a user's key": key + " me " + comment,
+		"no options":                            key + " " + comment,
+		"marker alone":                          key + " scrier-ephemeral",
+		"marker at the end":                     line + " and mine",
+		"blank at the end":                      line + " ",
+		"carriage return":                       line + "\r",
+		"blank before":                          " " + line,
+		"two blanks":                            strings.Replace(line, " ssh", "  ssh", 1),
+		"tab":                                   strings.Replace(line, " ssh", "\tssh", 1),
+		"no restrict":                           strings.Replace(line, "restrict,", "", 1),
+		"no pty":                                strings.Replace(line, "pty,", "", 1),
+		"another option":                        strings.Replace(line, "pty,", "pty,agent-forwarding,", 1),
+		"command":                               strings.Replace(line, "pty,", `pty,command="x",`, 1),
+		"other order":                           strings.Replace(line, "restrict,pty", "pty,restrict", 1),
+		"upper case option":                     strings.Replace(line, "restrict", "Restrict", 1),
+		"no from":                               strings.Replace(line, `from="127.0.0.1,::1",`, "", 1),
+		"from a name":                           strings.Replace(line, "127.0.0.1", "localhost", 1),
+		"from empty":                            strings.Replace(line, "127.0.0.1,::1", "", 1),
+		"from network":                          strings.Replace(line, "127.0.0.1", "127.0.0.0/8", 1),
+		"from not canonical":                    strings.Replace(line, "::1", "0:0::1", 1),
+		"from with nine addresses":              strings.Replace(line, "::1", strings.Repeat("::1,", 8)+"::1", 1),
+		"no expiry":                             options[:strings.Index(options, ",expiry")] + " " + key + " " + comment,
+		"expiry of a day":                       options[:strings.Index(options, "expiry")] + `expiry-time="20200101" ` + key + " " + comment,
+		"expiry with z":                         strings.Replace(line, `Z"`, `z"`, 1),
+		"expiry nonsense":                       options[:strings.Index(options, "expiry")] + `expiry-time="20201399000000Z" ` + key + " " + comment,
+		"another type":                          strings.Replace(line, "ssh-ed25519", "ssh-rsa", 1),
+		"key cut":                               strings.Replace(line, key, key[:len(key)-4], 1),
+		"key not base64":                        strings.Replace(line, key, key[:len(key)-1]+"!", 1),
+		"key of another type":                   strings.Replace(line, key, "ssh-ed25519 "+strings.Repeat("A", ed25519Text), 1),
+		"marker upper case":                     strings.Replace(line, "scrier-", "Scrier-", 1),
+		"marker longer":                         strings.Replace(line, "ephemeral ", "ephemerals ", 1),
+		"no agent":                              line[:strings.Index(line, " agent=")] + line[strings.Index(line, " session="):],
+		"no session":                            line[:strings.Index(line, " session=")],
+		"agent in upper case":                   strings.Replace(line, comment, "scrier-ephemeral agent="+strings.ToUpper(comment[23:59])+comment[59:], 1),
+		"session in braces":                     strings.Replace(line, "session=", "session={", 1) + "}",
+		"session cut":                           line[:len(line)-1],
+		"session longer":                        line + "0",
+		"agent and session swapped":             line[:strings.Index(line, "agent=")] + "session=" + line[len(line)-36:] + " agent=" + line[strings.Index(line, "agent=")+6:][:36],
+		"two hashes":                            "#" + disabled(line),
+		"hash before":                           "#" + line,
+		"a NUL":                                 strings.Replace(line, "pty", "p\x00y", 1),
+	}
+	return m
+}
+
+func FuzzInstallRemove(f *testing.F) {
+	f.Add([]byte(""), []byte{0})
+	f.Add([]byte("ssh-ed25519 AAAA me"), []byte{1, 0, 1})
+	f.Add([]byte("\n\r\x00\xff\n"), []byte{2, 2})
+	var lines []string
+	for n := range byte(4) {
+		lines = append(lines, fixedLine(f, n, fixedTime()))
+	}
+	f.Fuzz(func(t *testing.T, file, steps []byte) {
+		order := []int{0, 1, 2, 3}
+		for i, s := range steps[:min(len(steps), 8)] {
+			j := int(s) % len(order)
+			order[i%4], order[j] = order[j], order[i%4]
+		}
+		identity(t, file, lines, order)
+		// Taking lines out of anything else changes nothing.
+		if got, n := (cleaning{lines: lines}).apply(file); n != 0 || !bytes.Equal(got, file) {
+			t.Fatalf("%d of %q went", n, file)
+		}
+	})
+}
+
+func FuzzMarker(f *testing.F) {
+	agent, now := fixedAgent(), fixedTime()
+	line := fixedLine(f, 1, now.Add(-time.Hour))
+	f.Add(line)
+	f.Add(disabled(line))
+	for _, near := range nearMisses(line) {
+		f.Add(near)
+	}
+	z := zone{local: time.UTC, utc: true}
+	f.Fuzz(func(t *testing.T, s string) {
+		e, ok := parseEphemeral(s, z)
+		if ok {
+			again := e.text(zone{local: time.UTC, utc: strings.Contains(s, `Z" ssh`)})
+			if e.off {
+				again = disabled(again)
+			}
+			// Times have several spellings (the 61st second), all else has one.
+			if len(again) != len(s) || strings.ReplaceAll(again, stamp(again), "") != strings.ReplaceAll(s, stamp(s), "") {
+				t.Fatalf("read %q, wrote %q", s, again)
+			}
+		}
+		// A sweep takes whole lines, and only those that parse.
+		c := cleaning{sweep: &sweeping{agent: agent, now: now, zone: z}}
+		out, n := c.apply([]byte(s))
+		var want []string
+		for _, part := range strings.Split(s, "\n") {
+			if e, ok := parseEphemeral(part, z); !ok || !c.sweep.over(e) {
+				want = append(want, part)
+			}
+		}
+		if n != strings.Count(s, "\n")+1-len(want) || string(out) != strings.Join(want, "\n") {
+			t.Fatalf("swept %q: %q, want %q", s, out, want)
+		}
+	})
+}
+
+func stamp(s string) string {
+	_, s, _ = strings.Cut(s, lineExpiry)
+	s, _, _ = strings.Cut(s, `"`)
+	return s
+}
+
+func TestEphemeralTimes(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kolkata"} {
+		local, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []time.Time{
+			time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 7, 2, 3, 4, 5, 0, time.UTC),
+			time.Date(2026, 10, 25, 0, 30, 0, 0, time.UTC), time.Date(2026, 10, 25, 1, 30, 0, 0, time.UTC), // the hour that comes twice
+			time.Date(2026, 3, 29, 0, 59, 59, 0, time.UTC), time.Date(2026, 3, 29, 1, 0, 1, 0, time.UTC),
+		} {
+			for _, utc := range []bool{true, false} {
+				z := zone{local: local, utc: utc}
+				_, e := testLine(t, wire.NewEnvoyID(), at)
+				got, ok := parseEphemeral(e.text(z), z)
+				if !ok || (utc && !got.expiry.Equal(at)) || got.expiry.After(at.Add(0)) && !utc && !got.expiry.Equal(at) {
+					t.Errorf("%s %v utc %v: %v", name, at, utc, got.expiry)
+				}
+			}
+		}
+	}
+}
+
+func TestOverManyLines(t *testing.T) {
+	file := bytes.Repeat([]byte("\n"), maxFile)
+	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
+	mem := testing.AllocsPerRun(1, func() {
+		got, n := cleaning{lines: []string{line}}.apply(file)
+		if n != 0 || !slices.Equal(got, file) {
+			t.Error("changed")
+		}
+	})
+	if mem > 10 {
+		t.Errorf("%v allocations for a file of newlines", mem)
+	}
+}
+
+// disabled is the line as the last rung of removal leaves it.
+func disabled(line string) string { return "#" + line[1:] }

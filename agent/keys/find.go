@@ -1,0 +1,302 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"scrier/wire"
+)
+
+// scanBudget bounds one Find, whatever the homes do.
+const scanBudget = 10 * time.Second
+
+// candidate is one login during a Find.
+type candidate struct {
+	account
+	daemon daemon
+	files  []string // expanded
+	match  *Match   // the operator's key gives a shell here
+	barred reason   // the operator's key is here, on a line that gives none
+	err    *wire.Error
+}
+
+// Find returns the login that holds one of the operator's keys, on a line that would give the
+// operator a shell with a terminal. With login "" it looks at all logins that this agent serves
+// and refuses to choose between two. The codes of its errors are [wire.PubkeyNotAuthorized],
+// [wire.KeyRestricted], [wire.AmbiguousLogin], [wire.AccountNotLoginable],
+// [wire.LoginNotAllowed], and for one login alone what is wrong with its file.
+func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login string) (Match, error) {
+	caller := ctx
+	ctx, cancel := k.budget(ctx, scanBudget, "looking for the operator's key")
+	defer cancel()
+	if len(operatorKeys) > maxKeys {
+		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(operatorKeys), maxKeys)
+	}
+	var usable []ssh.PublicKey
+	for _, key := range operatorKeys {
+		if key == nil {
+			continue
+		}
+		if cert, ok := key.(*ssh.Certificate); ok {
+			key = cert.Key
+		}
+		if _, ok := newAskedKey(key); ok {
+			usable = append(usable, key)
+		}
+	}
+	if len(usable) == 0 {
+		return Match{}, wire.Errorf(wire.PubkeyNotAuthorized, "none of %d keys is strong enough", len(operatorKeys))
+	}
+	found, others, err := k.accounts(ctx, login)
+	if err != nil {
+		return Match{}, err
+	}
+	candidates, unread := k.candidates(ctx, found, others, login == "")
+	var group errgroup.Group
+	group.SetLimit(cap(k.pool.slots))
+	for _, c := range candidates {
+		if c.err == nil {
+			group.Go(func() error {
+				c.err = k.look(ctx, c, usable)
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // each candidate has its own error
+	if caller.Err() != nil {
+		return Match{}, wire.Cause(caller, wire.Cancelled)
+	}
+	return k.choose(caller, candidates, unread, login) // what was found in time counts
+}
+
+// candidates finds out which files sshd reads for each account, and refuses files that two of
+// them share. unread are those that are left out.
+func (k *Keys) candidates(ctx context.Context, found, others []account, scan bool) (all []*candidate, unread []string) {
+	for _, a := range found {
+		switch {
+		case len(all) >= maxHomes, scan && k.pool.isSlow(a.uid, k.cfg.Now()):
+			unread = append(unread, a.login)
+		default:
+			all = append(all, &candidate{account: a})
+		}
+	}
+	accounts := make([]account, len(all))
+	for i, c := range all {
+		accounts[i] = c.account
+	}
+	k.supplementary(ctx, accounts)
+	for i, c := range all {
+		c.account = accounts[i]
+	}
+	loginable := all
+	for _, a := range others {
+		if realShell(a.shell) {
+			loginable = append(slices.Clip(loginable), &candidate{account: a})
+		}
+	}
+	var group errgroup.Group
+	group.SetLimit(cap(k.pool.slots))
+	for _, c := range loginable {
+		group.Go(func() error {
+			c.err = k.configure(ctx, c)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	owner := map[string]uint32{}
+	twice := map[string]bool{}
+	for _, c := range loginable {
+		for _, file := range c.files {
+			if uid, ok := owner[file]; ok && uid != c.uid {
+				twice[file] = true
+			}
+			owner[file] = c.uid
+		}
+	}
+	for _, c := range all {
+		for _, file := range c.files {
+			if twice[file] && c.err == nil {
+				c.err = wire.Errorf(wire.KeyfileShared, "%s serves %s and others", file, c.login)
+			}
+		}
+	}
+	return all, unread
+}
+
+// configure asks sshd about the candidate.
+func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
+	d, err := k.daemonFor(ctx, c.account)
+	if err != nil {
+		return fileError(err)
+	}
+	c.daemon = d
+	if !d.publicKeys || !d.takesEphemeral() {
+		return wire.Errorf(wire.KeyfileUnsupported, "sshd takes no ed25519 public keys from %s", c.login)
+	}
+	patterns, dropin := d.files, false
+	if k.cfg.Mode == Dropin {
+		patterns = nil
+		for _, pattern := range d.files {
+			if file, err := expand(pattern, c.account); err == nil && file == k.dropinFile(c.login) {
+				dropin = true
+			} else {
+				patterns = append(patterns, pattern)
+			}
+		}
+		if !dropin {
+			return wire.Errorf(wire.KeyfileUnsupported, "sshd does not read %s: see AuthorizedKeysFile in sshd_config", k.dropinFile(c.login))
+		}
+		if len(patterns) == 0 { // the operator's own keys are looked up elsewhere, by a command perhaps
+			patterns = []string{".ssh/authorized_keys"}
+		}
+	}
+	if len(patterns) == 0 {
+		return wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile is none for %s", c.login)
+	}
+	for _, pattern := range patterns {
+		if shared(pattern) {
+			return wire.Errorf(wire.KeyfileShared, "%s serves every login", wire.Printable(pattern))
+		}
+		file, err := expand(pattern, c.account)
+		if err != nil {
+			return fileError(err)
+		}
+		if !slices.Contains(c.files, file) {
+			c.files = append(c.files, file)
+		}
+	}
+	return nil
+}
+
+func (d daemon) takesEphemeral() bool {
+	return d.algorithms == nil || slices.Contains(d.algorithms, ssh.KeyAlgoED25519)
+}
+
+// look sends a worker to the candidate's files and judges what it has found.
+func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wire.Error {
+	q := request{Task: taskLook, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc}
+	for _, key := range keys {
+		q.Keys = append(q.Keys, key.Marshal())
+	}
+	for _, addr := range k.sources {
+		q.Sources = append(q.Sources, addr.String())
+	}
+	if c.daemon.dns {
+		q.Names = []string{"localhost", "ip6-localhost", "localhost.localdomain"}
+	}
+	r, _, err := k.ask(ctx, c.account, q, nil)
+	if err != nil {
+		return fileError(err)
+	}
+	var bad *wire.Error
+	for i, key := range keys {
+		if !c.daemon.takes(key) {
+			continue
+		}
+		var file answerFile
+		var line answerLine
+		at := -1
+		for n, f := range r.Files { // sshd goes from file to file until one accepts
+			if f.Code != wire.None && bad == nil {
+				bad = &wire.Error{Code: f.Code, Detail: c.login + ": " + f.Detail}
+			}
+			if hit := slices.IndexFunc(f.Found, func(l answerLine) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > line.Standing {
+				file, line, at = f, f.Found[hit], n
+				if line.Standing >= restricted {
+					break
+				}
+			}
+		}
+		switch {
+		case line.Standing == eligible && k.revoked(ctx, c.daemon, key):
+			c.barred = reasonRevoked
+		case line.Standing == eligible && (c.daemon.forced || !c.daemon.terminal):
+			c.barred = reasonDaemon
+		case line.Standing == eligible:
+			c.match = &Match{
+				Login: c.login, UID: int(c.uid), GID: int(c.gid), Home: c.home, Shell: c.shell, File: c.files[at], Key: key,
+				VerifyRequired: line.Verify, who: c.account, size: file.Size, tail: file.Tail, zone: zone{local: time.Local, utc: c.daemon.utc}, strict: c.daemon.strict,
+			}
+			for _, s := range line.Sources {
+				c.match.sources = append(c.match.sources, k.sources[s])
+			}
+			if line.Before != 0 {
+				c.match.NotAfter = time.Unix(line.Before, 0)
+			}
+			return nil
+		case line.Standing != absent:
+			c.barred = line.Reason
+		}
+	}
+	return bad
+}
+
+// choose makes one answer of all: the only match, or the most telling refusal.
+func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login string) (Match, error) {
+	var matches, locked, barred, failed []*candidate
+	for _, c := range all {
+		switch {
+		case c.match != nil:
+			if err := k.loginable(ctx, c.account, !c.daemon.pam); err != nil {
+				c.err = fileError(err)
+				locked = append(locked, c)
+			} else {
+				matches = append(matches, c)
+			}
+		case c.barred != reasonNone:
+			barred = append(barred, c)
+		case c.err != nil:
+			failed = append(failed, c)
+			if c.err.Code == wire.KeyfileTimeout {
+				unread = append(unread, c.login)
+			}
+		}
+	}
+	slices.Sort(unread)
+	switch {
+	case len(matches) > 1:
+		return Match{}, wire.Errorf(wire.AmbiguousLogin, "%s", names(matches))
+	case len(matches) == 1:
+		m := *matches[0].match
+		m.Unread = unread
+		return m, nil
+	case len(locked) > 0:
+		return Match{}, locked[0].err
+	case len(barred) > 0:
+		return Match{}, wire.Errorf(wire.KeyRestricted, "the key of %s: %s", barred[0].login, barred[0].barred)
+	case len(failed) > 0 && len(all) == 1:
+		return Match{}, failed[0].err
+	}
+	var detail []string
+	if login != "" {
+		detail = append(detail, "not by "+login)
+	}
+	others := 0
+	for _, c := range failed {
+		switch {
+		case c.err.Code == wire.KeyfileTimeout: // among the unread
+		case others < 5:
+			detail = append(detail, fmt.Sprintf("%s: %s", c.login, c.err.Code))
+			others++
+		}
+	}
+	if len(unread) > 0 {
+		detail = append(detail, fmt.Sprintf("%d homes were not looked at: name one with --login", len(unread)))
+	}
+	return Match{}, &wire.Error{Code: wire.PubkeyNotAuthorized, Detail: wire.Printable(strings.Join(detail, "; "))}
+}
+
+func names(all []*candidate) string {
+	logins := make([]string, len(all))
+	for i, c := range all {
+		logins[i] = wire.Printable(c.login)
+	}
+	slices.Sort(logins)
+	return strings.Join(logins, ", ")
+}

@@ -1,0 +1,323 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// TestPlantedKey: mallory has the operator's public key, too (F3, H21).
+func TestPlantedKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	mallory := w.user("scrmallory")
+	w.keys(mallory, text(w.key)+"\n")
+	w.keys(w.user("scrzoe"), "# nothing\n")
+	ctx := context.Background()
+	_, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "")
+	wantCode(t, err, wire.AmbiguousLogin)
+	if got := wire.DetailOf(err); got != "scralice, scrmallory" {
+		t.Errorf("detail %q", got)
+	}
+	m, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "scralice")
+	if err != nil || m.Login != "scralice" {
+		t.Errorf("%v %v", m.Login, err)
+	}
+	// The policy of the machine decides as well.
+	cfg := w.cfg
+	cfg.AllowedLogins = []string{"scralice"}
+	k := w.open(cfg)
+	if m, err = k.Find(ctx, []ssh.PublicKey{w.key}, ""); err != nil || m.Login != "scralice" {
+		t.Errorf("%v %v", m.Login, err)
+	}
+	_, err = k.Find(ctx, []ssh.PublicKey{w.key}, "scrmallory")
+	wantCode(t, err, wire.LoginNotAllowed)
+}
+
+func TestFindRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stranger, _ := newKey(t)
+	ctx := context.Background()
+	for _, c := range []struct {
+		name, login string
+		keys        []ssh.PublicKey
+		code        wire.Code
+	}{
+		{"unknown key", "", []ssh.PublicKey{stranger}, wire.PubkeyNotAuthorized},
+		{"unknown key, named", "scralice", []ssh.PublicKey{stranger}, wire.PubkeyNotAuthorized},
+		{"no keys", "", nil, wire.PubkeyNotAuthorized},
+		{"weak key", "", []ssh.PublicKey{rsaKey(t, 1024)}, wire.PubkeyNotAuthorized},
+		{"too many keys", "", slices.Repeat([]ssh.PublicKey{stranger}, maxKeys+1), wire.BadRequest},
+		{"no such login", "scrnobody", []ssh.PublicKey{w.key}, wire.PubkeyNotAuthorized},
+		{"root", "root", []ssh.PublicKey{w.key}, wire.LoginNotAllowed},
+		{"a number", "0", []ssh.PublicKey{w.key}, wire.PubkeyNotAuthorized},
+		{"an option", "-s", []ssh.PublicKey{w.key}, wire.BadRequest},
+		{"a path", "../scralice", []ssh.PublicKey{w.key}, wire.BadRequest},
+		{"a colon", "scralice:x", []ssh.PublicKey{w.key}, wire.BadRequest},
+		{"two words", "scralice root", []ssh.PublicKey{w.key}, wire.BadRequest},
+		{"a newline", "scralice\n", []ssh.PublicKey{w.key}, wire.BadRequest},
+		{"system login", "sync", []ssh.PublicKey{w.key}, wire.LoginNotAllowed},
+	} {
+		_, err := w.k.Find(ctx, c.keys, c.login)
+		if got := wire.CodeOf(err); got != c.code {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := w.k.Find(gone, []ssh.PublicKey{w.key}, ""); err == nil {
+		t.Error("found with a context that has ended")
+	}
+}
+
+// TestRestricted: lines that hold the key and give less than a shell (H19, H20).
+func TestRestricted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := text(w.key)
+	for line, why := range map[string]string{
+		`command="/bin/true" ` + key:          "command=",
+		`no-pty ` + key:                       "no terminal",
+		`restrict ` + key:                     "no terminal",
+		`from="192.0.2.7" ` + key:             "from=",
+		`expiry-time="20200101" ` + key:       "expiry-time",
+		`frob ` + key:                         "not valid",
+		`cert-authority ` + key:               "cert-authority",
+		`principals="x" ` + key:               "principals",
+		`command="x" ` + key + "\n" + key:     "command=",
+		`from="127.1" ` + key + "\n" + key:    "more than one way",
+		`frob ` + key + "\nno-pty " + key:     "no terminal",
+		`no-pty ` + key + "\nrestrict " + key: "no terminal",
+	} {
+		w.keys(w.u, line+"\n")
+		_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+		if wire.CodeOf(err) != wire.KeyRestricted || !strings.Contains(wire.DetailOf(err), why) || !strings.Contains(wire.DetailOf(err), "scralice") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	// A second key of the operator's is not barred by the first.
+	second, _ := newKey(t)
+	w.keys(w.u, "no-pty "+key+"\n"+text(second)+"\n")
+	m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key, second}, "")
+	if err != nil || string(m.Key.Marshal()) != string(second.Marshal()) {
+		t.Errorf("%v", err)
+	}
+	w.keys(w.u, "verify-required "+key+"\n")
+	if m := w.find(); !m.VerifyRequired {
+		t.Error("verify-required is lost")
+	}
+}
+
+// TestSeveralFiles: sshd goes from file to file, and so do we.
+func TestSeveralFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.AuthorizedKeysFile = []string{"%h/.ssh/authorized_keys", ".ssh/authorized_keys2"}
+	w.k = w.open(w.cfg)
+	second := w.u.ssh("authorized_keys2")
+	put := func(first, other string) {
+		t.Helper()
+		w.keys(w.u, first)
+		w.must(os.WriteFile(second, []byte(other), 0o600))
+		w.own(w.u, second)
+	}
+	key := text(w.key)
+	put("# nothing\n", key)
+	if m := w.find(); m.File != second {
+		t.Errorf("found in %s", m.File)
+	}
+	in, err := w.install()
+	w.must(err)
+	if len(usable(w.read(second))) != 1 {
+		t.Error("not in the second file")
+	}
+	w.must(in.Remove(context.Background()))
+	if got := w.read(second); got != key {
+		t.Errorf("%q", got)
+	}
+	put(`expiry-time="20200101" `+key+"\n", key)
+	if m := w.find(); m.File != second {
+		t.Errorf("found in %s", m.File)
+	}
+	put("no-pty "+key+"\n", key)
+	_, err = w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	wantCode(t, err, wire.KeyRestricted)
+	w.must(os.Remove(w.u.file()))
+	w.must(os.Symlink("authorized_keys2", w.u.file())) // one bad file does not hide the other
+	if m := w.find(); m.File != second {
+		t.Errorf("found in %s", m.File)
+	}
+}
+
+// TestSharedFile: one file for two users would give each the other's sessions (H25).
+func TestSharedFile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob := w.user("scrbob")
+	bob.home = w.u.home
+	w.write()
+	_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	if code := wire.CodeOf(err); code != wire.PubkeyNotAuthorized || !strings.Contains(err.Error(), "keyfile_shared") {
+		t.Errorf("%v", err)
+	}
+	// With root, who is not served, all the same.
+	w.users = w.users[:1]
+	w.write()
+	w.must(os.WriteFile(filepath.Join(w.dir, "passwd"), []byte(w.read(filepath.Join(w.dir, "passwd"))+"admin:x:0:0::"+w.u.home+":/bin/bash\n"), 0o644))
+	_, err = w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	wantCode(t, err, wire.KeyfileShared)
+	cfg := w.cfg
+	cfg.AuthorizedKeysFile = []string{filepath.Join(w.dir, "all_keys")}
+	_, err = w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
+	wantCode(t, err, wire.KeyfileShared)
+}
+
+// TestUIDs: entries that would be root or nobody's under another spelling (H22).
+func TestUIDs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for uid, code := range map[string]wire.Code{
+		"0": wire.LoginNotAllowed, "00": wire.PubkeyNotAuthorized, "+0": wire.PubkeyNotAuthorized, "-0": wire.PubkeyNotAuthorized, "-1": wire.PubkeyNotAuthorized,
+		" 0": wire.PubkeyNotAuthorized, "0x0": wire.PubkeyNotAuthorized, "": wire.PubkeyNotAuthorized, "4294967295": wire.PubkeyNotAuthorized,
+		"4294967296": wire.PubkeyNotAuthorized, "18446744073709551616": wire.PubkeyNotAuthorized, "999": wire.LoginNotAllowed, "65534": wire.LoginNotAllowed,
+		"4294967294": wire.LoginNotAllowed, "1": wire.LoginNotAllowed, "٣": wire.PubkeyNotAuthorized,
+	} {
+		w.must(os.WriteFile(filepath.Join(w.dir, "passwd"), []byte("toor:x:"+uid+":0::"+w.u.home+":/bin/bash\n"), 0o644))
+		for _, login := range []string{"toor", ""} {
+			_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, login)
+			want := code
+			if login == "" {
+				want = wire.PubkeyNotAuthorized
+			}
+			if got := wire.CodeOf(err); got != want {
+				t.Errorf("uid %q, login %q: %v", uid, login, err)
+			}
+		}
+	}
+	// Named by the policy: system logins yes, root never.
+	cfg := w.cfg
+	cfg.AllowedLogins = []string{"toor"}
+	k := w.open(cfg)
+	for uid, ok := range map[string]bool{"0": false, fmt.Sprint(w.u.uid): true, "00": false} {
+		w.must(os.WriteFile(filepath.Join(w.dir, "passwd"), []byte("toor:x:"+uid+":"+fmt.Sprint(w.u.uid)+"::"+w.u.home+":/bin/bash\n"), 0o644))
+		for _, login := range []string{"toor", ""} {
+			if _, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, login); (err == nil) != ok {
+				t.Errorf("uid %q, allowed, login %q: %v", uid, login, err)
+			}
+		}
+	}
+}
+
+func TestParsePasswd(t *testing.T) {
+	t.Parallel()
+	for line, ok := range map[string]bool{
+		"a:x:1000:1000:A B,,,:/home/a:/bin/sh": true, "a:x:1000:1000::/home/a:": true, "a:x:1000:1000::/home/a/:/bin/sh": true,
+		"": false, "a": false, "a:x:1000:1000::/home/a": false, "a:x:1000:1000::/home/a:/bin/sh:x": false, "a:x:1000:1000::home:/bin/sh": false,
+		"a:x:1000:1000:::/bin/sh": false, "a b:x:1000:1000::/home/a:/bin/sh": false, "a:x:1000:01::/home/a:/bin/sh": false,
+		"../a:x:1000:1000::/home/a:/bin/sh": false, "-a:x:1000:1000::/home/a:/bin/sh": false, "a:x:1000:1000::/home/\x01:/bin/sh": false,
+		"a:x:1000:1000::/home/\xff:/bin/sh": false, strings.Repeat("a", 257) + ":x:1:1::/:/bin/sh": false,
+	} {
+		if _, got := parsePasswd(line); got != ok {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+}
+
+// TestLoginable: what cannot log in is said before anything is installed (H23).
+func TestLoginable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	today := time.Now().Unix() / 86400
+	shadow := func(fields string) func() { return func() { w.shadow = "scralice:" + fields + "\n" } }
+	for name, c := range map[string]struct {
+		prepare func()
+		code    wire.Code
+	}{
+		"ordinary":          {shadow("$y$x:19000:0:99999:7:::"), 0},
+		"no password":       {shadow("*:19000:0:99999:7:::"), 0},
+		"locked, with PAM":  {shadow("!:19000:0:99999:7:::"), 0},
+		"expired":           {shadow(fmt.Sprintf("*:19000:0:99999:7::%d:", today-1)), wire.AccountNotLoginable},
+		"expires today":     {shadow(fmt.Sprintf("*:19000:0:99999:7::%d:", today)), 0},
+		"expired long ago":  {shadow("*:19000:0:99999:7::1:"), wire.AccountNotLoginable},
+		"password inactive": {shadow(fmt.Sprintf("*:%d:0:30:7:5::", today-40)), wire.AccountNotLoginable},
+		"password old":      {shadow(fmt.Sprintf("*:%d:0:30:7:::", today-40)), 0},
+		"no entry":          {func() { w.shadow = "" }, 0},
+		"nologin":           {func() { w.u.shell = "/usr/sbin/nologin" }, wire.AccountNotLoginable},
+		"false":             {func() { w.u.shell = "/bin/false" }, wire.AccountNotLoginable},
+		"not a shell":       {func() { w.u.shell = "/usr/bin/passwd" }, wire.AccountNotLoginable},
+		"no shell":          {func() { w.u.shell = "" }, 0},
+	} {
+		w.shadow, w.u.shell = "", "/bin/bash"
+		c.prepare()
+		w.write()
+		for _, login := range []string{"", "scralice"} {
+			_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, login)
+			if got := wire.CodeOf(err); got != c.code {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if got := w.read(w.u.file()); strings.Contains(got, marker) {
+			t.Errorf("%s: installed", name)
+		}
+	}
+}
+
+// TestManyUsers: a directory of 50,000 (H24).
+func TestManyUsers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var b strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&b, "ldap%d:x:%d:%d::/nonexistent/%d:/bin/bash\n", i, 200_000+i, 200_000, i)
+	}
+	passwd := filepath.Join(w.dir, "passwd")
+	w.must(os.WriteFile(passwd, []byte(w.read(passwd)+b.String()), 0o644))
+	start := time.Now()
+	if m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil || m.Login != "scralice" {
+		t.Errorf("%v %v", m, err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("named: took %v", took)
+	}
+	// A scan looks at the first 2,000 and says that it was partial. Only the listing is timed
+	// here: 2,000 workers would keep the machine busy for the other tests.
+	start = time.Now()
+	found, others, err := w.k.accounts(context.Background(), "")
+	w.must(err)
+	all, unread := w.k.candidates(context.Background(), found, others, true)
+	if len(found) != 50_001 || len(all) != maxHomes || len(unread) != 50_001-maxHomes {
+		t.Errorf("%d found, %d looked at, %d not", len(found), len(all), len(unread))
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("listing: took %v", took)
+	}
+	// An answer without end is cut.
+	w.script("getent", "exec yes scralice:x:5000:5000::/:/bin/sh\n")
+	if _, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, ""); err == nil {
+		t.Error("found in a directory without end")
+	}
+}
+
+// TestWithoutGetent reads the files themselves.
+func TestWithoutGetent(t *testing.T) {
+	t.Parallel()
+	k := newHost(t)
+	keys := k.open(k.config())
+	keys.getent = ""
+	for key, want := range map[string]int{"root": 1, "0": 1, "no-such-login": 0} {
+		got, err := keys.passwd(context.Background(), key)
+		if err != nil || len(got) != want {
+			t.Errorf("%s: %v %v", key, got, err)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package keys
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// fromMatches is match_host_and_ip for a connection from addr, whose name is addr or one of
+// names: may it come by the pattern list of from=?
+func fromMatches(list string, addr netip.Addr, names []string) answer {
+	byAddress, certain := matchAddress(list, addr)
+	if !certain {
+		return maybe
+	}
+	if byAddress < 0 {
+		return no
+	}
+	verdict := yes
+	for _, name := range append([]string{addr.String()}, names...) {
+		byName := matchPatternList(name, list)
+		if byName < 0 || (byName == 0 && byAddress == 0) {
+			if name == addr.String() {
+				return no // also what sshd says when it does not look up names
+			}
+			verdict = maybe
+		}
+	}
+	return verdict
+}
+
+// matchAddress is addr_match_list: 1 found, 0 not, -1 found negated or the list is malformed.
+// It is uncertain where getaddrinfo might read a number as an address that netip does not.
+func matchAddress(list string, addr netip.Addr) (found int, certain bool) {
+	for _, p := range strings.Split(list, ",") {
+		p, negated := strings.CutPrefix(p, "!")
+		if p == "" {
+			return -1, true
+		}
+		var hit bool
+		prefix, kind := parsePrefix(p)
+		switch kind {
+		case prefixInconsistent:
+			return -1, true
+		case prefixStrange:
+			return 0, false
+		case prefixValid:
+			hit = prefix.Addr().BitLen() == addr.BitLen() && prefix.Contains(addr)
+		case prefixNone:
+			hit = matchPattern(addr.String(), p)
+		}
+		if hit && negated {
+			return -1, true
+		}
+		if hit {
+			found = 1
+		}
+	}
+	return found, true
+}
+
+type prefixKind uint8
+
+const (
+	prefixNone         prefixKind = iota // a pattern of another sort
+	prefixValid                          // address or network
+	prefixInconsistent                   // host bits set or too long: sshd refuses the whole list
+	prefixStrange                        // a form whose reading depends on libc
+)
+
+// parsePrefix is addr_pton_cidr.
+func parsePrefix(s string) (netip.Prefix, prefixKind) {
+	if len(s) >= 64 {
+		return netip.Prefix{}, prefixNone
+	}
+	host, mask, masked := strings.Cut(s, "/")
+	bits := -1
+	if masked {
+		if !digits(mask, 1, 3) {
+			if strings.ContainsAny(mask, "+-xX \t\v\f\r\n") || digits(mask, 4, 64) {
+				return netip.Prefix{}, prefixStrange
+			}
+			return netip.Prefix{}, prefixNone
+		}
+		if bits, _ = strconv.Atoi(mask); bits > 128 {
+			return netip.Prefix{}, prefixNone
+		}
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Zone() != "" {
+		if looksNumeric(host) {
+			return netip.Prefix{}, prefixStrange
+		}
+		return netip.Prefix{}, prefixNone
+	}
+	if bits < 0 {
+		bits = addr.BitLen()
+	}
+	if bits > addr.BitLen() {
+		return netip.Prefix{}, prefixInconsistent
+	}
+	p := netip.PrefixFrom(addr, bits)
+	if p.Masked() != p {
+		return netip.Prefix{}, prefixInconsistent
+	}
+	return p, prefixValid
+}
+
+// looksNumeric finds the forms that inet_aton or a scope id make into addresses: 127.1,
+// 0x7f000001, 2130706433, ::1%lo. Wildcards keep getaddrinfo from reading them.
+func looksNumeric(s string) bool {
+	if strings.ContainsAny(s, "*?") {
+		return false
+	}
+	if strings.ContainsAny(s, ":%") {
+		return true
+	}
+	for i := range len(s) {
+		if !strings.ContainsRune("0123456789abcdefABCDEFxX. \t\v\f\r", rune(s[i])) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// matchPatternList is match_pattern_list in lower case: 1 found, 0 not, -1 found negated.
+func matchPatternList(s, list string) int {
+	found := 0
+	s = lower(s)
+	for list != "" {
+		var p string
+		p, list, _ = strings.Cut(list, ",")
+		p, negated := strings.CutPrefix(p, "!")
+		if len(p) >= 1023 {
+			return 0 // "subpattern too long, return failure"
+		}
+		if matchPattern(s, lower(p)) {
+			if negated {
+				return -1
+			}
+			found = 1
+		}
+	}
+	return found
+}
+
+// matchPattern is match_pattern: * and ? and nothing else, in linear space and without recursion.
+func matchPattern(s, pattern string) bool {
+	i, j, star, mark := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case j < len(pattern) && pattern[j] == '*':
+			star, mark = j, i
+			j++
+		case j < len(pattern) && (pattern[j] == '?' || pattern[j] == s[i]):
+			i, j = i+1, j+1
+		case star >= 0:
+			mark++
+			i, j = mark, star+1
+		default:
+			return false
+		}
+	}
+	for j < len(pattern) && pattern[j] == '*' {
+		j++
+	}
+	return j == len(pattern)
+}
+
+// lower is tolower on each byte in the C locale.
+func lower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,171 @@
+package keys
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+const (
+	maxKeyFile   = 64 << 10
+	scanTime     = 3 * time.Second
+	scanKeepTime = time.Minute // newer sshd punish an address that connects often without logging in
+)
+
+// hostKeyCache keeps what a handshake has shown, by address.
+type hostKeyCache struct {
+	mu     sync.Mutex
+	addr   string
+	keys   []ssh.PublicKey
+	beyond time.Time
+}
+
+// HostKeys returns the host keys of the sshd at addr, an address on loopback: from the files
+// that sshd itself names, or, when those cannot be read, by a handshake with addr for each
+// type of key. The agent vouches for them, so that the relay need not trust on first sight.
+func (k *Keys) HostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, error) {
+	if len(k.cfg.AuthorizedKeysFile) == 0 {
+		d, err := k.daemonFor(ctx, account{login: "root", home: "/"})
+		if err == nil && len(d.hostKeys) > 0 {
+			if keys, err := readHostKeys(d.hostKeys); err == nil {
+				return keys, nil
+			}
+		}
+	}
+	return k.scanHostKeys(ctx, addr)
+}
+
+// readHostKeys takes the public half out of each private key, and where that needs an agent or
+// a passphrase, the file beside it.
+func readHostKeys(files []string) ([]ssh.PublicKey, error) {
+	var keys []ssh.PublicKey
+	var errs []error
+	for _, name := range files {
+		key, err := readHostKey(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !slices.ContainsFunc(keys, func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), key.Marshal()) }) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return keys, nil
+}
+
+func readHostKey(name string) (ssh.PublicKey, error) {
+	if text, err := readSmall(name); err == nil {
+		if private, err := ssh.ParsePrivateKey(text); err == nil {
+			return private.PublicKey(), nil
+		}
+	}
+	text, err := readSmall(name + ".pub")
+	if err != nil {
+		return nil, fmt.Errorf("read host key: %w", err)
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("read host key %s.pub: %w", name, err)
+	}
+	return key, nil
+}
+
+func readSmall(name string) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxKeyFile {
+		return nil, fmt.Errorf("%s is no key file", name)
+	}
+	return io.ReadAll(io.LimitReader(f, maxKeyFile))
+}
+
+// scanHostKeys is ssh-keyscan: a handshake for each type, given up once the key is known.
+func (k *Keys) scanHostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, error) {
+	where, err := netip.ParseAddrPort(addr)
+	if err != nil || !where.Addr().IsLoopback() {
+		return nil, wire.Errorf(wire.BadConfig, "%q is no address and port on loopback", wire.Printable(addr))
+	}
+	now := k.cfg.Now()
+	k.scanned.mu.Lock()
+	keys, fresh := k.scanned.keys, k.scanned.addr == addr && now.Before(k.scanned.beyond)
+	k.scanned.mu.Unlock()
+	if fresh {
+		return slices.Clone(keys), nil
+	}
+	types := [][]string{
+		{ssh.KeyAlgoED25519}, {ssh.KeyAlgoECDSA256}, {ssh.KeyAlgoECDSA384}, {ssh.KeyAlgoECDSA521},
+		{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256},
+	}
+	found := make([]ssh.PublicKey, len(types))
+	errs := make([]error, len(types))
+	var group errgroup.Group
+	for i, algorithms := range types {
+		group.Go(func() error {
+			found[i], errs[i] = shakeHands(ctx, addr, algorithms)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	keys = slices.DeleteFunc(found, func(key ssh.PublicKey) bool { return key == nil })
+	if len(keys) == 0 {
+		return nil, wire.Errorf(wire.TargetRefused, "ask %s for its host keys: %w", addr, errors.Join(errs...))
+	}
+	k.scanned.mu.Lock()
+	defer k.scanned.mu.Unlock()
+	k.scanned.addr, k.scanned.keys, k.scanned.beyond = addr, keys, now.Add(scanKeepTime)
+	return slices.Clone(keys), nil
+}
+
+var errSeen = errors.New("host key seen")
+
+func shakeHands(ctx context.Context, addr string, algorithms []string) (ssh.PublicKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, scanTime)
+	defer cancel()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	end, _ := ctx.Deadline()
+	if err := conn.SetDeadline(end); err != nil {
+		return nil, err
+	}
+	var key ssh.PublicKey
+	_, _, _, err = ssh.NewClientConn(conn, addr, &ssh.ClientConfig{
+		User:              "scrier",
+		HostKeyAlgorithms: algorithms,
+		HostKeyCallback: func(_ string, _ net.Addr, k ssh.PublicKey) error {
+			key = k
+			return errSeen
+		},
+	})
+	if key != nil {
+		return key, nil
+	}
+	return nil, err
+}

@@ -1,0 +1,239 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// cleanBudget is for taking back what a failed install may have left, and is given even when the
+// caller has given up.
+const cleanBudget = 8 * time.Second
+
+// Installed is an ephemeral key that has a line. Every Installed must be removed.
+//
+//	journalled -> installed -> removed
+//	                     \---> neutralised -> removed (by a later removal on the same file, or a sweep)
+type Installed struct {
+	k    *Keys
+	m    Match
+	rec  *record
+	turn chan struct{} // holds one token while a Remove runs
+	gone bool          // guarded by turn
+
+	neutralised atomic.Bool
+}
+
+// Expires is when sshd stops accepting the key, whatever happens to the line.
+func (i *Installed) Expires() time.Time { return i.rec.Expiry }
+
+// Neutralised reports that the key does not work any more but its line, made a comment, is still
+// there, because the disk is full for example. It goes with the next removal from the same file
+// or the next sweep.
+func (i *Installed) Neutralised() bool { return i.neutralised.Load() }
+
+// Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. On
+// an error nothing usable stays, or expires by itself where the home does not answer.
+func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key ssh.PublicKey) (*Installed, error) {
+	if m.who.login == "" || len(m.sources) == 0 {
+		return nil, wire.Errorf(wire.Internal, "install without a match")
+	}
+	expiry := k.cfg.Now().Add(k.cfg.Lifetime)
+	if !m.NotAfter.IsZero() && m.NotAfter.Before(expiry) {
+		expiry = m.NotAfter
+	}
+	if key == nil {
+		return nil, wire.Errorf(wire.KeyUnusable, "no ephemeral key")
+	}
+	line, ok := newEphemeral(k.cfg.Agent, session, m.sources, expiry, key)
+	if !ok {
+		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, not %s", wire.Printable(key.Type()), ssh.KeyAlgoED25519)
+	}
+	rec := &record{
+		Session: session, Login: m.Login, UID: m.who.uid, File: m.File, Mode: k.cfg.Mode,
+		Time: k.cfg.Now().UTC().Truncate(time.Second), Expiry: line.expiry.UTC(), Line: line.text(m.zone), Size: m.size, Tail: m.tail,
+	}
+	if k.cfg.Mode == Dropin {
+		rec.File = k.dropinFile(m.Login)
+	}
+	i := &Installed{k: k, m: m, rec: rec, turn: make(chan struct{}, 1)}
+	lock, err := k.lock(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.release()
+	k.reach("journal")
+	if err := k.journal.write(rec); err != nil {
+		return nil, err
+	}
+	k.reach("journalled")
+	unknown := false
+	if k.cfg.Mode == Dropin {
+		err = k.dropinAdd(rec)
+	} else {
+		unknown, err = k.add(ctx, m.who, m.strict, rec, lock)
+	}
+	if err != nil {
+		i.undo(ctx, lock, unknown || wire.CodeOf(err) == wire.KeyfileNoSpace)
+		return nil, fileError(err)
+	}
+	k.reach("installed")
+	return i, nil
+}
+
+// add has a worker append the line. As long as the file turns out to be another than in the
+// journal, the journal is corrected first: a crash must leave the size from which the line began.
+func (k *Keys) add(ctx context.Context, who account, strict bool, rec *record, lock *fileLock) (unknown bool, err error) {
+	for range maxRedo {
+		q := request{
+			Task: taskInstall, Files: []string{rec.File}, Strict: strict, Now: k.cfg.Now().Unix(), UTC: true,
+			Line: rec.Line, Size: rec.Size, Tail: rec.Tail,
+		}
+		r, unknown, err := k.ask(ctx, who, q, lock.file)
+		if err != nil {
+			return unknown, err
+		}
+		f := r.Files[0]
+		switch {
+		case f.Missing:
+			return false, wire.Errorf(wire.KeyfileChanged, "%s is gone", rec.File)
+		case f.Code != wire.None:
+			return false, &wire.Error{Code: f.Code, Detail: f.Detail}
+		case !f.Changed:
+			return false, nil
+		}
+		rec.Size, rec.Tail = f.Size, f.Tail
+		if err := k.journal.write(rec); err != nil {
+			return false, err
+		}
+	}
+	return true, wire.Errorf(wire.KeyfileChanged, "%s keeps changing", rec.File)
+}
+
+// undo is the other half of Install: the journal entry goes when surely nothing is left.
+func (i *Installed) undo(ctx context.Context, lock *fileLock, written bool) {
+	if !written || i.k.cfg.Mode == Dropin {
+		if err := i.k.journal.drop(i.rec); err != nil {
+			i.k.cfg.Log.Warn("journal entry stays", "session", i.rec.Session, "err", err)
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanBudget)
+	defer cancel()
+	if err := i.k.take(ctx, i.m.who, []*record{i.rec}, lock, false); err != nil {
+		i.rec.release() // a sweep will find it
+		i.k.cfg.Log.Warn("an install that failed may have left a line", "session", i.rec.Session, "login", i.rec.Login,
+			"expires", i.rec.Expiry, "err", err)
+	}
+}
+
+// Remove takes the key away. It may be called again, from several goroutines, and after an
+// error: a line that cannot be taken out is neutralised, which is no error, and one that cannot
+// even be neutralised stays until it expires.
+func (i *Installed) Remove(ctx context.Context) error {
+	select {
+	case i.turn <- struct{}{}:
+		defer func() { <-i.turn }()
+	case <-ctx.Done():
+		return wire.Cause(ctx, wire.Busy)
+	}
+	if i.gone {
+		return nil
+	}
+	k := i.k
+	lock, err := k.lock(ctx, i.rec)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	k.reach("removing")
+	if i.rec.Mode == Dropin {
+		err = k.dropinTake(i.rec)
+	} else {
+		records := append([]*record{i.rec}, k.takePending(i.rec.File)...)
+		err = k.take(ctx, i.m.who, records, lock, false)
+	}
+	if e, ok := errors.AsType[*neutralisedError](err); ok {
+		i.gone = true
+		i.neutralised.Store(true)
+		k.cfg.Log.Warn("key.neutralised", "session", i.rec.Session, "login", i.rec.Login, "code", e.err.Code, "detail", e.err.Detail)
+		return nil
+	}
+	if err != nil {
+		i.rec.release() // a sweep may try, too
+		return fileError(err)
+	}
+	i.gone = true
+	return nil
+}
+
+// neutralisedError says that the lines are off but still there, and why.
+type neutralisedError struct{ err *wire.Error }
+
+func (e *neutralisedError) Error() string { return "neutralised only: " + e.err.Error() }
+
+// take has a worker take the lines of records, which are all of one file, out of it. Their
+// journal entries go with them; those of lines that are only off stay and are kept in pending.
+// torn looks for incomplete appends too.
+func (k *Keys) take(ctx context.Context, who account, records []*record, lock *fileLock, torn bool) error {
+	q := request{Task: taskClean, Files: []string{records[0].File}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: torn}
+	for _, rec := range records {
+		q.add(rec, torn)
+	}
+	r, _, err := k.ask(ctx, who, q, lock.file)
+	if err != nil {
+		k.keepPending(records[1:])
+		return err
+	}
+	f := r.Files[0]
+	k.reach("taken")
+	if f.Code == wire.None {
+		var errs []error
+		for _, rec := range records {
+			errs = append(errs, k.journal.drop(rec))
+		}
+		return errors.Join(errs...)
+	}
+	why := &wire.Error{Code: f.Code, Detail: f.Detail}
+	if f.Off {
+		k.keepPending(records)
+		return &neutralisedError{why}
+	}
+	k.keepPending(records[1:])
+	return why
+}
+
+// add puts one record's line among those to be taken out.
+func (q *request) add(rec *record, torn bool) {
+	q.Lines = append(q.Lines, rec.Line)
+	q.Sessions = append(q.Sessions, rec.Session.String())
+	if torn {
+		q.Torn = append(q.Torn, tornText{Size: rec.Size, Text: addition(rec.Line, rec.Tail)})
+	}
+}
+
+const maxPending = 64 // of one file; more are left to the sweep
+
+func (k *Keys) keepPending(records []*record) {
+	k.pendingMu.Lock()
+	defer k.pendingMu.Unlock()
+	for _, rec := range records {
+		rec.release() // a sweep may have it, too
+		if len(k.pending[rec.File]) < maxPending {
+			k.pending[rec.File] = append(k.pending[rec.File], rec)
+		}
+	}
+}
+
+func (k *Keys) takePending(file string) []*record {
+	k.pendingMu.Lock()
+	defer k.pendingMu.Unlock()
+	records := k.pending[file]
+	delete(k.pending, file)
+	return records
+}

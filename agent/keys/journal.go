@@ -1,0 +1,185 @@
+package keys
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+// record is what the journal knows of one ephemeral line: enough to take it away after a crash.
+// It is on disk before the line is, and gone after it.
+type record struct {
+	Session wire.SessionID `json:"session"`
+	Login   string         `json:"login"`
+	UID     uint32         `json:"uid"`
+	File    string         `json:"file"`
+	Mode    Mode           `json:"mode"`
+	Time    time.Time      `json:"time"`
+	Expiry  time.Time      `json:"expiry"`
+	Line    string         `json:"line"`
+	Size    int64          `json:"size"` // of the file before the line, to know an incomplete append
+	Tail    bool           `json:"tail"` // it ended in a newline
+
+	file *os.File // holds a flock while the session's process lives
+}
+
+// journal is the folder of records.
+type journal struct{ dir string }
+
+const maxRecord = 16 << 10
+
+func openJournal(dir string) (journal, error) {
+	if err := makeFolder(dir, 0o700); err != nil {
+		return journal{}, fmt.Errorf("open journal: %w", err)
+	}
+	return journal{dir}, nil
+}
+
+func (j journal) path(id wire.SessionID) string { return filepath.Join(j.dir, id.String()+".json") }
+
+// write puts r on disk, in place of an earlier version, and keeps its lock in r.
+func (j journal) write(r *record) error {
+	if err := j.put(r); err != nil {
+		return wire.Errorf(wire.Internal, "write journal: %w", err)
+	}
+	return nil
+}
+
+func (j journal) put(r *record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(j.dir, "."+r.Session.String()+".new")
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		_, err = file.Write(text)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = os.Rename(name, j.path(r.Session))
+	}
+	if err == nil {
+		err = syncFolder(j.dir)
+	}
+	if err != nil {
+		os.Remove(name)
+		file.Close()
+		return err
+	}
+	r.release()
+	r.file = file
+	return nil
+}
+
+// drop removes the record and its lock.
+func (j journal) drop(r *record) error {
+	defer r.release()
+	if err := os.Remove(j.path(r.Session)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove journal entry: %w", err)
+	}
+	return nil
+}
+
+func (r *record) release() {
+	if r.file != nil {
+		r.file.Close()
+		r.file = nil
+	}
+}
+
+// abandoned returns the records whose process is gone, locked by this call. What cannot be
+// read is removed: nobody can act on it, and its line expires.
+func (j journal) abandoned() (records []*record, broken int, err error) {
+	entries, err := os.ReadDir(j.dir)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read journal: %w", err)
+	}
+	end := time.Now().Add(dyingTime)
+	for _, entry := range entries {
+		full := filepath.Join(j.dir, entry.Name())
+		file, err := os.OpenFile(full, os.O_RDWR|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			continue
+		}
+		if !lockUntil(file, end) {
+			file.Close()
+			continue // its session lives, here or in another process
+		}
+		r, err := readRecord(file, strings.TrimSuffix(entry.Name(), ".json"))
+		if err != nil {
+			if !strings.HasSuffix(entry.Name(), ".new") {
+				broken++
+			}
+			os.Remove(full)
+			file.Close()
+			continue
+		}
+		r.file = file
+		records = append(records, r)
+	}
+	return records, broken, nil
+}
+
+// dyingTime: an agent that was killed while it started a worker dies only when that has started.
+const dyingTime = 250 * time.Millisecond
+
+// lockUntil tries to take the flock until end, and once in any case.
+func lockUntil(file *os.File, end time.Time) bool {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func readRecord(file io.Reader, name string) (*record, error) {
+	text, err := io.ReadAll(io.LimitReader(file, maxRecord+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxRecord {
+		return nil, errors.New("too long")
+	}
+	var r record
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, err
+	}
+	e, ok := parseEphemeral(r.Line, zone{local: time.Local, utc: true})
+	if !ok || e.session != r.Session || r.Session.String() != name || !filepath.IsAbs(r.File) || !validLogin(r.Login) || r.Size < 0 {
+		return nil, errors.New("not a record")
+	}
+	return &r, nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

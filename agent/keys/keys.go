@@ -1,0 +1,195 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// Mode says where ephemeral keys go.
+type Mode string
+
+const (
+	Home   Mode = "home"   // into the file that holds the operator's own key
+	Dropin Mode = "dropin" // into DropinDir/LOGIN, which sshd must read; needs root
+)
+
+// maxLifetime bounds how long a line that nobody takes away is good for (I3).
+const maxLifetime = 120 * time.Second
+
+// Config is what an agent chooses. Agent and StateDir are required.
+type Config struct {
+	Agent    wire.EnvoyID // stands in each line, so that an agent removes only its own
+	StateDir string       // the journal is in StateDir/sessions
+	LockDir  string       // default /run/scrier as root, else StateDir/lock; never in a home
+
+	Mode      Mode   // default Home
+	DropinDir string // default /run/scrier/keys
+
+	Addr               string   // where sshd listens, host:port, as Match blocks see it; default 127.0.0.1:22
+	SSHD               string   // the sshd program; default: the first in /usr/sbin, /usr/local/sbin, PATH
+	SSHDConfig         string   // its configuration; default: its own default
+	AuthorizedKeysFile []string // instead of what sshd says; tokens %h %u %U %%
+
+	AllowedLogins []string      // default: every regular user
+	Source        string        // addresses from which the session reaches sshd; default "127.0.0.1,::1"
+	Lifetime      time.Duration // of an installed line; default and at most 120 s
+
+	Worker []string // how to run [Work]; default /proc/self/exe agent keys-worker
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Keys finds logins and gives them ephemeral keys. It is safe for concurrent use.
+type Keys struct {
+	local   string // sshd's address as `sshd -T -C` wants it
+	cfg     Config
+	sources []netip.Addr
+	root    bool
+	uid     uint32
+	getent  string   // the program; "" reads /etc/passwd itself
+	env     []string // of workers; only tests set it
+
+	journal journal
+	locks   locks
+	daemon  daemonCache
+	scanned hostKeyCache
+	pool    pool
+
+	pendingMu sync.Mutex
+	pending   map[string][]*record // neutralised lines by file, to be cleaned with the next removal
+
+	reach func(point string) // crash points; only tests set it
+}
+
+// New checks cfg and prepares the journal; it touches no home and starts nothing.
+func New(cfg Config) (*Keys, error) {
+	if cfg.Agent == (wire.EnvoyID{}) || cfg.StateDir == "" {
+		return nil, wire.Errorf(wire.BadConfig, "keys: agent id and state directory are required")
+	}
+	k := &Keys{root: os.Geteuid() == 0, uid: uint32(os.Geteuid()), pending: map[string][]*record{}, reach: func(string) {}}
+	var err error
+	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
+		return nil, fmt.Errorf("find state directory: %w", err)
+	}
+	if cfg.Mode == "" {
+		cfg.Mode = Home
+	}
+	if cfg.Mode != Home && cfg.Mode != Dropin {
+		return nil, wire.Errorf(wire.BadConfig, "keys: %q is neither home nor dropin", wire.Printable(string(cfg.Mode)))
+	}
+	if cfg.Mode == Dropin && !k.root {
+		return nil, wire.Errorf(wire.BadConfig, "keys: dropin needs an agent that runs as root")
+	}
+	if cfg.DropinDir == "" {
+		cfg.DropinDir = "/run/scrier/keys"
+	}
+	if cfg.LockDir == "" {
+		cfg.LockDir = filepath.Join(cfg.StateDir, "lock")
+		if k.root {
+			cfg.LockDir = "/run/scrier"
+		}
+	}
+	if cfg.Source == "" {
+		cfg.Source = "127.0.0.1,::1"
+	}
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:22"
+	}
+	host, port, err := net.SplitHostPort(cfg.Addr)
+	if err != nil {
+		return nil, wire.Errorf(wire.BadConfig, "keys: %q is not host:port", wire.Printable(cfg.Addr))
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	k.local = "laddr=" + host + ",lport=" + port
+	for _, s := range strings.Split(cfg.Source, ",") {
+		addr, err := netip.ParseAddr(s)
+		if err != nil || addr.Zone() != "" || len(k.sources) >= maxSources {
+			return nil, wire.Errorf(wire.BadConfig, "keys: %q is no list of addresses", wire.Printable(cfg.Source))
+		}
+		k.sources = append(k.sources, addr)
+	}
+	if cfg.Lifetime == 0 {
+		cfg.Lifetime = maxLifetime
+	}
+	if cfg.Lifetime < time.Second || cfg.Lifetime > maxLifetime {
+		return nil, wire.Errorf(wire.BadConfig, "keys: lifetime %v is not within 1 s and %v", cfg.Lifetime, maxLifetime)
+	}
+	if len(cfg.Worker) == 0 {
+		cfg.Worker = []string{"/proc/self/exe", "agent", "keys-worker"}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Worker, cfg.AllowedLogins = slices.Clone(cfg.Worker), slices.Clone(cfg.AllowedLogins)
+	k.cfg = cfg
+	k.getent = findProgram("getent", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin")
+	k.pool = newPool(max(4, 2*runtime.NumCPU()))
+	k.locks = locks{dir: cfg.LockDir, held: map[string]*heldLock{}}
+	if k.journal, err = openJournal(filepath.Join(cfg.StateDir, "sessions")); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Close waits for workers that are still running, a short time for those that are stuck in a
+// dead file system. It does not remove what is installed: that is [Installed.Remove].
+func (k *Keys) Close() error { return k.pool.close(time.Second) }
+
+// Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
+type Match struct {
+	Login    string
+	UID, GID int
+	Home     string
+	Shell    string
+	File     string        // where the operator's key is
+	Key      ssh.PublicKey // the operator's key that matched
+
+	NotAfter       time.Time // when the operator's own line expires; zero: never
+	VerifyRequired bool      // the line demands user verification of an sk- key
+	Unread         []string  // logins whose homes did not answer: the scan was partial
+
+	sources []netip.Addr // those that the line lets in
+	who     account
+	size    int64
+	tail    bool
+	zone    zone
+	strict  bool
+}
+
+// findProgram looks in fixed folders before PATH, because the agent may run as root.
+func findProgram(name string, folders ...string) string {
+	for _, dir := range append(folders, filepath.SplitList(os.Getenv("PATH"))...) {
+		full := filepath.Join(dir, name)
+		if !filepath.IsAbs(full) {
+			continue
+		}
+		if st, err := os.Stat(full); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return full
+		}
+	}
+	return ""
+}
+
+// budget bounds a wait and names what was waited for.
+func (k *Keys) budget(ctx context.Context, d time.Duration, what string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, wire.Errorf(wire.KeyfileTimeout, "%s took more than %v", what, d))
+}

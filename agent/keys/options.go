@@ -1,0 +1,308 @@
+package keys
+
+import (
+	"strings"
+	"time"
+)
+
+// options is what the option string in front of a key says, as sshd's sshauthopt_parse reads it.
+// Options that only narrow what a session may do beside its shell (environment, permitopen,
+// tunnel, forwarding) are checked for their form and not kept: the ephemeral line never has them.
+type options struct {
+	certAuthority  bool
+	principals     bool
+	command        bool
+	pty            bool
+	verifyRequired bool
+	from           string // "" with fromSet is a list that matches nothing
+	fromSet        bool
+	validBefore    time.Time // zero: for ever
+	uncertain      bool      // well formed or not may depend on sshd's version or libc
+}
+
+const (
+	maxEnvironment = 1024 // SSH_AUTHOPT_ENV_MAX
+	maxPermit      = 4096 // SSH_AUTHOPT_PERMIT_MAX
+	maxHost        = 1025 // NI_MAXHOST
+)
+
+// zone says how sshd reads a time in an option.
+type zone struct {
+	local *time.Location
+	utc   bool // understands the suffixes Z and UTC (OpenSSH 9.1)
+}
+
+// parseOptions reads options up to the first blank outside of quotes. It reports false where
+// sshd refuses the line for its options.
+func parseOptions(s string, z zone) (options, bool) {
+	o := options{pty: true}
+	environment := map[string]bool{}
+	var permits [2]int
+	var seenCommand, seenPrincipals bool
+	for s != "" && s[0] != ' ' && s[0] != '\t' {
+		var value string
+		var ok bool
+		if set, rest, found := flagOption(s); found {
+			switch strings.ToLower(set) {
+			case "restrict", "no-pty":
+				o.pty = false
+			case "pty":
+				o.pty = true
+			case "cert-authority":
+				o.certAuthority = true
+			case "verify-required":
+				o.verifyRequired = true
+			case "no-verify-required":
+				o.verifyRequired = false
+			}
+			s = rest
+		} else if name, rest, found := valueOption(s); found {
+			if value, s, ok = dequote(rest); !ok {
+				return o, false
+			}
+			switch name {
+			case "command":
+				if seenCommand {
+					return o, false
+				}
+				seenCommand, o.command = true, true
+			case "principals":
+				if seenPrincipals {
+					return o, false
+				}
+				seenPrincipals, o.principals = true, true
+			case "from":
+				if o.fromSet {
+					return o, false
+				}
+				o.from, o.fromSet = value, true
+			case "expiry-time":
+				t, verdict := parseTime(value, z)
+				if verdict == no {
+					return o, false
+				}
+				if verdict == maybe {
+					o.uncertain = true
+				} else if o.validBefore.IsZero() || t.Before(o.validBefore) {
+					o.validBefore = t
+				}
+			case "environment":
+				env, _, found := strings.Cut(value, "=")
+				if !found || !validEnvironment(env) || len(environment) > maxEnvironment {
+					return o, false
+				}
+				environment[env] = true
+			case "permitopen", "permitlisten":
+				i := 0
+				if name == "permitlisten" {
+					i = 1
+				}
+				if permits[i] > maxPermit {
+					return o, false
+				}
+				permits[i]++
+				switch validPermit(value, i == 1) {
+				case no:
+					return o, false
+				case maybe:
+					o.uncertain = true
+				}
+			case "tunnel":
+				o.uncertain = o.uncertain || (!strings.EqualFold(value, "any") && !digits(value, 1, 9))
+			}
+		}
+		if s == "" || s[0] == ' ' || s[0] == '\t' {
+			break
+		}
+		if s[0] != ',' { // an option that this sshd does not know
+			return o, false
+		}
+		if s = s[1:]; s == "" {
+			return o, false
+		}
+	}
+	return o, true
+}
+
+// answer is a verdict in three values: maybe is what a version of sshd, or a libc, might say.
+type answer uint8
+
+const (
+	no answer = iota
+	maybe
+	yes
+)
+
+// flagOption matches one flag at the head of s. Like sshd it compares no further than the
+// flag's own length: what follows must then be a comma or the end.
+func flagOption(s string) (flag, rest string, ok bool) {
+	for _, f := range [...]struct {
+		name   string
+		negate bool
+	}{
+		{"restrict", false}, {"cert-authority", false}, {"port-forwarding", true}, {"agent-forwarding", true},
+		{"x11-forwarding", true}, {"touch-required", true}, {"verify-required", true}, {"pty", true}, {"user-rc", true},
+	} {
+		if prefixFold(s, f.name) {
+			return s[:len(f.name)], s[len(f.name):], true
+		}
+		if f.negate && prefixFold(s, "no-"+f.name) {
+			return s[:len(f.name)+3], s[len(f.name)+3:], true
+		}
+	}
+	return "", s, false
+}
+
+// valueOption matches NAME= at the head of s.
+func valueOption(s string) (name, rest string, ok bool) {
+	for _, name := range [...]string{
+		"command", "principals", "from", "expiry-time", "environment", "permitopen", "permitlisten", "tunnel",
+	} {
+		if prefixFold(s, name) && strings.HasPrefix(s[len(name):], "=") {
+			return name, s[len(name)+1:], true
+		}
+	}
+	return "", s, false
+}
+
+// prefixFold is strncasecmp: ASCII letters only, so that no Unicode folding matches.
+func prefixFold(s, prefix string) bool {
+	if len(s) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// dequote is opt_dequote: \" is a quote, every other backslash stands for itself.
+func dequote(s string) (value, rest string, ok bool) {
+	if s == "" || s[0] != '"' {
+		return "", s, false
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		if s[i] == '"' {
+			return b.String(), s[i+1:], true
+		}
+		if s[i] == '\\' && i+1 < len(s) && s[i+1] == '"' {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return "", s, false
+}
+
+// skipOptions is sshkey_advance_past_options: the length of the option string at the head of s.
+func skipOptions(s string) (n int, ok bool) {
+	quoted := false
+	for n < len(s) && (quoted || (s[n] != ' ' && s[n] != '\t')) {
+		if s[n] == '\\' && n+1 < len(s) && s[n+1] == '"' {
+			n++
+		} else if s[n] == '"' {
+			quoted = !quoted
+		}
+		n++
+	}
+	return n, n < len(s) || !quoted
+}
+
+func validEnvironment(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// validPermit checks host:port as handle_permit does. A port that is no plain number might be a
+// service's name.
+func validPermit(s string, barePort bool) answer {
+	if barePort && !strings.Contains(s, ":") {
+		s = "*:" + s
+	}
+	end := strings.IndexAny(s, ":/")
+	if strings.HasPrefix(s, "[") {
+		if end = strings.IndexByte(s, ']') + 1; end == 0 {
+			return no
+		}
+	}
+	if end < 0 || end >= len(s) || end >= maxHost || (s[end] != ':' && s[end] != '/') {
+		return no
+	}
+	switch port := s[end+1:]; {
+	case port == "*":
+		return yes
+	case port == "":
+		return no
+	case digits(port, 1, 5) && (len(port) < 5 || port <= "65535") && strings.Trim(port, "0") != "":
+		return yes
+	default:
+		return maybe
+	}
+}
+
+func digits(s string, least, most int) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) >= least && len(s) <= most
+}
+
+// parseTime is parse_absolute_time: YYYYMMDD[HHMM[SS]] with or without Z or UTC. The time is
+// the last second at which the key is good.
+func parseTime(s string, z zone) (time.Time, answer) {
+	body, utc := s, false
+	if n := len(s) - 1; n > 0 && (s[n] == 'Z' || s[n] == 'z') {
+		body, utc = s[:n], true
+	} else if n := len(s) - 3; n > 0 && strings.EqualFold(s[n:], "UTC") {
+		body, utc = s[:n], true
+	}
+	if utc && !z.utc {
+		return time.Time{}, no
+	}
+	if len(body) != 8 && len(body) != 12 && len(body) != 14 {
+		return time.Time{}, no
+	}
+	if !digits(body, 8, 14) {
+		// strptime takes blanks and signs at some places and libcs differ.
+		return time.Time{}, maybe
+	}
+	number := func(from, to int) int {
+		n := 0
+		for _, c := range body[min(from, len(body)):min(to, len(body))] {
+			n = n*10 + int(c-'0')
+		}
+		return n
+	}
+	year, month, day := number(0, 4), number(4, 6), number(6, 8)
+	hour, minute, second := number(8, 10), number(10, 12), number(12, 14)
+	if month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 61 {
+		return time.Time{}, no
+	}
+	var t time.Time
+	if utc {
+		t = time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+	} else {
+		// sshd calls mktime with tm_isdst 0: the digits are standard time, in summer too.
+		t = time.Date(year, time.Month(month), day, hour, minute, second, 0, z.local)
+		if t.IsDST() {
+			t = t.Add(time.Hour)
+		}
+	}
+	if t.Unix() <= 0 { // negative fails, zero is "invalid expires time"
+		return time.Time{}, no
+	}
+	return t, yes
+}

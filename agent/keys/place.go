@@ -1,0 +1,290 @@
+package keys
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+// place is one authorized_keys file: its folder, held open, and its name there. Whatever is
+// renamed or linked meanwhile, all work stays in that folder.
+type place struct {
+	w      worker
+	dir    int // O_PATH
+	name   string
+	uid    uint32
+	strict bool
+}
+
+// place opens the folder of an absolute path without following a symbolic link: below the home
+// where the path is in it (the way to the home may lead over root's links, like /home), else
+// from the root. With StrictModes it refuses what sshd refuses, for the same folders.
+func (w worker) place(q request, file string) (*place, error) {
+	if !path.IsAbs(file) || path.Clean(file) != file || strings.ContainsRune(file, 0) || file == "/" {
+		return nil, wire.Errorf(wire.KeyfileUnsupported, "%q is not a plain path", wire.Printable(file))
+	}
+	root, rest := "/", file[1:]
+	if home := path.Clean(q.Home); path.IsAbs(home) && home != "/" {
+		if below, ok := strings.CutPrefix(file, home+"/"); ok {
+			root, rest = home, below
+		}
+	}
+	base, err := openRetry(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open %s%s: %w", root, fileSystem(root, err), err)
+	}
+	p := &place{w: w, dir: base, uid: q.UID, strict: q.Strict}
+	folder, name := path.Split(rest)
+	p.name = name
+	if err := p.checkFolder(base, root); err != nil {
+		p.close()
+		return nil, err
+	}
+	for i, c := range folder { // every folder on the way, the file's own last
+		if c != '/' {
+			continue
+		}
+		dir, err := w.openBeneath(base, folder[:i], unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			if p.dir != base {
+				unix.Close(p.dir)
+			}
+			p.dir = dir
+			err = p.checkFolder(dir, path.Join(root, folder[:i]))
+		} else {
+			err = fmt.Errorf("open %s: %w", path.Join(root, folder[:i]), err)
+		}
+		if err != nil {
+			if p.dir != base {
+				unix.Close(base)
+			}
+			p.close()
+			return nil, err
+		}
+	}
+	if p.dir != base {
+		unix.Close(base)
+	}
+	return p, nil
+}
+
+func (p *place) close() { unix.Close(p.dir) }
+
+// checkFolder is what StrictModes demands of each folder from the file's up to the home.
+func (p *place) checkFolder(fd int, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", name, err)
+	}
+	if p.strict && (st.Mode&0o022 != 0 || (st.Uid != 0 && st.Uid != p.uid)) {
+		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o", name, st.Uid, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// openBeneath opens rel without leaving dir or following any link.
+func (w worker) openBeneath(dir int, rel string, flags int) (int, error) {
+	if !w.noOpenat2 {
+		how := &unix.OpenHow{ // no O_NOFOLLOW: with it a link to a folder is ENOTDIR instead of ELOOP
+			Flags:   uint64(flags | unix.O_CLOEXEC),
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		}
+		for range 16 { // EAGAIN: something was renamed on the way
+			fd, err := unix.Openat2(dir, rel, how)
+			switch {
+			case err == unix.EINTR || err == unix.EAGAIN:
+				continue
+			case err != unix.ENOSYS && err != unix.EPERM:
+				return fd, err
+			}
+			break // no openat2 here, or a filter forbids it
+		}
+	}
+	at := dir
+	parts := strings.Split(rel, "/")
+	for i, part := range parts {
+		if part == "" || part == "." || part == ".." {
+			return -1, unix.EXDEV
+		}
+		mode := unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+		var st unix.Stat_t
+		err := unix.Fstatat(at, part, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			err = unix.ELOOP
+		}
+		if i == len(parts)-1 {
+			mode = flags | unix.O_CLOEXEC | unix.O_NOFOLLOW
+		}
+		next := -1
+		if err == nil {
+			next, err = openRetry(at, part, mode)
+		}
+		if at != dir {
+			unix.Close(at)
+		}
+		if err == nil && mode&unix.O_PATH != 0 {
+			err = refuseLink(next)
+		}
+		if err != nil {
+			return -1, err
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// refuseLink: O_PATH with O_NOFOLLOW opens a link itself. It closes fd when it is one.
+func refuseLink(fd int) error {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		err = unix.ELOOP
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return err
+}
+
+func openRetry(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// file is an authorized_keys file, open for reading and checked.
+type file struct {
+	fd     int
+	st     unix.Stat_t
+	leased bool // nobody else has it open for writing
+}
+
+// open opens the file and refuses what is no plain file of the user's: a link, a second name, a
+// device or FIFO (which would block for ever), another owner.
+func (p *place) open() (*file, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, fmt.Errorf("stat %s: %w", p.name, err)
+	}
+	if err := p.check(&st); err != nil {
+		return nil, err // before an open could have an effect on a device
+	}
+	fd, err := p.w.openBeneath(p.dir, p.name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", p.name, err)
+	}
+	f := &file{fd: fd}
+	if err := unix.Fstat(fd, &f.st); err != nil {
+		f.close()
+		return nil, fmt.Errorf("stat %s: %w", p.name, err)
+	}
+	if err := p.check(&f.st); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (p *place) check(st *unix.Stat_t) error {
+	switch {
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return wire.Errorf(wire.KeyfileSymlink, "%s is a symbolic link", p.name)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return wire.Errorf(wire.KeyfileNotRegular, "%s is not a regular file", p.name)
+	case st.Nlink > 1:
+		return wire.Errorf(wire.KeyfileHardlink, "%s has %d names", p.name, st.Nlink)
+	case st.Nlink == 0:
+		return unix.ENOENT
+	case st.Uid != p.uid && st.Uid != 0: // root's are read, as sshd does, and never written
+		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, st.Uid)
+	case p.strict && st.Mode&0o022 != 0:
+		return wire.Errorf(wire.KeyfilePermissions, "%s has mode %#o", p.name, st.Mode&0o7777)
+	case st.Size > maxFile:
+		return wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.name, st.Size)
+	}
+	return nil
+}
+
+func (f *file) close() { unix.Close(f.fd) }
+
+// read returns the whole content as it is now.
+func (f *file) read() ([]byte, error) {
+	var b bytes.Buffer
+	chunk := make([]byte, 64<<10)
+	for {
+		n, err := unix.Pread(f.fd, chunk, int64(b.Len()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, fmt.Errorf("read: %w", err)
+		case n == 0:
+			return b.Bytes(), nil
+		case b.Len()+n > maxFile:
+			return nil, wire.Errorf(wire.KeyfileTooBig, "more than %d bytes", maxFile)
+		default:
+			b.Write(chunk[:n])
+		}
+	}
+}
+
+func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
+
+// isMissing: there is no such file, or no such folder.
+func isMissing(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
+}
+
+// fileError gives a failed system call its code.
+func fileError(err error) *wire.Error {
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return e
+	}
+	code := wire.Internal
+	for c, errs := range map[wire.Code][]error{
+		wire.KeyfileSymlink:     {unix.ELOOP, unix.EXDEV},
+		wire.KeyfileNotRegular:  {unix.ENXIO, unix.EISDIR, unix.ENODEV},
+		wire.KeyfileTooBig:      {unix.EFBIG},
+		wire.KeyfileNoSpace:     {unix.ENOSPC, unix.EDQUOT},
+		wire.KeyfileReadOnly:    {unix.EROFS},
+		wire.KeyfilePermissions: {unix.EACCES, unix.EPERM},
+		wire.KeyfileTimeout:     {unix.EIO, unix.ESTALE, unix.ETIMEDOUT, unix.ENOTCONN, unix.EHOSTDOWN, unix.EHOSTUNREACH},
+	} {
+		for _, e := range errs {
+			if errors.Is(err, e) {
+				code = c
+			}
+		}
+	}
+	return wire.Errorf(code, "%w", err)
+}
+
+// fileSystem names the file system when a home cannot be entered: on NFS with Kerberos nobody
+// can without a ticket, which no chmod mends.
+func fileSystem(dir string, err error) string {
+	var st unix.Statfs_t
+	if !errors.Is(err, os.ErrPermission) || unix.Statfs(path.Dir(dir), &st) != nil {
+		return ""
+	}
+	_ = unix.Statfs(dir, &st)
+	switch uint32(st.Type) {
+	case unix.NFS_SUPER_MAGIC:
+		return " (on NFS)"
+	case unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
+		return " (on SMB)"
+	case unix.FUSE_SUPER_MAGIC:
+		return " (on FUSE)"
+	case unix.AUTOFS_SUPER_MAGIC:
+		return " (on autofs)"
+	}
+	return ""
+}

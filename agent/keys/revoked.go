@@ -1,0 +1,64 @@
+package keys
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const maxRevoked = 16 << 20
+
+// revoked says whether sshd's RevokedKeys has the key. That is a list of keys, or a KRL, which
+// ssh-keygen reads. When neither can be read sshd refuses all keys, and so do we.
+func (k *Keys) revoked(ctx context.Context, d daemon, key ssh.PublicKey) bool {
+	if d.revokedKeys == "" {
+		return false
+	}
+	is, err := k.isRevoked(ctx, d.revokedKeys, key)
+	if err != nil {
+		k.cfg.Log.Warn("sshd's RevokedKeys cannot be read; no key is taken", "file", d.revokedKeys, "err", err)
+	}
+	return is || err != nil
+}
+
+func (k *Keys) isRevoked(ctx context.Context, list string, key ssh.PublicKey) (bool, error) {
+	f, err := os.Open(list)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxRevoked+1))
+	if err != nil {
+		return false, err
+	}
+	if len(content) > maxRevoked {
+		return false, fmt.Errorf("longer than %d bytes", maxRevoked)
+	}
+	if !bytes.HasPrefix(content, []byte("SSHKRL\n\x00")) {
+		asked, ok := newAskedKey(key)
+		return !ok || bytes.Contains(content, []byte(asked.text)), nil // wherever on the line it stands
+	}
+	program := findProgram("ssh-keygen", "/usr/bin", "/usr/local/bin")
+	if program == "" || !filepath.IsAbs(list) {
+		return false, fmt.Errorf("there is no ssh-keygen")
+	}
+	temp, err := os.CreateTemp(k.cfg.StateDir, ".key-*")
+	if err != nil {
+		return false, err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(ssh.MarshalAuthorizedKey(key))
+	if e := temp.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return false, err
+	}
+	_, _, status, err := output(ctx, maxDaemonOutput, program, "-Q", "-f", list, temp.Name())
+	return status != 0, err
+}

@@ -1,0 +1,194 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"scrier/wire"
+)
+
+// daemonCache keeps what sshd -T said while its configuration files stay as they are. Without a
+// Match block one answer serves all logins.
+type daemonCache struct {
+	mu      sync.Mutex
+	state   string
+	byLogin map[string]daemon // "" is everybody
+	program string
+	version [2]int
+}
+
+// daemonFor asks sshd about one login.
+func (k *Keys) daemonFor(ctx context.Context, a account) (daemon, error) {
+	if len(k.cfg.AuthorizedKeysFile) > 0 {
+		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, utc: true}, nil
+	}
+	program := k.cfg.SSHD
+	if program == "" {
+		program = findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
+	}
+	if program == "" {
+		return k.daemonDefault(errors.New("there is no sshd"), true)
+	}
+	state, matches := k.configState(program)
+	login := ""
+	if matches {
+		login = a.login
+	}
+	k.daemon.mu.Lock()
+	d, ok := k.daemon.byLogin[login]
+	ok = ok && k.daemon.state == state
+	k.daemon.mu.Unlock()
+	if ok {
+		return d, nil
+	}
+	version, err := k.sshdVersion(ctx, program)
+	if err != nil {
+		return k.daemonDefault(err, true)
+	}
+	utc := version[0] > 9 || (version[0] == 9 && version[1] >= 1)
+	if version[0] < 7 || (version[0] == 7 && version[1] < 7) {
+		return daemon{}, wire.Errorf(wire.KeyfileUnsupported, "OpenSSH %d.%d knows no expiry-time; 7.7 does", version[0], version[1])
+	}
+	d, err = k.askDaemon(ctx, program, a)
+	if err != nil {
+		return k.daemonDefault(err, utc)
+	}
+	d.utc = utc
+	k.daemon.mu.Lock()
+	defer k.daemon.mu.Unlock()
+	if k.daemon.state != state || len(k.daemon.byLogin) > 2*maxHomes {
+		k.daemon.state, k.daemon.byLogin = state, map[string]daemon{}
+	}
+	k.daemon.byLogin[login] = d
+	return d, nil
+}
+
+// daemonDefault is what can be said without sshd -T, which needs to read the host keys: for an
+// agent that is not root, OpenSSH's own defaults.
+func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
+	if k.root {
+		return daemon{}, wire.Errorf(wire.KeyfileUnsupported, "ask sshd for its configuration: %w", err)
+	}
+	k.cfg.Log.Debug("sshd does not tell its configuration; its defaults are taken", "err", err)
+	return daemon{
+		files: []string{".ssh/authorized_keys", ".ssh/authorized_keys2"}, strict: true, publicKeys: true, pam: true, terminal: true, utc: utc,
+	}, nil
+}
+
+func (k *Keys) askDaemon(ctx context.Context, program string, a account) (daemon, error) {
+	argv := []string{program, "-T", "-C", "user=" + a.login + ",host=localhost,addr=127.0.0.1," + k.local}
+	if strings.Contains(a.login, ",") {
+		return daemon{}, fmt.Errorf("a login with a comma")
+	}
+	if k.cfg.SSHDConfig != "" {
+		argv = append(argv, "-f", k.cfg.SSHDConfig)
+	}
+	out, text, status, err := output(ctx, maxDaemonOutput, argv...)
+	if err != nil {
+		return daemon{}, err
+	}
+	if status != 0 {
+		argv[1] = "-G" // since 9.3: the same without host keys and /run/sshd
+		if again, _, status, err := output(ctx, maxDaemonOutput, argv...); err == nil && status == 0 {
+			return parseDaemon(again)
+		}
+		line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+		return daemon{}, fmt.Errorf("sshd -T: %s", wire.Printable(line))
+	}
+	return parseDaemon(out)
+}
+
+var versionText = regexp.MustCompile(`OpenSSH_(\d{1,3})\.(\d{1,3})`)
+
+// sshdVersion reads the version from `sshd -V`, which old versions do not know: their usage has it.
+func (k *Keys) sshdVersion(ctx context.Context, program string) ([2]int, error) {
+	key := fileState(program)
+	k.daemon.mu.Lock()
+	version, known := k.daemon.version, k.daemon.program == key
+	k.daemon.mu.Unlock()
+	if known {
+		return version, nil
+	}
+	out, text, _, err := output(ctx, maxDaemonOutput, program, "-V")
+	if err != nil {
+		return version, err
+	}
+	m := versionText.FindSubmatch(append(out, text...))
+	if m == nil {
+		return version, fmt.Errorf("%s does not tell its version", program)
+	}
+	for i := range version {
+		version[i], _ = strconv.Atoi(string(m[i+1]))
+	}
+	k.daemon.mu.Lock()
+	defer k.daemon.mu.Unlock()
+	k.daemon.program, k.daemon.version = key, version
+	return version, nil
+}
+
+// configState fingerprints the configuration files, by name, size and time, and says whether
+// the answer depends on the login. What cannot be read is taken to have a Match block.
+func (k *Keys) configState(program string) (state string, matches bool) {
+	main := k.cfg.SSHDConfig
+	if main == "" {
+		main = "/etc/ssh/sshd_config"
+	}
+	var b strings.Builder
+	b.WriteString(fileState(program))
+	seen := 0
+	var walk func(file string, depth int)
+	walk = func(file string, depth int) {
+		seen++
+		b.WriteString(fileState(file))
+		st, err := os.Stat(file)
+		if err != nil || !st.Mode().IsRegular() || st.Size() > maxConfig || depth > 16 || seen > maxConfigFiles {
+			matches = true
+			return
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			matches = true
+			return
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n\f\"=", r) })
+			if len(f) == 0 {
+				continue
+			}
+			switch strings.ToLower(f[0]) {
+			case "match":
+				matches = true
+			case "include":
+				for _, pattern := range f[1:] {
+					if !filepath.IsAbs(pattern) {
+						pattern = filepath.Join("/etc/ssh", pattern)
+						matches = matches || k.cfg.SSHD != "" // may have another folder built in
+					}
+					files, _ := filepath.Glob(pattern)
+					for _, file := range files {
+						walk(file, depth+1)
+					}
+				}
+			}
+		}
+	}
+	walk(main, 0)
+	return b.String(), matches
+}
+
+func fileState(name string) string {
+	st, err := os.Stat(name)
+	if err != nil {
+		return name + " " + strconv.FormatBool(errors.Is(err, fs.ErrNotExist)) + "\n"
+	}
+	return fmt.Sprintf("%s %d %s %v\n", name, st.Size(), st.ModTime().Format(time.RFC3339Nano), st.Mode())
+}

@@ -1,0 +1,183 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	osuser "os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// realUser makes a login of this machine, for the tests with a real sshd, and removes it again.
+func realUser(t testing.TB, dir, login string, more ...string) (uid int, home string) {
+	t.Helper()
+	home = filepath.Join(dir, login)
+	argv := append([]string{"useradd", "--create-home", "--home-dir", home, "--shell", "/bin/sh", "--password", "*"}, more...)
+	retry(t, append(argv, login)...)
+	t.Cleanup(func() { retry(t, "userdel", "--force", login) })
+	u, err := osuser.Lookup(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	if err != nil || uid == 0 {
+		t.Fatalf("uid %q: %v", u.Uid, err)
+	}
+	if err := os.Chmod(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return uid, home
+}
+
+// retry: the account files have one lock for the whole machine.
+func retry(t testing.TB, argv ...string) {
+	t.Helper()
+	var out []byte
+	eventually(t, strings.Join(argv, " "), func() bool {
+		var err error
+		out, err = exec.Command(argv[0], argv[1:]...).CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "try again later") && !strings.Contains(string(out), "cannot lock") {
+			t.Fatalf("%v: %v\n%s", argv, err, out)
+		}
+		return err == nil
+	})
+}
+
+// sshd starts a real sshd on loopback with these lines of configuration.
+func startSSHD(t testing.TB, dir string, config ...string) (addr, configFile string) {
+	t.Helper()
+	program := findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
+	if program == "" {
+		t.Fatal("there is no sshd: apt-get install openssh-server")
+	}
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hostKey := filepath.Join(dir, "host_ed25519")
+	if _, err := os.Stat(hostKey); err != nil {
+		run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr = l.Addr().String()
+	l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	configFile = filepath.Join(dir, "sshd_config_"+port)
+	text := append([]string{
+		"Port " + port, "ListenAddress 127.0.0.1", "HostKey " + hostKey, "PidFile none", "UsePAM no",
+		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "LoginGraceTime 0", "MaxAuthTries 1000000", "MaxStartups 1000",
+	}, config...)
+	if err := os.WriteFile(configFile, []byte(strings.Join(text, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-D", "-e", "-f", configFile)
+	log, err := os.Create(filepath.Join(dir, "sshd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-ended
+		if t.Failed() {
+			b, _ := os.ReadFile(log.Name())
+			t.Logf("sshd:\n%s", b[max(0, len(b)-3000):])
+		}
+	})
+	eventually(t, "sshd listens", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	return addr, configFile
+}
+
+// probe is a key of which the private half is not needed: sshd is asked whether it would do,
+// and gets a wrong signature when it would.
+type probe struct {
+	key      ssh.PublicKey
+	accepted bool
+}
+
+func (p *probe) PublicKey() ssh.PublicKey { return p.key }
+
+func (p *probe) Sign(io.Reader, []byte) (*ssh.Signature, error) {
+	p.accepted = true
+	return &ssh.Signature{Format: p.key.Type(), Blob: make([]byte, 64)}, nil
+}
+
+// askSSHD asks sshd about n cases; prepare makes the world of case i and returns the key to ask
+// for. One connection serves until a key is accepted: sshd merges the options of all lines that
+// it accepts in one.
+func askSSHD(t testing.TB, addr, login string, n int, prepare func(i int) ssh.PublicKey) []bool {
+	t.Helper()
+	accepted := make([]bool, 0, n)
+	for len(accepted) < n {
+		var p *probe
+		before := len(accepted)
+		_, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
+			User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: time.Minute,
+			Auth: []ssh.AuthMethod{ssh.RetryableAuthMethod(ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+				if p != nil {
+					accepted = append(accepted, p.accepted)
+					if p.accepted || len(accepted) == n {
+						return nil, errors.New("enough")
+					}
+				}
+				p = &probe{key: prepare(len(accepted))}
+				return []ssh.Signer{p}, nil
+			}), 1_000_000)},
+		})
+		if len(accepted) == before {
+			t.Fatalf("case %d was not answered: %v", before, err)
+		}
+	}
+	return accepted
+}
+
+// shell logs in, asks for a terminal, and runs a command; it returns what stands in the way.
+func shell(addr, login string, signer ssh.Signer) error {
+	c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
+		User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second,
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s, err := c.NewSession()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.RequestPty("xterm", 24, 80, nil); err != nil {
+		return err
+	}
+	out, err := s.Output("tty >/dev/null && echo scrier-$((40+2))")
+	if err == nil && !strings.Contains(string(out), "scrier-42") {
+		err = errors.New("not the command that was sent")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %q", err, out)
+	}
+	return nil
+}

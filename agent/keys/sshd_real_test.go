@@ -1,0 +1,296 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// TestRealSSHD is a session's key from end to end: found by what sshd -T says, taken by sshd for
+// a terminal and nothing else, gone after removal, dead after its expiry.
+func TestRealSSHD(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{Home, Dropin} {
+		h := newHost(t)
+		login := "screnv" + string(mode)
+		uid, home := realUser(t, h.dir, login)
+		run, err := os.MkdirTemp("/run", "scrier-keys-") // StrictModes looks at all folders above
+		h.must(err)
+		t.Cleanup(func() { h.must(os.RemoveAll(run)) })
+		h.must(os.Chmod(run, 0o755))
+		dropins := filepath.Join(run, "keys")
+		addr, config := startSSHD(t, h.dir, "AuthorizedKeysFile .ssh/authorized_keys "+dropins+"/%u")
+		key, signer := newKey(t)
+		file := filepath.Join(home, ".ssh", "authorized_keys")
+		h.must(os.Mkdir(filepath.Dir(file), 0o700))
+		h.must(os.WriteFile(file, []byte(text(key)), 0o600))
+		h.must(os.Chown(filepath.Dir(file), uid, uid))
+		h.must(os.Chown(file, uid, uid))
+		cfg := h.config()
+		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.Mode, cfg.DropinDir, cfg.AllowedLogins = nil, config, mode, dropins, []string{login}
+		now := time.Now()
+		clock := now
+		cfg.Now = func() time.Time { return clock }
+		k := h.open(cfg)
+		k.getent = findProgram("getent", "/usr/bin")
+		ctx := context.Background()
+
+		install := func() (*Installed, ssh.Signer) {
+			t.Helper()
+			m, err := k.Find(ctx, []ssh.PublicKey{key}, "")
+			h.must(err)
+			eph, s := newKey(t)
+			in, err := k.Install(ctx, m, wire.NewSessionID(), eph)
+			h.must(err)
+			return in, s
+		}
+		in, s := install()
+		h.must(shell(addr, login, s))
+		h.must(shell(addr, login, signer)) // the operator's own key, on the line before
+		c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Auth: []ssh.AuthMethod{ssh.PublicKeys(s)}})
+		h.must(err)
+		if conn, err := c.Dial("tcp", addr); err == nil {
+			conn.Close()
+			t.Error("forwarding works")
+		}
+		if ok, _, err := c.SendRequest("tcpip-forward", true, ssh.Marshal(struct {
+			Addr string
+			Port uint32
+		}{"127.0.0.1", 0})); ok || err != nil {
+			t.Errorf("listening works: %v", err)
+		}
+		// Removed as soon as authentication is over: the connection goes on, a new one is refused (F8).
+		h.must(in.Remove(ctx))
+		session, err := c.NewSession()
+		h.must(err)
+		h.must(session.RequestPty("xterm", 24, 80, nil))
+		out, err := session.Output("echo still")
+		if err != nil || !strings.Contains(string(out), "still") {
+			t.Errorf("%q %v", out, err)
+		}
+		c.Close()
+		if err := shell(addr, login, s); err == nil {
+			t.Error("the key works after its removal")
+		}
+		if got := h.read(file); got != text(key) {
+			t.Errorf("%q", got)
+		}
+
+		// Not removed: sshd itself refuses it when the time has come (H16). The agent's clock is
+		// behind by all but a second of the line's life.
+		clock = now.Add(-k.cfg.Lifetime + time.Since(now) + 2*time.Second)
+		in, s = install()
+		var refused error
+		eventually(t, "the key expires", func() bool {
+			refused = shell(addr, login, s)
+			return refused != nil
+		})
+		if late := time.Since(in.Expires()); late < 0 || late > 3*time.Second {
+			t.Errorf("%s: refused %v after its expiry: %v", mode, late, refused)
+		}
+		clock = time.Now()
+		h.must(in.Remove(ctx))
+
+		keys, err := k.HostKeys(ctx, addr)
+		h.must(err)
+		checkHostKeys(t, addr, keys)
+	}
+}
+
+func checkHostKeys(t testing.TB, addr string, keys []ssh.PublicKey) {
+	t.Helper()
+	var seen ssh.PublicKey
+	ssh.Dial("tcp", addr, &ssh.ClientConfig{User: "x", HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+		seen = key
+		return errors.New("seen")
+	}})
+	for _, key := range keys {
+		if seen != nil && string(key.Marshal()) == string(seen.Marshal()) {
+			return
+		}
+	}
+	t.Errorf("sshd shows a host key that is not among %d", len(keys))
+}
+
+// TestHostKeys reads them from private keys, from .pub files, and from sshd itself.
+func TestHostKeys(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	ctx := context.Background()
+	var lines []string
+	for _, kind := range []string{"ed25519", "ecdsa", "rsa"} {
+		name := filepath.Join(h.dir, "host_"+kind)
+		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", name)
+		if kind != "ed25519" { // startSSHD names that one
+			lines = append(lines, "HostKey "+name)
+		}
+	}
+	addr, config := startSSHD(t, h.dir, lines...)
+	cfg := h.config()
+	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
+	k := h.open(cfg)
+	fromFiles, err := k.HostKeys(ctx, addr)
+	h.must(err)
+	if len(fromFiles) != 3 {
+		t.Errorf("%d host keys from files", len(fromFiles))
+	}
+	checkHostKeys(t, addr, fromFiles)
+	fromSSHD, err := k.scanHostKeys(ctx, addr)
+	h.must(err)
+	if len(fromSSHD) != 3 {
+		t.Errorf("%d host keys from sshd", len(fromSSHD))
+	}
+	texts := func(keys []ssh.PublicKey) string {
+		s := map[string]bool{}
+		for _, key := range keys {
+			s[text(key)] = true
+		}
+		return fmt.Sprint(s)
+	}
+	if texts(fromFiles) != texts(fromSSHD) {
+		t.Error("files and sshd differ")
+	}
+	// A stale .pub does not count when the private key can be read; alone it does.
+	name := filepath.Join(h.dir, "host_ed25519")
+	other, _ := newKey(t)
+	h.must(os.WriteFile(name+".pub", []byte(text(other)+"\n"), 0o644))
+	got, err := readHostKey(name)
+	if err != nil || text(got) == text(other) {
+		t.Errorf("%v %v", got, err)
+	}
+	h.must(os.Remove(name))
+	if got, err = readHostKey(name); err != nil || text(got) != text(other) {
+		t.Errorf("%v %v", got, err)
+	}
+	for _, addr := range []string{"192.0.2.1:22", "localhost:22", "127.0.0.1", ""} {
+		_, err := k.scanHostKeys(ctx, addr)
+		wantCode(t, err, wire.BadConfig)
+	}
+	_, err = k.scanHostKeys(ctx, "127.0.0.1:1")
+	wantCode(t, err, wire.TargetRefused)
+}
+
+// TestRevokedKeys: what sshd would not take is not found.
+func TestRevokedKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other, _ := newKey(t)
+	list := filepath.Join(w.dir, "revoked")
+	cfg := w.cfg
+	cfg.AuthorizedKeysFile = nil
+	cfg.SSHD = w.script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\nrevokedkeys "+list+"\\n'\n")
+	k := w.open(cfg)
+	try := func(what string, code wire.Code) {
+		t.Helper()
+		_, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+		if got := wire.CodeOf(err); got != code {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	try("no list", wire.KeyRestricted)
+	for content, code := range map[string]wire.Code{text(w.key): wire.KeyRestricted, "# me\n" + text(other) + "\n" + text(w.key): wire.KeyRestricted, text(other): 0, "": 0} {
+		w.must(os.WriteFile(list, []byte(content+"\n"), 0o644))
+		try(fmt.Sprintf("list %q", content), code)
+	}
+	pub := filepath.Join(w.dir, "pub")
+	for key, code := range map[string]wire.Code{text(w.key): wire.KeyRestricted, text(other): 0} {
+		w.must(os.WriteFile(pub, []byte(key+"\n"), 0o644))
+		run(t, "ssh-keygen", "-q", "-k", "-f", list, pub)
+		try("KRL", code)
+	}
+}
+
+// TestDaemonForbids: settings beside the files.
+func TestDaemonForbids(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.shadow = "scralice:!:19000:0:99999:7:::\n"
+	w.write()
+	for line, code := range map[string]wire.Code{
+		"usepam yes": 0, "usepam no": wire.AccountNotLoginable, "usepam yes\\nforcecommand /bin/true": wire.KeyRestricted,
+		"usepam yes\\npermittty no": wire.KeyRestricted, "usepam yes\\npubkeyauthentication no": wire.KeyfileUnsupported,
+		"usepam yes\\npubkeyacceptedalgorithms rsa-sha2-256": wire.KeyfileUnsupported,
+	} {
+		cfg := w.cfg
+		cfg.AuthorizedKeysFile = nil
+		cfg.SSHD = w.script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\n"+line+"\\n'\n")
+		_, err := w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "")
+		if got := wire.CodeOf(err); got != code {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
+// TestAccountMatrix: where sshd would refuse the account, we say so before.
+func TestAccountMatrix(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	addr, config := startSSHD(t, h.dir)
+	key, signer := newKey(t)
+	cfg := h.config()
+	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
+	k := h.open(cfg)
+	k.getent = findProgram("getent", "/usr/bin")
+	for i, c := range []struct {
+		name string
+		more []string
+	}{
+		{"ordinary", nil},
+		{"locked", []string{"--password", "!"}},
+		{"expired", []string{"--expiredate", "2020-01-01"}},
+		{"nologin", []string{"--shell", "/usr/sbin/nologin"}},
+	} {
+		login := fmt.Sprintf("scracct%d", i)
+		uid, home := realUser(t, h.dir, login, c.more...)
+		file := filepath.Join(home, ".ssh", "authorized_keys")
+		h.must(os.Mkdir(filepath.Dir(file), 0o700))
+		h.must(os.WriteFile(file, []byte(text(key)+"\n"), 0o600))
+		h.must(os.Chown(filepath.Dir(file), uid, uid))
+		h.must(os.Chown(file, uid, uid))
+		real := shell(addr, login, signer)
+		_, err := k.Find(context.Background(), []ssh.PublicKey{key}, login)
+		if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.AccountNotLoginable) || (real == nil) != (c.name == "ordinary") {
+			t.Errorf("%s: sshd %v, we %v", c.name, real, err)
+		}
+	}
+}
+
+// TestOwnUserOnly: an agent that is not root serves the login that it runs as.
+func TestOwnUserOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob := w.user("scrbob")
+	w.keys(bob, text(w.key)+"\n")
+	k := w.open(w.cfg)
+	k.root, k.uid = false, uint32(w.u.uid)
+	w.script("getent", `[ "$2" = `+fmt.Sprint(w.u.uid)+` ] && exec grep scralice `+w.dir+`/passwd
+grep "^$2:" `+w.dir+`/$1 || exit 2
+`)
+	found, others, err := k.accounts(context.Background(), "")
+	if err != nil || len(found) != 1 || found[0].login != "scralice" || len(others) != 0 {
+		t.Errorf("%v %v %v", found, others, err)
+	}
+	_, _, err = k.accounts(context.Background(), "scrbob")
+	wantCode(t, err, wire.LoginNotAllowed)
+	k.cfg.AllowedLogins = []string{"scrbob"}
+	_, _, err = k.accounts(context.Background(), "")
+	wantCode(t, err, wire.LoginNotAllowed)
+	// Without sshd -T its defaults are taken; as root that would be a guess.
+	k.cfg.AuthorizedKeysFile, k.cfg.SSHD = nil, "/nonexistent/sshd"
+	if d, err := k.daemonFor(context.Background(), found[0]); err != nil || len(d.files) != 2 || d.files[0] != ".ssh/authorized_keys" {
+		t.Errorf("%+v %v", d, err)
+	}
+	k.root = true
+	_, err = k.daemonFor(context.Background(), found[0])
+	wantCode(t, err, wire.KeyfileUnsupported)
+}

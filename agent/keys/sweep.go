@@ -1,0 +1,217 @@
+package keys
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"scrier/wire"
+)
+
+// Swept is what a sweep has done, in lines.
+type Swept struct {
+	Removed     int
+	Neutralised int // made comments: the file could not be replaced
+	Failed      []Failure
+}
+
+// Failure is a login whose leftovers may still be there; they expire by themselves.
+type Failure struct {
+	Login  string
+	Code   wire.Code
+	Detail string
+}
+
+// Sweep takes away what sessions of this agent have left whose process is gone, as the journal
+// has it. It leaves sessions alone that live, in this process or another.
+func (k *Keys) Sweep(ctx context.Context) (Swept, error) {
+	var s sweep
+	if err := k.sweepJournal(ctx, &s); err != nil {
+		return s.Swept, err
+	}
+	if k.cfg.Mode == Dropin {
+		return s.Swept, k.sweepDropin(ctx, &s)
+	}
+	return s.Swept, nil
+}
+
+// SweepAll is Sweep, and then looks through the files of all logins for lines of this agent that
+// are expired, and those of others that are expired for five minutes.
+func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
+	var s sweep
+	if err := k.sweepJournal(ctx, &s); err != nil {
+		return s.Swept, err
+	}
+	if k.root {
+		if err := k.sweepDropin(ctx, &s); err != nil {
+			return s.Swept, err
+		}
+	}
+	found, others, err := k.accounts(ctx, "")
+	if err != nil {
+		return s.Swept, err
+	}
+	candidates, unread := k.candidates(ctx, found, others, true)
+	for _, login := range unread {
+		s.fail(login, wire.Errorf(wire.KeyfileTimeout, "not looked at"))
+	}
+	var group errgroup.Group
+	group.SetLimit(cap(k.pool.slots))
+	for _, c := range candidates {
+		for _, file := range c.files {
+			group.Go(func() error {
+				k.sweepFile(ctx, c.account, file, nil, &s)
+				return nil
+			})
+		}
+	}
+	_ = group.Wait()
+	return s.Swept, context.Cause(ctx)
+}
+
+// sweep is a sweep under way.
+type sweep struct {
+	mu sync.Mutex
+	Swept
+}
+
+func (s *sweep) add(removed, neutralised int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Removed += removed
+	s.Neutralised += neutralised
+}
+
+func (s *sweep) fail(login string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := fileError(err)
+	s.Failed = append(s.Failed, Failure{login, e.Code, e.Detail})
+}
+
+// sweepJournal groups the abandoned records by file and takes their lines away.
+func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
+	records, broken, err := k.journal.abandoned()
+	if err != nil {
+		return err
+	}
+	if broken > 0 {
+		k.cfg.Log.Warn("journal entries could not be read; their lines expire by themselves", "entries", broken)
+	}
+	type place struct {
+		uid  uint32
+		file string
+	}
+	byFile := map[place][]*record{}
+	for _, rec := range records {
+		if rec.Mode == Dropin {
+			k.sweepRecord(ctx, rec, s)
+			continue
+		}
+		byFile[place{rec.UID, rec.File}] = append(byFile[place{rec.UID, rec.File}], rec)
+	}
+	var group errgroup.Group
+	group.SetLimit(cap(k.pool.slots))
+	for where, records := range byFile {
+		group.Go(func() error {
+			a, err := k.sameAccount(ctx, records[0])
+			if err != nil {
+				s.fail(records[0].Login, err)
+				for _, rec := range records {
+					rec.release()
+				}
+				return nil
+			}
+			if a == nil { // deleted, or the name is another's now
+				for _, rec := range records {
+					s.drop(k, rec)
+				}
+				return nil
+			}
+			for len(records) > 0 {
+				n := min(len(records), maxLines)
+				k.sweepFile(ctx, *a, where.file, records[:n], s)
+				records = records[n:]
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return nil
+}
+
+// sweepRecord takes back one session's drop-in.
+func (k *Keys) sweepRecord(ctx context.Context, rec *record, s *sweep) {
+	defer rec.release()
+	lock, err := k.lock(ctx, rec)
+	if err == nil {
+		defer lock.release()
+		err = k.dropinTake(rec)
+	}
+	if err != nil {
+		s.fail(rec.Login, err)
+		return
+	}
+	s.add(1, 0)
+}
+
+func (s *sweep) drop(k *Keys, rec *record) {
+	if err := k.journal.drop(rec); err != nil {
+		s.fail(rec.Login, err)
+	}
+}
+
+// sameAccount is the login of a record if it is still the same user's.
+func (k *Keys) sameAccount(ctx context.Context, rec *record) (*account, error) {
+	all, err := k.passwd(ctx, rec.Login)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if a.login == rec.Login && a.uid == rec.UID && a.uid != 0 {
+			one := []account{a}
+			k.supplementary(ctx, one)
+			return &one[0], nil
+		}
+	}
+	return nil, nil
+}
+
+// sweepFile cleans one file of the lines of records and of what the grammar finds.
+func (k *Keys) sweepFile(ctx context.Context, a account, file string, records []*record, s *sweep) {
+	free := func() {
+		for _, rec := range records {
+			rec.release()
+		}
+	}
+	lock, err := k.locks.acquire(ctx, a.uid, file)
+	if err != nil {
+		s.fail(a.login, err)
+		free()
+		return
+	}
+	defer lock.release()
+	q := request{Task: taskClean, Files: []string{file}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: true}
+	for _, rec := range records {
+		q.add(rec, true)
+	}
+	r, _, err := k.ask(ctx, a, q, lock.file)
+	if err != nil {
+		s.fail(a.login, err)
+		free()
+		return
+	}
+	f := r.Files[0]
+	s.add(f.Removed, f.Neutralised)
+	if f.Code == wire.None {
+		for _, rec := range records {
+			s.drop(k, rec)
+		}
+		return
+	}
+	free()
+	if !f.Off || len(records) > 0 {
+		s.fail(a.login, &wire.Error{Code: f.Code, Detail: f.Detail})
+	}
+}

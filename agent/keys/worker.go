@@ -1,0 +1,234 @@
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+const (
+	workerBudget = 3 * time.Second        // for one worker, from start to answer
+	killBudget   = 200 * time.Millisecond // for its end after SIGKILL; longer is a dead file system
+	maxAbandoned = 32
+)
+
+// pool bounds the workers that run, and those that were killed and do not die.
+type pool struct {
+	slots chan struct{}
+	wg    sync.WaitGroup
+
+	mu    sync.Mutex
+	stuck map[uint32]int       // by uid: killed and not gone
+	slow  map[uint32]time.Time // by uid: leave it out of scans until then
+}
+
+// slowTime is how long a home that did not answer is left out of scans.
+const slowTime = 30 * time.Second
+
+func newPool(n int) pool {
+	return pool{slots: make(chan struct{}, n), stuck: map[uint32]int{}, slow: map[uint32]time.Time{}}
+}
+
+func (p *pool) close(wait time.Duration) error {
+	done := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(wait):
+		return wire.Errorf(wire.KeyfileTimeout, "workers are stuck in a file system that does not answer")
+	}
+}
+
+func (p *pool) isSlow(uid uint32, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stuck[uid] > 0 || now.Before(p.slow[uid])
+}
+
+func (p *pool) setSlow(uid uint32, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.slow) > maxHomes {
+		clear(p.slow)
+	}
+	p.slow[uid] = until
+}
+
+// enter waits for a free slot. It refuses a login whose last worker has not died yet, so that a
+// dead file system costs one process and not one a session.
+func (p *pool) enter(ctx context.Context, a account) error {
+	p.mu.Lock()
+	total := 0
+	for _, n := range p.stuck {
+		total += n
+	}
+	stuck := p.stuck[a.uid] > 0 || total >= maxAbandoned
+	p.mu.Unlock()
+	if stuck {
+		return wire.Errorf(wire.KeyfileTimeout, "the home of %s does not answer", a.login)
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return wire.Cause(ctx, wire.KeyfileTimeout)
+	}
+}
+
+// ask runs one worker as the account. lock, if any, stays held until the worker is gone, even
+// when the agent dies before. unknown says that the worker may have done its work although
+// there is an error.
+func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r reply, unknown bool, err error) {
+	q.UID, q.Home, q.Agent = a.uid, a.home, k.cfg.Agent.String()
+	text, err := cbor.Marshal(q)
+	if err != nil || len(text) > maxRequest {
+		return r, false, wire.Errorf(wire.Internal, "write request of %d bytes: %w", len(text), err)
+	}
+	if a.uid == 0 || (!k.root && a.uid != k.uid) {
+		return r, false, wire.Errorf(wire.LoginNotAllowed, "uid %d is not served", a.uid)
+	}
+	if err := k.pool.enter(ctx, a); err != nil {
+		return r, false, err
+	}
+	defer func() { <-k.pool.slots }()
+	caller := ctx
+	ctx, cancel := k.budget(ctx, workerBudget, "the home of "+a.login)
+	defer cancel()
+
+	in, toWorker, err := os.Pipe()
+	if err != nil {
+		return r, false, fmt.Errorf("make pipe: %w", err)
+	}
+	defer toWorker.Close()
+	fromWorker, out, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return r, false, fmt.Errorf("make pipe: %w", err)
+	}
+	defer fromWorker.Close()
+	cmd := k.command(a)
+	cmd.Stdin, cmd.Stdout = in, out
+	if lock != nil {
+		cmd.ExtraFiles = []*os.File{lock}
+	}
+	err = startUnprivileged(cmd)
+	in.Close()
+	out.Close()
+	if err != nil {
+		return r, false, wire.Errorf(wire.Internal, "start worker as %s: %w", a.login, err)
+	}
+	ended := make(chan error, 1)
+	k.pool.wg.Add(1)
+	go func() {
+		defer k.pool.wg.Done()
+		ended <- cmd.Wait()
+	}()
+
+	stop := context.AfterFunc(ctx, func() {
+		past := time.Unix(1, 0)
+		_ = toWorker.SetDeadline(past)
+		_ = fromWorker.SetDeadline(past)
+	})
+	_, err = toWorker.Write(text)
+	toWorker.Close()
+	if err == nil || errors.Is(err, syscall.EPIPE) {
+		err = readStrict(fromWorker, maxAnswer, &r)
+	}
+	stop()
+	if err != nil {
+		_ = cmd.Process.Kill() // it may still be talking
+	}
+	var exit error
+	select {
+	case exit = <-ended:
+	case <-ctx.Done():
+		if caller.Err() == nil {
+			k.pool.setSlow(a.uid, k.cfg.Now().Add(slowTime))
+		}
+		exit = k.abandon(a, cmd, ended)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return reply{}, true, wire.Cause(ctx, wire.KeyfileTimeout)
+	case exit != nil:
+		return reply{}, true, wire.Errorf(wire.Internal, "worker of %s: %w", a.login, errors.Join(exit, err))
+	case err != nil:
+		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.login, err)
+	}
+	if err := r.check(q); err != nil {
+		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.login, err)
+	}
+	for i := range r.Files {
+		r.Files[i].Detail = wire.Printable(r.Files[i].Detail)
+	}
+	return r, false, nil
+}
+
+// command becomes the account: its ids, no privileges to gain, an empty environment, and no
+// folder but the root.
+func (k *Keys) command(a account) *exec.Cmd {
+	cmd := &exec.Cmd{Path: k.cfg.Worker[0], Args: k.cfg.Worker, Dir: "/", Env: append(emptyEnvironment(), k.env...)}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if k.root {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}
+	}
+	return cmd
+}
+
+// startUnprivileged starts cmd from a thread that can gain no privileges by an exec; the child
+// inherits that. The thread is not used again: it ends with its goroutine.
+func startUnprivileged(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // the first thread must not end: keep it busy, take another
+			started <- startUnprivileged(cmd)
+			runtime.UnlockOSThread()
+			return
+		}
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			started <- fmt.Errorf("set no_new_privs: %w", err)
+			return
+		}
+		started <- cmd.Start()
+	}()
+	return <-started
+}
+
+// abandon kills the worker and does not wait long: in a dead file system even SIGKILL waits.
+func (k *Keys) abandon(a account, cmd *exec.Cmd, ended chan error) error {
+	_ = cmd.Process.Kill()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(killBudget):
+	}
+	k.pool.mu.Lock()
+	k.pool.stuck[a.uid]++
+	k.pool.mu.Unlock()
+	k.pool.wg.Go(func() {
+		<-ended
+		k.pool.mu.Lock()
+		defer k.pool.mu.Unlock()
+		if k.pool.stuck[a.uid]--; k.pool.stuck[a.uid] == 0 {
+			delete(k.pool.stuck, a.uid)
+		}
+	})
+	k.cfg.Log.Warn("a worker does not die; its home is left alone until it does", "login", a.login, "pid", cmd.Process.Pid)
+	return context.DeadlineExceeded
+}

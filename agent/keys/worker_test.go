@@ -1,0 +1,245 @@
+package keys
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+
+	"scrier/wire"
+)
+
+// TestWorkerIsTheUser looks at a worker that has stopped on its way.
+func TestWorkerIsTheUser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.find()
+	k := w.open(w.cfg, hangEnv+"opened")
+	eph, _ := newKey(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := k.Install(context.Background(), m, wire.NewSessionID(), eph)
+		done <- err
+	}()
+	var status, limits string
+	eventually(t, "worker runs", func() bool {
+		entries, _ := os.ReadDir("/proc")
+		for _, e := range entries {
+			b, _ := os.ReadFile("/proc/" + e.Name() + "/status")
+			cmd, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+			if strings.Contains(string(cmd), workerArg) && strings.Contains(string(b), fmt.Sprintf("Uid:\t%d\t", w.u.uid)) {
+				l, _ := os.ReadFile("/proc/" + e.Name() + "/limits")
+				if strings.Contains(string(l), "Max file size             8388608 ") { // harden has run
+					status, limits = string(b), string(l)
+					return true
+				}
+			}
+		}
+		return false
+	})
+	id := w.u.uid
+	for _, want := range []string{
+		fmt.Sprintf("Uid:\t%d\t%d\t%d\t%d\n", id, id, id, id), fmt.Sprintf("Gid:\t%d\t%d\t%d\t%d\n", id, id, id, id), "Groups:\t64242 \n",
+		"NoNewPrivs:\t1\n", "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
+	} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %q in\n%s", want, status)
+		}
+	}
+	if !strings.Contains(limits, "Max file size             8388608 ") {
+		t.Errorf("limits\n%s", limits)
+	}
+	wantCode(t, <-done, wire.KeyfileTimeout)
+	// The undo hung, too; what was journalled stays for a sweep.
+	_, err := w.k.Sweep(context.Background())
+	w.must(err)
+	if got := w.read(w.u.file()); strings.Contains(got, marker) {
+		t.Error(got)
+	}
+	w.tidy()
+}
+
+// TestHostileWorkers: whatever a worker answers, the agent survives and takes it for an error.
+func TestHostileWorkers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := reply{Files: []answerFile{{Found: []answerLine{{Standing: eligible, Sources: []int{0}}}}}}
+	marshal := func(change func(r *reply)) []byte {
+		r := good
+		r.Files = []answerFile{good.Files[0]}
+		r.Files[0].Found = []answerLine{good.Files[0].Found[0]}
+		change(&r)
+		b, err := cbor.Marshal(r)
+		w.must(err)
+		return b
+	}
+	lies := map[string][]byte{
+		"nothing":            {},
+		"not CBOR":           []byte("hello\n"),
+		"cut":                marshal(func(*reply) {})[:10],
+		"more behind":        append(marshal(func(*reply) {}), 0),
+		"unknown key":        {0xa1, 0x18, 0x63, 0x00},
+		"duplicate key":      {0xa2, 0x01, 0x80, 0x01, 0x80},
+		"endless array":      {0xa1, 0x01, 0x9f},
+		"huge array":         {0xa1, 0x01, 0x9a, 0xff, 0xff, 0xff, 0xff},
+		"deep":               bytes.Repeat([]byte{0x81}, 1000),
+		"tag":                {0xc0, 0xa1, 0x01, 0x80},
+		"no file":            marshal(func(r *reply) { r.Files = nil }),
+		"two files":          marshal(func(r *reply) { r.Files = append(r.Files, r.Files[0]) }),
+		"another key":        marshal(func(r *reply) { r.Files[0].Found[0].Key = 1 }),
+		"negative key":       marshal(func(r *reply) { r.Files[0].Found[0].Key = -1 }),
+		"another source":     marshal(func(r *reply) { r.Files[0].Found[0].Sources = []int{2} }),
+		"sources backwards":  marshal(func(r *reply) { r.Files[0].Found[0].Sources = []int{1, 0} }),
+		"no source":          marshal(func(r *reply) { r.Files[0].Found[0].Sources = nil }),
+		"unknown standing":   marshal(func(r *reply) { r.Files[0].Found[0].Standing = 9 }),
+		"unknown reason":     marshal(func(r *reply) { r.Files[0].Found[0].Reason = reasonEnd }),
+		"key twice":          marshal(func(r *reply) { r.Files[0].Found = append(r.Files[0].Found, r.Files[0].Found[0]) }),
+		"a code of another":  marshal(func(r *reply) { r.Files[0].Code = wire.Revoked }),
+		"a number too large": marshal(func(r *reply) { r.Files[0].Removed = maxFile + 1 }),
+		"negative size":      marshal(func(r *reply) { r.Files[0].Size = -1 }),
+		"long detail":        marshal(func(r *reply) { r.Files[0].Detail = strings.Repeat("x", maxDetail+1) }),
+	}
+	lie := filepath.Join(w.dir, "lie")
+	k := w.open(w.cfg, lieEnv+lie)
+	for name, b := range lies {
+		w.must(os.WriteFile(lie, b, 0o644))
+		_, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
+		if wire.CodeOf(err) != wire.Internal {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A well-formed lie about the own files is the user's own business.
+	w.must(os.WriteFile(lie, marshal(func(*reply) {}), 0o644))
+	if _, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil {
+		t.Error(err)
+	}
+	// Escapes in its words do not reach a terminal.
+	w.must(os.WriteFile(lie, marshal(func(r *reply) {
+		r.Files[0] = answerFile{Code: wire.KeyfileSymlink, Detail: "\x1b[31mred\x07"}
+	}), 0o644))
+	_, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
+	wantCode(t, err, wire.KeyfileSymlink)
+	if strings.ContainsAny(err.Error(), "\x1b\x07") {
+		t.Errorf("%q", err.Error())
+	}
+	// Too much of it is cut.
+	start := time.Now()
+	_, err = w.open(w.cfg, babbleEnv).Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
+	wantCode(t, err, wire.Internal)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("babbling: took %v", took)
+	}
+}
+
+// TestWorkRefuses: the worker's own main trusts nobody either.
+func TestWorkRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		in   []byte
+		want wire.Code
+	}{
+		"nothing": {nil, wire.BadRequest},
+		"junk":    {[]byte("junk"), wire.BadRequest},
+		"long":    {make([]byte, maxRequest+1), wire.BadRequest},
+		"as root": {func() []byte { b, _ := cbor.Marshal(request{Task: taskLook, Files: []string{"/x"}}); return b }(), wire.Forbidden},
+	} {
+		var out bytes.Buffer
+		if got := (worker{}).work(bytes.NewReader(c.in), &out); got != int(c.want) || out.Len() != 0 {
+			t.Errorf("%s: status %d, %d bytes", name, got, out.Len())
+		}
+	}
+}
+
+// deadFileSystem mounts a FUSE file system whose server takes requests and never answers, like
+// an NFS server that is gone. Who waits for it cannot even be killed.
+func deadFileSystem(t testing.TB, dir string) {
+	t.Helper()
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("FUSE is needed: %v", err)
+	}
+	if err := unix.Mount("dead", dir, "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40755,user_id=0,group_id=0,allow_other", fd)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b := make([]byte, 1<<20)
+		for {
+			n, err := unix.Read(fd, b)
+			if err == unix.EINTR || err == unix.EAGAIN {
+				continue
+			}
+			if err != nil || n < 40 {
+				return // unmounted
+			}
+			if op := binary.NativeEndian.Uint32(b[4:]); op == 26 { // FUSE_INIT
+				answer := make([]byte, 16+64)
+				binary.NativeEndian.PutUint32(answer, uint32(len(answer)))
+				copy(answer[8:16], b[8:16]) // unique
+				binary.NativeEndian.PutUint32(answer[16:], 7)
+				binary.NativeEndian.PutUint32(answer[20:], 31)
+				binary.NativeEndian.PutUint32(answer[16+20:], 4096) // max_write
+				unix.Write(fd, answer)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)
+		<-ended
+		unix.Close(fd)
+	})
+}
+
+// TestDeadHome: one home never answers (H4). The others are found, within the budget; the dead
+// one costs one process, not one a session.
+func TestDeadHome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dead := w.user("scrdead")
+	deadFileSystem(t, dead.home)
+	ctx := context.Background()
+	start := time.Now()
+	m, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "")
+	took := time.Since(start)
+	if err != nil || m.Login != "scralice" || len(m.Unread) != 1 || m.Unread[0] != "scrdead" {
+		t.Fatalf("%+v %v", m, err)
+	}
+	if took > workerBudget+2*time.Second {
+		t.Errorf("took %v", took)
+	}
+	start = time.Now()
+	if m, err = w.k.Find(ctx, []ssh.PublicKey{w.key}, ""); err != nil || len(m.Unread) != 1 {
+		t.Errorf("%+v %v", m, err)
+	}
+	for range 5 {
+		_, err = w.k.Find(ctx, []ssh.PublicKey{w.key}, "scrdead")
+		wantCode(t, err, wire.KeyfileTimeout)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("again: took %v", took)
+	}
+	w.k.pool.mu.Lock()
+	stuck := w.k.pool.stuck[uint32(dead.uid)]
+	w.k.pool.mu.Unlock()
+	if stuck != 1 {
+		t.Errorf("%d workers are stuck", stuck)
+	}
+	wantCode(t, w.k.Close(), wire.KeyfileTimeout)
+	// When the file system lets go, so does the worker.
+	unix.Unmount(dead.home, unix.MNT_FORCE|unix.MNT_DETACH)
+	eventually(t, "the worker dies", func() bool {
+		w.k.pool.mu.Lock()
+		defer w.k.pool.mu.Unlock()
+		return len(w.k.pool.stuck) == 0
+	})
+}

@@ -1,0 +1,321 @@
+package agent
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+const (
+	dialTimeout    = 15 * time.Second
+	welcomeTimeout = 15 * time.Second
+	maxSessions    = 256             // at once; the relay's own limit is lower
+	sshAskedEvery  = 5 * time.Minute // servers log each question
+	maxInterval    = time.Minute     // between heartbeats, whatever the relay wants
+)
+
+// errRenewed ends a link that only served to renew the certificate.
+var errRenewed = errors.New("renewed")
+
+// connect runs one link to its end. up says whether the relay admitted us.
+func (a *Agent) connect(ctx context.Context) (up bool, err error) {
+	pin, err := certs.ParsePin(a.enrolment.Pin)
+	if err != nil {
+		return false, err
+	}
+	cert, err := a.State.certificate()
+	if err != nil {
+		return false, err
+	}
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}.TLS()}.Dial(dialCtx, a.enrolment.Relay)
+	if err != nil {
+		return false, err
+	}
+	defer func() { link.Close(wire.CodeOf(err), "the agent ends this link") }()
+	s, err := link.Open(dialCtx)
+	if err != nil {
+		return false, err
+	}
+	l := &agentLink{Agent: a, link: link, control: wire.NewFramed(s), leaf: cert.Leaf}
+	if a.renewNext || a.due(cert.Leaf, 0) {
+		a.renewNext = false
+		return false, l.renewFirst()
+	}
+	interval, err := l.greet()
+	if err != nil {
+		// By the relay's clock, which is the one that counts, the certificate may be over already.
+		if wire.CodeOf(err) == wire.Expired {
+			a.renewNext = true
+		}
+		return false, err
+	}
+	a.Log.Info("connected", "relay", a.enrolment.Relay, "envoy", a.enrolment.Envoy)
+	return true, l.run(ctx, interval)
+}
+
+// agentLink is one admitted connection.
+type agentLink struct {
+	*Agent
+	link    wire.Link
+	control *wire.Framed
+
+	known facts // about the SSH server; used by greet, then by beat alone
+	asked time.Time
+
+	mu       sync.Mutex
+	leaf     *x509.Certificate // the newest certificate that is saved
+	renewing crypto.Signer     // the key of the request under way, or nil
+}
+
+// greet is Hello and Welcome.
+func (l *agentLink) greet() (time.Duration, error) {
+	l.asked, l.known = time.Now(), l.facts(l.link.Context())
+	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
+		return 0, err
+	}
+	if err := l.control.Send(&wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: l.known.read()}); err != nil {
+		return 0, l.why(err)
+	}
+	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
+		return 0, err
+	}
+	w, err := wire.Expect[wire.Welcome](l.control)
+	if err != nil {
+		return 0, l.why(err)
+	}
+	if err := l.control.SetDeadline(time.Time{}); err != nil {
+		return 0, err
+	}
+	if skew := time.UnixMilli(w.Time).Sub(l.Now()); skew.Abs() > 5*time.Minute {
+		l.Log.Warn("this machine's clock is wrong", "relay_minus_here", skew.Round(time.Second))
+	}
+	return min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), nil
+}
+
+// why prefers the reason that ended the link to the error it caused on a stream.
+func (l *agentLink) why(err error) error {
+	if l.link.Context().Err() != nil {
+		return wire.LinkError(l.link)
+	}
+	return err
+}
+
+func (l *agentLink) facts(ctx context.Context) facts {
+	if l.builtin != nil {
+		return facts{ssh: true, sshServer: "built in"}
+	}
+	server, ok := askSSH(ctx, l.Config.SSH.Addr)
+	return facts{ssh: ok, sshServer: server}
+}
+
+// run serves the link until it ends or ctx does.
+func (l *agentLink) run(ctx context.Context, interval time.Duration) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.beat(gctx, interval) })
+	g.Go(func() error { return l.listen() })
+	g.Go(func() error { return l.accept(gctx) })
+	g.Go(func() error { return l.renewInTime(gctx) })
+	g.Go(func() error { // ends the readers
+		select {
+		case <-gctx.Done():
+			code := wire.None
+			if ctx.Err() == nil {
+				code = wire.Protocol
+			}
+			return l.link.Close(code, "the agent is going away")
+		case <-l.link.Context().Done():
+			return wire.LinkError(l.link)
+		}
+	})
+	err := g.Wait()
+	if l.link.Context().Err() != nil && ctx.Err() == nil {
+		return wire.LinkError(l.link)
+	}
+	return err
+}
+
+func (l *agentLink) beat(ctx context.Context, interval time.Duration) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		if time.Since(l.asked) >= sshAskedEvery {
+			l.asked, l.known = time.Now(), l.facts(ctx)
+		}
+		if err := l.control.Send(&wire.Heartbeat{Time: wire.Millis(l.Now()), Facts: l.known.read()}); err != nil {
+			return fmt.Errorf("send heartbeat: %w", err)
+		}
+	}
+}
+
+// listen reads what the relay says on the control stream.
+func (l *agentLink) listen() error {
+	for {
+		m, err := l.control.Receive()
+		if err != nil {
+			return l.why(err)
+		}
+		switch m := m.(type) {
+		case *wire.Ping:
+			err = l.control.Send(&wire.Pong{N: m.N})
+		case *wire.Authenticated:
+			l.sessions.authenticated(m.Session)
+		case *wire.Renewed:
+			err = l.renewed(m)
+		case *wire.Refused: // of a renewal; the certificate may live long enough to try again
+			l.Log.Warn("the relay refused to renew the certificate", "err", m.Err())
+			l.mu.Lock()
+			l.renewing = nil
+			l.mu.Unlock()
+		default:
+			err = wire.Errorf(wire.Protocol, "unexpected %T on the control stream", m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// accept serves the relay's streams, each in a goroutine of its own, and waits for them.
+func (l *agentLink) accept(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, maxSessions)
+	for {
+		s, err := l.link.Accept(ctx)
+		if err != nil {
+			return l.why(err)
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			s.Reset(wire.Busy)
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			l.serve(l.link.Context(), s)
+		})
+	}
+}
+
+// renewals remembers when this process last got a certificate, by the monotonic clock.
+type renewals struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (r *renewals) got() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Now()
+}
+
+// recent says that there was a renewal within a third of a certificate's life: however wrong this
+// machine's clock is, another one would not help.
+func (r *renewals) recent() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.last.IsZero() && time.Since(r.last) < certs.AgentLife/3
+}
+
+// due says whether a certificate has lived two thirds of its life, plus jitter, see [renewAt].
+func (a *Agent) due(leaf *x509.Certificate, jitter float64) bool {
+	return !a.recent() && !a.Now().Before(renewAt(leaf, jitter))
+}
+
+// renewAt is when a certificate's last third begins, plus jitter (0 to 1) of an eighth of its
+// life, so that machines enrolled together do not renew together.
+func renewAt(leaf *x509.Certificate, jitter float64) time.Time {
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	return leaf.NotAfter.Add(-life/3 + time.Duration(jitter*float64(life)/8))
+}
+
+// renewInTime asks for a new certificate whenever two thirds of the current one's life are over.
+// It looks once a minute instead of sleeping for hours: a suspended laptop's timers stand still.
+func (l *agentLink) renewInTime(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	jitter := rand.Float64()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		due := l.due(l.leaf, jitter)
+		l.mu.Unlock()
+		if due {
+			if err := l.askRenewal(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *agentLink) askRenewal() error {
+	key, err := certs.NewKey()
+	if err != nil {
+		return err
+	}
+	csr, err := certs.NewRequest(key)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.renewing = key
+	l.mu.Unlock()
+	return l.control.Send(&wire.Renew{CSR: csr})
+}
+
+// renewed saves the new identity; the link goes on, and the next one shows it.
+func (l *agentLink) renewed(m *wire.Renewed) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.renewing == nil {
+		return wire.Errorf(wire.Protocol, "a certificate that was not asked for")
+	}
+	leaf, err := l.State.replace(l.renewing, m.Chain)
+	if err != nil {
+		return err
+	}
+	l.leaf, l.renewing = leaf, nil
+	l.got()
+	l.Log.Info("certificate renewed", "until", leaf.NotAfter)
+	return l.control.Send(&wire.Kept{})
+}
+
+// renewFirst serves a link whose only purpose is a new certificate.
+func (l *agentLink) renewFirst() error {
+	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
+		return err
+	}
+	if err := l.askRenewal(); err != nil {
+		return l.why(err)
+	}
+	m, err := wire.Expect[wire.Renewed](l.control)
+	if err != nil {
+		return fmt.Errorf("renew the certificate: %w", l.why(err))
+	}
+	if err := l.renewed(m); err != nil {
+		return err
+	}
+	return errRenewed
+}

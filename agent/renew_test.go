@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"testing"
+	"time"
+
+	"scrier/certs"
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+// linked is an agent's link whose relay a test plays.
+func linked(t *testing.T) (*agentLink, *wire.Framed, *certs.CA) {
+	t.Helper()
+	ca, err := certs.LoadOrMakeCA(t.TempDir(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}
+	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{})
+	s, err := near.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := far.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = near.Close(wire.None, "") })
+	return &agentLink{Agent: a, link: near, control: wire.NewFramed(s)}, wire.NewFramed(r), ca
+}
+
+// chain issues a certificate for the key of a request.
+func chain(t *testing.T, ca *certs.CA, csr []byte) [][]byte {
+	t.Helper()
+	pub, err := certs.ParseRequest(csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := ca.Issue(certs.Identity{Role: certs.RoleAgent, ID: "x", Generation: 2}, pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chain
+}
+
+// A renewal on the living link is saved as a pair that fits, while heartbeats and pings go on.
+func TestRenewalOnTheLink(t *testing.T) {
+	l, relay, ca := linked(t)
+	done := make(chan error, 1)
+	go func() { done <- l.listen() }()
+	if err := l.askRenewal(); err != nil {
+		t.Fatal(err)
+	}
+	ask, err := wire.Expect[wire.Renew](relay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := relay.Send(&wire.Ping{N: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if pong, err := wire.Expect[wire.Pong](relay); err != nil || pong.N != 7 {
+		t.Fatalf("%+v, %v", pong, err)
+	}
+	issued := chain(t, ca, ask.CSR)
+	if err := relay.Send(&wire.Renewed{Chain: issued}); err != nil {
+		t.Fatal(err)
+	}
+	var pair *tls.Certificate
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if pair, err = l.State.certificate(); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if string(pair.Certificate[0]) != string(issued[0]) {
+		t.Error("another certificate was saved")
+	}
+	if _, err := tls.X509KeyPair(pemOf(t, pair)); err != nil {
+		t.Errorf("key and certificate do not fit: %v", err)
+	}
+	// What was not asked for is not taken.
+	if err := relay.Send(&wire.Renewed{Chain: issued}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("a second certificate: %v", err)
+	}
+}
+
+// A relay that answers with a certificate for another key, or with none, changes nothing.
+func TestRenewalThatDoesNotFit(t *testing.T) {
+	for name, answer := range map[string]func(ca *certs.CA) [][]byte{
+		"nothing": func(*certs.CA) [][]byte { return nil },
+		"junk":    func(*certs.CA) [][]byte { return [][]byte{[]byte("junk")} },
+		"another key": func(ca *certs.CA) [][]byte {
+			key, err := certs.NewKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			csr, err := certs.NewRequest(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return chain(t, ca, csr)
+		},
+	} {
+		l, relay, ca := linked(t)
+		if err := l.askRenewal(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wire.Expect[wire.Renew](relay); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.renewed(&wire.Renewed{Chain: answer(ca)}); wire.CodeOf(err) != wire.Protocol {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := l.State.certificate(); err == nil {
+			t.Errorf("%s was saved", name)
+		}
+	}
+}
+
+func pemOf(t *testing.T, pair *tls.Certificate) (cert, key []byte) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// A machine whose clock is far ahead sees every certificate as old: one renewal is enough, and it
+// connects.
+func TestClockAheadDoesNotRenewForEver(t *testing.T) {
+	a := &Agent{Settings: Settings{Now: func() time.Time { return time.Now().Add(20 * time.Hour) }}}
+	leaf := certificate(time.Now(), time.Now().Add(24*time.Hour))
+	if !a.due(leaf, 0) {
+		t.Error("not due on a machine that is 20 h ahead")
+	}
+	a.got()
+	if a.due(leaf, 0) {
+		t.Error("due again right after a renewal")
+	}
+}

@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"scrier/agent/keys"
+	"scrier/wire"
+)
+
+const (
+	openTimeout = 10 * time.Second // for the relay to say Open on a stream that it made
+	maxWait     = 2 * time.Minute  // for our own preparations, whatever the relay allows
+	targetDial  = 5 * time.Second
+
+	// keyLife is how long a session's key stays when nobody says that authentication is over;
+	// undoing takes its own time, so that a link's end never leaves a key.
+	keyLife     = 20 * time.Second
+	undoTimeout = 15 * time.Second
+)
+
+// sessions remembers what to do when the relay says that authentication is over.
+type sessions struct {
+	mu sync.Mutex
+	on map[wire.SessionID]func()
+}
+
+func (s *sessions) expect(id wire.SessionID, f func()) (forget func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.on == nil {
+		s.on = make(map[wire.SessionID]func())
+	}
+	if s.on[id] != nil {
+		return nil, wire.Errorf(wire.Conflict, "session %s is open already", id)
+	}
+	s.on[id] = f
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.on, id)
+	}, nil
+}
+
+func (s *sessions) authenticated(id wire.SessionID) {
+	s.mu.Lock()
+	f := s.on[id]
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// serve runs one session's stream from Open to its end.
+func (l *agentLink) serve(ctx context.Context, s wire.Stream) {
+	if s.SetDeadline(time.Now().Add(openTimeout)) != nil {
+		s.Reset(wire.Internal)
+		return
+	}
+	open, err := wire.Expect[wire.Open](s)
+	if err != nil {
+		s.Reset(wire.CodeOf(err))
+		return
+	}
+	if s.SetDeadline(time.Time{}) != nil {
+		s.Reset(wire.Internal)
+		return
+	}
+	log := l.Log.With("session", open.Session, "operator", wire.Printable(open.Operator))
+	if err := l.session(ctx, log, s, open); err != nil {
+		log.Warn("session refused or broken", "code", wire.CodeOf(err), "err", err)
+		if errors.Is(err, errSpliced) {
+			return // the relay has seen it already
+		}
+		if serr := wire.Send(s, wire.Refuse(err)); serr != nil {
+			s.Reset(wire.CodeOf(err))
+			return
+		}
+		wire.Finish(s, openTimeout)
+	}
+}
+
+// errSpliced marks errors after Opened, when the stream is raw and was reset by the splice.
+var errSpliced = errors.New("session ended")
+
+func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
+	if err := l.Config.allow(open); err != nil {
+		return err
+	}
+	operator, err := parseKeys(open.Keys)
+	if err != nil {
+		return err
+	}
+	ephemeral, err := ssh.ParsePublicKey(open.Ephemeral)
+	if err != nil || ephemeral.Type() != ssh.KeyAlgoED25519 {
+		return wire.Errorf(wire.BadRequest, "the session's key is not an Ed25519 key")
+	}
+	wait := min(time.Duration(open.Timeout)*time.Millisecond, maxWait)
+	prep, cancel := context.WithTimeoutCause(ctx, wait, wire.Errorf(wire.AgentTimeout, "the agent needed more than %s", wait))
+	defer cancel()
+	if l.builtin != nil {
+		return l.serveBuiltin(ctx, prep, s, open, operator, ephemeral)
+	}
+	return l.serveSSHD(ctx, prep, log, s, open, operator, ephemeral)
+}
+
+// serveSSHD installs the session's key for the operator's login and joins the stream to sshd.
+func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open, operator []ssh.PublicKey, ephemeral ssh.PublicKey) error {
+	var match keys.Match
+	var hostKeys []ssh.PublicKey
+	g, gctx := errgroup.WithContext(prep)
+	g.Go(func() (err error) {
+		match, err = l.keys.Find(gctx, operator, open.Login)
+		return err
+	})
+	g.Go(func() (err error) {
+		hostKeys, err = l.keys.HostKeys(gctx, l.Config.SSH.Addr)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	target, err := dialTarget(prep, l.Config.SSH.Addr)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	// The key goes when authentication is over, when nobody says so in time, or with the stream,
+	// whichever is first.
+	installed, err := l.keys.Install(prep, match, open.Session, ephemeral)
+	if err != nil {
+		return err
+	}
+	remove := sync.OnceFunc(func() {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		if err := installed.Remove(undo); err != nil {
+			log.Error("the session's key could not be removed; it expires by itself", "login", match.Login, "code", wire.CodeOf(err), "err", err)
+		}
+	})
+	defer remove()
+	over := make(chan struct{})
+	forget, err := l.sessions.expect(open.Session, sync.OnceFunc(func() { close(over) }))
+	if err != nil {
+		return err
+	}
+	defer forget()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ended, end := context.WithCancel(ctx)
+	defer end()
+	wg.Go(func() {
+		select {
+		case <-over:
+		case <-time.After(keyLife):
+		case <-ended.Done():
+		}
+		remove()
+	})
+	if err := wire.Send(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys)}); err != nil {
+		return err
+	}
+	log.Info("session opened", "login", match.Login)
+	sent, received, err := wire.Splice(ctx, s, wire.Conn(target))
+	log.Info("session ended", "login", match.Login, "in", sent, "out", received)
+	return broken(err)
+}
+
+// broken is what is worth telling of an error after Opened: a relay that just hangs up is an
+// ordinary end.
+func broken(err error) error {
+	if err == nil || wire.CodeOf(err) == wire.None {
+		return nil
+	}
+	return errors.Join(errSpliced, err)
+}
+
+// serveBuiltin checks that the login's authorized_keys holds the operator's key, as sshd would,
+// and serves the stream itself; nothing is installed anywhere.
+func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open *wire.Open, operator []ssh.PublicKey, ephemeral ssh.PublicKey) error {
+	login := l.builtin.Login()
+	if open.Login != "" && open.Login != login {
+		return wire.Errorf(wire.LoginNotAllowed, "this machine's agent serves the login %s only", login)
+	}
+	if _, err := l.keys.Find(prep, operator, login); err != nil {
+		return err
+	}
+	if err := wire.Send(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys())}); err != nil {
+		return err
+	}
+	return broken(l.builtin.Serve(ctx, streamCloser{s}, ephemeral, func() {}))
+}
+
+// streamCloser is a stream for those who want one Close.
+type streamCloser struct{ wire.Stream }
+
+func (s streamCloser) Close() error {
+	wire.Finish(s.Stream, time.Second)
+	return nil
+}
+
+func dialTarget(ctx context.Context, addr string) (*net.TCPConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, targetDial)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, &wire.Error{Code: wire.TargetRefused, Detail: "no SSH server answers at " + addr, Err: err}
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// maxKeys is how many public keys an operator may have in one request.
+const maxKeys = 64
+
+func parseKeys(blobs [][]byte) ([]ssh.PublicKey, error) {
+	if len(blobs) == 0 || len(blobs) > maxKeys {
+		return nil, wire.Errorf(wire.BadRequest, "%d public keys; between 1 and %d are expected", len(blobs), maxKeys)
+	}
+	out := make([]ssh.PublicKey, 0, len(blobs))
+	for _, b := range blobs {
+		k, err := ssh.ParsePublicKey(b)
+		if err != nil {
+			return nil, &wire.Error{Code: wire.BadRequest, Detail: "malformed public key", Err: err}
+		}
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+func marshalKeys(keys []ssh.PublicKey) [][]byte {
+	var out [][]byte
+	for _, k := range keys {
+		out = append(out, k.Marshal())
+	}
+	return out
+}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+// State is an agent's directory: who it is and whom it trusts. Mode 0700, files 0600.
+type State struct{ Dir string }
+
+// enrolment is what enrolment yielded beside the certificate; it never changes.
+type enrolment struct {
+	Relay   string       `json:"relay"` // host:port
+	Envoy   wire.EnvoyID `json:"envoy"`
+	Cluster string       `json:"cluster"`
+	Pin     string       `json:"pin"` // the CA that is trusted
+}
+
+func (s State) pairPath() string      { return filepath.Join(s.Dir, "agent.pem") } // key and certificate
+func (s State) enrolmentPath() string { return filepath.Join(s.Dir, "enrolment.json") }
+
+// ConfigPath is where agent.yaml is unless it was named.
+func (s State) ConfigPath() string { return filepath.Join(s.Dir, "agent.yaml") }
+
+func (s State) hostKeyPath() string { return filepath.Join(s.Dir, "ssh_host_ed25519_key") }
+
+// create makes the directory.
+func (s State) create() error {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return &wire.Error{Code: wire.BadConfig, Detail: "cannot make the state directory: " + err.Error(), Err: err}
+	}
+	return nil
+}
+
+// lock keeps a second agent off this directory for as long as the process lives.
+func (s State) lock() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(s.Dir, "agent.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", s.Dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(wire.Errorf(wire.StateInUse, "an agent is running on %s", s.Dir), f.Close())
+	}
+	return f, nil
+}
+
+// load reads the enrolment.
+func (s State) load() (enrolment, error) {
+	var e enrolment
+	data, err := os.ReadFile(s.enrolmentPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return e, wire.Errorf(wire.Unauthenticated, "this machine is not enrolled (no %s): run `scrier agent enroll --relay HOST:PORT --token TOKEN` first", s.enrolmentPath())
+	}
+	if err != nil {
+		return e, fmt.Errorf("load enrolment: %w", err)
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, wire.Errorf(wire.BadConfig, "%s is damaged: %w", s.enrolmentPath(), err)
+	}
+	return e, nil
+}
+
+// certificate reads the current certificate and its key.
+func (s State) certificate() (*tls.Certificate, error) {
+	pair, err := certs.LoadPair(s.pairPath())
+	if err != nil {
+		return nil, fmt.Errorf("load the agent's identity: %w", err)
+	}
+	return pair, nil
+}
+
+// replace saves a renewed certificate with its key. One file holds both, and one rename makes
+// both count: a crash leaves the old pair or the new one.
+func (s State) replace(key crypto.Signer, chain [][]byte) (*x509.Certificate, error) {
+	if len(chain) == 0 {
+		return nil, wire.Errorf(wire.Protocol, "an empty certificate chain")
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return nil, &wire.Error{Code: wire.Protocol, Detail: "malformed certificate", Err: err}
+	}
+	if pub, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
+		return nil, wire.Errorf(wire.Protocol, "the certificate is not for the key that was asked for")
+	}
+	return leaf, certs.SavePair(s.pairPath(), key, chain)
+}

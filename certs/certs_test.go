@@ -1,0 +1,230 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"scrier/wire"
+)
+
+func newCA(t *testing.T, now func() time.Time) *CA {
+	t.Helper()
+	ca, err := LoadOrMakeCA(t.TempDir(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func TestCASurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	first, err := LoadOrMakeCA(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := LoadOrMakeCA(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Pin() != again.Pin() || first.Cluster() != again.Cluster() || first.Cluster() == "" {
+		t.Error("another CA after a restart")
+	}
+	k1, err1 := first.Derive("x")
+	k2, err2 := again.Derive("x")
+	k3, err3 := again.Derive("y")
+	if err1 != nil || err2 != nil || err3 != nil || k1 != k2 || k1 == k3 {
+		t.Error("derived keys differ after a restart, or are the same for two purposes")
+	}
+	for _, f := range []string{"ca.key", "ca.crt"} {
+		info, err := os.Stat(filepath.Join(dir, f))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f, info.Mode(), err)
+		}
+	}
+	// A key that is not the certificate's is found before anything is signed with it.
+	other := t.TempDir()
+	if _, err := LoadOrMakeCA(other, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(other, "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ca.key"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadOrMakeCA(dir, time.Now); wire.CodeOf(err) != wire.BadConfig {
+		t.Errorf("a foreign key: %v", err)
+	}
+}
+
+// verify is a client's check of a server's chain, without a network.
+func verify(c Client, s *Server) error {
+	cert, err := s.relayCert()
+	if err != nil {
+		return err
+	}
+	var chain []*x509.Certificate
+	for _, der := range cert.Certificate {
+		x, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		chain = append(chain, x)
+	}
+	return c.TLS().VerifyConnection(tls.ConnectionState{PeerCertificates: chain})
+}
+
+func TestClientsTrustThePinAlone(t *testing.T) {
+	ca, other := newCA(t, time.Now), newCA(t, time.Now)
+	pin, wrong := ca.Pin(), other.Pin()
+	s := &Server{CA: ca, Name: "relay"}
+	if err := verify(Client{Pin: &pin, Now: time.Now}, s); err != nil {
+		t.Errorf("the pinned relay: %v", err)
+	}
+	if err := verify(Client{Pin: &wrong, Now: time.Now}, s); wire.CodeOf(err) != wire.RelayUntrusted {
+		t.Errorf("another relay: %v", err)
+	}
+	yesterday := func() time.Time { return time.Now().Add(-25 * time.Hour) }
+	if err := verify(Client{Pin: &pin, Now: yesterday}, s); wire.CodeOf(err) != wire.ClockSkew {
+		t.Errorf("a clock that is a day behind: %v", err)
+	}
+	hours := func() time.Time { return time.Now().Add(-20 * time.Hour) }
+	if err := verify(Client{Pin: &pin, Now: hours}, s); err != nil {
+		t.Errorf("a clock that is hours behind must still connect, to be told so: %v", err)
+	}
+	// An agent's certificate of the same CA is no relay's.
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := ca.Issue(Identity{Role: RoleAgent, ID: "x"}, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := x509.ParseCertificate(chain[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Client{Pin: &pin, Now: time.Now}.TLS().VerifyConnection(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf, root}})
+	if err == nil {
+		t.Error("an agent passed for a relay")
+	}
+}
+
+func TestIdentify(t *testing.T) {
+	var ahead time.Duration
+	now := func() time.Time { return time.Now().Add(ahead) }
+	ca := newCA(t, now)
+	s := &Server{CA: ca, Name: "relay"}
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(ca *CA, role Role) *x509.Certificate {
+		chain, err := ca.Issue(Identity{Role: role, ID: "id", Generation: 7}, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(chain[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf
+	}
+	agent, operator, foreign := issue(ca, RoleAgent), issue(ca, RoleOperator), issue(newCA(t, now), RoleAgent)
+	check := func(name string, leaf *x509.Certificate, wantExpired bool, want wire.Code) {
+		t.Helper()
+		id, expired, err := s.Identify([]*x509.Certificate{leaf})
+		if wire.CodeOf(err) != want || expired != wantExpired || want == wire.None && (id.Generation != 7 || id.Cluster != ca.Cluster()) {
+			t.Errorf("%s: %s, expired %t, %v", name, id, expired, err)
+		}
+	}
+	check("agent", agent, false, wire.None)
+	check("operator", operator, false, wire.None)
+	check("another CA's", foreign, false, wire.Unauthenticated)
+	ahead = OperatorLife + time.Minute
+	check("operator after 8 h", operator, false, wire.ClockSkew)
+	ahead = AgentLife + time.Minute
+	check("agent after a day", agent, true, wire.None)
+	ahead = AgentLife + renewalGrace
+	check("agent after the grace", agent, false, wire.ClockSkew)
+}
+
+// The relay's own certificate is made anew while it is still good for a month.
+func TestRelayCertificateIsRotated(t *testing.T) {
+	var ahead time.Duration
+	ca := newCA(t, func() time.Time { return time.Now().Add(ahead) })
+	s := &Server{CA: ca, Name: "relay"}
+	first, err := s.relayCert()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, err := s.relayCert(); err != nil || same != first {
+		t.Error("a new certificate for each connection")
+	}
+	ahead = relayLife * 3 / 4
+	if next, err := s.relayCert(); err != nil || next == first {
+		t.Errorf("no new certificate, %v", err)
+	}
+}
+
+func TestTokensAndPins(t *testing.T) {
+	token := NewToken(newCA(t, time.Now).Pin())
+	again, err := ParseToken(token.String() + "\n")
+	if err != nil || again != token {
+		t.Errorf("a token came back as %v, %v", again, err)
+	}
+	for _, bad := range []string{"", "scrier_join_", token.String()[:50], token.String() + "A", "x" + token.String(), strings.ToUpper(token.String())} {
+		if _, err := ParseToken(bad); wire.CodeOf(err) != wire.TokenInvalid || bad != "" && len(bad) > 20 && strings.Contains(err.Error(), bad) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	pin, err := ParsePin(token.Pin.String())
+	if err != nil || pin != token.Pin {
+		t.Errorf("a pin came back as %v, %v", pin, err)
+	}
+	for _, bad := range []string{"", "SHA256:", "MD5:abc", token.Pin.String()[:30]} {
+		if _, err := ParsePin(bad); wire.CodeOf(err) != wire.BadRequest {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// FuzzParseRequest: no request, however hostile, yields anything but a P-256 key.
+func FuzzParseRequest(f *testing.F) {
+	key, err := NewKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	der, err := NewRequest(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(der)
+	f.Add(der[:len(der)-1])
+	f.Fuzz(func(t *testing.T, der []byte) {
+		pub, err := ParseRequest(der)
+		if err == nil && pub.Params().BitSize != 256 {
+			t.Error("a key of another kind")
+		}
+	})
+}
+
+func FuzzParseToken(f *testing.F) {
+	f.Add(Token{}.String())
+	f.Fuzz(func(t *testing.T, s string) {
+		if token, err := ParseToken(s); err == nil && token.String() != strings.TrimSpace(s) {
+			t.Errorf("%q has two forms", s)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+// Package certs decides who is who: it makes the relay's certificate authority, issues
+// certificates, reads identities out of verified ones, and is the only place that builds a
+// tls.Config.
+//
+// Everybody trusts one thing, the public key of the relay's CA, and holds it as a [Pin]: agents
+// get it inside their enrolment token, operators compare it at their first login. Host names and
+// the system's root certificates play no part between Scrier's own programs.
+//
+// An identity is a URI in the certificate, chosen by the relay; whatever a signing request asks
+// for beyond its public key is ignored. Session tickets and 0-RTT are off everywhere, as a
+// resumed connection would skip the check for revocation.
+package certs
+
+import (
+	"crypto/x509"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"scrier/wire"
+)
+
+// Role is what the holder of a certificate may be.
+type Role string
+
+// The roles. A certificate of one role is refused wherever another is asked for.
+const (
+	RoleAgent    Role = "agent"
+	RoleOperator Role = "operator"
+	RoleRelay    Role = "relay"
+)
+
+// Identity is who a certificate speaks for: scrier://CLUSTER/ROLE/ID/GENERATION.
+type Identity struct {
+	Cluster string
+	Role    Role
+	ID      string // an envoy's UUID, an operator's UUID, a relay's name
+	// Generation grows with each renewal of an agent's certificate, so that a copy of an old one
+	// is noticed, and is the operator's epoch in an operator's.
+	Generation uint64
+}
+
+func (id Identity) uri() *url.URL {
+	return &url.URL{
+		Scheme: "scrier", Host: id.Cluster,
+		Path: "/" + string(id.Role) + "/" + id.ID + "/" + strconv.FormatUint(id.Generation, 10),
+	}
+}
+
+func (id Identity) String() string { return id.uri().String() }
+
+// identityOf reads the identity of a certificate that was verified already.
+func identityOf(cert *x509.Certificate) (Identity, error) {
+	bad := wire.Errorf(wire.Unauthenticated, "the certificate holds no Scrier identity")
+	if len(cert.URIs) != 1 {
+		return Identity{}, bad
+	}
+	u := cert.URIs[0]
+	parts := strings.Split(u.Path, "/")
+	if u.Scheme != "scrier" || u.Host == "" || len(parts) != 4 || parts[0] != "" || parts[2] == "" {
+		return Identity{}, bad
+	}
+	g, err := strconv.ParseUint(parts[3], 10, 64)
+	if err != nil {
+		return Identity{}, bad
+	}
+	id := Identity{Cluster: u.Host, Role: Role(parts[1]), ID: parts[2], Generation: g}
+	if id.uri().String() != u.String() {
+		return Identity{}, bad
+	}
+	return id, nil
+}

@@ -1,0 +1,43 @@
+package certs
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"scrier/wire"
+)
+
+// ExporterLabel derives the bytes that bind a login to its TLS connection (RFC 8446, 7.5): a
+// signature taken from one connection is worth nothing on another.
+const ExporterLabel = "EXPORTER-scrier-proof"
+
+// ExporterSize is how many bytes are derived.
+const ExporterSize = 32
+
+// NamespaceLogin is the SSHSIG namespace of logins to one cluster.
+func NamespaceLogin(cluster string) string { return "scrier-login@" + cluster }
+
+// NamespaceKey is the SSHSIG namespace of a proof, inside a session's request, that the operator
+// holds the key that the request names.
+func NamespaceKey(cluster string) string { return "scrier-key@" + cluster }
+
+// LoginMessage is what an operator signs to log in: the relay's nonce, the connection's exporter
+// bytes and the request for the certificate that the login is to yield.
+func LoginMessage(nonce, exporter, csr []byte) ([]byte, error) {
+	sum := sha256.Sum256(csr)
+	return proof(nonce, exporter, sum[:])
+}
+
+// KeyMessage is what an operator signs when a session's request names one key.
+func KeyMessage(exporter []byte, envoy, login string) ([]byte, error) {
+	return proof([]byte(envoy), exporter, []byte(login))
+}
+
+// proof encodes its parts so that no two lists of parts share an encoding.
+func proof(parts ...[]byte) ([]byte, error) {
+	b, err := wire.Marshal(parts)
+	if err != nil {
+		return nil, fmt.Errorf("encode proof: %w", err)
+	}
+	return b, nil
+}

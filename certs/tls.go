@@ -1,0 +1,219 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"scrier/wire"
+)
+
+// renewalGrace is how long after its end an agent's certificate still serves to get a new one,
+// and nothing else: a machine that was off over the holidays comes back by itself.
+const renewalGrace = 30 * 24 * time.Hour
+
+// Server makes the relay's TLS configurations.
+type Server struct {
+	CA   *CA
+	Name string // this relay's name
+	// Hosts are the names and addresses that browsers use.
+	Hosts []string
+	mu    sync.Mutex
+	cert  *tls.Certificate
+}
+
+// QUIC tells by ALPN what is demanded of a client: agents show a certificate, CLIs may.
+func (s *Server) QUIC() *tls.Config {
+	c := s.config(wire.ALPNAgent, wire.ALPNClient)
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		switch {
+		case slices.Contains(hello.SupportedProtos, wire.ALPNAgent):
+			c := s.config(wire.ALPNAgent)
+			c.ClientAuth = tls.RequireAnyClientCert
+			c.VerifyConnection = s.verifyPeer(RoleAgent)
+			return c, nil
+		case slices.Contains(hello.SupportedProtos, wire.ALPNClient):
+			c := s.config(wire.ALPNClient)
+			c.ClientAuth = tls.RequestClientCert
+			c.VerifyConnection = s.verifyPeer(RoleOperator)
+			return c, nil
+		}
+		return nil, nil // the configuration as it is: TLS's own alert says that no protocol fits
+	}
+	return c
+}
+
+// Web serves browsers over TCP.
+func (s *Server) Web() *tls.Config { return s.config("h2", "http/1.1") }
+
+func (s *Server) config(alpn ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             alpn,
+		SessionTicketsDisabled: true, // a resumed handshake shows no certificate to check
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.relayCert() },
+	}
+}
+
+// relayCert makes the relay's own certificate, with a key that never touches a disk, and again
+// when two thirds of its life are over.
+func (s *Server) relayCert() (*tls.Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cert != nil {
+		// Also when the clock was set back behind the making: nobody would accept it.
+		now, made := s.CA.now(), s.cert.Leaf.NotBefore.Add(relayBackdate)
+		if now.After(made.Add(-time.Hour)) && now.Before(s.cert.Leaf.NotAfter.Add(-relayLife/3)) {
+			return s.cert, nil
+		}
+	}
+	key, err := NewKey()
+	if err != nil {
+		return nil, err
+	}
+	chain, err := s.CA.issueRelay(s.Name, key.Public(), s.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return nil, err
+	}
+	s.cert = &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}
+	return s.cert, nil
+}
+
+// verifyPeer stands in VerifyConnection, which, unlike VerifyPeerCertificate, no kind of
+// handshake skips.
+func (s *Server) verifyPeer(want Role) func(tls.ConnectionState) error {
+	return func(cs tls.ConnectionState) error {
+		if len(cs.PeerCertificates) == 0 {
+			if want == RoleAgent {
+				return wire.Errorf(wire.Unauthenticated, "no certificate")
+			}
+			return nil
+		}
+		id, _, err := s.Identify(cs.PeerCertificates)
+		if err != nil {
+			return err
+		}
+		if id.Role != want {
+			return wire.Errorf(wire.Unauthenticated, "a certificate of role %s, not %s", id.Role, want)
+		}
+		return nil
+	}
+}
+
+// Identify verifies a peer's chain and reads its identity. An agent's certificate that ended
+// less than 30 days ago, or begins within the next 30, is still an identity, with expired set: it
+// may renew and nothing else.
+func (s *Server) Identify(chain []*x509.Certificate) (id Identity, expired bool, err error) {
+	leaf := chain[0]
+	roots := x509.NewCertPool()
+	roots.AddCert(s.CA.cert)
+	now := s.CA.now()
+	id, err = identityOf(leaf)
+	if err != nil {
+		return id, false, err
+	}
+	at := now
+	if id.Role == RoleAgent {
+		switch {
+		case now.After(leaf.NotAfter) && now.Before(leaf.NotAfter.Add(renewalGrace)):
+			at, expired = leaf.NotAfter, true
+		case now.Before(leaf.NotBefore) && now.After(leaf.NotBefore.Add(-renewalGrace)):
+			at, expired = leaf.NotBefore, true // issued while this relay's clock was wrong
+		}
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return Identity{}, false, invalid("the certificate", leaf, now, err)
+	}
+	if id.Cluster != s.CA.Cluster() {
+		return Identity{}, false, wire.Errorf(wire.Unauthenticated, "a certificate of another cluster")
+	}
+	return id, expired, nil
+}
+
+// Client says how an agent or a CLI connects to a relay.
+type Client struct {
+	ALPN string
+	// Pin is the CA that is trusted. Without one every relay is accepted: only to show its pin to
+	// a person, see [Client.Seen].
+	Pin *Pin
+	// Chain and Key are the client's own certificate, if it has one.
+	Cert *tls.Certificate
+	Now  func() time.Time
+
+	// Seen is told the relay's CA when Pin is nil; an error ends the handshake.
+	Seen func(ca *x509.Certificate) error
+}
+
+// TLS is the configuration.
+func (c Client) TLS() *tls.Config {
+	conf := &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{c.ALPN},
+		ServerName: "scrier", // sent, but nobody decides anything by it
+		// The chain is verified below, against the pinned key and the role in the certificate; what
+		// is switched off here is only the check against the system's roots and the host name.
+		InsecureSkipVerify:     true,
+		VerifyConnection:       c.verify,
+		SessionTicketsDisabled: true,
+	}
+	if c.Cert != nil {
+		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Cert, nil }
+	}
+	return conf
+}
+
+func (c Client) verify(cs tls.ConnectionState) error {
+	chain := cs.PeerCertificates
+	if len(chain) < 2 {
+		return wire.Errorf(wire.RelayUntrusted, "the peer is not a Scrier relay: it shows no CA")
+	}
+	leaf, ca := chain[0], chain[len(chain)-1]
+	if c.Pin != nil && !c.Pin.matches(ca) {
+		return wire.Errorf(wire.RelayUntrusted, "the relay's fingerprint is %s, expected %s", PinOf(ca), *c.Pin)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	now := c.Now()
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return invalid("the relay's certificate", leaf, now, err)
+	}
+	id, err := identityOf(leaf)
+	if err != nil {
+		return err
+	}
+	if id.Role != RoleRelay {
+		return wire.Errorf(wire.RelayUntrusted, "the peer is an %s, not a relay", id.Role)
+	}
+	if c.Pin == nil {
+		return c.Seen(ca)
+	}
+	return nil
+}
+
+// invalid says why a chain was refused; a time that does not fit is nearly always a clock.
+func invalid(what string, leaf *x509.Certificate, now time.Time, err error) error {
+	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
+		cert := e.Cert
+		if cert == nil {
+			cert = leaf
+		}
+		return &wire.Error{Code: wire.ClockSkew, Err: err, Detail: fmt.Sprintf(
+			"%s is valid from %s to %s, but this clock says %s", what,
+			cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339), now.Format(time.RFC3339))}
+	}
+	return &wire.Error{Code: wire.Unauthenticated, Detail: what + " is not signed by the relay's CA", Err: err}
+}

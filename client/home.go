@@ -1,0 +1,200 @@
+// Package client is the near end: what an operator's machine knows of relays, how it proves who
+// the operator is, and the terminal.
+//
+// A relay is trusted by the pin of its CA, compared once by a person, as with ssh's known hosts.
+// The login is a certificate of 8 hours for a key that never leaves this machine.
+package client
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+// Home is the directory of the operator's state: SCRIER_HOME, or scrier in the user's
+// configuration directory. Mode 0700, files 0600.
+type Home struct{ Dir string }
+
+// FindHome is the home that the environment names.
+func FindHome() (Home, error) {
+	if dir := os.Getenv("SCRIER_HOME"); dir != "" {
+		return Home{dir}, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return Home{}, wire.Errorf(wire.BadConfig, "there is no home directory; set SCRIER_HOME: %w", err)
+	}
+	return Home{filepath.Join(dir, "scrier")}, nil
+}
+
+// known is the file relays.json: the relays that were logged in to.
+type known struct {
+	Current string           `json:"current"` // host:port of the last login
+	Relays  map[string]Known `json:"relays"`  // by host:port
+}
+
+// Known is what is remembered of a relay; the pin outlives a logout.
+type Known struct {
+	Pin      string    `json:"pin"`
+	Username string    `json:"username,omitempty"`
+	Role     string    `json:"role,omitempty"`
+	Cluster  string    `json:"cluster,omitempty"`
+	Expires  time.Time `json:"expires,omitzero"`
+}
+
+func (h Home) path() string { return filepath.Join(h.Dir, "relays.json") }
+
+// pairPath holds the key and certificate for a relay.
+func (h Home) pairPath(relay string) string {
+	safe := strings.Map(func(r rune) rune {
+		if r == '/' || r == 0 {
+			return '_'
+		}
+		return r
+	}, relay)
+	return filepath.Join(h.Dir, "login-"+safe+".pem")
+}
+
+func (h Home) load() (known, error) {
+	k := known{Relays: map[string]Known{}}
+	data, err := os.ReadFile(h.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	}
+	if err != nil {
+		return k, fmt.Errorf("read %s: %w", h.path(), err)
+	}
+	if err := json.Unmarshal(data, &k); err != nil {
+		return k, wire.Errorf(wire.BadConfig, "%s is damaged (%w); remove it and log in again", h.path(), err)
+	}
+	if k.Relays == nil {
+		k.Relays = map[string]Known{}
+	}
+	return k, nil
+}
+
+// change edits relays.json under a lock, as several commands may run at once.
+func (h Home) change(edit func(*known)) error {
+	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
+		return wire.Errorf(wire.BadConfig, "cannot make %s: %w", h.Dir, err)
+	}
+	lock, err := os.OpenFile(filepath.Join(h.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", h.Dir, err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", h.Dir, err)
+	}
+	k, err := h.load()
+	if err != nil {
+		return err
+	}
+	edit(&k)
+	data, err := json.MarshalIndent(k, "", "  ")
+	if err != nil {
+		return err
+	}
+	return certs.WriteFile(h.path(), append(data, '\n'))
+}
+
+// Login is a login that counts, as far as this machine can tell.
+type Login struct {
+	Relay string // host:port
+	Known
+	pin  certs.Pin
+	cert *tls.Certificate
+}
+
+// Current finds the login to use: the relay that was named, or that of the last login.
+func (h Home) Current(relay string, now time.Time) (Login, error) {
+	k, err := h.load()
+	if err != nil {
+		return Login{}, err
+	}
+	if relay == "" {
+		relay = k.Current
+	} else {
+		relay = WithPort(relay)
+	}
+	r, ok := k.Relays[relay]
+	if relay == "" || !ok || r.Username == "" {
+		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in%s", at(relay))
+	}
+	l := Login{Relay: relay, Known: r}
+	if l.pin, err = certs.ParsePin(r.Pin); err != nil {
+		return Login{}, err
+	}
+	if !now.Before(r.Expires) {
+		return Login{}, wire.Errorf(wire.Expired, "the login at %s was valid until %s", relay, r.Expires.Local().Format(time.DateTime))
+	}
+	l.cert, err = certs.LoadPair(h.pairPath(relay))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in%s", at(relay))
+	}
+	return l, err
+}
+
+func at(relay string) string {
+	if relay == "" {
+		return ""
+	}
+	return " at " + relay
+}
+
+// Logout forgets the login at one relay, or at all of them, and returns which it forgot. The
+// pins stay, as ssh's known hosts do, unless they are to be forgotten too.
+func (h Home) Logout(relay string, all, pins bool) (forgotten []string, err error) {
+	if _, err := os.Stat(h.path()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	err = h.change(func(k *known) {
+		if relay == "" {
+			relay = k.Current
+		} else {
+			relay = WithPort(relay)
+		}
+		for name, r := range k.Relays {
+			if !all && name != relay || r.Username == "" && !pins {
+				continue
+			}
+			if k.Relays[name] = (Known{Pin: r.Pin}); pins {
+				delete(k.Relays, name)
+			}
+			forgotten = append(forgotten, name)
+		}
+		if slices.Contains(forgotten, k.Current) {
+			k.Current = ""
+		}
+	})
+	for _, name := range forgotten {
+		if rerr := os.Remove(h.pairPath(name)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	slices.Sort(forgotten)
+	return forgotten, err
+}
+
+// DefaultPort is a relay's unless another is named.
+const DefaultPort = "8443"
+
+// WithPort adds the default port to a relay's name that has none.
+func WithPort(relay string) string {
+	if _, _, err := net.SplitHostPort(relay); err == nil {
+		return relay
+	}
+	return net.JoinHostPort(strings.Trim(relay, "[]"), DefaultPort)
+}

@@ -1,0 +1,213 @@
+package client
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+// LoginRequest is what [Home.Login] needs.
+type LoginRequest struct {
+	Relay       string // host:port
+	Username    string // empty: whoever the key belongs to
+	Fingerprint string // of the relay; empty: the pin that is known, else Confirm
+	Keys        SSHKeyConfig
+	Now         func() time.Time
+	// Confirm shows an unknown relay's fingerprint to the person.
+	Confirm func(relay, fingerprint string) (bool, error)
+}
+
+const (
+	dialTimeout  = 15 * time.Second
+	replyTimeout = 30 * time.Second
+	// nonceUse is how old a challenge may be when it is answered; typing a passphrase may take
+	// longer, then another one is asked for.
+	nonceUse = 30 * time.Second
+)
+
+// Login proves that the operator holds a registered SSH key and saves the certificate that the
+// relay issues for a new key of this machine.
+func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
+	r.Relay = WithPort(r.Relay)
+	pin, err := h.trust(ctx, r)
+	if err != nil {
+		return Login{}, err
+	}
+	offers, err := Candidates(ctx, r.Keys)
+	if err != nil {
+		return Login{}, err
+	}
+	var blobs [][]byte
+	for _, k := range offers {
+		blobs = append(blobs, k.Marshal())
+	}
+	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &pin, Now: r.Now})
+	if err != nil {
+		return Login{}, err
+	}
+	defer link.Close(wire.None, "")
+	var signer ssh.Signer
+	for {
+		asked := time.Now()
+		s, challenge, err := ask(ctx, link, &wire.Login{Username: r.Username, Keys: blobs})
+		if err != nil {
+			return Login{}, err
+		}
+		key, err := ssh.ParsePublicKey(challenge.Key)
+		if err != nil {
+			return Login{}, &wire.Error{Code: wire.Protocol, Detail: "malformed challenge", Err: err}
+		}
+		if signer == nil || string(signer.PublicKey().Marshal()) != string(key.Marshal()) {
+			sig, closer, err := SignerFor(ctx, r.Keys, key)
+			if err != nil {
+				s.Reset(wire.Cancelled)
+				return Login{}, err
+			}
+			defer closer.Close()
+			signer = sig
+		}
+		if time.Since(asked) > nonceUse {
+			s.Reset(wire.Cancelled)
+			continue
+		}
+		return h.answer(r, pin, link, s, challenge, signer)
+	}
+}
+
+// trust finds the pin to trust at this relay: the one given, the one known, or, at the first
+// contact, the one that the person accepts.
+func (h Home) trust(ctx context.Context, r LoginRequest) (certs.Pin, error) {
+	k, err := h.load()
+	if err != nil {
+		return certs.Pin{}, err
+	}
+	old := k.Relays[r.Relay].Pin
+	if r.Fingerprint != "" {
+		pin, err := certs.ParsePin(r.Fingerprint)
+		if err == nil && old != "" && old != pin.String() {
+			err = wire.Errorf(wire.RelayUntrusted, "%s is known with the fingerprint %s; if it was set up anew, forget it", r.Relay, old)
+		}
+		return pin, err
+	}
+	if old != "" {
+		return certs.ParsePin(old)
+	}
+	var pin certs.Pin
+	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Now: r.Now, Seen: func(ca *x509.Certificate) error {
+		pin = certs.PinOf(ca)
+		return nil
+	}})
+	if err != nil {
+		return pin, err
+	}
+	if err := link.Close(wire.None, ""); err != nil {
+		return pin, err
+	}
+	ok, err := r.Confirm(r.Relay, pin.String())
+	if err == nil && !ok {
+		err = wire.Errorf(wire.RelayUntrusted, "the fingerprint was not accepted")
+	}
+	return pin, err
+}
+
+// answer signs the challenge and saves what the relay gives for it.
+func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Stream, c *wire.Challenge, signer ssh.Signer) (Login, error) {
+	defer s.Reset(wire.None)
+	key, err := certs.NewKey()
+	if err != nil {
+		return Login{}, err
+	}
+	csr, err := certs.NewRequest(key)
+	if err != nil {
+		return Login{}, err
+	}
+	exporter, err := link.Peer().Export(certs.ExporterLabel, certs.ExporterSize)
+	if err != nil {
+		return Login{}, fmt.Errorf("bind the login to its connection: %w", err)
+	}
+	message, err := certs.LoginMessage(c.Nonce, exporter, csr)
+	if err != nil {
+		return Login{}, err
+	}
+	sig, err := sign(signer, certs.NamespaceLogin(c.Cluster), message)
+	if err != nil {
+		return Login{}, err
+	}
+	if err := s.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
+		return Login{}, err
+	}
+	if err := wire.Send(s, &wire.Proof{Signature: sig, CSR: csr}); err != nil {
+		return Login{}, err
+	}
+	cert, err := wire.Expect[wire.Certified](s)
+	if err != nil {
+		return Login{}, err
+	}
+	if len(cert.Chain) == 0 {
+		return Login{}, wire.Errorf(wire.Protocol, "an empty certificate chain")
+	}
+	leaf, err := x509.ParseCertificate(cert.Chain[0])
+	if err != nil {
+		return Login{}, &wire.Error{Code: wire.Protocol, Detail: "malformed certificate", Err: err}
+	}
+	now := r.Now()
+	if now.Before(leaf.NotBefore) || !now.Before(leaf.NotAfter) {
+		return Login{}, wire.Errorf(wire.ClockSkew, "the relay's clock says %s, this one %s", time.UnixMilli(cert.Time).Format(time.DateTime), now.Format(time.DateTime))
+	}
+	known1 := Known{Pin: pin.String(), Username: cert.Username, Role: cert.Role, Cluster: c.Cluster, Expires: leaf.NotAfter}
+	err = h.change(func(k *known) {
+		k.Relays[r.Relay] = known1
+		k.Current = r.Relay
+	})
+	if err != nil {
+		return Login{}, err
+	}
+	return Login{Relay: r.Relay, Known: known1}, certs.SavePair(h.pairPath(r.Relay), key, cert.Chain)
+}
+
+// ask begins a login and reads the challenge.
+func ask(ctx context.Context, link wire.Link, m *wire.Login) (wire.Stream, *wire.Challenge, error) {
+	s, err := link.Open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	challenge, err := func() (*wire.Challenge, error) {
+		if err := s.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
+			return nil, err
+		}
+		if err := wire.Send(s, m); err != nil {
+			return nil, err
+		}
+		return wire.Expect[wire.Challenge](s)
+	}()
+	if err != nil {
+		s.Reset(wire.None)
+	}
+	return s, challenge, err
+}
+
+func sign(signer ssh.Signer, namespace string, message []byte) ([]byte, error) {
+	sig, err := certs.SignSSH(nil, signer, namespace, message)
+	if err != nil {
+		return nil, &wire.Error{Code: wire.KeyUnusable, Detail: "signing with " + ssh.FingerprintSHA256(signer.PublicKey()) + ": " + err.Error(), Err: err}
+	}
+	return sig, nil
+}
+
+// dial connects within a bounded time.
+func dial(ctx context.Context, relay string, c certs.Client) (wire.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	link, err := wire.Dialer{TLS: c.TLS()}.Dial(ctx, relay)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && wire.CodeOf(err) == wire.Internal {
+		err = wire.Errorf(wire.RelayUnreachable, "no answer from %s within %s", relay, dialTimeout)
+	}
+	return link, err
+}

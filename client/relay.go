@@ -1,0 +1,177 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+// Relay is a relay that takes requests: over the operator's link, or over its admin socket.
+type Relay struct {
+	Login Login // zero over the admin socket
+	link  wire.Link
+	http  *http.Client
+}
+
+// Dial connects with a login.
+func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
+	link, err := dial(ctx, l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	r := &Relay{Login: l, link: link}
+	r.http = &http.Client{Transport: &http.Transport{DialContext: r.call}}
+	return r, nil
+}
+
+// adminSocket is the socket's name in a relay's state directory.
+const adminSocket = "admin.sock"
+
+// DialState connects to the relay that runs on this host with the given state directory.
+func DialState(ctx context.Context, state string) (*Relay, error) {
+	path := filepath.Join(state, adminSocket)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, &wire.Error{Code: wire.RelayUnreachable, Detail: "no relay is running on " + state + ", or you may not use its admin socket (" + err.Error() + ")", Err: err}
+	}
+	if err := conn.Close(); err != nil {
+		return nil, err
+	}
+	return &Relay{http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}}, nil
+}
+
+// Close ends the connection.
+func (r *Relay) Close() error {
+	r.http.CloseIdleConnections()
+	if r.link != nil {
+		return r.link.Close(wire.None, "")
+	}
+	return nil
+}
+
+// call opens a stream for HTTP.
+func (r *Relay) call(ctx context.Context, _, _ string) (net.Conn, error) {
+	s, err := r.link.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := wire.Send(s, &wire.Call{}); err != nil {
+		s.Reset(wire.None)
+		return nil, err
+	}
+	return &callConn{Stream: s, addr: r.link.Peer().Addr}, nil
+}
+
+// callConn is a stream as a net.Conn.
+type callConn struct {
+	wire.Stream
+	addr net.Addr
+}
+
+func (c *callConn) Close() error {
+	c.CloseRead(wire.None)
+	return c.CloseWrite()
+}
+
+func (c *callConn) LocalAddr() net.Addr  { return &net.UDPAddr{} }
+func (c *callConn) RemoteAddr() net.Addr { return c.addr }
+
+// maxAnswer bounds what a relay can make us hold; exports are streamed.
+const maxAnswer = 64 << 20
+
+// Do asks the API. in, if not nil, is sent as JSON; the answer is returned as it came.
+func (r *Relay) Do(ctx context.Context, method, path string, in any) (json.RawMessage, error) {
+	resp, err := r.send(ctx, method, path, in)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the relay's answer: %w", err)
+	}
+	return data, nil
+}
+
+// Export streams an answer to w.
+func (r *Relay) Export(ctx context.Context, path string, w io.Writer) error {
+	resp, err := r.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("read the relay's answer: %w", err)
+	}
+	return nil
+}
+
+func (r *Relay) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://relay/api/v1"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return nil, r.failed(err)
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var p wire.Problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err != nil || p.Code == wire.None {
+		return nil, wire.Errorf(wire.Internal, "the relay answered %s", resp.Status)
+	}
+	return nil, p.Err()
+}
+
+// failed tells why a request got no answer. The end of the link reaches its streams first, so the
+// reason may be in their error only.
+func (r *Relay) failed(err error) error {
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code != wire.None {
+		return e
+	}
+	if r.link != nil && r.link.Context().Err() != nil {
+		return r.why()
+	}
+	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the relay did not answer", Err: err}
+}
+
+// why tells how the link ended. A certificate that the relay refuses ends it without a code.
+func (r *Relay) why() error {
+	err := wire.LinkError(r.link)
+	if wire.CodeOf(err) == wire.Internal {
+		err = &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
+	}
+	return err
+}
+
+// Escape makes a name part of a path.
+func Escape(name string) string { return url.PathEscape(name) }

@@ -1,0 +1,245 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/certs"
+	"scrier/wire"
+)
+
+// ShellRequest is what [Relay.Shell] needs.
+type ShellRequest struct {
+	Envoy    string
+	Login    string
+	Key      ssh.Signer // only this key counts; nil: all that are registered
+	Terminal *Terminal
+	Messages io.Writer // for what is said to the person, usually standard error
+}
+
+// Shell opens a session and is its terminal until it ends. status is the remote shell's; an
+// error means that there was none.
+func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err error) {
+	c := &wire.Connect{
+		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(),
+		Term: os.Getenv("TERM"), Env: language(os.Environ()),
+	}
+	if req.Key != nil {
+		if err := r.prove(c, req.Key); err != nil {
+			return 0, err
+		}
+	}
+	stream, err := r.link.Open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	f := wire.NewFramed(stream)
+	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
+	defer stop()
+	if err := f.Send(c); err != nil {
+		return 0, r.ended(err)
+	}
+	attached, err := wire.Expect[wire.Attached](f)
+	if err != nil {
+		stream.Reset(wire.Cancelled)
+		if ctx.Err() != nil {
+			return 0, wire.Cause(ctx, wire.Cancelled)
+		}
+		return 0, r.ended(err)
+	}
+	return r.attach(ctx, f, req, attached)
+}
+
+// ended prefers the reason that ended the link to the error it caused on a stream.
+func (r *Relay) ended(err error) error {
+	if r.link.Context().Err() != nil {
+		return r.why()
+	}
+	return err
+}
+
+// prove signs that the operator holds the key that the request names.
+func (r *Relay) prove(c *wire.Connect, key ssh.Signer) error {
+	exporter, err := r.link.Peer().Export(certs.ExporterLabel, certs.ExporterSize)
+	if err != nil {
+		return fmt.Errorf("bind the proof to its connection: %w", err)
+	}
+	message, err := certs.KeyMessage(exporter, c.Envoy, c.Login)
+	if err != nil {
+		return err
+	}
+	c.Key = key.PublicKey().Marshal()
+	c.Proof, err = sign(key, certs.NamespaceKey(r.Login.Cluster), message)
+	return err
+}
+
+// errLeft is the person's ~.
+var errLeft = errors.New("disconnected")
+
+// attach joins the terminal to the session. There is no queue on the way: a terminal that is
+// slow to show stops the stream by flow control.
+func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a *wire.Attached) (int, error) {
+	t := req.Terminal
+	// Which account it is, before anything is typed: the key may have been planted in another one.
+	fmt.Fprintf(req.Messages, "Connected to %s as %s.\n", wire.Printable(a.Envoy), wire.Printable(a.Login))
+	restore, err := t.Raw()
+	if err != nil {
+		f.Reset(wire.ViewerLost)
+		return 0, err
+	}
+	defer restore()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var exit *wire.Exit
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var err error
+		exit, err = output(f, t, req.Messages)
+		end(err)
+	})
+	wg.Go(func() {
+		for size := range t.Resizes(ctx) {
+			if err := f.Send(&wire.Resize{Size: size}); err != nil {
+				return // output sees the end of the stream
+			}
+		}
+	})
+	// Reading the terminal cannot be interrupted in every case; this goroutine ends with the
+	// process at the latest, and takes nothing once the session is over.
+	go func() {
+		if err := input(ctx, f, t, req.Messages); err != nil {
+			end(err)
+		}
+	}()
+	select {
+	case <-ctx.Done():
+	case <-t.Done():
+		end(wire.Errorf(wire.Cancelled, "ended by a signal"))
+	}
+	why := context.Cause(ctx)
+	restore()
+	done := make(chan struct{})
+	go func() { defer close(done); wg.Wait() }()
+	if !errors.Is(why, errExit) {
+		if !errors.Is(why, errLeft) || f.SetDeadline(time.Now().Add(stuckTerminal)) != nil || f.CloseWrite() != nil {
+			f.Reset(wire.ViewerLost)
+		}
+		select {
+		case <-done:
+		case <-time.After(stuckTerminal):
+		}
+	} else {
+		<-done
+	}
+	switch {
+	case errors.Is(why, errLeft):
+		fmt.Fprintf(req.Messages, "Disconnected from %s.\n", wire.Printable(a.Envoy))
+		return wire.Left.ExitStatus(), nil // no success: nobody knows what became of the shell
+	case !errors.Is(why, errExit):
+		if r.link.Context().Err() != nil {
+			return 0, r.why()
+		}
+		return 0, why
+	case exit.Code != wire.None:
+		fmt.Fprintln(req.Messages) // what follows must not stand behind the prompt
+		return 0, &wire.Error{Code: exit.Code, Detail: exit.Detail}
+	case exit.Signal != "":
+		fmt.Fprintf(req.Messages, "The remote shell was ended by SIG%s.\n", wire.Printable(exit.Signal))
+		return signalled, nil
+	}
+	return int(exit.Status), nil
+}
+
+// stuckTerminal is how long a terminal that takes no more output may hold up the end.
+const stuckTerminal = time.Second
+
+// signalled is what ssh(1) exits with when a signal ended the remote shell.
+const signalled = 255
+
+var errExit = errors.New("the session ended")
+
+// output writes what the session shows, until its end.
+func output(f *wire.Framed, t *Terminal, messages io.Writer) (*wire.Exit, error) {
+	for {
+		m, err := f.Receive()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
+		}
+		switch m := m.(type) {
+		case *wire.Data:
+			if _, err := t.Write(m.Bytes); err != nil {
+				return nil, fmt.Errorf("write to the terminal: %w", err)
+			}
+		case *wire.Notice:
+			fmt.Fprintf(messages, "\r\n[scrier] %s\r\n", wire.Printable(m.Text))
+		case *wire.Exit:
+			return m, errExit
+		default:
+			return nil, wire.Errorf(wire.Protocol, "unexpected %T from the relay", m)
+		}
+	}
+}
+
+// input sends what is typed.
+func input(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer) error {
+	var escapes Escapes
+	buf := make([]byte, 16<<10)
+	frame := make([]byte, wire.DataHeader, wire.DataHeader+2*len(buf))
+	for {
+		n, err := t.Read(buf)
+		if ctx.Err() != nil {
+			return nil
+		}
+		out, actions := escapes.Feed(buf[:n])
+		if errors.Is(err, io.EOF) {
+			out = append(out, escapes.Flush()...)
+		}
+		for len(out) > 0 {
+			k := min(len(out), wire.MaxData)
+			data := append(frame[:wire.DataHeader], out[:k]...)
+			if err := f.WriteData(wire.DataFrame(data, k)); err != nil {
+				return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
+			}
+			out = out[k:]
+		}
+		for _, a := range actions {
+			switch a {
+			case Disconnect:
+				return errLeft
+			case Help:
+				fmt.Fprint(messages, strings.ReplaceAll(HelpText, "\n", "\r\n"))
+			case Suspend:
+				t.Suspend()
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return f.Send(&wire.EOF{})
+		}
+		if err != nil {
+			return fmt.Errorf("read from the terminal: %w", err)
+		}
+	}
+}
+
+// language is the part of the environment that says how text is shown.
+func language(environ []string) map[string]string {
+	env := map[string]string{}
+	for _, e := range environ {
+		k, v, _ := strings.Cut(e, "=")
+		if (k == "LANG" || strings.HasPrefix(k, "LC_")) && v != "" {
+			env[k] = v
+		}
+	}
+	return env
+}

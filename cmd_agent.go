@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scrier/agent"
+	"scrier/agent/keys"
+	"scrier/client"
+	"scrier/wire"
+)
+
+func agentCommand() *cobra.Command {
+	c := group(&cobra.Command{
+		Use: "agent", Short: "Enrol this machine and serve sessions on it",
+		Long: `The agent holds one outbound connection to a relay and serves the sessions that the relay opens
+on it, as far as agent.yaml of this machine allows. It listens on no port.`,
+	})
+	c.AddCommand(agentEnrollCommand(), agentRunCommand(), agentSweepCommand())
+	return c
+}
+
+func agentEnrollCommand() *cobra.Command {
+	var relay, token, state string
+	var labels []string
+	c := &cobra.Command{
+		Use:   "enroll --relay HOST:PORT --token TOKEN [--state DIR] [--label k=v]…",
+		Short: "Enrol this machine with a token",
+		Long: `Enrol this machine: make a key here, which never leaves, and spend the token for a certificate.
+Only the relay whose fingerprint the token carries is trusted. "-" reads the token from standard input.
+` + exitHelp("0    enrolled", wire.TokenInvalid, wire.RelayUntrusted, wire.RelayUnreachable, wire.Conflict, wire.ClockSkew),
+		Example: `  scrier agent enroll --relay relay.example.com:8443 --token scrier_join_… --label env=prod`,
+		Args:    exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			parsed, err := parseLabels(labels)
+			if err != nil {
+				return err
+			}
+			if token == "-" {
+				if _, err := fmt.Fscan(c.InOrStdin(), &token); err != nil {
+					return wire.Errorf(wire.TokenInvalid, "no token on standard input")
+				}
+			}
+			id, err := agent.Enroll(c.Context(), agent.Enrolment{
+				Relay: client.WithPort(relay), Token: token, State: agent.State{Dir: state}, Labels: parsed, Now: time.Now,
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "enrolled as %s\n", id)
+			fmt.Fprintf(c.ErrOrStderr(), "Now run `scrier agent run --state %s`, as a service if you like (see docs/agent.md).\n", state)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&relay, "relay", "", "the relay's `HOST:PORT`")
+	c.Flags().StringVar(&token, "token", "", "the `TOKEN` that `scrier token create` printed")
+	c.Flags().StringVar(&state, "state", stateDir("scrier-agent"), "keep state in `DIR`")
+	c.Flags().StringArrayVar(&labels, "label", nil, "give the envoy a label `k=v`; may be repeated")
+	must(c.MarkFlagRequired("relay"))
+	must(c.MarkFlagRequired("token"))
+	return c
+}
+
+func parseLabels(in []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, l := range in {
+		k, v, ok := strings.Cut(l, "=")
+		if !ok || k == "" {
+			return nil, wire.Errorf(wire.Usage, "--label %q is not of the form k=v", l)
+		}
+		if _, twice := out[k]; twice {
+			return nil, wire.Errorf(wire.Usage, "--label %s is given twice", k)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+func agentRunCommand() *cobra.Command {
+	var s agentFlags
+	c := &cobra.Command{
+		Use:   "run [--config agent.yaml] [--state DIR]",
+		Short: "Run the agent",
+		Long: `Keep this machine connected to its relay and serve sessions, until SIGTERM or SIGINT. The agent
+reconnects by itself for ever; only a revoked identity ends it.
+` + exitHelp("0    ended by SIGTERM or SIGINT", wire.Unauthenticated, wire.BadConfig, wire.StateInUse, wire.AccountNotLoginable, wire.Revoked),
+		Example: `  scrier agent run --state /var/lib/scrier-agent`,
+		Args:    exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			a, err := s.open(c)
+			if err != nil {
+				return err
+			}
+			return errors.Join(a.Run(c.Context()), a.Close())
+		},
+	}
+	s.flags(c)
+	return c
+}
+
+func agentSweepCommand() *cobra.Command {
+	var s agentFlags
+	c := &cobra.Command{
+		Use:   "sweep [--config agent.yaml] [--state DIR]",
+		Short: "Remove session keys that a crash left in authorized_keys files",
+		Long: `Remove what sessions of this agent left in authorized_keys files, for all users. "agent run" does
+the same when it starts; this is for an agent that will not run again. Other lines stay as they are.
+` + exitHelp("0    done", wire.Unauthenticated, wire.BadConfig, wire.StateInUse),
+		Args: exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			a, err := s.open(c)
+			if err != nil {
+				return err
+			}
+			swept, err := a.Sweep(c.Context())
+			if err == nil {
+				err = reportSweep(c, swept)
+			}
+			return errors.Join(err, a.Close())
+		},
+	}
+	s.flags(c)
+	return c
+}
+
+// reportSweep tells what a sweep has done; what it could not do is an error.
+func reportSweep(c *cobra.Command, swept keys.Swept) error {
+	fmt.Fprintf(c.OutOrStdout(), "session keys: %d removed, %d made harmless\n", swept.Removed, swept.Neutralised)
+	for _, f := range swept.Failed {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: %s (%s)\n", wire.Printable(f.Login), wire.Printable(f.Detail), f.Code)
+	}
+	if len(swept.Failed) > 0 {
+		return wire.Errorf(swept.Failed[0].Code, "%d files were not swept; what is left there expires by itself", len(swept.Failed))
+	}
+	return nil
+}
+
+type agentFlags struct {
+	config, state string
+	verbose       bool
+}
+
+func (s *agentFlags) flags(c *cobra.Command) {
+	c.Flags().StringVar(&s.config, "config", "", "read `FILE` (default: agent.yaml in the state directory, if it is there)")
+	c.Flags().StringVar(&s.state, "state", stateDir("scrier-agent"), "keep state in `DIR`")
+	c.Flags().BoolVarP(&s.verbose, "verbose", "v", false, "log more")
+}
+
+func (s *agentFlags) open(c *cobra.Command) (*agent.Agent, error) {
+	state := agent.State{Dir: s.state}
+	path, named := s.config, s.config != ""
+	if !named {
+		path = state.ConfigPath()
+	}
+	conf, err := agent.LoadConfig(path, named)
+	if err != nil {
+		return nil, err
+	}
+	return agent.Open(agent.Settings{
+		State: state, Config: conf, Now: time.Now, Log: newLog(c.ErrOrStderr(), s.verbose),
+		Worker: []string{"/proc/self/exe", "agent", keysWorker},
+	})
+}
+
+// must is for what only a programming error makes fail.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scrier/relay/audit"
+	"scrier/wire"
+)
+
+func auditCommand() *cobra.Command {
+	var t target
+	c := group(&cobra.Command{
+		Use: "audit", Short: "Read, export and verify the audit log",
+		Long: `The audit log holds every login, enrolment, connect, disconnect, revocation and change of operators
+and tokens. It is a Merkle log with signed checkpoints: what was changed, taken out or put in later
+is found by "verify", which needs nothing but an export.`,
+	})
+	t.flags(c)
+	c.AddCommand(auditList(&t), auditExport(&t), auditVerify(&t))
+	return c
+}
+
+func auditList(t *target) *cobra.Command {
+	var asJSON bool
+	var limit int
+	c := &cobra.Command{
+		Use:   "list [--limit N] [--json]",
+		Short: "List the newest records",
+		Long:  "List the newest records of the audit log, oldest first.\n" + exitHelp("0    listed", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+		Args:  exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			data, err := t.do(c, "GET", fmt.Sprintf("/audit?limit=%d", limit), nil)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
+			records, err := decode[[]struct {
+				Seq                          uint64
+				Time                         time.Time
+				Type, Operator, Source, Code string
+				Envoy                        string `json:"envoy_name"`
+				Session                      string `json:"session_id"`
+				Detail                       string
+				Fields                       map[string]string
+			}](data)
+			if err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, r := range records {
+				notes := []string{}
+				if r.Detail != "" {
+					notes = append(notes, r.Detail)
+				}
+				if l := labels(r.Fields); l != "" {
+					notes = append(notes, l)
+				}
+				rows = append(rows, []string{fmt.Sprint(r.Seq), r.Time.Local().Format(time.DateTime), r.Type, r.Operator, r.Envoy, r.Session, r.Source, r.Code, strings.Join(notes, "; ")})
+			}
+			return table(c.OutOrStdout(), []string{"SEQ", "TIME", "TYPE", "OPERATOR", "ENVOY", "SESSION", "SOURCE", "CODE", "DETAIL"}, rows)
+		},
+	}
+	c.Flags().IntVar(&limit, "limit", 200, "how many, at most 1000")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func auditExport(t *target) *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use:   "export [--output F]",
+		Short: "Export the whole log, for `audit verify`",
+		Long:  "Export the whole log with its signed checkpoints, for \"audit verify\" anywhere.\n" + exitHelp("0    exported", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+		Args:  exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if output == "" || output == "-" {
+				return export(c.Context(), t, c.OutOrStdout())
+			}
+			return exportTo(c.Context(), t, output)
+		},
+	}
+	c.Flags().StringVarP(&output, "output", "o", "", "write to `FILE` (default: standard output)")
+	return c
+}
+
+// exportTo replaces a file by an export when the export is whole, and leaves it alone otherwise.
+func exportTo(ctx context.Context, t *target, path string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return wire.Errorf(wire.BadRequest, "cannot write the export: %w", err)
+	}
+	err = export(ctx, t, f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+func export(ctx context.Context, t *target, w io.Writer) error {
+	r, err := t.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.Export(ctx, "/audit/export", w), r.Close())
+}
+
+// The verdicts of `audit verify` as exit statuses; they are below those of errors.
+const (
+	exitTampered   = 1
+	exitIncomplete = 2
+)
+
+func auditVerify(t *target) *cobra.Command {
+	var key string
+	c := &cobra.Command{
+		Use:   "verify [FILE]",
+		Short: "Check that nobody changed the log",
+		Long: `Check an export: every record's hash, the chain from record to record, the Merkle tree and the signed
+checkpoints. It works offline. Without FILE the log of the relay is fetched and checked; "-" is
+standard input. With --key only checkpoints signed by that key count; keep the key that the first
+verify prints somewhere else.
+` + exitHelp(`0    ok: the log is whole and unchanged
+1    tampered: something contradicts a hash or a signature; the first bad record is named
+2    incomplete tail: what is there is unchanged, but the end is missing`, wire.BadRequest, wire.Forbidden, wire.RelayUnreachable),
+		Example: `  scrier audit export --output audit.log && scrier audit verify audit.log
+  scrier audit verify --key 'scrier-relay/…+…+…' audit.log`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return wire.Errorf(wire.Usage, "`%s` takes at most one FILE; see `%s --help`", c.CommandPath(), c.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			in, err := verifyInput(c, t, args)
+			if err != nil {
+				return err
+			}
+			report, err := audit.Verify(in, audit.VerifyOptions{Key: key})
+			if err = errors.Join(err, in.Close()); err != nil {
+				return err
+			}
+			return verdict(c.OutOrStdout(), report, key == "")
+		},
+	}
+	c.Flags().StringVar(&key, "key", "", "the verifier `KEY` to trust instead of the one in the export")
+	return c
+}
+
+// verifyInput opens the file, standard input, or a pipe from the relay.
+func verifyInput(c *cobra.Command, t *target, args []string) (io.ReadCloser, error) {
+	switch {
+	case slices.Equal(args, []string{"-"}):
+		return io.NopCloser(c.InOrStdin()), nil
+	case len(args) == 1:
+		f, err := os.Open(args[0])
+		if err != nil {
+			return nil, wire.Errorf(wire.BadRequest, "cannot read the export: %w", err)
+		}
+		return f, nil
+	}
+	// Fetched as a whole first: a broken connection must not look like an incomplete log.
+	f, err := os.CreateTemp("", "scrier-audit-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.Remove(f.Name()), export(c.Context(), t, f)); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func verdict(w io.Writer, r audit.Report, keyFromExport bool) error {
+	switch r.Verdict {
+	case audit.OK:
+		fmt.Fprintf(w, "ok: %d records\n", r.Records)
+	case audit.IncompleteTail:
+		fmt.Fprintf(w, "incomplete tail: %d records are unchanged, then the log breaks off: %s\n", r.Records, wire.Printable(r.Why))
+	default:
+		fmt.Fprintf(w, "tampered: the first bad record is %d: %s\n", r.FirstBad, wire.Printable(r.Why))
+	}
+	if keyFromExport && r.Key != "" {
+		fmt.Fprintf(w, "checked with the export's own key: %s\n", wire.Printable(r.Key))
+	}
+	switch r.Verdict {
+	case audit.OK:
+		return nil
+	case audit.IncompleteTail:
+		return exitStatus(exitIncomplete)
+	}
+	return exitStatus(exitTampered)
+}

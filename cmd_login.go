@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"scrier/client"
+	"scrier/wire"
+)
+
+func loginCommand() *cobra.Command {
+	var username, keyFile, fingerprint string
+	c := &cobra.Command{
+		Use:   "login HOST[:PORT] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…]",
+		Short: "Log in to a relay with your SSH key",
+		Long: `Log in to a relay: prove that you hold an SSH key that is registered there, with ssh-agent or a key
+file, and get a certificate that is good for 8 hours. The relay's fingerprint is asked about at the
+first login and remembered; with --fingerprint nothing is asked. The port is 8443 unless it is named.
+` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.ClockSkew, wire.Busy),
+		Example: `  scrier login relay.example.com --fingerprint SHA256:…
+  scrier login 192.0.2.7:8443 --username ann --ssh-key-file ~/.ssh/id_work.pub`,
+		Args: exact(1, "the relay's HOST:PORT"),
+		RunE: func(c *cobra.Command, args []string) error {
+			home, err := client.FindHome()
+			if err != nil {
+				return err
+			}
+			l, err := home.Login(c.Context(), client.LoginRequest{
+				Relay: args[0], Username: username, Fingerprint: fingerprint,
+				Keys: sshKeys(keyFile), Now: time.Now, Confirm: confirm,
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s (%s) is logged in at %s until %s\n", wire.Printable(l.Username), wire.Printable(l.Role), l.Relay, l.Expires.Local().Format(time.DateTime))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&username, "username", "", "the operator's name (default: whoever the key belongs to)")
+	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "private key `FILE`, or a .pub whose private half is in ssh-agent or beside it")
+	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's fingerprint, `SHA256:…`")
+	return c
+}
+
+func logoutCommand() *cobra.Command {
+	var all, pins bool
+	var relay string
+	c := &cobra.Command{
+		Use:   "logout [--all] [--forget] [--relay HOST:PORT]",
+		Short: "Forget the login at a relay",
+		Long: `Forget the login at the relay of the last login, or at all relays: key and certificate are deleted
+from this machine. What a relay's fingerprint is, stays known; --forget forgets it too, for a relay
+that was set up anew.
+` + exitHelp("0    logged out"),
+		Args: exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			home, err := client.FindHome()
+			if err != nil {
+				return err
+			}
+			forgotten, err := home.Logout(relay, all, pins)
+			if err != nil {
+				return err
+			}
+			if len(forgotten) == 0 {
+				fmt.Fprintln(c.OutOrStdout(), "you were not logged in")
+				return nil
+			}
+			fmt.Fprintf(c.OutOrStdout(), "logged out at %s\n", strings.Join(forgotten, ", "))
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&all, "all", false, "at all relays")
+	c.Flags().BoolVar(&pins, "forget", false, "forget the relay's fingerprint as well")
+	c.Flags().StringVar(&relay, "relay", "", "at the relay `HOST:PORT`")
+	return c
+}
+
+// sshKeys is where an operator's SSH keys are.
+func sshKeys(file string) client.SSHKeyConfig {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = ""
+	}
+	return client.SSHKeyConfig{KeyFile: file, Agent: os.Getenv("SSH_AUTH_SOCK"), Home: home, Passphrase: askPassphrase}
+}
+
+// askPassphrase asks on the terminal, even when standard input is not one.
+func askPassphrase(prompt string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, wire.Errorf(wire.KeyUnusable, "the key needs a passphrase, and there is no terminal to ask on")
+	}
+	defer tty.Close()
+	fmt.Fprint(tty, prompt)
+	pass, err := term.ReadPassword(int(tty.Fd()))
+	fmt.Fprintln(tty)
+	return pass, err
+}
+
+// confirm shows an unknown relay's fingerprint, as ssh does.
+func confirm(relay, fingerprint string) (bool, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false, wire.Errorf(wire.RelayUntrusted, "the relay at %s is not known yet, and there is no terminal to ask on; its fingerprint is %s: compare it, and give it with --fingerprint", relay, fingerprint)
+	}
+	defer tty.Close()
+	fmt.Fprintf(tty, "The relay at %s is not known yet.\nIts fingerprint is %s.\nDoes its administrator give you the same? (yes/no) ", relay, fingerprint)
+	in := bufio.NewReader(tty)
+	for range 3 {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return false, fmt.Errorf("read the answer: %w", err)
+		}
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "yes":
+			return true, nil
+		case "no":
+			return false, nil
+		}
+		if strings.TrimSpace(line) == fingerprint {
+			return true, nil
+		}
+		fmt.Fprint(tty, "Please type yes, no or the fingerprint: ")
+	}
+	return false, nil
+}

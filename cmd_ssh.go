@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"scrier/client"
+	"scrier/wire"
+)
+
+func sshCommand() *cobra.Command {
+	var login, keyFile, relay string
+	c := &cobra.Command{
+		Use:   "ssh ENVOY [--login USER] [--ssh-key-file F]",
+		Short: "Open a shell on an envoy",
+		Long: `Open a shell on an envoy, as the user whose authorized_keys there holds your SSH key. ENVOY is a
+hostname, an id, or a prefix of one that only one envoy has.
+
+In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sends a tilde
+  ~^Z  suspends scrier
+` + exitHelp("0    the remote shell's exit status; 255 when a signal ended it",
+			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
+			wire.EnvoyOffline, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey,
+			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
+			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.Left, wire.AuditUnavailable) +
+			"  All codes are in docs/errors.md.\n",
+		Example: `  scrier ssh web1
+  scrier ssh web1 --login deploy
+  scrier ssh 3f2a --ssh-key-file ~/.ssh/id_work.pub`,
+		Args: exact(1, "one ENVOY"),
+		RunE: func(c *cobra.Command, args []string) error {
+			terminal, err := client.OpenTerminal(os.Stdin, os.Stdout)
+			if err != nil {
+				return err
+			}
+			ctx := c.Context()
+			dial := target{relay: relay}
+			r, err := dial.dial(ctx)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			req := client.ShellRequest{Envoy: args[0], Login: login, Terminal: terminal, Messages: os.Stderr}
+			if keyFile != "" {
+				signer, closer, err := oneKey(ctx, keyFile)
+				if err != nil {
+					return err
+				}
+				defer closer()
+				req.Key = signer
+			}
+			status, err := r.Shell(ctx, req)
+			if err != nil {
+				return interrupted(ctx, err)
+			}
+			if status != 0 {
+				return exitStatus(status)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&login, "login", "", "the `USER` to be on the envoy (default: the one who has your key)")
+	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
+	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of that of the last login")
+	return c
+}
+
+// oneKey is the signer that --ssh-key-file names.
+func oneKey(ctx context.Context, file string) (ssh.Signer, func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	keys := sshKeys(file)
+	pub, err := client.ReadPublicKeyFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, closer, err := client.SignerFor(ctx, keys, pub)
+	if err != nil {
+		return nil, nil, err
+	}
+	return signer, func() { _ = closer.Close() }, nil // the agent's socket; nothing was written
+}

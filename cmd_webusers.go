@@ -1,0 +1,223 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"scrier/client"
+	"scrier/wire"
+)
+
+func webusersCommand() *cobra.Command {
+	var t target
+	c := group(&cobra.Command{
+		Use: "webusers", Short: "Manage operators",
+		Long: `Operators are the people who use the relay. Each has a role and SSH public keys; a key belongs to
+one operator at most. Only admins open sessions; viewers see envoys and sessions; compliance sees
+sessions and the audit log.`,
+	})
+	t.flags(c)
+	c.AddCommand(webusersCreate(&t), webusersList(&t), webusersUpdate(&t), webusersDelete(&t))
+	return c
+}
+
+func webusersCreate(t *target) *cobra.Command {
+	var username, role, keyFile string
+	c := &cobra.Command{
+		Use:   "create --username U --role admin|viewer|compliance [--ssh-key-file F] [--state DIR]",
+		Short: "Make an operator",
+		Long: `Make an operator. An admin's key is the one of the OS user who runs this command:
+~/.ssh/id_ed25519.pub, else ~/.ssh/id_rsa.pub; --ssh-key-file is refused for admins, and required for
+the other roles.
+` + exitHelp("0    made", wire.BadRequest, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+		Example: `  scrier webusers create --username ann --role admin --state /var/lib/scrier-relay
+  scrier webusers create --username bob --role viewer --ssh-key-file bob.pub`,
+		Args: exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			key, err := operatorKey(role, keyFile)
+			if err != nil {
+				return err
+			}
+			data, err := t.do(c, "POST", "/users", map[string]any{"username": username, "role": role, "keys": []string{key}})
+			if err != nil {
+				return err
+			}
+			v, err := decode[struct {
+				Username    string
+				Role        string
+				Fingerprint string `json:"relay_fingerprint"`
+			}](data)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s is %s of the relay with the fingerprint %s\nHand over this line:\n  scrier login HOST:PORT --username %s --fingerprint %s\n",
+				wire.Printable(v.Username), article(v.Role), wire.Printable(v.Fingerprint), wire.Printable(v.Username), wire.Printable(v.Fingerprint))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&username, "username", "", "the operator's name")
+	c.Flags().StringVar(&role, "role", "", "admin, viewer or compliance")
+	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "the operator's public key `FILE`; not for admins")
+	must(c.MarkFlagRequired("username"))
+	must(c.MarkFlagRequired("role"))
+	return c
+}
+
+func article(role string) string {
+	if role == "admin" {
+		return "an admin"
+	}
+	return "a " + wire.Printable(role) + " operator"
+}
+
+// operatorKey reads the public key for a new operator, by the rules of its role.
+func operatorKey(role, file string) (string, error) {
+	if role != "admin" {
+		if file == "" {
+			return "", wire.Errorf(wire.Usage, "--ssh-key-file is required for the role %q", role)
+		}
+		return publicKey(file)
+	}
+	if file != "" {
+		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for admins: an admin's key is the one in ~/.ssh of the OS user who runs this command")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", wire.Errorf(wire.NoSSHPubkey, "there is no home directory to look in: %w", err)
+	}
+	for _, name := range []string{"id_ed25519.pub", "id_rsa.pub"} {
+		key, err := publicKey(filepath.Join(home, ".ssh", name))
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return key, err
+		}
+	}
+	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", filepath.Join(home, ".ssh"))
+}
+
+// publicKey reads a .pub file, or the public half beside a private key.
+func publicKey(file string) (string, error) {
+	key, err := client.ReadPublicKeyFile(file)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
+}
+
+type webuser struct {
+	ID, Username, Role string
+	Keys               []string
+}
+
+func webusersList(t *target) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list [--json] [--state DIR]",
+		Short: "List the operators",
+		Long:  "List the operators.\n" + exitHelp("0    listed", wire.Forbidden, wire.Unauthenticated, wire.Expired, wire.RelayUnreachable),
+		Args:  exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			data, err := t.do(c, "GET", "/users", nil)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
+			users, err := decode[[]webuser](data)
+			if err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, u := range users {
+				rows = append(rows, []string{u.Username, u.Role, fingerprints(u.Keys)})
+			}
+			return table(c.OutOrStdout(), []string{"USERNAME", "ROLE", "KEYS"}, rows)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func fingerprints(keys []string) string {
+	var out []string
+	for _, k := range keys {
+		if pub, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k)); err == nil {
+			out = append(out, ssh.FingerprintSHA256(pub))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func webusersUpdate(t *target) *cobra.Command {
+	var username, role string
+	var keyFiles []string
+	c := &cobra.Command{
+		Use:   "update --username U [--role admin|viewer|compliance] [--ssh-key-file F]… [--state DIR]",
+		Short: "Change an operator's role or keys",
+		Long: `Change an operator's role, or replace their SSH keys by those given. Logins and sessions from before
+end at once; the operator logs in again.
+` + exitHelp("0    changed", wire.BadRequest, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
+		Example: `  scrier webusers update --username bob --role admin`,
+		Args:    exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			in := map[string]any{}
+			if role != "" {
+				in["role"] = role
+			}
+			if len(keyFiles) > 0 {
+				var keys []string
+				for _, f := range keyFiles {
+					k, err := publicKey(f)
+					if err != nil {
+						return err
+					}
+					keys = append(keys, k)
+				}
+				in["keys"] = keys
+			}
+			if username == "" || len(in) == 0 {
+				return wire.Errorf(wire.Usage, "nobody or nothing to change: give --username, and --role or --ssh-key-file")
+			}
+			if _, err := t.do(c, "PUT", "/users/"+client.Escape(username), in); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s was changed and has to log in again\n", wire.Printable(username))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&username, "username", "", "the operator's name")
+	c.Flags().StringVar(&role, "role", "", "the new role")
+	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
+	must(c.MarkFlagRequired("username"))
+	return c
+}
+
+func webusersDelete(t *target) *cobra.Command {
+	var username string
+	c := &cobra.Command{
+		Use:   "delete --username U [--state DIR]",
+		Short: "Delete an operator",
+		Long:  "Delete an operator. Their logins and sessions end at once.\n" + exitHelp("0    deleted", wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+		Args:  exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if username == "" {
+				return wire.Errorf(wire.Usage, "--username is empty")
+			}
+			if _, err := t.do(c, "DELETE", "/users/"+client.Escape(username), nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s was deleted\n", wire.Printable(username))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&username, "username", "", "the operator's name")
+	must(c.MarkFlagRequired("username"))
+	return c
+}

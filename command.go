@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"scrier/client"
+	"scrier/wire"
+)
+
+// exact is cobra.ExactArgs with a way out in the message.
+func exact(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == n && !slices.Contains(args, "") {
+			return nil
+		}
+		return wire.Errorf(wire.Usage, "`%s` takes %s; see `%s --help`", c.CommandPath(), what, c.CommandPath())
+	}
+}
+
+// group makes a command that only holds others: without one of them it is a usage error.
+func group(c *cobra.Command) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return wire.Errorf(wire.Usage, "`%s` has no command %q; see `%s --help`", c.CommandPath(), args[0], c.CommandPath())
+		}
+		return wire.Errorf(wire.Usage, "`%s` needs a command; see `%s --help`", c.CommandPath(), c.CommandPath())
+	}
+	return c
+}
+
+// help shows a command's help.
+func help(c *cobra.Command, args []string) error {
+	about, rest, err := c.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return wire.Errorf(wire.Usage, "there is no command %q; see `%s --help`", strings.Join(args, " "), c.Root().CommandPath())
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
+// usage gives cobra's own complaints about a command line, which carry no type, their code.
+func usage(c *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	text, near, _ := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "required flag", "accepts ", "requires at least", "invalid argument", "if any flags in the group"} {
+		if !strings.HasPrefix(text, p) {
+			continue
+		}
+		if names := strings.Fields(near); len(names) > 0 {
+			text += " (did you mean " + strings.Join(names, " or ") + "?)"
+		}
+		return wire.Errorf(wire.Usage, "%s; see `%s --help`", text, c.CommandPath())
+	}
+	return err
+}
+
+// printableLines is [wire.Printable] for each line.
+func printableLines(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = wire.Printable(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// target says which relay a command talks to.
+type target struct{ state, relay string }
+
+func (t *target) flags(c *cobra.Command) {
+	c.PersistentFlags().StringVar(&t.state, "state", "", "talk to the relay on this host that has this state `DIR`ectory, over its admin socket")
+	c.PersistentFlags().StringVar(&t.relay, "relay", "", "talk to the relay at `HOST:PORT` instead of that of the last login")
+}
+
+// dial connects: to the admin socket if --state was given, else with the operator's login.
+func (t *target) dial(ctx context.Context) (*client.Relay, error) {
+	if t.state != "" {
+		return client.DialState(ctx, t.state)
+	}
+	home, err := client.FindHome()
+	if err != nil {
+		return nil, err
+	}
+	login, err := home.Current(t.relay, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	r, err := client.Dial(ctx, login, time.Now)
+	return r, interrupted(ctx, err)
+}
+
+// interrupted is what a person did who pressed Ctrl-C, instead of the error that it led to.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return &wire.Error{Code: wire.Cancelled, Detail: "ended by a signal", Err: err}
+}
+
+// do asks the API once.
+func (t *target) do(c *cobra.Command, method, path string, in any) (json.RawMessage, error) {
+	r, err := t.dial(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	answer, err := r.Do(c.Context(), method, path, in)
+	return answer, interrupted(c.Context(), err)
+}
+
+// decode reads the API's answer; it ignores what a newer relay adds.
+func decode[T any](data json.RawMessage) (T, error) {
+	var v T
+	if err := json.Unmarshal(data, &v); err != nil {
+		return v, &wire.Error{Code: wire.Protocol, Detail: "the relay's answer: " + err.Error(), Err: err}
+	}
+	return v, nil
+}
+
+// printJSON prints the API's answer as it is, indented.
+func printJSON(w io.Writer, data json.RawMessage) error {
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return &wire.Error{Code: wire.Protocol, Detail: "the relay's answer: " + err.Error(), Err: err}
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(wire.PrintableJSON(b.Bytes()))
+	return err
+}
+
+// table prints columns; every cell may hold strings of the far side.
+func table(w io.Writer, head []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(head, "\t"))
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = wire.Printable(cell)
+		}
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	return t.Flush()
+}
+
+// ago is how long ago a time was, in one unit.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	d := max(time.Since(t), 0)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+}
+
+// stateDir is the default state directory of a daemon: /var/lib for root (or what systemd gives),
+// the user's own state directory (XDG_STATE_HOME) otherwise.
+func stateDir(name string) string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	if os.Getuid() == 0 {
+		return filepath.Join("/var/lib", name)
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			home = "."
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, name)
+}
+
+// newLog is a daemon's log, on standard error; systemd adds the time by itself.
+func newLog(w io.Writer, verbose bool) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		o.Level = slog.LevelDebug
+	}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// exitHelp is the part of a help text that lists exit statuses: ok, and the codes that are
+// likely there. docs/errors.md has them all.
+func exitHelp(own string, likely ...wire.Code) string {
+	var b strings.Builder
+	b.WriteString("\nEXIT STATUS\n")
+	for line := range strings.Lines(own) {
+		b.WriteString("  " + strings.TrimSpace(line) + "\n")
+	}
+	for _, c := range append([]wire.Code{wire.Usage}, likely...) {
+		fmt.Fprintf(&b, "  %-4d %-22s %s\n", c.ExitStatus(), c, c.Meaning())
+	}
+	return b.String()
+}

@@ -1,0 +1,121 @@
+// Scrier opens interactive sessions on machines that have no inbound port open.
+//
+// This package is the table of contents of the program: each cmd_*.go is one subcommand.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"scrier/agent/keys"
+	"scrier/wire"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// keysWorker is the hidden command that an agent starts as another user: it comes before
+// everything else, so that a worker loads and reads nothing that it does not need.
+const keysWorker = "keys-worker"
+
+func run(args []string) int {
+	if len(args) == 2 && args[0] == "agent" && args[1] == keysWorker {
+		return keys.Work(os.Stdin, os.Stdout)
+	}
+	if len(args) > 0 && args[0] != "relay" {
+		// quic-go's advice about kernel buffers is for servers; on a terminal it is in the way.
+		must(os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true"))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	root := newRoot()
+	root.SetArgs(args)
+	c, err := root.ExecuteContextC(ctx)
+	return report(os.Stderr, usage(c, err))
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:     "scrier",
+		Short:   "Shells on machines that have no inbound port open",
+		Version: wire.Version(),
+		Long: `Scrier opens interactive sessions on enrolled machines (envoys) through a relay.
+The machines dial out; no inbound port is open on them.`,
+		Example: `  scrier login relay.example.com --fingerprint SHA256:…
+  scrier envoys list
+  scrier ssh web1`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return wire.Errorf(wire.Usage, "%w; see `%s --help`", err, c.CommandPath())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "operator", Title: "For operators:"},
+		&cobra.Group{ID: "relay", Title: "For the relay's administrator:"},
+		&cobra.Group{ID: "machine", Title: "For machines:"},
+	)
+	root.AddCommand(
+		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", sshCommand()),
+		inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
+		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", webusersCommand()), inGroup("relay", auditCommand()),
+		inGroup("machine", agentCommand()),
+		versionCommand(),
+	)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() { // the library's own take anything for an answer
+		switch c.Name() {
+		case "completion":
+			group(c)
+		case "help":
+			c.RunE = help
+		}
+	}
+	return root
+}
+
+func inGroup(id string, c *cobra.Command) *cobra.Command {
+	c.GroupID = id
+	return c
+}
+
+// exitStatus ends the program with a status and says nothing more: the remote shell's, or a
+// verdict that was printed already.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// report tells the person what went wrong and what to do about it, and gives the exit status.
+// All of it may hold strings of the far side.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[exitStatus](err); ok {
+		return int(e)
+	}
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		text := e.Code.Meaning()
+		if e.Detail != "" {
+			text += ": " + wire.Printable(e.Detail)
+			if e.Code == wire.BadConfig || e.Code == wire.Usage || e.Code == wire.BadRequest {
+				text = printableLines(e.Detail) // the detail says it all, and a file's lines stay lines
+			}
+		}
+		fmt.Fprintf(w, "scrier: %s (%s)\n", text, e.Code)
+		if hint := e.Code.Hint(); hint != "" && e.Code != wire.Usage {
+			fmt.Fprintf(w, "hint: %s\n", hint)
+		}
+		return e.Code.ExitStatus()
+	}
+	fmt.Fprintf(w, "scrier: %s\n", wire.Printable(err.Error()))
+	return wire.Internal.ExitStatus()
+}

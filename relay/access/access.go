@@ -1,0 +1,67 @@
+package access
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"scrier/certs"
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// Journal is the part of the audit log that is needed here.
+type Journal interface {
+	Append(ctx context.Context, e audit.Event) (audit.Record, error)
+	AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) // also when the disk is nearly full
+}
+
+// Config is what [Access] works with.
+type Config struct {
+	KV      store.KV
+	CA      *certs.CA
+	Journal Journal
+	Now     func() time.Time
+	Log     *slog.Logger
+	// Changed is called after an operator's keys or role changed, or the operator was deleted: it
+	// ends what the operator has open. It must not block for long.
+	Changed func(operatorID string)
+}
+
+// Access keeps the operators. Its methods may be called concurrently.
+type Access struct {
+	Config
+	attempts attempts
+}
+
+// New makes an Access.
+func New(c Config) *Access {
+	return &Access{Config: c, attempts: attempts{now: c.Now}}
+}
+
+// Admit says whether an identity that a certificate proved still counts: the operator exists,
+// and neither keys nor role changed since.
+func (a *Access) Admit(id certs.Identity) error {
+	_, err := a.Identify(context.Background(), id)
+	return err
+}
+
+// Identify finds the operator behind an identity; see [Access.Admit].
+func (a *Access) Identify(ctx context.Context, id certs.Identity) (Operator, error) {
+	if id.Role != certs.RoleOperator {
+		return Operator{}, wire.Errorf(wire.Unauthenticated, "not an operator's identity")
+	}
+	var o store.Operator
+	err := a.KV.View(ctx, func(tx store.Tx) (err error) {
+		o, err = store.GetOperator(tx, id.ID)
+		return err
+	})
+	if wire.CodeOf(err) == wire.NotFound || err == nil && o.Epoch != id.Generation {
+		return Operator{}, &wire.Error{Code: wire.OperatorChanged}
+	}
+	if err != nil {
+		return Operator{}, err
+	}
+	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role)}, nil
+}

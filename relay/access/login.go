@@ -1,0 +1,180 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/certs"
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+const (
+	nonceLife    = 60 * time.Second
+	maxLoginKeys = 64 // offered at once, as many as a full ssh-agent
+)
+
+// Login serves a Login message on a stream: a challenge for one of the offered keys, and for its
+// proof a certificate of 8 hours. The proof is an SSH signature over our nonce and bytes of this
+// very TLS connection, so that it is worth nothing anywhere else.
+func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *wire.Login) error {
+	source := host(peer.Addr)
+	if err := a.attempts.allow(source); err != nil {
+		return err
+	}
+	row, key, err := a.owner(ctx, m)
+	if err != nil {
+		return a.refused(ctx, source, m.Username, err)
+	}
+	var nonce [32]byte
+	rand.Read(nonce[:])
+	if err := s.SetDeadline(time.Now().Add(nonceLife)); err != nil {
+		return err
+	}
+	if err := s.Send(&wire.Challenge{Cluster: a.CA.Cluster(), Key: key.Marshal(), Nonce: nonce[:]}); err != nil {
+		return err
+	}
+	proof, err := wire.Expect[wire.Proof](s)
+	if err != nil {
+		return err
+	}
+	chain, err := a.certify(row, key, nonce[:], peer, proof)
+	if err != nil {
+		return a.refused(ctx, source, row.Username, err)
+	}
+	if _, err := a.Journal.Append(ctx, audit.Event{
+		Type: "operator.login", Operator: row.Username, Source: source,
+		Fields: map[string]string{"key": ssh.FingerprintSHA256(key), "role": row.Role},
+	}); err != nil {
+		return err
+	}
+	a.attempts.succeeded(source)
+	return s.Send(&wire.Certified{Chain: chain, Username: row.Username, Role: row.Role, Time: wire.Millis(a.Now())})
+}
+
+// owner finds the operator who has one of the offered keys, the named one if a name was given.
+func (a *Access) owner(ctx context.Context, m *wire.Login) (store.Operator, ssh.PublicKey, error) {
+	if len(m.Keys) == 0 || len(m.Keys) > maxLoginKeys {
+		return store.Operator{}, nil, wire.Errorf(wire.BadRequest, "%d keys offered; between 1 and %d are expected", len(m.Keys), maxLoginKeys)
+	}
+	var found store.Operator
+	var with ssh.PublicKey
+	err := a.KV.View(ctx, func(tx store.Tx) error {
+		for _, blob := range m.Keys {
+			key, err := ssh.ParsePublicKey(blob)
+			if err != nil || certs.AcceptableKey(key) != nil {
+				continue
+			}
+			o, err := store.OperatorByKey(tx, ssh.FingerprintSHA256(key))
+			switch {
+			case wire.CodeOf(err) == wire.NotFound, err == nil && m.Username != "" && o.Username != m.Username:
+				continue
+			case err != nil:
+				return err
+			case with != nil && found.ID != o.ID:
+				return wire.Errorf(wire.BadRequest, "your keys belong to several operators; name one with --username")
+			case with == nil:
+				found, with = o, key
+			}
+		}
+		return nil
+	})
+	if err == nil && with == nil {
+		// The same words whether the operator exists or not.
+		err = wire.Errorf(wire.NoSSHPubkey, "none of the %d offered keys is registered%s", len(m.Keys), forName(m.Username))
+	}
+	return found, with, err
+}
+
+func forName(username string) string {
+	if username == "" {
+		return ""
+	}
+	return " for " + wire.Printable(short(username))
+}
+
+func (a *Access) certify(row store.Operator, key ssh.PublicKey, nonce []byte, peer wire.Peer, p *wire.Proof) ([][]byte, error) {
+	exporter, err := peer.Export(certs.ExporterLabel, certs.ExporterSize)
+	if err != nil {
+		return nil, fmt.Errorf("bind the login to its connection: %w", err)
+	}
+	message, err := certs.LoginMessage(nonce, exporter, p.CSR)
+	if err != nil {
+		return nil, err
+	}
+	if err := verifiedBy(key, p.Signature, certs.NamespaceLogin(a.CA.Cluster()), message); err != nil {
+		return nil, err
+	}
+	pub, err := certs.ParseRequest(p.CSR)
+	if err != nil {
+		return nil, err
+	}
+	return a.CA.Issue(certs.Identity{Role: certs.RoleOperator, ID: row.ID, Generation: row.Epoch}, pub)
+}
+
+// VerifyKey checks a proof, made on this connection, that the operator holds a key that is
+// registered for them, and returns the key.
+func (a *Access) VerifyKey(ctx context.Context, who Operator, peer wire.Peer, c *wire.Connect) (ssh.PublicKey, error) {
+	key, err := ssh.ParsePublicKey(c.Key)
+	if err != nil {
+		return nil, &wire.Error{Code: wire.BadRequest, Detail: "malformed public key", Err: err}
+	}
+	exporter, err := peer.Export(certs.ExporterLabel, certs.ExporterSize)
+	if err != nil {
+		return nil, fmt.Errorf("bind the proof to its connection: %w", err)
+	}
+	message, err := certs.KeyMessage(exporter, c.Envoy, c.Login)
+	if err != nil {
+		return nil, err
+	}
+	if err := verifiedBy(key, c.Proof, certs.NamespaceKey(a.CA.Cluster()), message); err != nil {
+		return nil, err
+	}
+	registered, err := a.Keys(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range registered {
+		if string(k.Marshal()) == string(key.Marshal()) {
+			return key, nil
+		}
+	}
+	return nil, wire.Errorf(wire.NoSSHPubkey, "the key %s is not registered for %s", ssh.FingerprintSHA256(key), who.Username)
+}
+
+func verifiedBy(key ssh.PublicKey, sig []byte, namespace string, message []byte) error {
+	by, err := certs.VerifySSH(sig, namespace, message)
+	if err != nil {
+		return &wire.Error{Code: wire.Unauthenticated, Detail: "the signature is not valid", Err: err}
+	}
+	if string(by.Marshal()) != string(key.Marshal()) {
+		return wire.Errorf(wire.Unauthenticated, "the signature is by another key")
+	}
+	return nil
+}
+
+// refused writes a failed login down and counts it against its source.
+func (a *Access) refused(ctx context.Context, source, username string, err error) error {
+	a.attempts.failed(source)
+	_, jerr := a.Journal.Append(context.WithoutCancel(ctx), audit.Event{
+		Type: "operator.login_refused", Operator: short(username), Source: source,
+		Code: wire.CodeOf(err).String(), Detail: wire.DetailOf(err),
+	})
+	return errors.Join(err, jerr)
+}
+
+// host is an address without its port.
+func host(addr net.Addr) string {
+	h, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	return h
+}

@@ -1,0 +1,83 @@
+// Package access decides who may do what: operators and their keys, their sign-in, and the one
+// table of roles.
+//
+// Everything is denied that the table does not allow. There is one question, [Operator.May], and
+// every route, command and session goes through it.
+package access
+
+import (
+	"scrier/wire"
+)
+
+// Role is what an operator is to a relay.
+type Role string
+
+// The roles.
+const (
+	Admin      Role = "admin"      // everything, and the only role that opens sessions
+	Viewer     Role = "viewer"     // sees envoys and sessions
+	Compliance Role = "compliance" // sees sessions and the audit log
+)
+
+// Roles lists them all.
+func Roles() []Role { return []Role{Admin, Viewer, Compliance} }
+
+// ParseRole reads a role's name.
+func ParseRole(s string) (Role, error) {
+	for _, r := range Roles() {
+		if string(r) == s {
+			return r, nil
+		}
+	}
+	return "", wire.Errorf(wire.BadRequest, "%q is not a role; there are admin, viewer and compliance", wire.Printable(s))
+}
+
+// Verb is something that can be done with a relay.
+type Verb string
+
+// The verbs.
+const (
+	SeeSelf      Verb = "see yourself"
+	SeeEnvoys    Verb = "see envoys"
+	ChangeEnvoys Verb = "revoke or remove envoys"
+	SeeSessions  Verb = "see sessions"
+	OpenSessions Verb = "open sessions"
+	KillSessions Verb = "end sessions"
+	SeeAudit     Verb = "see the audit log"
+	SeeUsers     Verb = "see operators"
+	ChangeUsers  Verb = "change operators"
+	MakeTokens   Verb = "make enrolment tokens"
+)
+
+// allowed is the whole policy.
+var allowed = map[Role][]Verb{
+	Admin: {
+		SeeSelf, SeeEnvoys, ChangeEnvoys, SeeSessions, OpenSessions, KillSessions,
+		SeeAudit, SeeUsers, ChangeUsers, MakeTokens,
+	},
+	Viewer:     {SeeSelf, SeeEnvoys, SeeSessions},
+	Compliance: {SeeSelf, SeeSessions, SeeAudit},
+}
+
+// Operator is who asks: an operator who proved it, or the administrator of the relay's host.
+type Operator struct {
+	ID       string `json:"id"` // empty for the host's administrator
+	Username string `json:"username"`
+	Role     Role   `json:"role"`
+	Source   string `json:"-"` // where from, for the audit log
+}
+
+// Local is whoever may use the relay's admin socket: user is the name of the OS account.
+func Local(user string) Operator {
+	return Operator{Username: "local:" + user, Role: Admin, Source: "admin socket"}
+}
+
+// May says whether the operator may do v; the error is [wire.Forbidden].
+func (o Operator) May(v Verb) error {
+	for _, ok := range allowed[o.Role] {
+		if ok == v {
+			return nil
+		}
+	}
+	return wire.Errorf(wire.Forbidden, "%s has the role %s, which may not %s", o.Username, o.Role, v)
+}

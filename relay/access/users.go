@@ -1,0 +1,247 @@
+package access
+
+import (
+	"bytes"
+	"context"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/crypto/ssh"
+
+	"scrier/certs"
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// User is an operator as the API shows and takes one.
+type User struct {
+	ID       string    `json:"id"`
+	Username string    `json:"username"`
+	Role     Role      `json:"role"`
+	Keys     []string  `json:"keys"` // authorized_keys form
+	Created  time.Time `json:"created,omitzero"`
+	Changed  time.Time `json:"changed,omitzero"`
+}
+
+var validUsername = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+
+// maxUserKeys is how many keys one operator may have: an Open message carries all of them.
+const maxUserKeys = 32
+
+// Create makes an operator. A key that another operator has is [wire.Conflict].
+func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) {
+	if !validUsername.MatchString(u.Username) {
+		return User{}, wire.Errorf(wire.BadRequest, "%q is not a username: 1 to 64 of A–Z a–z 0–9 . _ @ -, beginning with a letter or digit", wire.Printable(u.Username))
+	}
+	if _, err := ParseRole(string(u.Role)); err != nil {
+		return User{}, err
+	}
+	keys, err := a.parseKeys(u.Keys)
+	if err != nil {
+		return User{}, err
+	}
+	now := a.Now()
+	row := store.Operator{ID: uuid.NewString(), Username: u.Username, Role: string(u.Role), Keys: keys, Epoch: 1, Created: now, Changed: now}
+	err = a.change(ctx, audit.Event{Type: "operator.create", Operator: by.Username, Source: by.Source, Fields: describe(row)},
+		func(tx store.Tx) error { return store.PutOperator(tx, row) })
+	return userOf(row), err
+}
+
+// Update changes an operator's role and keys, those that are given; logins and sessions from
+// before end.
+func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (User, error) {
+	if u.Role != "" {
+		if _, err := ParseRole(string(u.Role)); err != nil {
+			return User{}, err
+		}
+	}
+	var keys []store.Key
+	if u.Keys != nil {
+		var err error
+		if keys, err = a.parseKeys(u.Keys); err != nil {
+			return User{}, err
+		}
+	}
+	var row store.Operator
+	edit := func(tx store.Tx) (err error) {
+		if row, err = find(tx, id); err != nil {
+			return err
+		}
+		if u.Role != "" {
+			row.Role = string(u.Role)
+		}
+		if u.Keys != nil {
+			row.Keys = keys
+		}
+		row.Epoch++
+		row.Changed = a.Now()
+		return nil
+	}
+	if err := a.KV.View(ctx, edit); err != nil {
+		return User{}, err
+	}
+	err := a.change(ctx, audit.Event{Type: "operator.update", Operator: by.Username, Source: by.Source, Fields: describe(row)},
+		func(tx store.Tx) error {
+			if err := edit(tx); err != nil {
+				return err
+			}
+			return store.PutOperator(tx, row)
+		})
+	if err != nil {
+		return User{}, err
+	}
+	a.Changed(row.ID)
+	return userOf(row), nil
+}
+
+// Delete removes an operator, by username or id; logins and sessions end.
+func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
+	var row store.Operator
+	look := func(tx store.Tx) (err error) {
+		row, err = find(tx, id)
+		return err
+	}
+	if err := a.KV.View(ctx, look); err != nil {
+		return err
+	}
+	err := a.change(ctx, audit.Event{Type: "operator.delete", Operator: by.Username, Source: by.Source, Fields: describe(row)},
+		func(tx store.Tx) error {
+			tokens, err := store.Tokens(tx)
+			if err != nil {
+				return err
+			}
+			for _, t := range tokens { // nobody enrols a machine with a right that is gone
+				if t.CreatedBy == row.Username {
+					if err := store.DeleteToken(tx, t.Hash); err != nil {
+						return err
+					}
+				}
+			}
+			return store.DeleteOperator(tx, row.ID)
+		})
+	if err != nil {
+		return err
+	}
+	a.Changed(row.ID)
+	return nil
+}
+
+// Users lists all operators by username.
+func (a *Access) Users(ctx context.Context) ([]User, error) {
+	users := []User{}
+	err := a.KV.View(ctx, func(tx store.Tx) error {
+		rows, err := store.Operators(tx)
+		for _, r := range rows {
+			users = append(users, userOf(r))
+		}
+		return err
+	})
+	return users, err
+}
+
+// Keys are the public keys that are registered for an operator; none is [wire.NoSSHPubkey].
+func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error) {
+	var keys []ssh.PublicKey
+	if who.ID == "" {
+		return nil, wire.Errorf(wire.NoSSHPubkey, "%s is not an operator with SSH keys; log in as one", who.Username)
+	}
+	err := a.KV.View(ctx, func(tx store.Tx) error {
+		row, err := store.GetOperator(tx, who.ID)
+		if err != nil {
+			return err
+		}
+		for _, k := range row.Keys {
+			pub, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Authorized))
+			if err != nil {
+				return err
+			}
+			keys = append(keys, pub)
+		}
+		return nil
+	})
+	if err == nil && len(keys) == 0 {
+		err = wire.Errorf(wire.NoSSHPubkey, "operator %s has no SSH key", who.Username)
+	}
+	return keys, err
+}
+
+// change writes what is about to happen to the audit log, then does it: what cannot be written
+// down does not happen, and what failed is written down as failed.
+func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) error) error {
+	record := a.Journal.Append
+	if e.Type == "operator.delete" { // what takes a right away must also work on a full disk
+		record = a.Journal.AppendEnd
+	}
+	if _, err := record(ctx, e); err != nil {
+		return err
+	}
+	err := a.KV.Update(ctx, f)
+	if err != nil {
+		e.Code, e.Detail = wire.CodeOf(err).String(), "not done: "+wire.DetailOf(err)
+		if _, jerr := a.Journal.Append(context.WithoutCancel(ctx), e); jerr != nil {
+			a.Log.Error("audit", "err", jerr)
+		}
+	}
+	return err
+}
+
+// find looks an operator up by username or id.
+func find(tx store.Tx, id string) (store.Operator, error) {
+	o, err := store.OperatorByName(tx, id)
+	if wire.CodeOf(err) == wire.NotFound {
+		if o, ierr := store.GetOperator(tx, id); ierr == nil {
+			return o, nil
+		}
+	}
+	return o, err
+}
+
+// parseKeys reads authorized_keys lines without options, one key each.
+func (a *Access) parseKeys(lines []string) ([]store.Key, error) {
+	if len(lines) > maxUserKeys {
+		return nil, wire.Errorf(wire.BadRequest, "%d keys; an operator has at most %d", len(lines), maxUserKeys)
+	}
+	var out []store.Key
+	for _, line := range lines {
+		pub, comment, options, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+		if err != nil || len(options) > 0 || len(bytes.TrimSpace(rest)) > 0 {
+			return nil, wire.Errorf(wire.BadRequest, "this is not one SSH public key: %s", wire.Printable(short(line)))
+		}
+		if err := certs.AcceptableKey(pub); err != nil {
+			return nil, err
+		}
+		out = append(out, store.Key{
+			Authorized:  strings.TrimSpace(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub))) + " " + wire.Printable(short(comment))),
+			Fingerprint: ssh.FingerprintSHA256(pub),
+			Added:       a.Now(),
+		})
+	}
+	return out, nil
+}
+
+func short(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "…"
+	}
+	return s
+}
+
+func userOf(o store.Operator) User {
+	u := User{ID: o.ID, Username: o.Username, Role: Role(o.Role), Keys: []string{}, Created: o.Created, Changed: o.Changed}
+	for _, k := range o.Keys {
+		u.Keys = append(u.Keys, k.Authorized)
+	}
+	return u
+}
+
+// describe is an operator for the audit log.
+func describe(o store.Operator) map[string]string {
+	var prints []string
+	for _, k := range o.Keys {
+		prints = append(prints, k.Fingerprint)
+	}
+	return map[string]string{"username": o.Username, "id": o.ID, "role": o.Role, "keys": strings.Join(prints, " ")}
+}

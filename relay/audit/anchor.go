@@ -1,0 +1,40 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The anchor is a copy of a recent checkpoint in a file of its own beside the log. It lags at
+// most one interval behind and is never ahead of what is durable, so a log that is shorter than
+// its anchor was replaced. Whoever can write both files is found out only by a checkpoint that is
+// kept elsewhere ([VerifyOptions.Pinned]).
+func anchorPath(path string) string { return path + ".head" }
+
+// readAnchor returns nil if there is none.
+func readAnchor(path string) ([]byte, error) {
+	f, err := os.OpenFile(anchorPath(path), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read anchor: %w", err)
+	}
+	defer f.Close()
+	signed, err := io.ReadAll(io.LimitReader(f, maxCheckpoint+1))
+	if err != nil {
+		return nil, fmt.Errorf("read anchor: %w", err)
+	}
+	return signed, nil
+}
+
+func writeAnchor(path string, signed []byte) error {
+	if err := replaceFile(anchorPath(path), signed); err != nil {
+		return fmt.Errorf("write anchor: %w", err)
+	}
+	return nil
+}

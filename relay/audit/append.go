@@ -1,0 +1,103 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	backlog  = 256              // requests that wait for the writer; more wait in their callers
+	maxBatch = 512              // requests that share one commit
+	maxWait  = 10 * time.Second // for a disk that does not answer
+)
+
+// request is something for the writer to do. What a request asks besides the append is done in
+// the same commit.
+type request struct {
+	event      *Event // append it
+	ends       bool   // it may use the reserve
+	checkpoint bool   // sign everything up to here
+	probe      bool   // find out whether the log can be written
+	answer     chan answer
+}
+
+type answer struct {
+	record Record
+	signed []byte
+	err    error
+}
+
+// Append adds an event. When it returns nil the record is durable. Every error is
+// [wire.AuditUnavailable]; nothing may start then. After an error the record may be there all the
+// same, for instance when ctx ended while it was written.
+//
+// Append refuses as soon as the reserve is touched: what only starts may not use it up.
+func (l *Log) Append(ctx context.Context, e Event) (Record, error) {
+	return l.append(ctx, e, false)
+}
+
+// AppendEnd is Append for an event that ends or undoes something. It goes on when the disk is
+// full, until the reserve is used up.
+func (l *Log) AppendEnd(ctx context.Context, e Event) (Record, error) {
+	return l.append(ctx, e, true)
+}
+
+func (l *Log) append(ctx context.Context, e Event, ends bool) (Record, error) {
+	e = e.bounded()
+	if e.Type == "" {
+		return Record{}, unavailable(errors.New("an event has no type"))
+	}
+	a, err := l.ask(ctx, &request{event: &e, ends: ends})
+	return a.record, err
+}
+
+// Checkpoint signs everything that is durable and returns the signed note. It is what a witness
+// keeps ([VerifyOptions.Pinned]).
+func (l *Log) Checkpoint(ctx context.Context) (signed []byte, err error) {
+	a, err := l.ask(ctx, &request{checkpoint: true, ends: true})
+	return a.signed, err
+}
+
+// Healthy says whether the log can be written right now, with room for what it has begun; if
+// the last write failed, it tries another. It waits for the writes that are under way.
+func (l *Log) Healthy() error {
+	_, err := l.ask(context.Background(), &request{probe: true})
+	return err
+}
+
+// ask hands a request to the writer and waits for the answer.
+func (l *Log) ask(ctx context.Context, r *request) (answer, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, fmt.Errorf("no answer from the disk in %v", maxWait))
+	defer cancel()
+	r.answer = make(chan answer, 1)
+	if err := context.Cause(ctx); err != nil {
+		return answer{}, unavailable(err)
+	}
+	select {
+	case <-l.quit:
+		return answer{}, unavailable(errClosed)
+	default:
+	}
+	select {
+	case l.requests <- r:
+	case <-ctx.Done():
+		return answer{}, unavailable(context.Cause(ctx))
+	case <-l.done:
+		return answer{}, unavailable(errClosed)
+	}
+	select {
+	case a := <-r.answer:
+		return a, a.err
+	case <-ctx.Done():
+		return answer{}, unavailable(context.Cause(ctx))
+	case <-l.done:
+	}
+	select { // the answer may have come with the end
+	case a := <-r.answer:
+		return a, a.err
+	default:
+		return answer{}, unavailable(errClosed)
+	}
+}

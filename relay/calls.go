@@ -1,0 +1,84 @@
+package relay
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"scrier/relay/web"
+	"scrier/wire"
+)
+
+// calls is a net.Listener whose connections are streams of operators' links: so the API over a
+// link is the very same HTTP as over the admin socket.
+type calls struct {
+	conns chan net.Conn // unbuffered: a stream waits for the server, which takes it at once
+	done  chan struct{}
+	close sync.Once
+}
+
+func newCalls() *calls { return &calls{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (c *calls) add(conn *callConn) {
+	select {
+	case c.conns <- conn:
+	case <-c.done:
+		conn.Reset(wire.RelayShutdown)
+	}
+}
+
+func (c *calls) Accept() (net.Conn, error) {
+	select {
+	case conn := <-c.conns:
+		return conn, nil
+	case <-c.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (c *calls) Close() error {
+	c.close.Do(func() { close(c.done) })
+	return nil
+}
+
+func (c *calls) Addr() net.Addr { return &net.UDPAddr{} }
+
+func (c *calls) serve(ctx context.Context, api http.Handler) error {
+	return serveAPI(ctx, c, api, func(conn net.Conn) web.Caller { return conn.(*callConn).client.who })
+}
+
+// serveAPI serves the API to the connections of l; caller says who is at the other end of one.
+func serveAPI(ctx context.Context, l net.Listener, api http.Handler, caller func(net.Conn) web.Caller) error {
+	server := &http.Server{
+		Handler:           api,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      5 * time.Minute, // an export of a large audit log over a slow line
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          discardLog(),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return web.WithCaller(ctx, caller(conn))
+		},
+	}
+	return serveHTTP(ctx, server, func() error { return server.Serve(l) })
+}
+
+// callConn is a stream as a net.Conn.
+type callConn struct {
+	*wire.Framed
+	client *client
+}
+
+func (c *callConn) Write(p []byte) (int, error) { return c.Stream.Write(p) }
+
+func (c *callConn) Close() error {
+	c.CloseRead(wire.None)
+	return c.CloseWrite()
+}
+
+func (c *callConn) LocalAddr() net.Addr               { return &net.UDPAddr{} }
+func (c *callConn) RemoteAddr() net.Addr              { return c.client.link.Peer().Addr }
+func (c *callConn) SetReadDeadline(t time.Time) error { return c.Stream.SetReadDeadline(t) }

@@ -1,0 +1,53 @@
+package relay
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"scrier/wire"
+)
+
+func TestLoadConfig(t *testing.T) {
+	load := func(text string) (Config, error) {
+		path := filepath.Join(t.TempDir(), "server.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return LoadConfig(path, true)
+	}
+	c, err := load("scrier: {max_sessions: 3, agent_timeout: 5s}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Scrier
+	if s.MaxSessions != 3 || time.Duration(s.AgentTimeout) != 5*time.Second || !s.Enabled || s.GuacdAddr != "127.0.0.1:4822" ||
+		s.ProxyHostname != "127.0.0.1" || len(s.AllowedPorts) != 3 || s.RecordingEnabled || c.Listen != ":8443" {
+		t.Errorf("what was not named lost its default: %+v", c)
+	}
+	if s = DefaultConfig().Scrier; s.MaxSessions != 10 || time.Duration(s.AgentTimeout) != 90*time.Second {
+		t.Errorf("defaults %+v", s)
+	}
+	for text, says := range map[string]string{
+		"scrier:\n  max_session: 3\n":          "[2:3]",
+		"scrier:\n  enabled: perhaps\n":        "[2:12]",
+		"scrier:\n  max_sessions: many\n":      "[2:17]",
+		"scrier:\n  max_sessions: 0\n":         "max_sessions",
+		"scrier:\n  agent_timeout: soon\n":     "[2:18]",
+		"scrier:\n  agent_timeout: -1s\n":      "duration",
+		"scrier:\n  allowed_ports: [22, -1]\n": "[2:",
+		"scrier:\n  recording_enabled: true\n": "no recordings",
+		"scrier:\n  guacd_addr: nowhere\n":     "host:port",
+		"listen: 8443\n":                       "host:port",
+		"listen: ':1'\nlisten: ':2'\n":         "[2:1]",
+		"# comment\n\nscrier:\n\n  x: 1\n":     "[5:3]",
+		"scrier: [\n":                          "[",
+		"--- {}\n---\nlisten: ':1'\n---\n{}\n": "more than one document",
+	} {
+		if _, err := load(text); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v does not say %q", text, err, says)
+		}
+	}
+}

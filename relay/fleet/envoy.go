@@ -1,0 +1,203 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// Envoy is an envoy as the API shows one.
+type Envoy struct {
+	ID       wire.EnvoyID      `json:"id"`
+	Hostname string            `json:"hostname"`
+	State    State             `json:"state"`
+	LastSeen time.Time         `json:"last_seen"`
+	Version  string            `json:"version"`
+	Enrolled time.Time         `json:"enrolled"`
+	Revoked  time.Time         `json:"revoked,omitzero"`
+	Labels   map[string]string `json:"labels"`
+	Facts    wire.Facts        `json:"facts"`
+	HostKeys []string          `json:"host_keys"`
+	Warnings []string          `json:"warnings"`
+}
+
+// State is what can be expected of an envoy now.
+type State string
+
+// The states.
+const (
+	Online  State = "online"
+	Stale   State = "stale" // connected, but silent for longer than it should
+	Offline State = "offline"
+	Revoked State = "revoked"
+)
+
+// What is worth a warning.
+const (
+	diskFull = 95 // percent
+	skewed   = 5 * time.Minute
+)
+
+func (f *Fleet) view(e store.Envoy) (Envoy, error) {
+	v := Envoy{
+		ID: e.ID, Hostname: e.Hostname, State: Offline, LastSeen: e.LastSeen, Version: e.Version,
+		Enrolled: e.Enrolled, Revoked: e.Revoked, Labels: e.Labels, HostKeys: e.HostKeys, Warnings: []string{},
+	}
+	if v.Labels == nil {
+		v.Labels = map[string]string{}
+	}
+	if v.HostKeys == nil {
+		v.HostKeys = []string{}
+	}
+	if len(e.Facts) > 0 {
+		if err := wire.Unmarshal(e.Facts, &v.Facts); err != nil {
+			return v, fmt.Errorf("read the facts of %s: %w", e.ID, err)
+		}
+	}
+	a := f.agent(e.ID)
+	if a != nil {
+		a.mu.Lock()
+		v.Facts, v.LastSeen, v.Version = a.facts, a.seen, a.facts.Version
+		a.mu.Unlock()
+		v.State = Online
+		if f.Now().Sub(v.LastSeen) > staleAfter {
+			v.State = Stale
+		}
+	}
+	if !e.Revoked.IsZero() {
+		v.State = Revoked
+	}
+	v.Warnings = append(v.Warnings, v.warn(f.Now())...)
+	if v.Facts.Users == nil {
+		v.Facts.Users = []string{}
+	}
+	return v, nil
+}
+
+// warn tells what may be why a session on this envoy fails.
+func (v Envoy) warn(now time.Time) (w []string) {
+	if v.State == Stale || v.State == Offline {
+		w = append(w, fmt.Sprintf("last seen %s ago", now.Sub(v.LastSeen).Round(time.Second)))
+	}
+	if v.Facts.Disk >= diskFull {
+		w = append(w, fmt.Sprintf("its root file system is %d%% full", v.Facts.Disk))
+	}
+	if off := time.Duration(v.Facts.Offset) * time.Millisecond; off.Abs() >= skewed {
+		side := "behind"
+		if off < 0 {
+			side = "ahead"
+		}
+		w = append(w, fmt.Sprintf("its clock is %s %s", off.Abs().Round(time.Second), side))
+	}
+	if !v.Facts.SSH && (v.State == Online || v.State == Stale) {
+		w = append(w, "its SSH server did not answer the agent")
+	}
+	return w
+}
+
+// List is all envoys by hostname.
+func (f *Fleet) List(ctx context.Context) ([]Envoy, error) {
+	var rows []store.Envoy
+	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
+		rows, err = store.Envoys(tx)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	out := make([]Envoy, 0, len(rows))
+	for _, r := range rows {
+		v, err := f.view(r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b Envoy) int {
+		return cmp.Or(strings.Compare(a.Hostname, b.Hostname), strings.Compare(a.ID.String(), b.ID.String()))
+	})
+	return out, nil
+}
+
+// Find resolves what a person typed: an id, a hostname, or a prefix of an id or hostname that
+// only one envoy has. A whole hostname goes before prefixes; revoked envoys count only when the
+// name is a whole id or fits nothing else. Several matches are listed, never guessed.
+func (f *Fleet) Find(ctx context.Context, name string) (Envoy, error) {
+	if name == "" {
+		return Envoy{}, wire.Errorf(wire.BadRequest, "no envoy was named")
+	}
+	if wire.Printable(name) != name {
+		return Envoy{}, wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q", wire.Printable(name))
+	}
+	if id, err := wire.ParseEnvoyID(name); err == nil { // the common case needs no search
+		return f.get(ctx, id)
+	}
+	var rows []store.Envoy
+	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
+		rows, err = store.EnvoysLike(tx, name, maxLike)
+		return err
+	}); err != nil {
+		return Envoy{}, err
+	}
+	all := make([]Envoy, 0, len(rows))
+	for _, r := range rows {
+		v, err := f.view(r)
+		if err != nil {
+			return Envoy{}, err
+		}
+		all = append(all, v)
+	}
+	var exact, prefix, revoked []Envoy
+	for _, v := range all {
+		switch {
+		case v.State == Revoked:
+			revoked = append(revoked, v)
+		case strings.EqualFold(v.Hostname, name):
+			exact = append(exact, v)
+		default:
+			prefix = append(prefix, v)
+		}
+	}
+	for _, match := range [][]Envoy{exact, prefix, revoked} {
+		if len(match) == 1 {
+			return match[0], nil
+		}
+		if len(match) > 1 {
+			return Envoy{}, wire.Errorf(wire.AmbiguousEnvoy, "%q fits %s", wire.Printable(name), names(match))
+		}
+	}
+	return Envoy{}, wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q", wire.Printable(name))
+}
+
+// maxLike is how many envoys are looked at for a prefix: more than one is an error anyway, and
+// this many are enough to tell a live one from revoked ones of the same name.
+const maxLike = 256
+
+func (f *Fleet) get(ctx context.Context, id wire.EnvoyID) (Envoy, error) {
+	var row store.Envoy
+	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
+		row, err = store.GetEnvoy(tx, id)
+		return err
+	}); err != nil {
+		return Envoy{}, err
+	}
+	return f.view(row)
+}
+
+func names(match []Envoy) string {
+	const most = 8
+	var out []string
+	for i, v := range match {
+		if i == most {
+			out = append(out, fmt.Sprintf("and %d more", len(match)-most))
+			break
+		}
+		out = append(out, v.Hostname+" ("+v.ID.String()+")")
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,149 @@
+// Package fleet knows the envoys: it enrols them, keeps their agents' links, renews their
+// certificates, and opens sessions' streams to them.
+//
+// An envoy's identity is that of its verified certificate; no message can claim another one.
+// What an agent says of itself (facts, host keys) is shown and pinned, but decides nothing about
+// who it is.
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"scrier/certs"
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// Journal is the part of the audit log that is needed here.
+type Journal interface {
+	Append(ctx context.Context, e audit.Event) (audit.Record, error)
+	AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) // also when the disk is nearly full
+}
+
+// Config is what a [Fleet] works with.
+type Config struct {
+	KV      store.KV
+	CA      *certs.CA
+	Journal Journal
+	Now     func() time.Time
+	Log     *slog.Logger
+	Name    string // the relay's, told to agents
+	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
+	// it was revoked. It ends the envoy's sessions and must not block for long.
+	Lost func(wire.EnvoyID, error)
+}
+
+// Fleet is the envoys and the agents that are connected. Its methods may be called
+// concurrently.
+type Fleet struct {
+	Config
+
+	mu   sync.Mutex
+	live map[wire.EnvoyID]*agent
+	// joining serialises the decision between two connections of one identity.
+	joining map[wire.EnvoyID]*sync.Mutex
+}
+
+// New makes a Fleet.
+func New(c Config) *Fleet {
+	return &Fleet{Config: c, live: map[wire.EnvoyID]*agent{}, joining: map[wire.EnvoyID]*sync.Mutex{}}
+}
+
+// heartbeats is how often agents report; a report may be missed before an envoy counts as stale.
+const (
+	heartbeats = 15 * time.Second
+	staleAfter = 40 * time.Second
+	// saveEvery is how often what agents report is written: a write for each heartbeat of ten
+	// thousand agents would keep the disk busy with nothing.
+	saveEvery = time.Minute
+)
+
+// Run writes what agents report, at intervals, until ctx ends.
+func (f *Fleet) Run(ctx context.Context) error {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return f.save(context.WithoutCancel(ctx))
+		case <-tick.C:
+			if err := f.save(ctx); err != nil {
+				f.Log.Error("save the envoys' facts", "err", err)
+			}
+		}
+	}
+}
+
+// save writes the facts of all connected agents in one transaction.
+func (f *Fleet) save(ctx context.Context) error {
+	f.mu.Lock()
+	agents := make([]*agent, 0, len(f.live))
+	for _, a := range f.live {
+		agents = append(agents, a)
+	}
+	f.mu.Unlock()
+	if len(agents) == 0 {
+		return nil
+	}
+	return f.KV.Update(ctx, func(tx store.Tx) error {
+		for _, a := range agents {
+			if err := a.saveTo(tx); err != nil && wire.CodeOf(err) != wire.NoSuchEnvoy {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (f *Fleet) agent(id wire.EnvoyID) *agent {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.live[id]
+}
+
+// Admit says whether an agent's identity still counts: enrolled, not revoked, and its
+// certificate not older than one that was used since.
+func (f *Fleet) Admit(id certs.Identity) error {
+	envoy, err := wire.ParseEnvoyID(id.ID)
+	if err != nil {
+		return err
+	}
+	var e store.Envoy
+	err = f.KV.View(context.Background(), func(tx store.Tx) (err error) {
+		e, err = store.GetEnvoy(tx, envoy)
+		return err
+	})
+	switch {
+	case wire.CodeOf(err) == wire.NoSuchEnvoy, err == nil && !e.Revoked.IsZero():
+		return &wire.Error{Code: wire.Revoked}
+	case err != nil:
+		return err
+	case id.Generation < e.Generation:
+		f.duplicate(e, "an old certificate was used", "generation "+itoa(id.Generation)+" after "+itoa(e.Generation))
+		return wire.Errorf(wire.DuplicateIdentity, "this certificate was renewed by another machine")
+	}
+	return nil
+}
+
+// notDone writes down that what was written down before did not happen.
+func (f *Fleet) notDone(ctx context.Context, e audit.Event, err error) {
+	e.Code, e.Detail = wire.CodeOf(err).String(), "not done: "+wire.DetailOf(err)
+	if _, jerr := f.Journal.AppendEnd(context.WithoutCancel(ctx), e); jerr != nil {
+		f.Log.Error("audit", "err", jerr)
+	}
+}
+
+// duplicate writes down that two machines seem to share an identity.
+func (f *Fleet) duplicate(e store.Envoy, why, detail string) {
+	f.Log.Error("duplicate identity", "envoy", e.ID, "why", why, "detail", detail)
+	if _, err := f.Journal.Append(context.Background(), audit.Event{
+		Type: "envoy.duplicate", Envoy: e.ID.String(), EnvoyName: e.Hostname,
+		Code: wire.DuplicateIdentity.String(), Detail: why + ": " + detail,
+	}); err != nil {
+		f.Log.Error("audit", "err", err)
+	}
+}

@@ -1,0 +1,208 @@
+// Package relay is the middle: it accepts agents and operators, and joins them to sessions. This
+// file is its wiring; each of the packages below is one room.
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"scrier/certs"
+	"scrier/relay/access"
+	"scrier/relay/audit"
+	"scrier/relay/fleet"
+	"scrier/relay/session"
+	"scrier/relay/store"
+	"scrier/relay/store/bolt"
+	"scrier/relay/web"
+	"scrier/wire"
+)
+
+// Settings is what a relay is started with.
+type Settings struct {
+	StateDir string
+	Config   Config
+	// AcceptRollback starts on an audit log that is shorter than it was, and writes that down.
+	AcceptRollback bool
+	Now            func() time.Time
+	Log            *slog.Logger
+}
+
+// Relay is a running relay.
+type Relay struct {
+	Settings
+	ca       *certs.CA
+	kv       *bolt.DB
+	audit    *audit.Log
+	access   *access.Access
+	fleet    *fleet.Fleet
+	sessions *session.Table
+	tls      *certs.Server
+	api      http.Handler
+	calls    *calls // HTTP over operators' links
+	links    links  // operators' links, to end those of a changed operator
+
+	strangers strangers // links without a certificate
+	listener  *listener
+	admin     *adminSocket
+}
+
+// drainTimeout is how long an orderly shutdown waits for sessions to end.
+const drainTimeout = 10 * time.Second
+
+// Open loads the state, closes what a former run left open, and binds the port. Run or Close it.
+func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
+	r := &Relay{Settings: s}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
+		return nil, &wire.Error{Code: wire.BadConfig, Detail: "cannot make the state directory: " + err.Error(), Err: err}
+	}
+	if r.kv, err = bolt.Open(bolt.Config{Path: filepath.Join(s.StateDir, "state.db"), Log: s.Log}); err != nil {
+		return nil, err
+	}
+	if r.ca, err = certs.LoadOrMakeCA(s.StateDir, s.Now); err != nil {
+		return nil, err
+	}
+	name := "scrier-relay/" + r.ca.Cluster()
+	if r.audit, err = audit.Open(audit.Config{
+		Path: filepath.Join(s.StateDir, "audit.db"), KeyPath: filepath.Join(s.StateDir, "audit.key"),
+		Name: name, Now: s.Now, Log: s.Log, AcceptRollback: s.AcceptRollback,
+	}); err != nil {
+		return nil, err
+	}
+	r.access = access.New(access.Config{
+		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Changed: r.operatorChanged,
+	})
+	r.fleet = fleet.New(fleet.Config{
+		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost,
+	})
+	r.sessions = session.NewTable(session.Config{
+		KV: r.kv, Journal: r.audit, Now: s.Now, Log: s.Log,
+		Max: s.Config.Scrier.MaxSessions, MaxAge: time.Duration(s.Config.Scrier.MaxAge),
+	})
+	if _, err = r.audit.Append(ctx, audit.Event{Type: "relay.start", Fields: map[string]string{"version": wire.Version()}}); err != nil {
+		return nil, err
+	}
+	if err = r.sessions.Restart(ctx); err != nil {
+		return nil, err
+	}
+	r.tls = &certs.Server{CA: r.ca, Name: "relay", Hosts: hosts(s.Config.Hosts)}
+	r.api = web.API(web.Config{
+		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
+	})
+	r.calls = newCalls()
+	if r.admin, err = listenAdmin(filepath.Join(s.StateDir, AdminSocket)); err != nil {
+		return nil, err
+	}
+	r.listener, err = listen(s.Config.Listen, r.tls)
+	return r, err
+}
+
+// Addr is where the relay listens, UDP and TCP.
+func (r *Relay) Addr() string { return r.listener.tcp.Addr().String() }
+
+// Fingerprint is the pin of the relay's CA, as people compare it.
+func (r *Relay) Fingerprint() string { return r.ca.Pin().String() }
+
+// Run serves until ctx ends, and then ends in order: sessions are told, their rows closed, their
+// keys taken away by the agents.
+func (r *Relay) Run(ctx context.Context) error {
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	g, gctx := errgroup.WithContext(serving)
+	g.Go(func() error {
+		return r.listener.accept(gctx, func(l wire.Link, alpn string) { r.serve(gctx, l, alpn) })
+	})
+	g.Go(func() error { return r.listener.serveWeb(gctx, r.tls) })
+	g.Go(func() error { return r.admin.serve(gctx, r.api, r.Log) })
+	g.Go(func() error { return r.calls.serve(gctx, r.api) })
+	g.Go(func() error { return r.fleet.Run(gctx) })
+	g.Go(func() error { return r.sessions.Run(gctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-gctx.Done():
+		}
+		why := &wire.Error{Code: wire.RelayShutdown}
+		r.sessions.EndWhere(func(store.Session) bool { return true }, why)
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if err := r.sessions.Wait(wait); err != nil {
+			r.Log.Error("sessions did not end in time")
+		}
+		stop(why)
+		return nil
+	})
+	err := g.Wait()
+	if _, aerr := r.audit.AppendEnd(context.WithoutCancel(ctx), audit.Event{Type: "relay.stop"}); aerr != nil {
+		err = errors.Join(err, aerr)
+	}
+	return errors.Join(err, r.Close())
+}
+
+// Close releases what Open took.
+func (r *Relay) Close() error {
+	var errs []error
+	if r.listener != nil {
+		errs = append(errs, r.listener.close())
+		r.listener = nil
+	}
+	if r.admin != nil {
+		errs = append(errs, r.admin.close())
+		r.admin = nil
+	}
+	if r.audit != nil {
+		errs = append(errs, r.audit.Close())
+		r.audit = nil
+	}
+	if r.kv != nil {
+		errs = append(errs, r.kv.Close())
+		r.kv = nil
+	}
+	return errors.Join(errs...)
+}
+
+// admit says whether a verified identity still counts. It is asked on every connection before
+// anything is served on it, and not inside the handshake: so whoever is refused learns why.
+func (r *Relay) admit(id certs.Identity) error {
+	if id.Role == certs.RoleAgent {
+		return r.fleet.Admit(id)
+	}
+	return r.access.Admit(id)
+}
+
+// envoyLost ends the sessions of an envoy whose link is gone.
+func (r *Relay) envoyLost(id wire.EnvoyID, why error) {
+	r.sessions.EndWhere(func(s store.Session) bool { return s.Envoy == id }, why)
+}
+
+// operatorChanged ends what a changed or deleted operator has open.
+func (r *Relay) operatorChanged(id string) {
+	why := &wire.Error{Code: wire.OperatorChanged}
+	r.sessions.EndWhere(func(s store.Session) bool { return s.OperatorID == id }, why)
+	r.links.end(id, why)
+}
+
+// hosts are the names in the relay's certificate, for browsers.
+func hosts(configured []string) []string {
+	out := append([]string{"localhost", "127.0.0.1", "::1"}, configured...)
+	if name, err := os.Hostname(); err == nil && name != "" {
+		out = append(out, name)
+	}
+	return out
+}
+
+// discardLog silences what net/http says of clients that break off; there are always some.
+func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -1,0 +1,189 @@
+// Package session is a session as such, independent of transport and kind: its row, its slot,
+// its life and its end.
+//
+// A row and a slot are one thing: the slot is taken in the transaction that writes the row and
+// given back in the one that closes it. Each session ends once, whoever ends it, and leaves one
+// record of its end in the audit log.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// Journal is the part of the audit log that is needed here.
+type Journal interface {
+	Append(ctx context.Context, e audit.Event) (audit.Record, error)
+	AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) // also when the disk is nearly full
+	Records(ctx context.Context, from uint64, limit int) ([]audit.Record, error)
+	Size() uint64
+}
+
+// Config is what a [Table] works with.
+type Config struct {
+	KV      store.KV
+	Journal Journal
+	Now     func() time.Time
+	Log     *slog.Logger
+	Max     int           // sessions open at once
+	MaxAge  time.Duration // of one session
+}
+
+// Table is the sessions of this relay. Its methods may be called concurrently.
+type Table struct {
+	Config
+	mu     sync.Mutex
+	live   map[wire.SessionID]*Session
+	undone []func(context.Context) error // rows that could not be closed; at most Max
+}
+
+// NewTable makes a Table.
+func NewTable(c Config) *Table { return &Table{Config: c, live: map[wire.SessionID]*Session{}} }
+
+// Session is one live session.
+//
+//	Reserve -> waiting -- Activate -> active
+//	              \                    |
+//	               `----- Close -------'-> closed
+type Session struct {
+	table  *Table
+	row    store.Session // as reserved; immutable but for Login, which Activate sets
+	source string
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+
+	sent, received atomic.Uint64 // bytes to and from the envoy
+
+	closing sync.Once
+	closed  error
+	login   atomic.Pointer[string]
+}
+
+// Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close.
+func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (*Session, error) {
+	row.ID, row.Created = wire.NewSessionID(), t.Now()
+	if err := t.KV.Update(ctx, func(tx store.Tx) error { return store.ReserveSession(tx, row, t.Max) }); err != nil {
+		return nil, err
+	}
+	s := &Session{table: t, row: row, source: source}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.timer = time.AfterFunc(t.MaxAge, func() {
+		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", t.MaxAge))
+	})
+	t.mu.Lock()
+	t.live[row.ID] = s
+	t.mu.Unlock()
+	return s, nil
+}
+
+// ID names the session.
+func (s *Session) ID() wire.SessionID { return s.row.ID }
+
+// Row is the session as it was reserved.
+func (s *Session) Row() store.Session { return s.row }
+
+// Context ends when the session is to end; its cause says why. Whoever serves the session
+// watches it, and closes the session then.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// Sent counts bytes that went to the envoy, Received those that came from it.
+func (s *Session) Sent(n int) { s.sent.Add(uint64(n)) }
+
+// Received counts bytes that came from the envoy.
+func (s *Session) Received(n int) { s.received.Add(uint64(n)) }
+
+// Intent writes to the audit log what is about to be asked of the envoy. It is durable before
+// the envoy hears of the session; if it cannot be written there is no session.
+func (s *Session) Intent(ctx context.Context) error {
+	_, err := s.table.Journal.Append(ctx, s.event("scrier.connect"))
+	return err
+}
+
+func (s *Session) event(what string) audit.Event {
+	return audit.Event{
+		Type: what, Operator: s.row.Operator, Envoy: s.row.Envoy.String(), EnvoyName: s.row.EnvoyName,
+		Session: s.row.ID.String(), Source: s.source,
+		Fields: map[string]string{"kind": s.row.Kind},
+	}
+}
+
+// Activate makes the session active, with the login that it got.
+func (s *Session) Activate(ctx context.Context, login string) error {
+	if s.ctx.Err() != nil {
+		return wire.Cause(s.ctx, wire.Cancelled)
+	}
+	s.login.Store(&login)
+	return s.table.KV.Update(ctx, func(tx store.Tx) error {
+		return store.ActivateSession(tx, s.row.ID, login, s.table.Now())
+	})
+}
+
+// End asks for the session's end; whoever serves it sees it in [Session.Context].
+func (s *Session) End(why error) { s.cancel(why) }
+
+// Close ends the session for good: one audit record, then the row and its slot. It may be called
+// more than once; the first call decides the reason.
+func (s *Session) Close(code wire.Code, detail string) error {
+	s.closing.Do(func() {
+		s.timer.Stop()
+		s.cancel(&wire.Error{Code: code, Detail: detail})
+		s.closed = s.close(code, detail)
+		s.table.mu.Lock()
+		delete(s.table.live, s.row.ID)
+		s.table.mu.Unlock()
+	})
+	return s.closed
+}
+
+func (s *Session) close(code wire.Code, detail string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	e := s.event("scrier.disconnect")
+	if login := s.login.Load(); login != nil {
+		e.Fields["login"] = *login
+	}
+	e.Code, e.Detail = code.String(), detail
+	e.Fields["sent"], e.Fields["received"] = fmt.Sprint(s.sent.Load()), fmt.Sprint(s.received.Load())
+	// The record first: a crash in between leaves an open row, which the next start closes,
+	// seeing that the record is there. An audit log that cannot be written must not keep slots.
+	_, jerr := s.table.Journal.AppendEnd(ctx, e)
+	if jerr != nil {
+		s.table.Log.Error("audit", "session", s.row.ID, "err", jerr)
+	}
+	err := s.table.closeRow(ctx, s.row.ID, code, detail, s.sent.Load(), s.received.Load())
+	if err != nil { // the slot is taken until the row is closed
+		s.table.Log.Error("close session", "session", s.row.ID, "err", err)
+		s.table.later(func(ctx context.Context) error {
+			return s.table.closeRow(ctx, s.row.ID, code, detail, s.sent.Load(), s.received.Load())
+		})
+	}
+	return errors.Join(jerr, err)
+}
+
+func (t *Table) closeRow(ctx context.Context, id wire.SessionID, code wire.Code, detail string, sent, received uint64) error {
+	return t.KV.Update(ctx, func(tx store.Tx) error {
+		_, err := store.CloseSession(tx, id, code, reason(code, detail), sent, received, t.Now())
+		return err
+	})
+}
+
+// reason is what the row shows: the code's name, which scripts compare, before any detail.
+func reason(code wire.Code, detail string) string {
+	if code == wire.None {
+		return "exit"
+	}
+	if detail == "" {
+		return code.String()
+	}
+	return code.String() + ": " + detail
+}

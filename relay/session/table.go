@@ -1,0 +1,202 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// View is a session as the API shows one.
+type View struct {
+	ID        wire.SessionID `json:"id"`
+	EnvoyID   wire.EnvoyID   `json:"envoy_id"`
+	EnvoyName string         `json:"envoy_name"`
+	Operator  string         `json:"operator"`
+	Login     string         `json:"login"`
+	Kind      string         `json:"kind"`
+	State     store.State    `json:"state"`
+	Reason    string         `json:"reason"` // the code's name, or "exit"; empty while open
+	Detail    string         `json:"detail,omitempty"`
+	Sent      uint64         `json:"sent"`     // bytes to the envoy
+	Received  uint64         `json:"received"` // bytes from the envoy
+	Created   time.Time      `json:"created"`
+	Opened    time.Time      `json:"opened,omitzero"`
+	Closed    time.Time      `json:"closed,omitzero"`
+}
+
+// List is the sessions that are open, or all of them, newest first.
+func (t *Table) List(ctx context.Context, all bool, limit int) ([]View, error) {
+	var rows []store.Session
+	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
+		if all {
+			rows, err = store.Sessions(tx, limit, wire.SessionID{})
+		} else {
+			rows, err = store.OpenSessions(tx)
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	out := make([]View, 0, len(rows))
+	for _, r := range rows {
+		v := View{
+			ID: r.ID, EnvoyID: r.Envoy, EnvoyName: r.EnvoyName, Operator: r.Operator, Login: r.Login,
+			Kind: r.Kind, State: r.State, Sent: r.Sent, Received: r.Received,
+			Created: r.Created, Opened: r.Opened, Closed: r.Closed,
+		}
+		if r.State == store.Closed {
+			v.Reason = reason(r.Code, "")
+			if full := reason(r.Code, ""); len(r.Reason) > len(full) {
+				v.Detail = r.Reason[len(full)+len(": "):]
+			}
+		} else if s := t.find(r.ID); s != nil {
+			v.Sent, v.Received = s.sent.Load(), s.received.Load()
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// retryEvery is how often rows that could not be closed are tried again.
+const retryEvery = 5 * time.Second
+
+// Run closes what could not be closed before, until ctx ends; a restart closes the rest.
+func (t *Table) Run(ctx context.Context) error {
+	tick := time.NewTicker(retryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			t.retry(ctx)
+		}
+	}
+}
+
+func (t *Table) later(f func(context.Context) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.undone = append(t.undone, f)
+}
+
+func (t *Table) retry(ctx context.Context) {
+	t.mu.Lock()
+	undone := t.undone
+	t.undone = nil
+	t.mu.Unlock()
+	for _, f := range undone {
+		if err := f(ctx); err != nil {
+			t.later(f)
+		}
+	}
+}
+
+func (t *Table) find(id wire.SessionID) *Session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.live[id]
+}
+
+// Kill ends one open session.
+func (t *Table) Kill(ctx context.Context, by audit.Event, id wire.SessionID) error {
+	s := t.find(id)
+	if s == nil {
+		return wire.Errorf(wire.NotFound, "there is no open session %s", id)
+	}
+	by.Type, by.Session, by.Envoy, by.EnvoyName = "session.kill", id.String(), s.row.Envoy.String(), s.row.EnvoyName
+	if _, err := t.Journal.AppendEnd(ctx, by); err != nil {
+		return err
+	}
+	s.End(wire.Errorf(wire.Killed, "ended by %s", by.Operator))
+	return nil
+}
+
+// EndWhere asks for the end of all open sessions that match.
+func (t *Table) EndWhere(match func(store.Session) bool, why error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.live {
+		if match(s.row) {
+			s.End(why)
+		}
+	}
+}
+
+// Wait returns when no session is live, or ctx ends.
+func (t *Table) Wait(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		n := len(t.live)
+		t.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// restartScan is how far back in the audit log the start-up pass looks for a session's end.
+const restartScan = 10_000
+
+// Restart closes every row that a relay left open which did not end in order. The record of a
+// session's end may have been written just before: then it is not written again.
+func (t *Table) Restart(ctx context.Context) error {
+	var open []store.Session
+	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
+		open, err = store.OpenSessions(tx)
+		return err
+	}); err != nil || len(open) == 0 {
+		return err
+	}
+	ended := sync.OnceValues(func() (map[string]bool, error) { return t.endedLately(ctx) })
+	for _, row := range open {
+		done, err := ended()
+		if err != nil {
+			return err
+		}
+		if !done[row.ID.String()] {
+			s := &Session{table: t, row: row}
+			e := s.event("scrier.disconnect")
+			e.Code, e.Detail = wire.RelayRestart.String(), "found open at start-up"
+			if _, err := t.Journal.AppendEnd(ctx, e); err != nil {
+				return err
+			}
+		}
+		if err := t.closeRow(ctx, row.ID, wire.RelayRestart, "", row.Sent, row.Received); err != nil {
+			return err
+		}
+		t.Log.Info("closed a session that a former run left open", "session", row.ID)
+	}
+	return nil
+}
+
+func (t *Table) endedLately(ctx context.Context) (map[string]bool, error) {
+	ended := map[string]bool{}
+	size := t.Journal.Size()
+	from := size - min(size, restartScan)
+	for from < size {
+		records, err := t.Journal.Records(ctx, from, 1000)
+		if err != nil {
+			return nil, err
+		}
+		if len(records) == 0 {
+			break
+		}
+		for _, r := range records {
+			if r.Type == "scrier.disconnect" {
+				ended[r.Session] = true
+			}
+		}
+		from += uint64(len(records))
+	}
+	return ended, nil
+}

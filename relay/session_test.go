@@ -1,0 +1,313 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/relay/access"
+	"scrier/relay/audit"
+	"scrier/relay/session"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// echo is a shell that says back what it hears until "exit", and ends with status 7.
+func echo(c ssh.Channel) {
+	buf := make([]byte, 1024)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return
+		}
+		if _, err := c.Write(buf[:n]); err != nil {
+			return
+		}
+		if bytes.Contains(buf[:n], []byte("exit")) {
+			exit(c, 7)
+			return
+		}
+	}
+}
+
+func TestSession(t *testing.T) {
+	r := start(t)
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		// I2: what is asked of the envoy was written down before it was asked.
+		if audited(t, r, "scrier.connect") != 1 {
+			t.Error("the envoy was asked before the audit log knew")
+		}
+		e.opened(s)
+		e.sshServer(s, open, echo)
+	})
+	v, err := newPerson(t, r, "ann", access.Admin).connect("web1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.attached.Login != "deploy" || v.attached.Envoy != "web1" {
+		t.Errorf("attached as %+v", v.attached)
+	}
+	const typed = "hello exit"
+	frame := append(make([]byte, wire.DataHeader), typed...)
+	if err := v.WriteData(wire.DataFrame(frame, len(typed))); err != nil {
+		t.Fatal(err)
+	}
+	if e := v.exit(t); e.Code != wire.None || e.Status != 7 {
+		t.Errorf("ended with %+v", e)
+	}
+	settled(t, r)
+	row := rows(t, r)[0]
+	if row.Operator != "ann" || row.Login != "deploy" || row.Reason != "exit" || row.Sent != uint64(len(typed)) || row.Received != uint64(len(typed)) || row.Opened.IsZero() {
+		t.Errorf("row %+v", row)
+	}
+}
+
+// H57: a viewer that does not read stops the far end: what the relay holds is bounded by the
+// windows, however long it lasts.
+func TestSlowViewerStopsTheShell(t *testing.T) {
+	r := start(t)
+	var produced atomic.Int64
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		e.opened(s)
+		e.sshServer(s, open, func(c ssh.Channel) {
+			chunk := bytes.Repeat([]byte("y\r\n"), 10_000)
+			for {
+				n, err := c.Write(chunk)
+				produced.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+	})
+	v, err := newPerson(t, r, "ann", access.Admin).connect("web1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It goes on until all windows are full, and then stands still.
+	var last int64
+	for still := 0; still < 20; time.Sleep(25 * time.Millisecond) {
+		if now := produced.Load(); now != last {
+			last, still = now, 0
+		} else if now > 0 {
+			still++
+		}
+	}
+	// x/crypto's channel window is 2 MiB; a stream's is 1 MiB on each of the two links, and the
+	// senders' buffers come on top.
+	if last > 8<<20 {
+		t.Errorf("the shell wrote %d bytes that nobody read", last)
+	}
+	// When the viewer reads again it goes on.
+	read := 0
+	for int64(read) < last+1<<20 {
+		m, err := v.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := m.(*wire.Data); ok {
+			read += len(d.Bytes)
+		}
+	}
+	v.Reset(wire.ViewerLost)
+	settled(t, r)
+	if row := rows(t, r)[0]; row.Code != wire.ViewerLost {
+		t.Errorf("closed with %s", row.Code)
+	}
+}
+
+// Whoever ends a session, its operator is told why, and the row says it too.
+func TestSessionsAreEndedFromOutside(t *testing.T) {
+	for want, end := range map[wire.Code]func(t *testing.T, r *Relay, e *envoy, p *person, v *viewer) error{
+		wire.Killed: func(t *testing.T, r *Relay, _ *envoy, _ *person, v *viewer) error {
+			return r.sessions.Kill(t.Context(), audit.Event{Operator: "root"}, v.attached.Session)
+		},
+		wire.Revoked: func(t *testing.T, r *Relay, e *envoy, _ *person, _ *viewer) error {
+			return r.fleet.Revoke(t.Context(), audit.Event{}, e.id)
+		},
+		wire.OperatorChanged: func(t *testing.T, r *Relay, _ *envoy, p *person, _ *viewer) error {
+			return r.access.Delete(t.Context(), access.Local("test"), p.user.Username)
+		},
+		wire.AgentLost: func(_ *testing.T, _ *Relay, e *envoy, _ *person, _ *viewer) error {
+			return e.link.Close(wire.None, "")
+		},
+	} {
+		t.Run(want.String(), func(t *testing.T) {
+			r := start(t)
+			e := serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+				e.opened(s)
+				e.sshServer(s, open, echo)
+			})
+			p := newPerson(t, r, "ann", access.Admin)
+			v, err := p.connect("web1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := end(t, r, e, p, v); err != nil {
+				t.Fatal(err)
+			}
+			if x := v.exit(t); x.Code != want {
+				t.Errorf("the operator was told %s: %s", x.Code, x.Detail)
+			}
+			settled(t, r)
+			if row := rows(t, r)[0]; row.Code != want {
+				t.Errorf("the row says %s", row.Reason)
+			}
+		})
+	}
+}
+
+// The relay is told to end while sessions are open: they end in order first.
+func TestShutdownTellsTheSessions(t *testing.T) {
+	t.Run("run", func(t *testing.T) {
+		r := start(t)
+		serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+			e.opened(s)
+			e.sshServer(s, open, echo)
+		})
+		v, err := newPerson(t, r, "ann", access.Admin).connect("web1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.sessions.EndWhere(func(store.Session) bool { return true }, &wire.Error{Code: wire.RelayShutdown})
+		if x := v.exit(t); x.Code != wire.RelayShutdown {
+			t.Errorf("the operator was told %s", x.Code)
+		}
+		settled(t, r)
+	})
+}
+
+// H85: the limit holds however many come at once, and every slot comes back.
+func TestLimitUnderPressure(t *testing.T) {
+	const limit, attempts = 3, 24
+	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = limit })
+	var open, most atomic.Int32
+	serve(t, r, "web1", func(e *envoy, o *wire.Open, s wire.Stream) {
+		n := open.Add(1)
+		defer open.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if err := wire.Send(s, wire.Refuse(wire.Errorf(wire.TargetRefused, "no"))); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.Copy(io.Discard, s)
+	})
+	p := newPerson(t, r, "ann", access.Admin)
+	cert, err := p.login(attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dial(t, r, wire.ALPNClient, cert)
+	var wg sync.WaitGroup
+	for range attempts {
+		wg.Go(func() {
+			s, err := link.Open(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := wire.Send(s, &wire.Connect{Envoy: "web1", Kind: wire.KindSSH}); err != nil {
+				t.Error(err)
+			}
+			if _, err := wire.Expect[wire.Attached](s); wire.CodeOf(err) != wire.Limit && wire.CodeOf(err) != wire.TargetRefused {
+				t.Errorf("refused with %v", err)
+			}
+			wire.Finish(s, time.Second)
+		})
+	}
+	wg.Wait()
+	if most.Load() > limit {
+		t.Errorf("%d sessions at once, the limit is %d", most.Load(), limit)
+	}
+	settled(t, r)
+}
+
+// unwritable is an audit log on a full disk.
+type unwritable struct{ session.Journal }
+
+func (unwritable) AppendEnd(context.Context, audit.Event) (audit.Record, error) {
+	return audit.Record{}, wire.Errorf(wire.AuditUnavailable, "no space left on device")
+}
+
+func (unwritable) Append(context.Context, audit.Event) (audit.Record, error) {
+	return audit.Record{}, wire.Errorf(wire.AuditUnavailable, "no space left on device")
+}
+
+// H78: what cannot be written down is not asked of an envoy.
+func TestNoAuditNoSession(t *testing.T) {
+	r := start(t)
+	var asked atomic.Bool
+	serve(t, r, "web1", func(*envoy, *wire.Open, wire.Stream) { asked.Store(true) })
+	p := newPerson(t, r, "ann", access.Admin)
+	keys := func() ([]ssh.PublicKey, error) { return []ssh.PublicKey{p.signer.PublicKey()}, nil }
+	r.sessions.Journal = unwritable{r.sessions.Journal}
+	_, err := r.open(t.Context(), access.Operator{ID: p.user.ID, Username: "ann", Role: access.Admin},
+		&wire.Connect{Envoy: "web1", Kind: wire.KindSSH}, func(context.Context) ([]ssh.PublicKey, error) { return keys() })
+	if wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("opened with %v", err)
+	}
+	if asked.Load() {
+		t.Error("the envoy was asked")
+	}
+	for _, row := range rows(t, r) {
+		if row.State != store.Closed {
+			t.Error("the slot is still taken")
+		}
+	}
+}
+
+// An envoy that does not answer is told about with what is known of it.
+func TestSilentEnvoy(t *testing.T) {
+	r := start(t, func(s *Settings) { s.Config.Scrier.AgentTimeout = Duration(300 * time.Millisecond) })
+	e := serve(t, r, "web1", func(_ *envoy, _ *wire.Open, s wire.Stream) { _, _ = io.Copy(io.Discard, s) })
+	if err := e.control.Send(&wire.Heartbeat{Time: wire.Millis(time.Now().Add(20 * time.Minute)), Facts: wire.Facts{Disk: 99}}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the heartbeat", func() bool {
+		v, err := r.fleet.Find(t.Context(), "web1")
+		return err == nil && v.Facts.Disk == 99
+	})
+	_, err := newPerson(t, r, "ann", access.Admin).connect("web1")
+	if wire.CodeOf(err) != wire.AgentTimeout {
+		t.Fatalf("connect: %v", err)
+	}
+	for _, part := range []string{"99% full", "clock is 20m", "ahead"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not tell %q", err, part)
+		}
+	}
+	settled(t, r)
+}
+
+// An agent that goes while its SSH server is being spoken to is lost, whichever is seen first: the
+// end of its link or the tunnel's.
+func TestAgentLostWhileOpening(t *testing.T) {
+	for name, leave := range map[string]func(*envoy){
+		"the link ends":           func(e *envoy) { _ = e.link.Close(wire.None, "") }, // says that it is closed already
+		"another link takes over": func(e *envoy) { _, _ = e.connect() },              // the test may end before it does
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t)
+			p := newPerson(t, r, "ann", access.Admin)
+			for n := range 12 { // a race of two ends: one round may see either first
+				web := fmt.Sprintf("web%d", n)
+				serve(t, r, web, func(e *envoy, _ *wire.Open, s wire.Stream) {
+					e.opened(s)
+					leave(e)
+				})
+				if _, err := p.connect(web); wire.CodeOf(err) != wire.AgentLost {
+					t.Errorf("%s: the session ended with %v", web, err)
+				}
+			}
+			settled(t, r)
+		})
+	}
+}

@@ -1,0 +1,186 @@
+package store
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"scrier/wire"
+)
+
+// Session is one use of one envoy by one operator.
+type Session struct {
+	ID         wire.SessionID `cbor:"1,keyasint"`
+	Operator   string         `cbor:"2,keyasint"` // username at the time
+	OperatorID string         `cbor:"3,keyasint"`
+	Envoy      wire.EnvoyID   `cbor:"4,keyasint"`
+	EnvoyName  string         `cbor:"5,keyasint"` // hostname at the time
+	Login      string         `cbor:"6,keyasint,omitempty"`
+	Kind       string         `cbor:"7,keyasint"`
+	State      State          `cbor:"8,keyasint"`
+	Code       wire.Code      `cbor:"9,keyasint,omitempty"`  // why it was closed
+	Reason     string         `cbor:"10,keyasint,omitempty"` // the same with detail, for people
+	Sent       uint64         `cbor:"11,keyasint,omitempty"` // bytes to the envoy
+	Received   uint64         `cbor:"12,keyasint,omitempty"` // bytes from the envoy
+	Created    time.Time      `cbor:"13,keyasint,omitzero"`
+	Opened     time.Time      `cbor:"14,keyasint,omitzero"` // became active; zero if it never did
+	Closed     time.Time      `cbor:"15,keyasint,omitzero"`
+}
+
+// State is where a session stands.
+//
+//	ReserveSession ──> Waiting ──ActivateSession──> Active
+//	                      │                           │
+//	                      └───────CloseSession────────┴──> Closed, for ever
+//
+// A session holds a slot until it is Closed.
+type State uint8
+
+// The states. The numbers are stored.
+const (
+	Waiting State = 1
+	Active  State = 2
+	Closed  State = 3
+)
+
+// String is the state's stable name.
+func (s State) String() string {
+	switch s {
+	case Waiting:
+		return "waiting"
+	case Active:
+		return "active"
+	case Closed:
+		return "closed"
+	}
+	return fmt.Sprintf("state_%d", uint8(s))
+}
+
+// MarshalText makes a State its name in JSON.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// MaxSessions is the most rows that one call of [Sessions] returns.
+const MaxSessions = 1000
+
+const (
+	sessionPrefix = "session/" // + complement of the id: the newest comes first
+	openPrefix    = "open/"    // + id; there is one key for each slot that is taken
+)
+
+func sessionKey(id wire.SessionID) string {
+	u := id.UUID
+	for i := range u {
+		u[i] = ^u[i]
+	}
+	return sessionPrefix + hex.EncodeToString(u[:])
+}
+
+func openKey(id wire.SessionID) string { return openPrefix + id.String() }
+
+// ReserveSession counts the sessions that are not closed and, if they are fewer than limit,
+// writes s as Waiting and takes a slot. Count and row are one transaction, so there are never
+// more than limit. Otherwise it returns [wire.Limit].
+func ReserveSession(tx Tx, s Session, limit int) error {
+	if s.ID == (wire.SessionID{}) {
+		return wire.Errorf(wire.BadRequest, "a session has no id")
+	}
+	switch _, err := tx.Get(sessionKey(s.ID)); {
+	case err == nil:
+		return wire.Errorf(wire.Conflict, "the session exists already")
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	taken := 0
+	for range tx.Scan(openPrefix) {
+		taken++
+	}
+	if taken >= limit {
+		return wire.Errorf(wire.Limit, "%d of %d sessions are open", taken, limit)
+	}
+	s.State, s.Code, s.Reason, s.Sent, s.Received = Waiting, wire.None, "", 0, 0
+	s.Opened, s.Closed = time.Time{}, time.Time{}
+	if err := tx.Put(openKey(s.ID), nil); err != nil {
+		return err
+	}
+	return put(tx, sessionKey(s.ID), s)
+}
+
+// ActivateSession makes a Waiting session Active, with the login it got on the envoy. A session
+// that is not Waiting is [wire.Conflict]: it was closed meanwhile.
+func ActivateSession(tx Tx, id wire.SessionID, login string, at time.Time) error {
+	s, err := GetSession(tx, id)
+	if err != nil {
+		return err
+	}
+	if s.State != Waiting {
+		return wire.Errorf(wire.Conflict, "the session is %s", s.State)
+	}
+	s.State, s.Login, s.Opened = Active, login, at
+	return put(tx, sessionKey(id), s)
+}
+
+// CloseSession makes a session Closed and gives its slot back. Closed is final: for a session
+// that is Closed already it changes nothing and returns false, so that of several that close one
+// session exactly one learns that it did.
+func CloseSession(tx Tx, id wire.SessionID, code wire.Code, reason string, sent, received uint64, at time.Time) (changed bool, err error) {
+	s, err := GetSession(tx, id)
+	if err != nil {
+		return false, err
+	}
+	if s.State == Closed {
+		return false, nil
+	}
+	s.State, s.Code, s.Reason, s.Sent, s.Received, s.Closed = Closed, code, reason, sent, received, at
+	if err := tx.Delete(openKey(id)); err != nil {
+		return false, err
+	}
+	return true, put(tx, sessionKey(id), s)
+}
+
+// GetSession finds a session, or returns [wire.NotFound].
+func GetSession(tx Tx, id wire.SessionID) (Session, error) {
+	s, err := get[Session](tx, sessionKey(id))
+	return s, missing(err, wire.NotFound, "there is no session %s", id)
+}
+
+// OpenSessions lists the sessions that hold a slot, oldest first.
+func OpenSessions(tx Tx) ([]Session, error) {
+	var open []Session
+	for key := range tx.Scan(openPrefix) {
+		id, err := wire.ParseSessionID(strings.TrimPrefix(key, openPrefix))
+		if err != nil {
+			return nil, fmt.Errorf("read index %q: %w", key, err)
+		}
+		s, err := get[Session](tx, sessionKey(id))
+		if err != nil {
+			return nil, fmt.Errorf("read open session %s: %w", id, err)
+		}
+		open = append(open, s)
+	}
+	return open, nil
+}
+
+// Sessions lists sessions of every state, newest first, at most limit and at most [MaxSessions].
+// It begins after the session named by cursor, the last one of the page before; the zero cursor
+// begins with the newest.
+func Sessions(tx Tx, limit int, cursor wire.SessionID) ([]Session, error) {
+	from := sessionPrefix
+	if cursor != (wire.SessionID{}) {
+		from = sessionKey(cursor) + "\x00"
+	}
+	limit = min(limit, MaxSessions)
+	var page []Session
+	for key, data := range tx.ScanFrom(sessionPrefix, from) {
+		if len(page) >= limit {
+			break
+		}
+		s, err := decode[Session](key, data)
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, s)
+	}
+	return page, nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// binary is the program as users run it, built once for all scripts.
+var binary string
+
+// raceOptions end a program that has a race with a status of its own, and keep the race detector
+// from sleeping for a second at the end of each command.
+const raceOptions = "exitcode=40 halt_on_error=1 atexit_sleep_ms=0"
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	flag.Parse()
+	// The scripts spend most of their time waiting for one another's programs.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("4"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	dir, err := os.MkdirTemp("", "scrier-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	// The agent runs parts of itself as other users: they must be able to reach it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	binary = filepath.Join(dir, "scrier")
+	if out, err := exec.Command("go", "build", "-race", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build scrier: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// TestScript runs testdata/script/*.txtar: each is one story, told with the real program, a real
+// sshd and OS users made for the purpose. Beside testscript's own commands there are:
+//
+//	user NAME [SHELL]            make an OS user; $NAME is its login, $NAME_home its home
+//	authorize USER KEY.pub [OPTIONS]
+//	                             put a public key into a user's authorized_keys
+//	sshd [LINE…]                 start sshd on $SSHD, or start it anew, with these lines added to
+//	                             its configuration, $SSHD_CONFIG
+//	relay [NAME] [ARG…]          start a relay with state in ./relay (or ./NAME), and wait until it
+//	                             serves; it listens on $RELAY and has $FINGERPRINT (or, with a
+//	                             NAME, $NAME_addr and $NAME_fingerprint)
+//	tomorrow NAME                make a relay that is not running believe that it is tomorrow: its
+//	                             CA is not valid before that
+//	token [ARG…]                 make an enrolment token, $TOKEN
+//	enrol NAME [ARG…]            enrol an agent named NAME with state in ./NAME
+//	policy NAME LINE…            write its agent.yaml: these lines, and an "ssh:" line for $SSHD
+//	                             unless one is among them; if the agent runs, start it anew
+//	agent NAME [ARG…]            start it, and wait until the relay has admitted it
+//	operator NAME ROLE           make an operator with a key in ./NAME/.ssh, log in, be this operator
+//	as NAME                      be this operator, or nobody in particular, from here on: HOME is
+//	                             ./NAME, SCRIER_HOME is ./NAME/scrier
+//	start NAME COMMAND…          run anything in the background; its output goes to NAME.log
+//	signal SIGNAL NAME           send a signal to a process that was started by name
+//	end NAME                     the same with TERM, and wait until it has ended with status 0
+//	[!] gone NAME [STATUS]       wait until it has ended
+//	[!] await [-out TEXT] COMMAND…
+//	                             repeat the command until it succeeds and prints TEXT
+//	status N COMMAND…            run it; it must end with this exit status
+//	later COMMAND…               run it when the script is over, however it ends
+//	refused CODE COMMAND…        see shell_test.go
+//	shell FILE COMMAND…          see shell_test.go
+//	[!] same FILE FILE           wait until content, owner and mode are (or are not) the same
+//	permits ROLE FILE            see permits_test.go
+//
+// A program that panics, or in which the race detector finds something, fails its script.
+func TestScript(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("the scripts make OS users and run sshd for them: run them as root")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		Setup:               setup,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"user": cmdUser, "authorize": cmdAuthorize, "sshd": cmdSSHD, "tomorrow": cmdTomorrow,
+			"relay": cmdRelay, "token": cmdToken, "enrol": cmdEnrol, "policy": cmdPolicy, "agent": cmdAgent,
+			"operator": cmdOperator, "as": cmdAs,
+			"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "gone": cmdGone, "await": cmdAwait,
+			"status": cmdStatus, "later": cmdLater,
+			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits,
+		},
+	})
+}
+
+func setup(e *testscript.Env) error {
+	// Users of the system walk through here: the worker of an agent, sshd, a user's shell.
+	for _, dir := range []string{e.WorkDir, filepath.Dir(e.WorkDir)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	w := &world{dir: e.WorkDir, procs: map[string]*process{}}
+	e.Values[worldKey{}] = w
+	e.Defer(func() { w.end(e.T().(testing.TB)) })
+	var err error
+	if w.relay, err = freePort(); err != nil {
+		return err
+	}
+	if w.sshd, err = freePort(); err != nil {
+		return err
+	}
+	e.Setenv("PATH", filepath.Dir(binary)+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	e.Setenv("RELAY", w.relay)
+	e.Setenv("SSHD", w.sshd)
+	e.Setenv("HOME", filepath.Join(e.WorkDir, "nobody"))
+	e.Setenv("SCRIER_HOME", filepath.Join(e.WorkDir, "nobody", "scrier"))
+	e.Setenv("XDG_CONFIG_HOME", "")
+	e.Setenv("SSH_AUTH_SOCK", "")
+	e.Setenv("TERM", "xterm-256color")
+	e.Setenv("GORACE", raceOptions)
+	return os.Mkdir(filepath.Join(e.WorkDir, "nobody"), 0o700)
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+// command is one in the script's folder and environment; "scrier" is the binary under test.
+func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
+	c := exec.Command(name, args...)
+	if name == "scrier" {
+		c.Path, c.Err = binary, nil
+	}
+	c.Dir = ts.MkAbs(".")
+	for _, k := range []string{"PATH", "HOME", "SCRIER_HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "TERM", "GORACE", "LANG", "TMPDIR"} {
+		c.Env = append(c.Env, k+"="+ts.Getenv(k))
+	}
+	return c
+}
+
+// output runs a command and gives what it printed.
+func output(ts *testscript.TestScript, name string, args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	c := command(ts, name, args...)
+	c.Stdout, c.Stderr = &stdout, &stderr
+	err := c.Run()
+	if err != nil {
+		err = errors.Join(err, errors.New(stderr.String()))
+	}
+	return stdout.String(), err
+}

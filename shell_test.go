@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"scrier/wire"
+)
+
+// cmdShell runs a command in a terminal of its own and plays a person at it.
+//
+//	shell [-status N] [-name NAME] FILE [COMMAND…]
+//
+// FILE holds one step a line:
+//
+//	expect REGEXP     wait until the screen shows it, behind what was expected before
+//	send TEXT         type it; \r \n \t \e \xNN as in Go strings
+//	resize COLS ROWS  change the terminal's size
+//	signal NAME       send the program a signal
+//	leave             let the program run on; "shell -name NAME FILE" comes back to it
+//	raw, cooked       check that the terminal is in raw mode, or back in its own
+//
+// Unless it is left, the program must end by itself behind the last step, with status N (0 unless
+// given), and the terminal must be as it was. All that it showed is "stdout" then.
+func cmdShell(ts *testscript.TestScript, neg bool, args []string) {
+	const usage = "usage: shell [-status N] [-name NAME] FILE [COMMAND…]"
+	status, name := 0, "terminal"
+	for len(args) > 1 && strings.HasPrefix(args[0], "-") {
+		var err error
+		switch args[0] {
+		case "-status":
+			status, err = strconv.Atoi(args[1])
+			ts.Check(err)
+		case "-name":
+			name = args[1]
+		default:
+			ts.Fatalf(usage)
+		}
+		args = args[2:]
+	}
+	if neg || len(args) == 0 {
+		ts.Fatalf(usage)
+	}
+	var s *screen
+	if w := worldOf(ts); len(args) > 1 {
+		s = openScreen(ts, name, args[1:])
+	} else if s = w.screens[name]; s == nil {
+		ts.Fatalf("no terminal %s was left", name)
+	}
+	steps := bufio.NewScanner(strings.NewReader(ts.ReadFile(args[0])))
+	for steps.Scan() {
+		line := strings.TrimSpace(steps.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		verb, rest, _ := strings.Cut(line, " ")
+		if verb == "leave" {
+			return
+		}
+		s.step(verb, rest)
+	}
+	s.wait(status)
+	fmt.Fprint(ts.Stdout(), strings.ReplaceAll(s.shown(), "\r", ""))
+}
+
+// cmdRefused runs a command in a terminal of its own. It must end with the code's exit status and
+// tell the code, what it means and what to do.
+//
+//	refused CODE COMMAND…
+func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: refused CODE COMMAND…")
+	}
+	code, ok := wire.ParseCode(args[0])
+	if !ok {
+		ts.Fatalf("there is no code %s", args[0])
+	}
+	s := openScreen(ts, "refused", args[1:])
+	s.wait(code.ExitStatus())
+	shown := strings.ReplaceAll(s.shown(), "\r", "")
+	fmt.Fprint(ts.Stdout(), shown)
+	want := `(?s)(?:^|\n)scrier: .* \(` + args[0] + `\)\n`
+	if hint := code.Hint(); hint != "" && code != wire.Usage {
+		want += "hint: " + regexp.QuoteMeta(hint) + "\n"
+	}
+	if !regexp.MustCompile(want + "$").MatchString(shown) {
+		ts.Fatalf("it says:\n%s\nbut should match:\n%s$", shown, want)
+	}
+}

@@ -1,0 +1,249 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Code is a stable error number. One table serves every place where an error crosses a
+// boundary: CBOR messages, QUIC and WebTransport error codes, WebSocket close codes (4000+n),
+// API problem types and the exit status of the scrier command.
+//
+// The table is append-only: a number or a name, once released, never changes its meaning.
+// Numbers stay in 64–125, the part of the exit-status range that neither shells (126 and up)
+// nor ordinary programs (1–63) use; where sysexits(3) has a number of the same meaning it is
+// kept.
+type Code uint16
+
+// None is the absence of an error; on a stream it is an ordinary end.
+const None Code = 0
+
+// The codes. The trailing table, codes, holds name, meaning and hint.
+const (
+	Usage               Code = 64 // EX_USAGE
+	BadRequest          Code = 65 // EX_DATAERR
+	Unauthenticated     Code = 66
+	NotFound            Code = 67
+	EnvoyOffline        Code = 68 // EX_NOHOST
+	RelayUnreachable    Code = 69 // EX_UNAVAILABLE
+	Internal            Code = 70 // EX_SOFTWARE
+	Protocol            Code = 71
+	VersionMismatch     Code = 72
+	Conflict            Code = 73
+	AuditUnavailable    Code = 74 // EX_IOERR
+	Busy                Code = 75 // EX_TEMPFAIL
+	RelayUntrusted      Code = 76 // EX_PROTOCOL
+	Forbidden           Code = 77 // EX_NOPERM
+	BadConfig           Code = 78 // EX_CONFIG
+	Limit               Code = 79
+	NoSuchEnvoy         Code = 80
+	AmbiguousEnvoy      Code = 81
+	AgentTimeout        Code = 82
+	AgentLost           Code = 83
+	Revoked             Code = 84
+	DuplicateIdentity   Code = 85
+	TokenInvalid        Code = 86
+	PubkeyNotAuthorized Code = 87
+	NoSSHPubkey         Code = 88
+	AmbiguousLogin      Code = 89
+	KeyRestricted       Code = 90
+	AccountNotLoginable Code = 91
+	LoginNotAllowed     Code = 92
+	HostKeyMismatch     Code = 93
+	TargetRefused       Code = 94
+	PortNotAllowed      Code = 95
+	ClockSkew           Code = 96
+	AuthFailed          Code = 97
+	KeyfileSymlink      Code = 98
+	KeyfileHardlink     Code = 99
+	KeyfileNotRegular   Code = 100
+	KeyfileTooBig       Code = 101
+	KeyfileNoSpace      Code = 102
+	KeyfileImmutable    Code = 103
+	KeyfileReadOnly     Code = 104
+	KeyfilePermissions  Code = 105
+	KeyfileTimeout      Code = 106
+	KeyfileChanged      Code = 107
+	KeyfileShared       Code = 108
+	KeyfileUnsupported  Code = 109
+	RelayRestart        Code = 110
+	RelayShutdown       Code = 111
+	Killed              Code = 112
+	OperatorChanged     Code = 113
+	Expired             Code = 114
+	NoTerminal          Code = 115
+	KeyUnusable         Code = 116
+	Disabled            Code = 117
+	StateInUse          Code = 118
+	ViewerLost          Code = 119
+	Cancelled           Code = 120
+	Left                Code = 121
+)
+
+type codeText struct{ name, meaning, hint string }
+
+var codes = map[Code]codeText{
+	None:                {"ok", "ended in the ordinary way", ""},
+	Usage:               {"usage", "the command line is not understood", "see the command's --help"},
+	BadRequest:          {"bad_request", "the request is not well formed", "check the values that were given; `--help` shows their form"},
+	Unauthenticated:     {"unauthenticated", "there is no valid login", "log in with `scrier login HOST:PORT`"},
+	NotFound:            {"not_found", "there is no such thing", "list what there is with the `list` command"},
+	EnvoyOffline:        {"envoy_offline", "the envoy is not connected to the relay", "check on the machine that `scrier agent run` is running and can reach the relay"},
+	RelayUnreachable:    {"relay_unreachable", "the relay does not answer", "check the address, and that UDP to its port is not blocked"},
+	Internal:            {"internal", "something failed that should not have", "the relay's or agent's log has the details"},
+	Protocol:            {"protocol_error", "the peer sent something that the protocol does not allow", "update both sides to the same version"},
+	VersionMismatch:     {"version_mismatch", "the two sides speak different versions of the protocol", "update the older side"},
+	Conflict:            {"conflict", "it exists already, or was changed meanwhile", "list what there is, then try again with another name or key"},
+	AuditUnavailable:    {"audit_unavailable", "the audit log cannot be written, so nothing may start", "check free space and permissions of the relay's state directory"},
+	Busy:                {"busy", "too much is going on at once", "wait a moment and try again"},
+	RelayUntrusted:      {"relay_untrusted", "the relay's identity is not the one that was pinned", "compare the fingerprint with the relay's administrator; if the relay was set up anew, `scrier logout --forget --relay HOST:PORT` and log in again"},
+	Forbidden:           {"forbidden", "your role does not allow this", "ask an administrator of the relay"},
+	BadConfig:           {"bad_config", "a configuration file is not valid", "correct what is named"},
+	Limit:               {"limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"},
+	NoSuchEnvoy:         {"no_such_envoy", "no envoy has this name or id", "see `scrier envoys list`"},
+	AmbiguousEnvoy:      {"ambiguous_envoy", "several envoys match", "use more of the id, or the whole of it"},
+	AgentTimeout:        {"agent_timeout", "the envoy's agent did not answer in time", "check the machine's load and the agent's log"},
+	AgentLost:           {"agent_lost", "the connection to the envoy was lost", "try again; the agent reconnects by itself"},
+	Revoked:             {"revoked", "this identity was revoked", "enrol the machine or log in again with a new identity"},
+	DuplicateIdentity:   {"duplicate_identity", "another live machine uses the same identity", "one of them is a copy: remove the copy's state directory and enrol it by itself"},
+	TokenInvalid:        {"token_invalid", "the enrolment token is unknown, used or expired", "make a new one with `scrier token create`"},
+	PubkeyNotAuthorized: {"pubkey_not_authorized", "no login on the envoy has your SSH key in its authorized_keys", "add your public key to ~/.ssh/authorized_keys of the account you want, on that machine"},
+	NoSSHPubkey:         {"no_ssh_pubkey", "no SSH public key is registered or found", "make a key with `ssh-keygen -t ed25519`, and have it registered with `scrier webusers`"},
+	AmbiguousLogin:      {"ambiguous_login", "several logins on the envoy have your SSH key", "name one with --login"},
+	KeyRestricted:       {"key_restricted", "your key is there, but its options do not allow an interactive shell", "see the options in front of your key in authorized_keys on that machine"},
+	AccountNotLoginable: {"account_not_loginable", "the account on the envoy cannot log in", "check its shell, its lock and its expiry on that machine"},
+	LoginNotAllowed:     {"login_not_allowed", "the machine's policy does not allow this login", "see allowed_logins in agent.yaml on that machine"},
+	HostKeyMismatch:     {"host_key_mismatch", "the SSH server's host key is not one that the agent reported", "check which SSH server listens at ssh.addr, and that ssh.sshd_config is its configuration"},
+	TargetRefused:       {"target_refused", "nothing on the envoy accepts the connection", "check that the SSH server runs on that machine at ssh.addr of agent.yaml"},
+	PortNotAllowed:      {"port_not_allowed", "the port is not in the list of allowed ports", "see allowed_ports in server.yaml and in the machine's agent.yaml"},
+	ClockSkew:           {"clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"},
+	AuthFailed:          {"auth_failed", "the envoy's SSH server refused the session's key", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"},
+	KeyfileSymlink:      {"keyfile_symlink", "authorized_keys or a folder above it is a symbolic link", "replace the link by the file itself, or use keys: dropin"},
+	KeyfileHardlink:     {"keyfile_hardlink", "authorized_keys has more than one name", "copy it to a file of its own, or use keys: dropin"},
+	KeyfileNotRegular:   {"keyfile_not_regular", "authorized_keys is not a regular file", "replace it by a regular file, or use keys: dropin"},
+	KeyfileTooBig:       {"keyfile_too_big", "authorized_keys is larger than 4 MiB", "shorten it, or use keys: dropin"},
+	KeyfileNoSpace:      {"keyfile_nospace", "the disk or quota of the account is full", "free some space in that account"},
+	KeyfileImmutable:    {"keyfile_immutable", "authorized_keys is immutable or append-only", "use keys: dropin on that machine"},
+	KeyfileReadOnly:     {"keyfile_readonly", "the account's home is mounted read-only", "use keys: dropin on that machine"},
+	KeyfilePermissions:  {"keyfile_permissions", "authorized_keys cannot be read or written, or its owner or mode is unsafe", "it should belong to the account and be writable by nobody else (chmod 600)"},
+	KeyfileTimeout:      {"keyfile_timeout", "the account's home does not answer", "check the file system that the home is on"},
+	KeyfileChanged:      {"keyfile_changed", "authorized_keys kept changing while it was edited", "try again when the other program is done"},
+	KeyfileShared:       {"keyfile_shared", "one authorized_keys file serves several accounts", "give each account a file of its own (AuthorizedKeysFile with %u)"},
+	KeyfileUnsupported:  {"keyfile_unsupported", "sshd is not configured to read authorized_keys files", "use keys: dropin, or set AuthorizedKeysFile in sshd_config"},
+	RelayRestart:        {"relay_restart", "the relay was restarted", "open the session again"},
+	RelayShutdown:       {"relay_shutdown", "the relay is shutting down", "open the session again when the relay is back"},
+	Killed:              {"killed", "the session was ended by an administrator", ""},
+	OperatorChanged:     {"operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login`"},
+	Expired:             {"expired", "the login has expired", "log in again with `scrier login`"},
+	NoTerminal:          {"no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"},
+	KeyUnusable:         {"key_unusable", "the SSH key cannot be used", "add it to ssh-agent (`ssh-add`), or name another with --ssh-key-file"},
+	Disabled:            {"disabled", "sessions are switched off on this relay", "set scrier.enabled: true in server.yaml"},
+	StateInUse:          {"state_in_use", "another process uses this state directory", "stop the other process, or use another --state"},
+	ViewerLost:          {"viewer_lost", "the operator's connection was lost", "open the session again"},
+	Cancelled:           {"cancelled", "the operator gave up", ""},
+	Left:                {"left", "the operator disconnected", ""},
+}
+
+// String is the code's stable name, e.g. "agent_timeout".
+func (c Code) String() string {
+	if t, ok := codes[c]; ok {
+		return t.name
+	}
+	return "code_" + strconv.Itoa(int(c))
+}
+
+// Meaning is one clause that says what happened, for people.
+func (c Code) Meaning() string {
+	if t, ok := codes[c]; ok {
+		return t.meaning
+	}
+	return "an error that this version does not know"
+}
+
+// Hint is what the person can do about it; it may be empty.
+func (c Code) Hint() string { return codes[c].hint }
+
+// ExitStatus is the status with which the scrier command ends for this code.
+func (c Code) ExitStatus() int {
+	if c > 125 {
+		return int(Internal)
+	}
+	return int(c)
+}
+
+// Codes lists the table in the order of its numbers, for documentation and tests.
+func Codes() []Code {
+	var all []Code
+	for c := Code(0); c < 256; c++ {
+		if _, ok := codes[c]; ok {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// ParseCode finds a code by its name.
+func ParseCode(name string) (Code, bool) {
+	for c, t := range codes {
+		if t.name == name {
+			return c, true
+		}
+	}
+	return None, false
+}
+
+// Error is an error with a code for the peer and a detail for the human and the log. Detail may
+// hold strings of the far side: pass it through [Printable] before it reaches a terminal.
+type Error struct {
+	Code   Code
+	Detail string
+	Err    error // the cause, kept for the log; never sent
+}
+
+// Errorf makes an [Error]; %w keeps the cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Detail: err.Error(), Err: errors.Unwrap(err)}
+}
+
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return e.Code.String()
+	}
+	return e.Code.String() + ": " + e.Detail
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf is the code of the first [Error] in err's chain, [None] for nil and [Internal] for
+// everything else, a bare context error included: what a time-out means, its caller knows.
+func CodeOf(err error) Code {
+	if err == nil {
+		return None
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return Internal
+}
+
+// DetailOf is what may be shown to a peer: the detail of the first [Error], and nothing of any
+// other error, whose text may hold internals.
+func DetailOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Detail
+	}
+	return ""
+}
+
+// Cause is context.Cause as an [Error]: a context that ended without a cause of its own
+// becomes code.
+func Cause(ctx context.Context, code Code) error {
+	err := context.Cause(ctx)
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Code: code, Err: err}
+}

@@ -1,0 +1,126 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/quic-go/quic-go/quicvarint"
+)
+
+// FrameType tells what a frame's payload is.
+type FrameType uint64
+
+// The frames. Messages are CBOR maps, see the type of the same name in message.go; the others
+// give their payload here. Numbers below 0x40 are fatal to a peer that does not know them.
+const (
+	frameHello         FrameType = 0x01 // agent -> relay, first on the control stream
+	frameWelcome       FrameType = 0x02 // relay -> agent, the answer
+	frameHeartbeat     FrameType = 0x03 // agent -> relay, every Welcome.Interval
+	framePing          FrameType = 0x04 // relay -> agent
+	framePong          FrameType = 0x05 // agent -> relay, same number
+	frameRenew         FrameType = 0x06 // agent -> relay
+	frameRenewed       FrameType = 0x07 // relay -> agent
+	frameKept          FrameType = 0x08 // agent -> relay
+	frameAuthenticated FrameType = 0x09 // relay -> agent
+
+	frameOpen    FrameType = 0x10 // relay -> agent, first on a session's stream
+	frameOpened  FrameType = 0x11 // agent -> relay; raw bytes follow
+	frameRefused FrameType = 0x12 // the answer no, to anything; FIN follows
+
+	frameConnect  FrameType = 0x20 // CLI -> relay
+	frameAttached FrameType = 0x21 // relay -> viewer
+	frameData     FrameType = 0x22 // terminal bytes, both ways, at most MaxData
+	frameResize   FrameType = 0x23 // viewer -> relay
+	frameEOF      FrameType = 0x24 // viewer -> relay, empty: no more input
+	frameNotice   FrameType = 0x25 // relay -> viewer
+	frameExit     FrameType = 0x26 // relay -> viewer, the last frame
+
+	frameEnrol     FrameType = 0x30 // agent without a certificate -> relay
+	frameEnrolled  FrameType = 0x31
+	frameLogin     FrameType = 0x32 // CLI without a certificate -> relay
+	frameChallenge FrameType = 0x33
+	frameProof     FrameType = 0x34
+	frameCertified FrameType = 0x35
+	frameCall      FrameType = 0x36 // CLI -> relay, empty; HTTP/1.1 follows
+
+	firstOptional FrameType = 0x40 // from here on unknown types are skipped
+)
+
+// Sizes of payloads, in bytes.
+const (
+	MaxControl = 64 << 10 // a message
+	MaxData    = 32 << 10 // a Data frame; also SSH's packet size, so neither splits the other's
+)
+
+// maxSkipped bounds what a peer can make us read in frames that we ignore, per message.
+const maxSkipped = 16
+
+// DataHeader is the room that [DataFrame] needs in front of the bytes.
+const DataHeader = 5
+
+// DataFrame turns buf, whose bytes from [DataHeader] to DataHeader+n are terminal bytes, into a
+// whole Data frame without copying them. n must be at most [MaxData].
+func DataFrame(buf []byte, n int) []byte {
+	b := quicvarint.Append(buf[:0], uint64(frameData))
+	quicvarint.AppendWithLen(b, uint64(n), 4)
+	return buf[:DataHeader+n]
+}
+
+// appendFrame appends one frame to b.
+func appendFrame(b []byte, t FrameType, payload []byte) []byte {
+	b = quicvarint.Append(b, uint64(t))
+	b = quicvarint.Append(b, uint64(len(payload)))
+	return append(b, payload...)
+}
+
+// readFrame reads one frame into buf, growing it when it is too small, and returns the payload.
+// It reads not one byte more than the frame. io.EOF means that the stream ended between frames.
+func readFrame(r io.Reader, buf []byte) (FrameType, []byte, error) {
+	br, ok := r.(io.ByteReader)
+	if !ok {
+		br = &byteReader{r: r}
+	}
+	t, err := quicvarint.Read(br)
+	if err != nil {
+		return 0, nil, err // io.EOF between frames
+	}
+	n, err := quicvarint.Read(br)
+	if err != nil {
+		return 0, nil, cut(err)
+	}
+	limit := uint64(MaxControl)
+	if FrameType(t) == frameData {
+		limit = MaxData
+	}
+	if n > limit {
+		return 0, nil, Errorf(Protocol, "frame 0x%x of %d bytes, at most %d", t, n, limit)
+	}
+	if uint64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return 0, nil, cut(err)
+	}
+	return FrameType(t), buf, nil
+}
+
+// cut says that a stream ended inside a frame, which no ordinary end does.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("read frame: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// byteReader reads byte by byte, so that what follows a frame stays in the stream.
+type byteReader struct {
+	r io.Reader
+	b [1]byte
+}
+
+func (b *byteReader) ReadByte() (byte, error) {
+	_, err := io.ReadFull(b.r, b.b[:])
+	return b.b[0], err
+}

@@ -1,0 +1,85 @@
+package wire
+
+import (
+	"bufio"
+	"io"
+	"sync"
+	"time"
+)
+
+// sendTimeout bounds how long a peer may refuse to take a message before it counts as lost.
+const sendTimeout = 15 * time.Second
+
+// Framed is a stream that carries frames for all its life: an agent's control stream, a
+// viewer's. Send and WriteData may be called by several goroutines, Receive by one.
+type Framed struct {
+	Stream
+	r   *bufio.Reader
+	buf []byte // reused by Receive for Data
+
+	mu sync.Mutex // one frame at a time; held while the stream takes it
+}
+
+// NewFramed wraps s; from now on nobody else reads it.
+func NewFramed(s Stream) *Framed {
+	return &Framed{Stream: s, r: bufio.NewReaderSize(s, MaxData+16)}
+}
+
+// Read gives the bytes behind the frames that were received, for a stream that stops being
+// framed ([Call]).
+func (f *Framed) Read(p []byte) (int, error) { return f.r.Read(p) }
+
+// Send writes one message and gives up when the peer does not take it within 15 s.
+func (f *Framed) Send(m Message) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.Stream.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
+	err := Send(f.Stream, m)
+	if derr := f.Stream.SetWriteDeadline(time.Time{}); err == nil {
+		err = derr
+	}
+	return err
+}
+
+// WriteData writes a frame made by [DataFrame]. It blocks for as long as the viewer does not
+// read: that is the backpressure.
+func (f *Framed) WriteData(frame []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.Stream.Write(frame)
+	return err
+}
+
+// Receive reads the next message. The bytes of a [Data] are valid until the next call. io.EOF
+// is an ordinary end.
+func (f *Framed) Receive() (Message, error) {
+	for range maxSkipped {
+		t, payload, err := readFrame(f.r, f.buf)
+		if err != nil {
+			return nil, err
+		}
+		if t == frameData {
+			f.buf = payload[:0]
+		}
+		if m, err := decode(t, payload); m != nil || err != nil {
+			return m, err
+		}
+	}
+	return nil, Errorf(Protocol, "more than %d frames in a row that this version does not know", maxSkipped)
+}
+
+// Finish ends a stream in an orderly way: what was sent arrives, what still comes is discarded
+// until the peer ends too or the time is over.
+func Finish(s Stream, wait time.Duration) {
+	// The deadline first: it ends a Write that the peer's flow control blocks, which CloseWrite
+	// waits for.
+	if s.SetDeadline(time.Now().Add(wait)) != nil || s.CloseWrite() != nil {
+		s.Reset(None)
+		return
+	}
+	if _, err := io.Copy(io.Discard, s); err != nil {
+		s.CloseRead(None)
+	}
+}

@@ -1,0 +1,332 @@
+package wire
+
+import (
+	"strings"
+	"time"
+)
+
+// Message is one CBOR message; the frame type is part of its meaning.
+type Message interface{ frame() FrameType }
+
+// Hello is the agent's first word. Its identity is its certificate's, never a field.
+type Hello struct {
+	Boot  string `cbor:"1,keyasint"` // kernel boot id; tells a restart from a copy
+	Time  int64  `cbor:"2,keyasint"` // the agent's clock, Unix milliseconds
+	Facts Facts  `cbor:"3,keyasint"`
+}
+
+// Welcome admits an agent.
+type Welcome struct {
+	Relay    string `cbor:"1,keyasint"` // name, for logs
+	Time     int64  `cbor:"2,keyasint"` // the relay's clock, Unix milliseconds
+	Interval uint32 `cbor:"3,keyasint"` // seconds between heartbeats
+}
+
+// Heartbeat tells how the machine is.
+type Heartbeat struct {
+	Time  int64 `cbor:"1,keyasint"` // Unix milliseconds
+	Facts Facts `cbor:"2,keyasint"`
+}
+
+// Facts is what an agent knows of its machine. All of it is untrusted: [Facts.Bounded] cuts it.
+type Facts struct {
+	Hostname  string   `cbor:"1,keyasint" json:"hostname"`
+	OS        string   `cbor:"2,keyasint" json:"os"` // e.g. "Debian GNU/Linux 12 (bookworm)"
+	Arch      string   `cbor:"3,keyasint" json:"arch"`
+	Version   string   `cbor:"4,keyasint" json:"version"` // of the agent
+	Uptime    uint64   `cbor:"5,keyasint" json:"uptime"`  // seconds
+	Load      uint32   `cbor:"6,keyasint" json:"load"`    // one minute, in hundredths
+	Disk      uint8    `cbor:"7,keyasint" json:"disk"`    // root file system used, percent
+	Users     []string `cbor:"8,keyasint" json:"users"`   // logged in now
+	SSH       bool     `cbor:"9,keyasint" json:"ssh"`     // the SSH server answers
+	SSHServer string   `cbor:"10,keyasint" json:"ssh_server,omitempty"`
+	Offset    int64    `cbor:"11,keyasint" json:"clock_offset_ms"` // the relay's clock minus this machine's, ms
+}
+
+// Bounded returns f with every string and list cut to what a relay stores.
+func (f Facts) Bounded() Facts {
+	for _, s := range []*string{&f.Hostname, &f.OS, &f.Arch, &f.Version, &f.SSHServer} {
+		*s = cutString(*s, 128)
+	}
+	if len(f.Users) > 32 {
+		f.Users = f.Users[:32]
+	}
+	users := make([]string, len(f.Users))
+	for i, u := range f.Users {
+		users[i] = cutString(u, 64)
+	}
+	f.Users, f.Disk = users, min(f.Disk, 100)
+	return f
+}
+
+// cutString shortens s to at most n bytes of valid UTF-8. The mark for what is not valid has one
+// byte, so that it never makes a string longer.
+func cutString(s string, n int) string {
+	return strings.ToValidUTF8(s[:min(len(s), n)], "?")
+}
+
+// Ping asks the agent, not only its QUIC stack, whether it is alive.
+type Ping struct {
+	N uint64 `cbor:"1,keyasint"`
+}
+
+// Pong answers the Ping with the same number.
+type Pong struct {
+	N uint64 `cbor:"1,keyasint"`
+}
+
+// Renew asks for a new certificate over the living link.
+type Renew struct {
+	CSR []byte `cbor:"1,keyasint"` // PKCS #10, DER; only its public key and signature count
+}
+
+// Renewed is the answer.
+type Renewed struct {
+	Chain [][]byte `cbor:"1,keyasint"` // DER, leaf first
+}
+
+// Kept says that the agent has saved the renewed certificate: those before it count no more.
+type Kept struct{}
+
+// Authenticated tells the agent that SSH authentication is over, well or not, so that the
+// session's key can go.
+type Authenticated struct {
+	Session SessionID `cbor:"1,keyasint"`
+}
+
+// Kind is what a session is for.
+type Kind string
+
+// The kinds that exist so far; a port belongs to each.
+const (
+	KindSSH Kind = "ssh"
+	KindRDP Kind = "rdp"
+	KindVNC Kind = "vnc"
+)
+
+// Open asks an agent for a tunnel. There is no host in it: the target is always the envoy's own
+// loopback, and for ssh the address in its agent.yaml.
+type Open struct {
+	Session   SessionID `cbor:"1,keyasint"`
+	Kind      Kind      `cbor:"2,keyasint"`
+	Port      uint16    `cbor:"3,keyasint"` // 0 for ssh: the agent knows
+	Login     string    `cbor:"4,keyasint"` // empty: the one that holds a key of the operator's
+	Keys      [][]byte  `cbor:"5,keyasint"` // the operator's public keys, SSH wire format
+	Ephemeral []byte    `cbor:"6,keyasint"` // the session's public key, SSH wire format
+	Operator  string    `cbor:"7,keyasint"` // name, for the machine's own log
+	Timeout   uint32    `cbor:"8,keyasint"` // milliseconds that the relay waits; a duration, as clocks differ
+	// 9 is kept for the operator's proof, 10 for its policy.
+}
+
+// Opened admits the session; raw bytes follow.
+type Opened struct {
+	Login    string   `cbor:"1,keyasint"`
+	HostKeys [][]byte `cbor:"2,keyasint"` // SSH wire format: the only ones the relay accepts
+}
+
+// Refused is the answer no.
+type Refused struct {
+	Code   Code   `cbor:"1,keyasint"`
+	Detail string `cbor:"2,keyasint"`
+}
+
+// Refuse makes the answer for err; only a detail that was meant for a peer goes into it.
+func Refuse(err error) *Refused {
+	return &Refused{Code: CodeOf(err), Detail: cutString(DetailOf(err), 1024)}
+}
+
+// Err is the refusal as an error.
+func (r *Refused) Err() error { return &Error{Code: r.Code, Detail: cutString(r.Detail, 1024)} }
+
+// Size is a terminal's, in characters.
+type Size struct {
+	Cols uint16 `cbor:"1,keyasint"`
+	Rows uint16 `cbor:"2,keyasint"`
+}
+
+// Clamp bounds a size to 1–1000 each way.
+func (s Size) Clamp() Size {
+	return Size{Cols: min(max(s.Cols, 1), 1000), Rows: min(max(s.Rows, 1), 1000)}
+}
+
+// Connect asks the relay for a session and attaches to it on the same stream.
+type Connect struct {
+	Envoy string            `cbor:"1,keyasint"` // hostname, id, or a unique prefix of one
+	Kind  Kind              `cbor:"2,keyasint"`
+	Port  uint16            `cbor:"3,keyasint"`
+	Login string            `cbor:"4,keyasint"`
+	Size  Size              `cbor:"5,keyasint"`
+	Term  string            `cbor:"6,keyasint"`
+	Env   map[string]string `cbor:"7,keyasint"` // LANG and LC_* only
+	Key   []byte            `cbor:"8,keyasint"` // only this key of the operator's counts; SSH wire format
+	Proof []byte            `cbor:"9,keyasint"` // SSHSIG by Key, see certs.NamespaceKey
+}
+
+// Attached says that the viewer's bytes flow from here on.
+type Attached struct {
+	Session SessionID `cbor:"1,keyasint"`
+	Envoy   string    `cbor:"2,keyasint"` // hostname
+	Login   string    `cbor:"3,keyasint"`
+	Offset  uint64    `cbor:"4,keyasint"` // of the first byte that follows
+}
+
+// Data is terminal bytes. Its payload is not CBOR.
+type Data struct{ Bytes []byte }
+
+// Resize is the viewer's new size.
+type Resize struct {
+	Size Size `cbor:"1,keyasint"`
+}
+
+// EOF says that the viewer has no more input.
+type EOF struct{}
+
+// Notice is a line for the person, shown outside the terminal's stream where that is possible.
+type Notice struct {
+	Code Code   `cbor:"1,keyasint"`
+	Text string `cbor:"2,keyasint"`
+}
+
+// Exit ends a session for its viewer.
+type Exit struct {
+	Code   Code   `cbor:"1,keyasint"` // None: the shell ended by itself
+	Detail string `cbor:"2,keyasint"`
+	Status uint32 `cbor:"3,keyasint"` // the shell's exit status
+	Signal string `cbor:"4,keyasint"` // or the signal that ended it, without SIG
+}
+
+// Enrol spends a token for an identity.
+type Enrol struct {
+	Secret []byte            `cbor:"1,keyasint"` // the token's secret half
+	CSR    []byte            `cbor:"2,keyasint"`
+	Facts  Facts             `cbor:"3,keyasint"`
+	Labels map[string]string `cbor:"4,keyasint"`
+	Time   int64             `cbor:"5,keyasint"` // the agent's clock, Unix milliseconds
+}
+
+// Enrolled is the new identity.
+type Enrolled struct {
+	Envoy   EnvoyID  `cbor:"1,keyasint"`
+	Cluster string   `cbor:"2,keyasint"`
+	Chain   [][]byte `cbor:"3,keyasint"` // DER, leaf first, the CA last
+	Time    int64    `cbor:"4,keyasint"` // the relay's clock, Unix milliseconds
+}
+
+// Login begins a login: with which keys could you prove yourself?
+type Login struct {
+	Username string   `cbor:"1,keyasint"` // empty: whoever the key belongs to
+	Keys     [][]byte `cbor:"2,keyasint"` // SSH wire format, at most 64
+}
+
+// Challenge names the key to use and what makes the proof fresh.
+type Challenge struct {
+	Cluster string `cbor:"1,keyasint"`
+	Key     []byte `cbor:"2,keyasint"`
+	Nonce   []byte `cbor:"3,keyasint"` // 32 bytes, good for 60 s and this connection
+}
+
+// Proof answers the Challenge, see certs.LoginMessage.
+type Proof struct {
+	Signature []byte `cbor:"1,keyasint"` // SSHSIG
+	CSR       []byte `cbor:"2,keyasint"`
+}
+
+// Certified is the operator's certificate.
+type Certified struct {
+	Chain    [][]byte `cbor:"1,keyasint"` // DER, leaf first
+	Username string   `cbor:"2,keyasint"`
+	Role     string   `cbor:"3,keyasint"`
+	Time     int64    `cbor:"4,keyasint"` // the relay's clock, Unix milliseconds
+}
+
+// Call says that HTTP/1.1 follows on the stream.
+type Call struct{}
+
+// Millis is t for a message.
+func Millis(t time.Time) int64 { return t.UnixMilli() }
+
+func (*Hello) frame() FrameType         { return frameHello }
+func (*Welcome) frame() FrameType       { return frameWelcome }
+func (*Heartbeat) frame() FrameType     { return frameHeartbeat }
+func (*Ping) frame() FrameType          { return framePing }
+func (*Pong) frame() FrameType          { return framePong }
+func (*Renew) frame() FrameType         { return frameRenew }
+func (*Renewed) frame() FrameType       { return frameRenewed }
+func (*Kept) frame() FrameType          { return frameKept }
+func (*Authenticated) frame() FrameType { return frameAuthenticated }
+func (*Open) frame() FrameType          { return frameOpen }
+func (*Opened) frame() FrameType        { return frameOpened }
+func (*Refused) frame() FrameType       { return frameRefused }
+func (*Connect) frame() FrameType       { return frameConnect }
+func (*Attached) frame() FrameType      { return frameAttached }
+func (*Data) frame() FrameType          { return frameData }
+func (*Resize) frame() FrameType        { return frameResize }
+func (*EOF) frame() FrameType           { return frameEOF }
+func (*Notice) frame() FrameType        { return frameNotice }
+func (*Exit) frame() FrameType          { return frameExit }
+func (*Enrol) frame() FrameType         { return frameEnrol }
+func (*Enrolled) frame() FrameType      { return frameEnrolled }
+func (*Login) frame() FrameType         { return frameLogin }
+func (*Challenge) frame() FrameType     { return frameChallenge }
+func (*Proof) frame() FrameType         { return frameProof }
+func (*Certified) frame() FrameType     { return frameCertified }
+func (*Call) frame() FrameType          { return frameCall }
+
+// newMessage is the table from frame to message.
+func newMessage(t FrameType) Message {
+	switch t {
+	case frameHello:
+		return new(Hello)
+	case frameWelcome:
+		return new(Welcome)
+	case frameHeartbeat:
+		return new(Heartbeat)
+	case framePing:
+		return new(Ping)
+	case framePong:
+		return new(Pong)
+	case frameRenew:
+		return new(Renew)
+	case frameRenewed:
+		return new(Renewed)
+	case frameKept:
+		return new(Kept)
+	case frameAuthenticated:
+		return new(Authenticated)
+	case frameOpen:
+		return new(Open)
+	case frameOpened:
+		return new(Opened)
+	case frameRefused:
+		return new(Refused)
+	case frameConnect:
+		return new(Connect)
+	case frameAttached:
+		return new(Attached)
+	case frameData:
+		return new(Data)
+	case frameResize:
+		return new(Resize)
+	case frameEOF:
+		return new(EOF)
+	case frameNotice:
+		return new(Notice)
+	case frameExit:
+		return new(Exit)
+	case frameEnrol:
+		return new(Enrol)
+	case frameEnrolled:
+		return new(Enrolled)
+	case frameLogin:
+		return new(Login)
+	case frameChallenge:
+		return new(Challenge)
+	case frameProof:
+		return new(Proof)
+	case frameCertified:
+		return new(Certified)
+	case frameCall:
+		return new(Call)
+	}
+	return nil
+}

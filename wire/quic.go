@@ -1,0 +1,219 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// QUIC's settings, the same on every link.
+const (
+	keepAlive       = 15 * time.Second // below what NATs keep a UDP mapping for
+	idleTimeout     = 45 * time.Second // three keep-alives lost
+	handshakeIdle   = 5 * time.Second
+	streamWindow    = 1 << 20   // bounds a relay's memory: sessions x 1 MiB each way
+	initialWindow   = 512 << 10 // a shell's burst fits without waiting for an update
+	linkWindow      = 16 << 20
+	streamsPerAgent = 1 << 10 // opened by the peer
+)
+
+// QUICConfig is the configuration of every QUIC endpoint. incoming is how many streams the peer
+// may have open at once.
+func QUICConfig(incoming int64) *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:           handshakeIdle,
+		MaxIdleTimeout:                 idleTimeout,
+		KeepAlivePeriod:                keepAlive,
+		InitialStreamReceiveWindow:     initialWindow,
+		MaxStreamReceiveWindow:         streamWindow,
+		InitialConnectionReceiveWindow: 2 * initialWindow,
+		MaxConnectionReceiveWindow:     linkWindow,
+		MaxIncomingStreams:             incoming,
+		MaxIncomingUniStreams:          -1,
+	}
+}
+
+// noApplicationProtocol is TLS's alert (RFC 7301, 3.2) as a QUIC error (RFC 9001, 4.8).
+const noApplicationProtocol = 0x100 + 120
+
+// Dialer keeps the UDP socket of an outgoing link.
+type Dialer struct{ TLS *tls.Config }
+
+// Dial connects to a relay at host:port. The link owns its socket, which is bound to no
+// particular address: so the link survives when the machine's address changes.
+func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
+	remote, err := resolve(ctx, addr)
+	if err != nil {
+		return nil, &Error{Code: RelayUnreachable, Detail: "cannot resolve " + addr, Err: err}
+	}
+	socket, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, &Error{Code: RelayUnreachable, Detail: "cannot open a UDP socket", Err: err}
+	}
+	transport := &quic.Transport{Conn: socket}
+	closeSocket := func() {
+		_ = transport.Close() // both only fail when closed already
+		_ = socket.Close()
+	}
+	conn, err := transport.Dial(ctx, remote, d.TLS, QUICConfig(streamsPerAgent))
+	if err != nil {
+		closeSocket()
+		return nil, dialError(addr, err)
+	}
+	l := &quicLink{conn: conn, done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		<-conn.Context().Done()
+		closeSocket()
+	}()
+	return l, nil
+}
+
+// resolve finds the relay's address within ctx.
+func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	for _, ip := range ips { // IPv4 first: a name with a dead IPv6 route is the commoner fault
+		if ip.Unmap().Is4() {
+			return &net.UDPAddr{IP: ip.Unmap().AsSlice(), Port: n}, nil
+		}
+	}
+	return &net.UDPAddr{IP: ips[0].AsSlice(), Port: n, Zone: ips[0].Zone()}, nil
+}
+
+// dialError keeps the peer's own code; TLS's verdicts reach us as errors of the callbacks in
+// package certs, which carry a code too.
+func dialError(addr string, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
+		return &Error{Code: Code(e.ErrorCode), Detail: e.ErrorMessage, Err: err}
+	}
+	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode == noApplicationProtocol {
+		return &Error{Code: VersionMismatch, Detail: "the relay at " + addr + " speaks another version of the protocol", Err: err}
+	}
+	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode.IsCryptoError() && e.Remote {
+		return &Error{Code: Unauthenticated, Detail: "the relay refused the certificate", Err: err}
+	}
+	return &Error{Code: RelayUnreachable, Detail: "no answer from " + addr, Err: err}
+}
+
+// QUICLink makes a Link of an accepted connection whose handshake is complete.
+func QUICLink(conn *quic.Conn) Link { return &quicLink{conn: conn} }
+
+type quicLink struct {
+	conn *quic.Conn
+	done chan struct{} // closed when the dialled link's socket is
+}
+
+func (l *quicLink) Open(ctx context.Context) (Stream, error) {
+	s, err := l.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, quicError(err)
+	}
+	return &quicStream{s: s}, nil
+}
+
+func (l *quicLink) Accept(ctx context.Context) (Stream, error) {
+	s, err := l.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, quicError(err)
+	}
+	return &quicStream{s: s}, nil
+}
+
+func (l *quicLink) Close(code Code, detail string) error {
+	err := l.conn.CloseWithError(quic.ApplicationErrorCode(code), cutString(detail, 512))
+	if l.done != nil {
+		<-l.done
+	}
+	return err
+}
+
+func (l *quicLink) Context() context.Context { return l.conn.Context() }
+
+func (l *quicLink) Peer() Peer {
+	state := l.conn.ConnectionState().TLS
+	return Peer{
+		Addr:         l.conn.RemoteAddr(),
+		Certificates: state.PeerCertificates,
+		Export: func(label string, n int) ([]byte, error) {
+			return state.ExportKeyingMaterial(label, nil, n)
+		},
+	}
+}
+
+// LinkError tells why a link ended: an [Error] with the peer's code, or the transport's own
+// error.
+func LinkError(l Link) error {
+	return quicError(context.Cause(l.Context()))
+}
+
+// quicError translates quic-go's errors into ours where they carry the peer's code. Everything
+// else (time-outs, refused datagrams) is left as it is: the caller knows what it means.
+func quicError(err error) error {
+	if e, ok := errors.AsType[*quic.StreamError](err); ok {
+		return &Error{Code: Code(e.ErrorCode), Err: err}
+	}
+	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
+		return &Error{Code: Code(e.ErrorCode), Detail: e.ErrorMessage, Err: err}
+	}
+	return err
+}
+
+// LinkEnded says whether a stream's error is the end of its whole link. That shows on streams a
+// moment before it shows in [Link.Context]; quic-go's errors of a connection, and none of a
+// stream, wrap [net.ErrClosed].
+func LinkEnded(err error) bool { return errors.Is(err, net.ErrClosed) }
+
+// quicStream owns quic-go's rules: Close ends only the writing side and must not race with
+// Write, and a stream leaks until it is read to its end or CancelRead.
+type quicStream struct {
+	s  *quic.Stream
+	mu sync.Mutex // a Write and CloseWrite, never both
+}
+
+func (q *quicStream) Read(p []byte) (int, error) {
+	n, err := q.s.Read(p)
+	return n, quicError(err)
+}
+
+func (q *quicStream) Write(p []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, err := q.s.Write(p)
+	return n, quicError(err)
+}
+
+func (q *quicStream) CloseWrite() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return quicError(q.s.Close())
+}
+
+func (q *quicStream) CloseRead(code Code) { q.s.CancelRead(quic.StreamErrorCode(code)) }
+
+func (q *quicStream) Reset(code Code) {
+	q.s.CancelWrite(quic.StreamErrorCode(code)) // first, as it frees a Write that blocks
+	q.s.CancelRead(quic.StreamErrorCode(code))
+}
+
+func (q *quicStream) SetDeadline(t time.Time) error      { return q.s.SetDeadline(t) }
+func (q *quicStream) SetReadDeadline(t time.Time) error  { return q.s.SetReadDeadline(t) }
+func (q *quicStream) SetWriteDeadline(t time.Time) error { return q.s.SetWriteDeadline(t) }

@@ -1,0 +1,91 @@
+// Package wiretest plays a network in memory: links and streams with flow control and errors,
+// as [wire.Link] describes them, without sockets. Everything blocks on sync.Cond, so that tests
+// may run inside a testing/synctest bubble.
+package wiretest
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"scrier/wire"
+)
+
+// Pair returns the two ends of a new link. Peer certificates are those given.
+func Pair(a, b wire.Peer) (wire.Link, wire.Link) {
+	ctxA, cancelA := context.WithCancelCause(context.Background())
+	ctxB, cancelB := context.WithCancelCause(context.Background())
+	la := &link{ctx: ctxA, cancel: cancelA, peer: a, incoming: make(chan *stream, 64)}
+	lb := &link{ctx: ctxB, cancel: cancelB, peer: b, incoming: make(chan *stream, 64)}
+	la.other, lb.other = lb, la
+	for _, l := range []*link{la, lb} {
+		if l.peer.Addr == nil {
+			l.peer.Addr = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+		}
+		if l.peer.Export == nil {
+			l.peer.Export = func(label string, n int) ([]byte, error) { return make([]byte, n), nil }
+		}
+	}
+	return la, lb
+}
+
+type link struct {
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	peer     wire.Peer
+	other    *link
+	incoming chan *stream
+
+	mu      sync.Mutex
+	streams []*stream
+}
+
+func (l *link) Open(ctx context.Context) (wire.Stream, error) {
+	a, b := newStreams()
+	l.keep(a)
+	l.other.keep(b)
+	select {
+	case l.other.incoming <- b:
+		return a, nil
+	case <-l.ctx.Done():
+		return nil, context.Cause(l.ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (l *link) Accept(ctx context.Context) (wire.Stream, error) {
+	select {
+	case s := <-l.incoming:
+		return s, nil
+	case <-l.ctx.Done():
+		return nil, context.Cause(l.ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (l *link) keep(s *stream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.streams = append(l.streams, s)
+}
+
+func (l *link) Close(code wire.Code, detail string) error {
+	err := &wire.Error{Code: code, Detail: detail}
+	l.end(err)
+	l.other.end(err)
+	return nil
+}
+
+func (l *link) end(err error) {
+	l.cancel(err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.streams {
+		s.fail(err)
+	}
+}
+
+func (l *link) Context() context.Context { return l.ctx }
+func (l *link) Peer() wire.Peer          { return l.peer }
