@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
-	"net"
 	"net/url"
 	"path/filepath"
 	"time"
@@ -150,13 +149,7 @@ func (ca *CA) issueRelay(name string, pub crypto.PublicKey, hosts []string) ([][
 		NotAfter:    ca.now().Add(relayLife),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	for _, h := range hosts { // for browsers; Scrier's own programs look at the identity
-		if ip := net.ParseIP(h); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, h)
-		}
-	}
+	setHosts(template, hosts) // for browsers; Scrier's own programs look at the identity
 	return ca.issue(Identity{Role: RoleRelay, ID: name}, pub, template)
 }
 

@@ -1,13 +1,17 @@
 package certs
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/acme"
 
 	"scrier/wire"
 )
@@ -22,13 +26,31 @@ type Server struct {
 	Name string // this relay's name
 	// Hosts are the names and addresses that browsers use.
 	Hosts []string
-	mu    sync.Mutex
-	cert  *tls.Certificate
+	// Public is shown to browsers that ask for one of its names; nil: there is none.
+	Public Public
+
+	mu      sync.Mutex
+	cert    *tls.Certificate
+	browser browserCerts
 }
 
-// QUIC tells by ALPN what is demanded of a client: agents show a certificate, CLIs may.
+// challenger is a Public that proves its name to a CA in a handshake of its own (RFC 8737).
+type challenger interface {
+	challenge(*tls.ClientHelloInfo) (*tls.Certificate, error)
+}
+
+// Run keeps Public fresh until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	if s.Public == nil {
+		return nil
+	}
+	return s.Public.Run(ctx)
+}
+
+// QUIC tells by ALPN what is demanded of a client: agents show a certificate, CLIs may, browsers
+// have none.
 func (s *Server) QUIC() *tls.Config {
-	c := s.config(wire.ALPNAgent, wire.ALPNClient)
+	c := s.config(wire.ALPNAgent, wire.ALPNClient, wire.ALPNH3)
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		switch {
 		case slices.Contains(hello.SupportedProtos, wire.ALPNAgent):
@@ -41,14 +63,82 @@ func (s *Server) QUIC() *tls.Config {
 			c.ClientAuth = tls.RequestClientCert
 			c.VerifyConnection = s.verifyPeer(RoleOperator)
 			return c, nil
+		case slices.Contains(hello.SupportedProtos, wire.ALPNH3):
+			c := s.config(wire.ALPNH3)
+			c.GetCertificate = s.h3Cert
+			return c, nil
 		}
 		return nil, nil // the configuration as it is: TLS's own alert says that no protocol fits
 	}
 	return c
 }
 
-// Web serves browsers over TCP.
-func (s *Server) Web() *tls.Config { return s.config("h2", "http/1.1") }
+// Web serves browsers over TCP, and the ACME CA that looks whether a name is ours.
+func (s *Server) Web() *tls.Config {
+	c := s.config("h2", "http/1.1")
+	if _, ok := s.Public.(challenger); ok {
+		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
+	}
+	c.GetCertificate = s.webCert
+	return c
+}
+
+func (s *Server) webCert(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if ca, ok := s.Public.(challenger); ok && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
+		return ca.challenge(hello)
+	}
+	if cert := s.public(hello.ServerName); cert != nil {
+		return cert.Certificate, nil
+	}
+	return s.relayCert()
+}
+
+func (s *Server) h3Cert(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if cert := s.public(hello.ServerName); cert != nil && cert.Known {
+		return cert.Certificate, nil
+	}
+	cert, _, err := s.browser.get(s.CA, s.Hosts)
+	return cert, err
+}
+
+// public is the certificate for host, with or without a port; nil: the relay's own is shown.
+func (s *Server) public(host string) *PublicCert {
+	if s.Public == nil {
+		return nil
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if cert := s.Public.Certificate(); cert.covers(host, s.CA.now()) {
+		return cert
+	}
+	return nil
+}
+
+// Covers says whether pages at host, with or without a port, have the configured certificate or
+// that of ACME.
+func (s *Server) Covers(host string) bool { return s.public(host) != nil }
+
+// Known says whether pages at host, with or without a port, can have HTTP/3: whether browsers
+// take the certificate there without a hash.
+func (s *Server) Known(host string) bool {
+	cert := s.public(host)
+	return cert != nil && cert.Known
+}
+
+// Hashes are what a page at host, with or without a port, gives to WebTransport as
+// serverCertificateHashes: SHA-256, base64. None means that the browser trusts the certificate
+// without. It is asked for at each connection: hashes change within a week.
+func (s *Server) Hashes(host string) []string {
+	if s.Known(host) {
+		return nil
+	}
+	_, hashes, err := s.browser.get(s.CA, s.Hosts)
+	if err != nil {
+		return nil // the handshake fails of the same, and the page takes the WebSocket
+	}
+	return hashes
+}
 
 func (s *Server) config(alpn ...string) *tls.Config {
 	return &tls.Config{

@@ -80,6 +80,10 @@ const (
 	ViewerLost          Code = 119
 	Cancelled           Code = 120
 	Left                Code = 121
+	TakenOver           Code = 122
+	TicketInvalid       Code = 123
+	SignedOut           Code = 124
+	LinkInvalid         Code = 125
 )
 
 type codeText struct{ name, meaning, hint string }
@@ -144,6 +148,10 @@ var codes = map[Code]codeText{
 	ViewerLost:          {"viewer_lost", "the operator's connection was lost", "open the session again"},
 	Cancelled:           {"cancelled", "the operator gave up", ""},
 	Left:                {"left", "the operator disconnected", ""},
+	TakenOver:           {"taken_over", "the session goes on in another window or terminal", "take it back there, with its button or `scrier ssh --attach ID`"},
+	TicketInvalid:       {"ticket_invalid", "the right to attach was used, or is older than 10 seconds", "attach again"},
+	SignedOut:           {"signed_out", "you were signed out", "sign in again"},
+	LinkInvalid:         {"link_invalid", "the sign-in link was used, or is older than 15 minutes", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

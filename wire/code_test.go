@@ -21,6 +21,7 @@ func TestCodesNeverChange(t *testing.T) {
 		106: "keyfile_timeout", 107: "keyfile_changed", 108: "keyfile_shared", 109: "keyfile_unsupported",
 		110: "relay_restart", 111: "relay_shutdown", 112: "killed", 113: "operator_changed", 114: "expired",
 		115: "no_terminal", 116: "key_unusable", 117: "disabled", 118: "state_in_use", 119: "viewer_lost", 120: "cancelled", 121: "left",
+		122: "taken_over", 123: "ticket_invalid", 124: "signed_out", 125: "link_invalid",
 	}
 	for c, name := range released {
 		if c.String() != name {

@@ -37,18 +37,29 @@
 //	Enrol -> Enrolled | Refused                           no certificate needed
 //	Login -> Challenge, Proof -> Certified | Refused      no certificate needed
 //	Call, then HTTP/1.1 as in RFC 9112                    the API
-//	Connect -> Attached | Refused, then as a viewer       a session
+//	Connect -> Attached | Refused, then as a viewer       a new session
+//	Attach -> Attached | Refused, then as a viewer        one that is open
+//
+// Viewer link. A WebTransport stream or a WebSocket of binary messages, which are one stream of
+// bytes whatever their bounds; it begins with Attach. Browsers send no cookies with
+// WebTransport: the ticket in Attach is what says who they are.
 //
 // Viewer. Framed for life, as WebSocket has no half-close:
 //
-//	viewer -> Data, Resize, EOF      relay -> Data, Notice, Exit
+//	viewer -> Data, Resize, EOF, Ack, Ping
+//	relay  -> Data, Notice, Ack, Pong, Watchers, Resize (to watchers), Exit
 //
-// Backpressure is the transport's flow control and nothing else: no queue of frames stands
-// between two streams.
+// The CLI's FIN ends the session; a stream that breaks, and every end of a browser's, leaves it
+// open for a while. Both directions are numbered by bytes. Output goes on where a returning viewer says it was; input
+// goes on where Attached says that it arrived.
+//
+// Backpressure. Neither side is more than [ViewerWindow] ahead of what the other acknowledged;
+// below that it is the transport's flow control. No queue of frames stands between two streams.
 package wire
 
 // ALPN tokens; they are the protocol's version.
 const (
 	ALPNAgent  = "scrier-agent/1"  // client certificate required, role agent
 	ALPNClient = "scrier-client/1" // client certificate optional: without one only Login and Enrol
+	ALPNH3     = "h3"              // browsers: no client certificate; the pages' own sign-in says who
 )

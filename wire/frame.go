@@ -17,8 +17,8 @@ const (
 	frameHello         FrameType = 0x01 // agent -> relay, first on the control stream
 	frameWelcome       FrameType = 0x02 // relay -> agent, the answer
 	frameHeartbeat     FrameType = 0x03 // agent -> relay, every Welcome.Interval
-	framePing          FrameType = 0x04 // relay -> agent
-	framePong          FrameType = 0x05 // agent -> relay, same number
+	framePing          FrameType = 0x04 // relay -> agent, viewer -> relay
+	framePong          FrameType = 0x05 // the answer, same number
 	frameRenew         FrameType = 0x06 // agent -> relay
 	frameRenewed       FrameType = 0x07 // relay -> agent
 	frameKept          FrameType = 0x08 // agent -> relay
@@ -35,6 +35,9 @@ const (
 	frameEOF      FrameType = 0x24 // viewer -> relay, empty: no more input
 	frameNotice   FrameType = 0x25 // relay -> viewer
 	frameExit     FrameType = 0x26 // relay -> viewer, the last frame
+	frameAttach   FrameType = 0x27 // viewer -> relay, first on its stream
+	frameAck      FrameType = 0x28 // both ways
+	frameWatchers FrameType = 0x29 // relay -> viewer
 
 	frameEnrol     FrameType = 0x30 // agent without a certificate -> relay
 	frameEnrolled  FrameType = 0x31
@@ -77,6 +80,10 @@ func appendFrame(b []byte, t FrameType, payload []byte) []byte {
 // readFrame reads one frame into buf, growing it when it is too small, and returns the payload.
 // It reads not one byte more than the frame. io.EOF means that the stream ended between frames.
 func readFrame(r io.Reader, buf []byte) (FrameType, []byte, error) {
+	return readFrameUpTo(r, buf, MaxControl)
+}
+
+func readFrameUpTo(r io.Reader, buf []byte, limit uint64) (FrameType, []byte, error) {
 	br, ok := r.(io.ByteReader)
 	if !ok {
 		br = &byteReader{r: r}
@@ -89,9 +96,8 @@ func readFrame(r io.Reader, buf []byte) (FrameType, []byte, error) {
 	if err != nil {
 		return 0, nil, cut(err)
 	}
-	limit := uint64(MaxControl)
 	if FrameType(t) == frameData {
-		limit = MaxData
+		limit = min(limit, MaxData)
 	}
 	if n > limit {
 		return 0, nil, Errorf(Protocol, "frame 0x%x of %d bytes, at most %d", t, n, limit)

@@ -43,11 +43,16 @@ func (f *Framed) Send(m Message) error {
 	return err
 }
 
-// WriteData writes a frame made by [DataFrame]. It blocks for as long as the viewer does not
-// read: that is the backpressure.
-func (f *Framed) WriteData(frame []byte) error {
+// WriteData writes a frame made by [DataFrame]. It blocks for as long as the peer does not read.
+func (f *Framed) WriteData(frame []byte) error { return f.WriteDataBy(frame, time.Time{}) }
+
+// WriteDataBy is WriteData that gives up at a time, if it is not zero.
+func (f *Framed) WriteDataBy(frame []byte, deadline time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.Stream.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
 	_, err := f.Stream.Write(frame)
 	return err
 }
@@ -68,6 +73,20 @@ func (f *Framed) Receive() (Message, error) {
 		}
 	}
 	return nil, Errorf(Protocol, "more than %d frames in a row that this version does not know", maxSkipped)
+}
+
+// ReceiveSmall is Receive for a peer that nobody knows yet: no more than limit bytes are taken from
+// it.
+func (f *Framed) ReceiveSmall(limit int) (Message, error) {
+	t, payload, err := readFrameUpTo(f.r, nil, uint64(limit))
+	if err != nil {
+		return nil, err
+	}
+	m, err := decode(t, payload)
+	if m == nil && err == nil {
+		err = Errorf(Protocol, "frame 0x%x is not known here", uint64(t))
+	}
+	return m, err
 }
 
 // Finish ends a stream in an orderly way: what was sent arrives, what still comes is discarded

@@ -162,12 +162,43 @@ type Connect struct {
 	Proof []byte            `cbor:"9,keyasint"` // SSHSIG by Key, see certs.NamespaceKey
 }
 
+// Attach joins a session that is open already.
+type Attach struct {
+	Ticket []byte  `cbor:"1,keyasint"` // 32 bytes, used once
+	From   *uint64 `cbor:"2,keyasint"` // go on at this byte of the output; nil: all that is kept
+	Size   Size    `cbor:"3,keyasint"`
+	Client []byte  `cbor:"4,keyasint"` // 16 random bytes, the same when this viewer comes back
+}
+
 // Attached says that the viewer's bytes flow from here on.
 type Attached struct {
-	Session SessionID `cbor:"1,keyasint"`
-	Envoy   string    `cbor:"2,keyasint"` // hostname
-	Login   string    `cbor:"3,keyasint"`
-	Offset  uint64    `cbor:"4,keyasint"` // of the first byte that follows
+	Session  SessionID `cbor:"1,keyasint"`
+	Envoy    string    `cbor:"2,keyasint"` // hostname
+	Login    string    `cbor:"3,keyasint"`
+	Offset   uint64    `cbor:"4,keyasint"` // of the first byte that follows; more than Attach.From: what lies between is lost
+	Head     uint64    `cbor:"5,keyasint"` // of the next byte that the session will produce; up to it, output is history
+	Typed    uint64    `cbor:"6,keyasint"` // how much input of this very viewer was taken before: it goes on behind it
+	Window   uint32    `cbor:"7,keyasint"` // how far input may be ahead of its Ack
+	Watching bool      `cbor:"8,keyasint"` // read-only: input is refused
+	Size     Size      `cbor:"9,keyasint"` // the terminal's; a watcher follows it, by Resize
+	EnvoyID  EnvoyID   `cbor:"10,keyasint"`
+	Kind     Kind      `cbor:"11,keyasint"`
+}
+
+// Ack says how much has arrived where it was meant to: of the output, on the viewer's screen; of
+// the input, at the shell. The relay sends output at most [ViewerWindow] ahead of it, and keeps
+// what lies behind it for a viewer that comes back.
+type Ack struct {
+	Offset uint64 `cbor:"1,keyasint"`
+}
+
+// ViewerWindow is how far output or input may be ahead of its [Ack], in bytes. A viewer says Ack
+// after half of it at the latest.
+const ViewerWindow = 256 << 10
+
+// Watchers tells the viewer of a session who else sees it now.
+type Watchers struct {
+	Names []string `cbor:"1,keyasint"`
 }
 
 // Data is terminal bytes. Its payload is not CBOR.
@@ -264,6 +295,9 @@ func (*Resize) frame() FrameType        { return frameResize }
 func (*EOF) frame() FrameType           { return frameEOF }
 func (*Notice) frame() FrameType        { return frameNotice }
 func (*Exit) frame() FrameType          { return frameExit }
+func (*Attach) frame() FrameType        { return frameAttach }
+func (*Ack) frame() FrameType           { return frameAck }
+func (*Watchers) frame() FrameType      { return frameWatchers }
 func (*Enrol) frame() FrameType         { return frameEnrol }
 func (*Enrolled) frame() FrameType      { return frameEnrolled }
 func (*Login) frame() FrameType         { return frameLogin }
@@ -313,6 +347,12 @@ func newMessage(t FrameType) Message {
 		return new(Notice)
 	case frameExit:
 		return new(Exit)
+	case frameAttach:
+		return new(Attach)
+	case frameAck:
+		return new(Ack)
+	case frameWatchers:
+		return new(Watchers)
 	case frameEnrol:
 		return new(Enrol)
 	case frameEnrolled:

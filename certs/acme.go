@@ -1,0 +1,155 @@
+package certs
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+
+	"scrier/wire"
+)
+
+const (
+	acmeCheck = time.Minute // between looks at what autocert has
+	// Between attempts after failures, doubling: Let's Encrypt allows five failed ones an hour.
+	acmeRetryMin, acmeRetryMax = 2 * time.Minute, time.Hour
+	acmeTimeout                = 30 * time.Second // of one request
+	maxACMEAnswer              = 1 << 20          // bytes
+)
+
+// ACMEConfig says which certificate to get, and where.
+type ACMEConfig struct {
+	Domain    string
+	Email     string         // for the CA's warnings; may be empty
+	Directory string         // of the CA; empty: Let's Encrypt
+	Cache     string         // a directory of ours alone: the account's key, and certificates with theirs
+	Roots     *x509.CertPool // that decide what is known; nil: the system's
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// ACME is a certificate that the relay gets and renews by itself (RFC 8555), proving that the name
+// is its own in a handshake on its own port (RFC 8737). Until there is one, the relay's own
+// certificate is shown: no browser's handshake waits for the CA.
+type ACME struct {
+	ACMEConfig
+	manager atomic.Pointer[autocert.Manager]
+	cert    atomic.Pointer[PublicCert]
+}
+
+// NewACME makes the cache.
+func NewACME(c ACMEConfig) (*ACME, error) {
+	err := os.MkdirAll(c.Cache, 0o700)
+	if err == nil {
+		err = os.Chmod(c.Cache, 0o700)
+	}
+	if err != nil {
+		return nil, &wire.Error{Code: wire.BadConfig, Detail: "cannot make the directory for ACME: " + err.Error(), Err: err}
+	}
+	return &ACME{ACMEConfig: c}, nil
+}
+
+// Certificate is what was got last.
+func (a *ACME) Certificate() *PublicCert { return a.cert.Load() }
+
+// challenge answers the CA's handshake.
+func (a *ACME) challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	m := a.manager.Load()
+	if m == nil {
+		return nil, wire.Errorf(wire.NotFound, "no challenge is under way")
+	}
+	return m.GetCertificate(hello)
+}
+
+// Run gets the certificate, and takes over each renewal. After ctx it waits for the step under
+// way, which its next request ends.
+func (a *ACME) Run(ctx context.Context) error {
+	m := &autocert.Manager{
+		// Who configures a domain accepts the CA's terms; docs/relay.md says so.
+		Prompt:     autocert.AcceptTOS,
+		Cache:      autocert.DirCache(a.Cache),
+		HostPolicy: autocert.HostWhitelist(a.Domain),
+		Email:      a.Email,
+		Client: &acme.Client{
+			DirectoryURL: a.Directory, UserAgent: "scrier/" + wire.Version(),
+			HTTPClient: &http.Client{Transport: tether(ctx, &http.Transport{
+				Proxy:             http.ProxyFromEnvironment,
+				DisableKeepAlives: true, // a few requests in two months; nothing is left to close
+			})},
+			RetryBackoff: func(n int, _ *http.Request, _ *http.Response) time.Duration {
+				if n > 3 {
+					return -1
+				}
+				return time.Second
+			},
+		},
+	}
+	if a.Directory == "" {
+		m.Client.DirectoryURL = autocert.DefaultACMEDirectory
+	}
+	a.manager.Store(m)
+	// What a browser would send; autocert picks the kind of key by it.
+	hello := &tls.ClientHelloInfo{
+		ServerName:   a.Domain,
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+	}
+	retry := acmeRetryMin
+	for {
+		wait := acmeCheck
+		if pair, err := m.GetCertificate(hello); err == nil {
+			a.take(pair)
+			retry = acmeRetryMin
+		} else if ctx.Err() == nil {
+			wait = retry
+			retry = min(2*retry, acmeRetryMax)
+			a.Log.Error("no certificate by ACME", "name", a.Domain, "again", wait, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (a *ACME) take(pair *tls.Certificate) {
+	if old := a.cert.Load(); old != nil && bytes.Equal(old.Leaf.Raw, pair.Leaf.Raw) {
+		return
+	}
+	a.cert.Store(newPublicCert(pair, a.Roots, a.Now()))
+	a.Log.Info("certificate by ACME", "name", a.Domain, "ends", pair.Leaf.NotAfter.UTC())
+}
+
+// tether ends requests with ctx, which autocert does not know: it makes contexts of its own.
+func tether(ctx context.Context, base http.RoundTripper) http.RoundTripper {
+	return roundTrip(func(req *http.Request) (*http.Response, error) {
+		rctx, cancel := context.WithTimeout(req.Context(), acmeTimeout)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		resp, err := base.RoundTrip(req.WithContext(rctx))
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxACMEAnswer))
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", req.URL, err)
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(data))
+		return resp, nil
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
