@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,37 +17,105 @@ import (
 
 func loginCommand() *cobra.Command {
 	var username, keyFile, fingerprint string
+	var browser bool
 	c := &cobra.Command{
-		Use:   "login HOST[:PORT] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…]",
+		Use:   "login HOST[:PORT] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…] [--browser]",
 		Short: "Log in to a relay with your SSH key",
 		Long: `Log in to a relay: prove that you hold an SSH key that is registered there, with ssh-agent or a key
 file, and get a certificate that is good for 8 hours. The relay's fingerprint is asked about at the
 first login and remembered; with --fingerprint nothing is asked. The port is 8443 unless it is named.
-` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.ClockSkew, wire.Busy),
+
+With --browser, a login that is still good is used, and a link is printed that signs a browser in as
+you. It works once, within 15 minutes.
+` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.ClockSkew, wire.Busy, wire.AuditUnavailable),
 		Example: `  scrier login relay.example.com --fingerprint SHA256:…
-  scrier login 192.0.2.7:8443 --username ann --ssh-key-file ~/.ssh/id_work.pub`,
+  scrier login 192.0.2.7:8443 --username ann --ssh-key-file ~/.ssh/id_work.pub
+  scrier login relay.example.com --browser`,
 		Args: exact(1, "the relay's HOST:PORT"),
 		RunE: func(c *cobra.Command, args []string) error {
 			home, err := client.FindHome()
 			if err != nil {
 				return err
 			}
-			l, err := home.Login(c.Context(), client.LoginRequest{
+			req := client.LoginRequest{
 				Relay: args[0], Username: username, Fingerprint: fingerprint,
 				Keys: sshKeys(keyFile), Now: time.Now, Confirm: confirm,
-			})
+			}
+			if browser && keyFile == "" {
+				if l, err := home.Current(req.Relay, time.Now()); err == nil && fits(l, req) {
+					err := printLink(c, l)
+					if !slices.Contains([]wire.Code{wire.Unauthenticated, wire.Expired, wire.OperatorChanged, wire.Revoked}, wire.CodeOf(err)) {
+						return err
+					}
+				}
+			}
+			l, err := home.Login(c.Context(), req)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s (%s) is logged in at %s until %s\n", wire.Printable(l.Username), wire.Printable(l.Role), l.Relay, l.Expires.Local().Format(time.DateTime))
-			return nil
+			if !browser {
+				return nil
+			}
+			if l, err = home.Current(l.Relay, time.Now()); err != nil { // as it was saved
+				return err
+			}
+			return printLink(c, l)
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's name (default: whoever the key belongs to)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "private key `FILE`, or a .pub whose private half is in ssh-agent or beside it")
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's fingerprint, `SHA256:…`")
+	c.Flags().BoolVar(&browser, "browser", false, "print a link that signs a browser in")
 	return c
 }
+
+// fits says whether an earlier login is the one that was asked for.
+func fits(l client.Login, r client.LoginRequest) bool {
+	return (r.Username == "" || r.Username == l.Username) && (r.Fingerprint == "" || r.Fingerprint == l.Pin)
+}
+
+// printLink asks for a sign-in link with a login, and prints it.
+func printLink(c *cobra.Command, l client.Login) error {
+	r, err := client.Dial(c.Context(), l, time.Now)
+	if err != nil {
+		return interrupted(c.Context(), err)
+	}
+	defer r.Close()
+	data, err := r.Do(c.Context(), "POST", "/self/links", struct{}{})
+	if err != nil {
+		return interrupted(c.Context(), err)
+	}
+	link, err := decode[signInLink](data)
+	if err != nil {
+		return err
+	}
+	// The relay is where it was just reached, whatever it calls itself.
+	fmt.Fprintf(c.OutOrStdout(), "Open this link within 15 minutes; it works once, and signs the browser in as %s:\n  %s\n", wire.Printable(l.Username), wire.Printable(pageOrigin(l.Relay)+link.Path))
+	return nil
+}
+
+// signInLink is a link as the API gives it.
+type signInLink struct{ URL, Path string }
+
+// of is the whole link, by what the relay calls itself, else by what it is called here.
+func (l signInLink) of(t *target) string {
+	if l.URL != "" {
+		return wire.Printable(l.URL)
+	}
+	origin := "https://HOST:PORT"
+	if t.state == "" {
+		if home, err := client.FindHome(); err == nil {
+			if login, err := home.Current(t.relay, time.Now()); err == nil {
+				origin = pageOrigin(login.Relay)
+			}
+		}
+	}
+	return wire.Printable(origin + l.Path)
+}
+
+// pageOrigin is where a relay's pages are.
+func pageOrigin(relay string) string { return "https://" + strings.TrimSuffix(relay, ":443") }
 
 func logoutCommand() *cobra.Command {
 	var all, pins bool

@@ -13,12 +13,16 @@ import (
 )
 
 func sshCommand() *cobra.Command {
-	var login, keyFile, relay string
+	var login, keyFile, relay, attach string
 	c := &cobra.Command{
-		Use:   "ssh ENVOY [--login USER] [--ssh-key-file F]",
+		Use:   "ssh ENVOY [--login USER] [--ssh-key-file F] | ssh --attach SESSION",
 		Short: "Open a shell on an envoy",
 		Long: `Open a shell on an envoy, as the user whose authorized_keys there holds your SSH key. ENVOY is a
 hostname, an id, or a prefix of one that only one envoy has.
+
+A session whose connection broke, or whose browser tab was closed, stays open for a while
+(scrier.detach_grace of the relay, 60 s unless it was changed): --attach goes on with it here, and takes
+it over from wherever it is shown now. See "scrier sessions list" for its id.
 
 In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sends a tilde
   ~^Z  suspends scrier
@@ -26,12 +30,21 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
 			wire.EnvoyOffline, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey,
 			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
-			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.Left, wire.AuditUnavailable) +
+			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.TakenOver, wire.Left, wire.AuditUnavailable) +
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier ssh web1
   scrier ssh web1 --login deploy
-  scrier ssh 3f2a --ssh-key-file ~/.ssh/id_work.pub`,
-		Args: exact(1, "one ENVOY"),
+  scrier ssh 3f2a --ssh-key-file ~/.ssh/id_work.pub
+  scrier ssh --attach 01a209a2-1760-7c47-b1f5-7fdf7dbc07d2`,
+		Args: func(c *cobra.Command, args []string) error {
+			if attach == "" {
+				return exact(1, "one ENVOY")(c, args)
+			}
+			if login != "" || keyFile != "" {
+				return wire.Errorf(wire.Usage, "--attach goes on with a session as it is: --login and --ssh-key-file do not go with it")
+			}
+			return exact(0, "no ENVOY with --attach")(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			terminal, err := client.OpenTerminal(os.Stdin, os.Stdout)
 			if err != nil {
@@ -44,7 +57,10 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 				return err
 			}
 			defer r.Close()
-			req := client.ShellRequest{Envoy: args[0], Login: login, Terminal: terminal, Messages: os.Stderr}
+			req := client.ShellRequest{Attach: attach, Login: login, Terminal: terminal, Messages: os.Stderr}
+			if attach == "" {
+				req.Envoy = args[0]
+			}
 			if keyFile != "" {
 				signer, closer, err := oneKey(ctx, keyFile)
 				if err != nil {
@@ -65,6 +81,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	}
 	c.Flags().StringVar(&login, "login", "", "the `USER` to be on the envoy (default: the one who has your key)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
+	c.Flags().StringVar(&attach, "attach", "", "go on with the open `SESSION` of this id")
 	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of that of the last login")
 	return c
 }

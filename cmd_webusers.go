@@ -24,7 +24,7 @@ one operator at most. Only admins open sessions; viewers see envoys and sessions
 sessions and the audit log.`,
 	})
 	t.flags(c)
-	c.AddCommand(webusersCreate(&t), webusersList(&t), webusersUpdate(&t), webusersDelete(&t))
+	c.AddCommand(webusersCreate(&t), webusersList(&t), webusersUpdate(&t), webusersDelete(&t), webusersLink(&t))
 	return c
 }
 
@@ -35,7 +35,8 @@ func webusersCreate(t *target) *cobra.Command {
 		Short: "Make an operator",
 		Long: `Make an operator. An admin's key is the one of the OS user who runs this command:
 ~/.ssh/id_ed25519.pub, else ~/.ssh/id_rsa.pub; --ssh-key-file is refused for admins, and required for
-the other roles.
+the other roles. A link is printed that signs the operator's browser in; it works once, within 15
+minutes.
 ` + exitHelp("0    made", wire.BadRequest, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Example: `  scrier webusers create --username ann --role admin --state /var/lib/scrier-relay
   scrier webusers create --username bob --role viewer --ssh-key-file bob.pub`,
@@ -53,12 +54,16 @@ the other roles.
 				Username    string
 				Role        string
 				Fingerprint string `json:"relay_fingerprint"`
+				Link        *signInLink
 			}](data)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is %s of the relay with the fingerprint %s\nHand over this line:\n  scrier login HOST:PORT --username %s --fingerprint %s\n",
 				wire.Printable(v.Username), article(v.Role), wire.Printable(v.Fingerprint), wire.Printable(v.Username), wire.Printable(v.Fingerprint))
+			if v.Link != nil {
+				fmt.Fprintf(c.OutOrStdout(), "Or, for a browser, this link; it works once, within 15 minutes:\n  %s\n", v.Link.of(t))
+			}
 			return nil
 		},
 	}
@@ -214,6 +219,38 @@ func webusersDelete(t *target) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was deleted\n", wire.Printable(username))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&username, "username", "", "the operator's name")
+	must(c.MarkFlagRequired("username"))
+	return c
+}
+
+func webusersLink(t *target) *cobra.Command {
+	var username string
+	c := &cobra.Command{
+		Use:   "link --username U [--state DIR]",
+		Short: "Make a link that signs an operator's browser in",
+		Long: `Make a link that signs a browser in as an operator. It works once, within 15 minutes, and not after
+the operator was changed. Whoever opens it first is the operator: hand it over on a way that nobody
+else reads. Operators make their own with scrier login --browser.
+` + exitHelp("0    made", wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+		Example: `  scrier webusers link --username bob`,
+		Args:    exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if username == "" {
+				return wire.Errorf(wire.Usage, "--username is empty")
+			}
+			data, err := t.do(c, "POST", "/users/"+client.Escape(username)+"/links", struct{}{})
+			if err != nil {
+				return err
+			}
+			link, err := decode[signInLink](data)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "This link signs a browser in as %s; it works once, within 15 minutes:\n  %s\n", wire.Printable(username), link.of(t))
 			return nil
 		},
 	}

@@ -16,6 +16,7 @@ var unscripted = map[wire.Code]string{
 	wire.Internal:        "there is no known way to it; one that is found is a bug with a test of its own",
 	wire.Protocol:        "needs a peer that breaks the rules: tests of packages wire, relay and agent are one",
 	wire.VersionMismatch: "needs a program of another version, and there is only one yet",
+	wire.TicketInvalid:   "programs use their tickets at once: tests of package relay do not",
 	wire.KeyfileChanged:  "needs another program to edit the file within each of five moments of a few milliseconds: agent/keys does",
 }
 

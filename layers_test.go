@@ -36,15 +36,23 @@ var bans = []ban{
 		why: "how a file is read does not depend on what is in it",
 	},
 	{
+		in: []string{"scrier/static"}, imports: []string{"scrier/wire/...", "scrier/certs/...", "scrier/config/...", "scrier/relay/...", "scrier/agent/...", "scrier/client/..."},
+		why: "files know nobody who serves them",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"golang.org/x/crypto/acme/..."}, but: []string{"scrier/certs/*"},
+		why: "certificates come from one place",
+	},
+	{
 		in: []string{"scrier/relay/..."}, imports: []string{"scrier/agent/...", "scrier/client/..."},
 		why: "roles meet on the wire only",
 	},
 	{
-		in: []string{"scrier/agent/..."}, imports: []string{"scrier/relay/...", "scrier/client/..."},
+		in: []string{"scrier/agent/..."}, imports: []string{"scrier/relay/...", "scrier/client/...", "scrier/static"},
 		why: "roles meet on the wire only; an agent must build without a relay's store and pages",
 	},
 	{
-		in: []string{"scrier/client/..."}, imports: []string{"scrier/relay/...", "scrier/agent/..."},
+		in: []string{"scrier/client/..."}, imports: []string{"scrier/relay/...", "scrier/agent/...", "scrier/static"},
 		why: "roles meet on the wire only",
 	},
 	{
@@ -74,6 +82,10 @@ var bans = []ban{
 	{
 		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/relay/listen.go", "scrier/bench/floor.go"},
 		why: "above these two files everything sees wire.Link and wire.Stream, so that another transport can come",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go", "github.com/coder/websocket"}, but: []string{"scrier/relay/web/*"},
+		why: "what browsers speak ends in one room; behind it there are streams",
 	},
 	{
 		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/bbolt"}, but: []string{"scrier/relay/store/bolt/*", "scrier/relay/audit/*"},

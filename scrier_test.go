@@ -83,6 +83,11 @@ func testMain(m *testing.M) int {
 //	shell FILE COMMAND…          see shell_test.go
 //	[!] same FILE FILE           wait until content, owner and mode are (or are not) the same
 //	permits ROLE FILE            see permits_test.go
+//	browser [-noudp] STORY [ARG…]
+//	                             see browser_test.go
+//	browse STATUS METHOD PATH [JSON]
+//	                             see browse_test.go
+//	link FILE                    the sign-in link in FILE has the token $SIGNIN
 //
 // A program that panics, or in which the race detector finds something, fails its script.
 func TestScript(t *testing.T) {
@@ -100,7 +105,8 @@ func TestScript(t *testing.T) {
 			"operator": cmdOperator, "as": cmdAs,
 			"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "gone": cmdGone, "await": cmdAwait,
 			"status": cmdStatus, "later": cmdLater,
-			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits,
+			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits, "browser": cmdBrowser,
+			"browse": cmdBrowse, "link": cmdLink,
 		},
 	})
 }

@@ -2,6 +2,9 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +22,7 @@ import (
 // ShellRequest is what [Relay.Shell] needs.
 type ShellRequest struct {
 	Envoy    string
+	Attach   string // instead of Envoy: the id of a session that is open
 	Login    string
 	Key      ssh.Signer // only this key counts; nil: all that are registered
 	Terminal *Terminal
@@ -28,14 +32,9 @@ type ShellRequest struct {
 // Shell opens a session and is its terminal until it ends. status is the remote shell's; an
 // error means that there was none.
 func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err error) {
-	c := &wire.Connect{
-		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(),
-		Term: os.Getenv("TERM"), Env: language(os.Environ()),
-	}
-	if req.Key != nil {
-		if err := r.prove(c, req.Key); err != nil {
-			return 0, err
-		}
+	first, err := r.first(ctx, req)
+	if err != nil {
+		return 0, err
 	}
 	stream, err := r.link.Open(ctx)
 	if err != nil {
@@ -44,7 +43,7 @@ func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err er
 	f := wire.NewFramed(stream)
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
 	defer stop()
-	if err := f.Send(c); err != nil {
+	if err := f.Send(first); err != nil {
 		return 0, r.ended(err)
 	}
 	attached, err := wire.Expect[wire.Attached](f)
@@ -55,7 +54,45 @@ func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err er
 		}
 		return 0, r.ended(err)
 	}
+	if !stop() { // from here on the end of ctx is an orderly one
+		return 0, wire.Cause(ctx, wire.Cancelled)
+	}
 	return r.attach(ctx, f, req, attached)
+}
+
+// first is the message that begins the stream.
+func (r *Relay) first(ctx context.Context, req ShellRequest) (wire.Message, error) {
+	if req.Attach != "" {
+		return r.ticket(ctx, req)
+	}
+	c := &wire.Connect{
+		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(),
+		Term: os.Getenv("TERM"), Env: language(os.Environ()),
+	}
+	if req.Key == nil {
+		return c, nil
+	}
+	return c, r.prove(c, req.Key)
+}
+
+// ticket asks for the right to attach to a session that is open.
+func (r *Relay) ticket(ctx context.Context, req ShellRequest) (*wire.Attach, error) {
+	data, err := r.Do(ctx, "POST", "/sessions/"+Escape(req.Attach)+"/attach", struct{}{})
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Ticket string `json:"ticket"`
+	}
+	a := &wire.Attach{Size: req.Terminal.Size(), Client: make([]byte, 16)}
+	rand.Read(a.Client)
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return nil, fmt.Errorf("read the relay's answer: %w", err)
+	}
+	if a.Ticket, err = base64.RawURLEncoding.DecodeString(answer.Ticket); err != nil {
+		return nil, fmt.Errorf("read the relay's ticket: %w", err)
+	}
+	return a, nil
 }
 
 // ended prefers the reason that ended the link to the error it caused on a stream.
@@ -96,13 +133,16 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		return 0, err
 	}
 	defer restore()
+	program := ctx
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var exit *wire.Exit
 	var wg sync.WaitGroup
+	typed := newCredit(a.Window)
+	shown := &progress{offset: a.Offset, acked: a.Offset, history: a.Head}
 	wg.Go(func() {
 		var err error
-		exit, err = output(f, t, req.Messages)
+		exit, err = output(f, t, req.Messages, typed, shown)
 		end(err)
 	})
 	wg.Go(func() {
@@ -115,7 +155,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	// Reading the terminal cannot be interrupted in every case; this goroutine ends with the
 	// process at the latest, and takes nothing once the session is over.
 	go func() {
-		if err := input(ctx, f, t, req.Messages); err != nil {
+		if err := input(ctx, f, t, req.Messages, typed, shown); err != nil {
 			end(err)
 		}
 	}()
@@ -129,7 +169,10 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	done := make(chan struct{})
 	go func() { defer close(done); wg.Wait() }()
 	if !errors.Is(why, errExit) {
-		if !errors.Is(why, errLeft) || f.SetDeadline(time.Now().Add(stuckTerminal)) != nil || f.CloseWrite() != nil {
+		// Who disconnects, or ends this program, ends the session; only a connection that breaks
+		// leaves it open.
+		leaves := errors.Is(why, errLeft) || wire.CodeOf(why) == wire.Cancelled || program.Err() != nil
+		if !leaves || f.SetDeadline(time.Now().Add(stuckTerminal)) != nil || f.CloseWrite() != nil {
 			f.Reset(wire.ViewerLost)
 		}
 		select {
@@ -167,7 +210,7 @@ const signalled = 255
 var errExit = errors.New("the session ended")
 
 // output writes what the session shows, until its end.
-func output(f *wire.Framed, t *Terminal, messages io.Writer) (*wire.Exit, error) {
+func output(f *wire.Framed, t *Terminal, messages io.Writer, typed *credit, shown *progress) (*wire.Exit, error) {
 	for {
 		m, err := f.Receive()
 		if err != nil {
@@ -181,6 +224,15 @@ func output(f *wire.Framed, t *Terminal, messages io.Writer) (*wire.Exit, error)
 			if _, err := t.Write(m.Bytes); err != nil {
 				return nil, fmt.Errorf("write to the terminal: %w", err)
 			}
+			if offset, due := shown.add(len(m.Bytes)); due {
+				if err := f.Send(&wire.Ack{Offset: offset}); err != nil {
+					return nil, &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
+				}
+			}
+		case *wire.Ack:
+			typed.arrived(m.Offset)
+		case *wire.Watchers:
+			fmt.Fprintf(messages, "\r\n[scrier] %s\r\n", watching(m.Names))
 		case *wire.Notice:
 			fmt.Fprintf(messages, "\r\n[scrier] %s\r\n", wire.Printable(m.Text))
 		case *wire.Exit:
@@ -192,7 +244,7 @@ func output(f *wire.Framed, t *Terminal, messages io.Writer) (*wire.Exit, error)
 }
 
 // input sends what is typed.
-func input(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer) error {
+func input(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, typed *credit, shown *progress) error {
 	var escapes Escapes
 	buf := make([]byte, 16<<10)
 	frame := make([]byte, wire.DataHeader, wire.DataHeader+2*len(buf))
@@ -201,12 +253,18 @@ func input(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer)
 		if ctx.Err() != nil {
 			return nil
 		}
+		if !shown.live() { // what comes now is the terminal's answer to what history asked it
+			n = 0
+		}
 		out, actions := escapes.Feed(buf[:n])
 		if errors.Is(err, io.EOF) {
 			out = append(out, escapes.Flush()...)
 		}
 		for len(out) > 0 {
 			k := min(len(out), wire.MaxData)
+			if err := typed.take(ctx, k); err != nil {
+				return nil // the session is over
+			}
 			data := append(frame[:wire.DataHeader], out[:k]...)
 			if err := f.WriteData(wire.DataFrame(data, k)); err != nil {
 				return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}

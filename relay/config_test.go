@@ -27,24 +27,54 @@ func TestLoadConfig(t *testing.T) {
 		s.ProxyHostname != "127.0.0.1" || len(s.AllowedPorts) != 3 || s.RecordingEnabled || c.Listen != ":8443" {
 		t.Errorf("what was not named lost its default: %+v", c)
 	}
-	if s = DefaultConfig().Scrier; s.MaxSessions != 10 || time.Duration(s.AgentTimeout) != 90*time.Second {
+	for _, text := range []string{
+		"tls: {cert: /c, key: /k}\n",
+		"tls: {acme: relay.example.com, acme_email: ann@example.com, acme_directory: 'https://ca.example.com/dir'}\n",
+		"tls: {acme: xn--bcher-kva.example, acme_directory: 'http://127.0.0.1:14000/dir'}\n",
+		"scrier: {detach_grace: 24h, live_view: true}\n",
+	} {
+		if _, err := load(text); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if s = DefaultConfig().Scrier; s.MaxSessions != 10 || time.Duration(s.AgentTimeout) != 90*time.Second ||
+		time.Duration(s.DetachGrace) != time.Minute || s.LiveView || DefaultConfig().TLS != (TLS{}) {
 		t.Errorf("defaults %+v", s)
 	}
 	for text, says := range map[string]string{
-		"scrier:\n  max_session: 3\n":          "[2:3]",
-		"scrier:\n  enabled: perhaps\n":        "[2:12]",
-		"scrier:\n  max_sessions: many\n":      "[2:17]",
-		"scrier:\n  max_sessions: 0\n":         "max_sessions",
-		"scrier:\n  agent_timeout: soon\n":     "[2:18]",
-		"scrier:\n  agent_timeout: -1s\n":      "duration",
-		"scrier:\n  allowed_ports: [22, -1]\n": "[2:",
-		"scrier:\n  recording_enabled: true\n": "no recordings",
-		"scrier:\n  guacd_addr: nowhere\n":     "host:port",
-		"listen: 8443\n":                       "host:port",
-		"listen: ':1'\nlisten: ':2'\n":         "[2:1]",
-		"# comment\n\nscrier:\n\n  x: 1\n":     "[5:3]",
-		"scrier: [\n":                          "[",
-		"--- {}\n---\nlisten: ':1'\n---\n{}\n": "more than one document",
+		"scrier:\n  max_session: 3\n":                                 "[2:3]",
+		"scrier:\n  enabled: perhaps\n":                               "[2:12]",
+		"scrier:\n  max_sessions: many\n":                             "[2:17]",
+		"scrier:\n  max_sessions: 0\n":                                "max_sessions",
+		"scrier:\n  agent_timeout: soon\n":                            "[2:18]",
+		"scrier:\n  agent_timeout: -1s\n":                             "duration",
+		"scrier:\n  allowed_ports: [22, -1]\n":                        "[2:",
+		"scrier:\n  recording_enabled: true\n":                        "no recordings",
+		"scrier:\n  guacd_addr: nowhere\n":                            "host:port",
+		"listen: 8443\n":                                              "host:port",
+		"listen: ':1'\nlisten: ':2'\n":                                "[2:1]",
+		"# comment\n\nscrier:\n\n  x: 1\n":                            "[5:3]",
+		"scrier: [\n":                                                 "[",
+		"scrier: {detach_grace: 500ms}\n":                             "detach_grace",
+		"scrier: {detach_grace: 25h}\n":                               "detach_grace",
+		"scrier: {live_view: maybe}\n":                                "[1:",
+		"tls: {certificate: /c}\n":                                    "[1:7]",
+		"tls: {cert: /c}\n":                                           "go together",
+		"tls: {key: /k}\n":                                            "go together",
+		"tls: {cert: c, key: /k}\n":                                   "absolute",
+		"tls: {cert: /c, key: ./k}\n":                                 "absolute",
+		"tls: {cert: /c, key: /k, acme: a.b}\n":                       "either",
+		"tls: {acme_email: a@b.c}\n":                                  "without acme",
+		"tls: {acme_directory: 'https://a.b/'}\n":                     "without acme",
+		"tls: {acme: localhost}\n":                                    "domain",
+		"tls: {acme: '*.example.com'}\n":                              "domain",
+		"tls: {acme: 192.0.2.1}\n":                                    "domain",
+		"tls: {acme: 'a.example.com:443'}\n":                          "domain",
+		"tls: {acme: Relay.example.com}\n":                            "domain",
+		"tls: {acme: a.b, acme_email: nobody}\n":                      "acme_email",
+		"tls: {acme: a.b, acme_directory: 'http://ca.example.com'}\n": "https",
+		"tls: {acme: a.b, acme_directory: '/dir'}\n":                  "https",
+		"--- {}\n---\nlisten: ':1'\n---\n{}\n":                        "more than one document",
 	} {
 		if _, err := load(text); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v does not say %q", text, err, says)

@@ -23,18 +23,10 @@ import (
 // sshPort stands for the SSH server in the lists of allowed ports, wherever it listens.
 const sshPort = 22
 
-// connected is a session and what drives it.
-type connected struct {
-	*session.Session
-	envoy fleet.Envoy
-	login string
-	shell *shell.Shell
-}
-
 // open makes a session of a request, in the order of the design: may they, is there room, is it
 // written down; then a key, a tunnel, a shell. Each step's undo runs when a later one fails.
 // prove gives the operator's keys that count.
-func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect, prove func(context.Context) ([]ssh.PublicKey, error)) (_ *connected, err error) {
+func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect, prove func(context.Context) ([]ssh.PublicKey, error)) (_ *session.Session, err error) {
 	if err := who.May(access.OpenSessions); err != nil {
 		return nil, err
 	}
@@ -116,7 +108,8 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect
 		sh.Close()
 		return nil, err
 	}
-	return &connected{Session: s, envoy: envoy, login: tunnel.Opened.Login, shell: sh}, nil
+	s.Start(sh, req.Size)
+	return s, nil
 }
 
 // allow is the relay's half of the policy; the agent has its own.

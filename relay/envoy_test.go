@@ -105,6 +105,33 @@ func (e *envoy) sshServer(s wire.Stream, open *wire.Open, f func(ssh.Channel)) {
 	}
 }
 
+// resized runs an SSH server whose shell says nothing, and tells the terminal's sizes.
+func (e *envoy) resized(s wire.Stream, f func(wire.Size)) {
+	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
+	config.AddHostKey(e.hostKey)
+	conn, channels, requests, err := ssh.NewServerConn(streamConn{s}, config)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	go ssh.DiscardRequests(requests)
+	for c := range channels {
+		_, requests, err := c.Accept()
+		if err != nil {
+			return
+		}
+		for r := range requests {
+			var size struct{ Cols, Rows, W, H uint32 }
+			if r.Type == "window-change" && ssh.Unmarshal(r.Payload, &size) == nil {
+				f(wire.Size{Cols: uint16(size.Cols), Rows: uint16(size.Rows)})
+			}
+			if r.WantReply {
+				_ = r.Reply(true, nil)
+			}
+		}
+	}
+}
+
 // exit tells how the shell ended.
 func exit(c ssh.Channel, status uint32) {
 	_, _ = c.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))

@@ -147,6 +147,8 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		return // the HTTP server owns the stream now
 	case *wire.Connect:
 		err = c.connect(ctx, f, m)
+	case *wire.Attach:
+		err = c.attach(ctx, f, m)
 	case *wire.Login:
 		err = c.access.Login(ctx, f, c.link.Peer(), m)
 	case *wire.Enrol:

@@ -14,7 +14,6 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"scrier/certs"
-	"scrier/relay/web"
 	"scrier/wire"
 )
 
@@ -22,8 +21,13 @@ import (
 // rate the processors manage; without a bound nearly all of them time out together.
 var maxHandshakes = int64(2 * runtime.GOMAXPROCS(0) * 32)
 
-// streams that a peer may have open at once: an agent has one, a CLI one a session and call.
-const peerStreams = 16
+const (
+	// Streams that a peer may have open at once: an agent has one, a CLI one a session and call, a
+	// browser one a request and two a viewer.
+	peerStreams = 64
+	// HTTP/3 has three for itself (RFC 9114, 6.2).
+	browserUniStreams = 8
+)
 
 // listener is one port: UDP for QUIC, TCP for HTTPS.
 type listener struct {
@@ -89,6 +93,10 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	}
 	conf := wire.QUICConfig(peerStreams)
 	conf.Allow0RTT = false
+	// What WebTransport needs; which protocol a peer speaks is known only after this.
+	conf.MaxIncomingUniStreams = browserUniStreams
+	conf.EnableDatagrams = true
+	conf.EnableStreamResetPartialDelivery = true
 	if l.quic, err = l.transport.ListenEarly(tls.QUIC(), conf); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for QUIC on %s: %w", addr, err), l.tcp.Close(), l.udp.Close())
 	}
@@ -138,9 +146,12 @@ func (l *listener) admit(ctx context.Context, info *quic.ClientInfo) (context.Co
 
 type releaseKey struct{}
 
+// http3Server serves a browser's connection to its end.
+type http3Server interface{ ServeQUICConn(*quic.Conn) error }
+
 // accept hands each connection to serve in a goroutine of its own, and does nothing else: a
 // client that never finishes its handshake holds up nobody but itself.
-func (l *listener) accept(ctx context.Context, serve func(wire.Link, string)) error {
+func (l *listener) accept(ctx context.Context, serve func(wire.Link, string), browsers http3Server) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -152,8 +163,13 @@ func (l *listener) accept(ctx context.Context, serve func(wire.Link, string)) er
 			return fmt.Errorf("accept: %w", err)
 		}
 		wg.Go(func() {
-			if l.ready(conn) {
-				serve(wire.QUICLink(conn), conn.ConnectionState().TLS.NegotiatedProtocol)
+			if !l.ready(conn) {
+				return
+			}
+			if alpn := conn.ConnectionState().TLS.NegotiatedProtocol; alpn != wire.ALPNH3 {
+				serve(wire.QUICLink(conn), alpn)
+			} else {
+				_ = browsers.ServeQUICConn(conn) // ends with the connection, or because of it
 			}
 		})
 	}
@@ -174,9 +190,9 @@ func (l *listener) ready(conn *quic.Conn) bool {
 }
 
 // serveWeb serves HTTPS until ctx ends.
-func (l *listener) serveWeb(ctx context.Context, tls *certs.Server) error {
+func (l *listener) serveWeb(ctx context.Context, tls *certs.Server, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           web.Public(),
+		Handler:           handler,
 		TLSConfig:         tls.Web(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,

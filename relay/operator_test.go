@@ -232,20 +232,44 @@ func TestChangedOperatorIsOut(t *testing.T) {
 // What each role may do, route by route. A new route fails this test until it is written here:
 // that is the point.
 var routes = map[string][]access.Role{
-	"GET /api/v1/self":                   {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/envoys":                 {access.Admin, access.Viewer},
-	"GET /api/v1/envoys/{envoy}":         {access.Admin, access.Viewer},
-	"POST /api/v1/envoys/{envoy}/revoke": {access.Admin},
-	"DELETE /api/v1/envoys/{envoy}":      {access.Admin},
-	"POST /api/v1/tokens":                {access.Admin},
-	"GET /api/v1/users":                  {access.Admin},
-	"POST /api/v1/users":                 {access.Admin},
-	"PUT /api/v1/users/{user}":           {access.Admin},
-	"DELETE /api/v1/users/{user}":        {access.Admin},
-	"GET /api/v1/sessions":               {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/sessions/{session}":  {access.Admin},
-	"GET /api/v1/audit":                  {access.Admin, access.Compliance},
-	"GET /api/v1/audit/export":           {access.Admin, access.Compliance},
+	"GET /api/v1/self":                       {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/envoys":                     {access.Admin, access.Viewer},
+	"GET /api/v1/envoys/{envoy}":             {access.Admin, access.Viewer},
+	"POST /api/v1/envoys/{envoy}/revoke":     {access.Admin},
+	"DELETE /api/v1/envoys/{envoy}":          {access.Admin},
+	"POST /api/v1/tokens":                    {access.Admin},
+	"GET /api/v1/users":                      {access.Admin},
+	"POST /api/v1/users":                     {access.Admin},
+	"PUT /api/v1/users/{user}":               {access.Admin},
+	"DELETE /api/v1/users/{user}":            {access.Admin},
+	"GET /api/v1/sessions":                   {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/scrier/connect":            {access.Admin},
+	"POST /api/v1/sessions/{session}/attach": {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/sessions/{session}":      {access.Admin},
+	"GET /api/v1/audit":                      {access.Admin, access.Compliance},
+	"GET /api/v1/audit/export":               {access.Admin, access.Compliance},
+	"POST /api/v1/audit/verify":              {access.Admin, access.Compliance},
+	"GET /api/v1/relay":                      {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/events":                     {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/openapi.json":               {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/signout":                   {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/self/signins":               {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/signins":            {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/signins/{signin}":   {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/links":                {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/self/passkeys":              {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/passkeys/begin":       {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/passkeys/finish":      {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/passkeys/{passkey}": {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/users/{user}/links":        {access.Admin},
+}
+
+// Routes for everybody, also before sign-in, each with the reason.
+var publicRoutes = map[string]string{
+	"GET /api/v1/signin":                 "the page has to know which ways in to offer",
+	"POST /api/v1/signin/link":           "the link is the proof",
+	"POST /api/v1/signin/passkey/begin":  "gives a challenge and nothing else",
+	"POST /api/v1/signin/passkey/finish": "the passkey is the proof",
 }
 
 func TestEveryRouteForEveryRole(t *testing.T) {
@@ -254,6 +278,17 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	seen := 0
 	err := chi.Walk(r.api.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		seen++
+		if publicRoutes[method+" "+route] != "" {
+			// It asks nobody who they are, and tells nobody apart.
+			anonymous := ask(t, r, method, route, func(req *http.Request) *http.Request { return req })
+			admin := ask(t, r, method, route, func(req *http.Request) *http.Request {
+				return req.WithContext(web.WithCaller(req.Context(), callerOf(access.Admin)))
+			})
+			if anonymous != admin || anonymous == http.StatusUnauthorized || anonymous == http.StatusForbidden {
+				t.Errorf("%s %s: status %d without a login, %d as an admin", method, route, anonymous, admin)
+			}
+			return nil
+		}
 		allowed, ok := routes[method+" "+route]
 		if !ok {
 			t.Errorf("%s %s is not in the table of routes", method, route)
@@ -272,8 +307,8 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || seen != len(routes) {
-		t.Errorf("%d routes of %d, %v", seen, len(routes), err)
+	if err != nil || seen != len(routes)+len(publicRoutes) {
+		t.Errorf("%d routes of %d, %v", seen, len(routes)+len(publicRoutes), err)
 	}
 	// Only admins open sessions; that goes over no route yet.
 	for role, want := range map[access.Role]wire.Code{access.Admin: wire.NoSuchEnvoy, access.Viewer: wire.Forbidden, access.Compliance: wire.Forbidden} {
@@ -284,8 +319,10 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	}
 }
 
-func callerOf(role access.Role) web.Caller {
-	return func(context.Context) (access.Operator, error) { return access.Operator{Username: "x", Role: role}, nil }
+func callerOf(role access.Role) web.Caller { return is(access.Operator{Username: "x", Role: role}) }
+
+func is(who access.Operator) web.Caller {
+	return func(context.Context) (access.Operator, error) { return who, nil }
 }
 
 func ask(t *testing.T, r *Relay, method, path string, as func(*http.Request) *http.Request) int {

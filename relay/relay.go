@@ -8,9 +8,12 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,6 +50,9 @@ type Relay struct {
 	sessions *session.Table
 	tls      *certs.Server
 	api      http.Handler
+	web      http.Handler // what browsers reach over TCP
+	h3       web.HTTP3    // and over QUIC
+	events   *web.Events
 	calls    *calls // HTTP over operators' links
 	links    links  // operators' links, to end those of a changed operator
 
@@ -60,7 +66,7 @@ const drainTimeout = 10 * time.Second
 
 // Open loads the state, closes what a former run left open, and binds the port. Run or Close it.
 func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
-	r := &Relay{Settings: s}
+	r := &Relay{Settings: s, events: web.NewEvents()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
@@ -83,14 +89,15 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		return nil, err
 	}
 	r.access = access.New(access.Config{
-		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Changed: r.operatorChanged,
+		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Changed: r.operatorChanged, SignedOut: r.signedOut,
 	})
 	r.fleet = fleet.New(fleet.Config{
-		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost,
+		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy,
 	})
 	r.sessions = session.NewTable(session.Config{
 		KV: r.kv, Journal: r.audit, Now: s.Now, Log: s.Log,
 		Max: s.Config.Scrier.MaxSessions, MaxAge: time.Duration(s.Config.Scrier.MaxAge),
+		Grace: time.Duration(s.Config.Scrier.DetachGrace), Changed: r.events.Session,
 	})
 	if _, err = r.audit.Append(ctx, audit.Event{Type: "relay.start", Fields: map[string]string{"version": wire.Version()}}); err != nil {
 		return nil, err
@@ -98,10 +105,16 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	if err = r.sessions.Restart(ctx); err != nil {
 		return nil, err
 	}
-	r.tls = &certs.Server{CA: r.ca, Name: "relay", Hosts: hosts(s.Config.Hosts)}
+	r.tls = &certs.Server{CA: r.ca, Name: "relay", Hosts: hosts(s.Config)}
+	if r.tls.Public, err = s.public(); err != nil {
+		return nil, err
+	}
 	r.api = web.API(web.Config{
 		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
+		Events: r.events, About: r.about, Connect: r.connectWeb, Hashes: r.tls.Hashes, Origin: r.origin,
+		LiveView: s.Config.Scrier.LiveView,
 	})
+	r.web, r.h3 = r.site().Handlers()
 	r.calls = newCalls()
 	if r.admin, err = listenAdmin(filepath.Join(s.StateDir, AdminSocket)); err != nil {
 		return nil, err
@@ -123,19 +136,26 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stop(nil)
 	g, gctx := errgroup.WithContext(serving)
 	g.Go(func() error {
-		return r.listener.accept(gctx, func(l wire.Link, alpn string) { r.serve(gctx, l, alpn) })
+		return r.listener.accept(gctx, func(l wire.Link, alpn string) { r.serve(gctx, l, alpn) }, r.h3)
 	})
-	g.Go(func() error { return r.listener.serveWeb(gctx, r.tls) })
+	g.Go(func() error { return r.listener.serveWeb(gctx, r.tls, r.web) })
+	g.Go(func() error {
+		<-gctx.Done()
+		return r.h3.Close()
+	})
+	g.Go(func() error { return r.tls.Run(gctx) })
 	g.Go(func() error { return r.admin.serve(gctx, r.api, r.Log) })
 	g.Go(func() error { return r.calls.serve(gctx, r.api) })
 	g.Go(func() error { return r.fleet.Run(gctx) })
 	g.Go(func() error { return r.sessions.Run(gctx) })
+	g.Go(func() error { return r.events.Run(gctx, r.fleet, r.sessions) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 		case <-gctx.Done():
 		}
 		why := &wire.Error{Code: wire.RelayShutdown}
+		r.events.Close()
 		r.sessions.EndWhere(func(store.Session) bool { return true }, why)
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
@@ -192,12 +212,42 @@ func (r *Relay) envoyLost(id wire.EnvoyID, why error) {
 func (r *Relay) operatorChanged(id string) {
 	why := &wire.Error{Code: wire.OperatorChanged}
 	r.sessions.EndWhere(func(s store.Session) bool { return s.OperatorID == id }, why)
+	r.sessions.EndViewers(func(v session.Viewer) bool { return v.OperatorID == id }, why)
 	r.links.end(id, why)
 }
 
+// signedOut ends what a browser sees that has signed out; signin is empty for all of the operator's
+// browsers. The sessions wait for somebody to come back.
+func (r *Relay) signedOut(operator, signin string) {
+	r.sessions.EndViewers(func(v session.Viewer) bool {
+		return v.OperatorID == operator && v.SignIn != "" && (signin == "" || v.SignIn == signin)
+	}, &wire.Error{Code: wire.SignedOut})
+}
+
+// origin is where browsers reach the relay, as far as it knows: by the first of its names, or by
+// the one address that it listens on.
+func (r *Relay) origin() string {
+	addr := r.listener.tcp.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if len(r.Config.Hosts) > 0 {
+		host = strings.Trim(r.Config.Hosts[0], "[]")
+	} else if r.Config.TLS.ACME != "" {
+		host = r.Config.TLS.ACME
+	} else if addr.IP.IsUnspecified() {
+		return ""
+	}
+	if addr.Port == 443 { // browsers leave it out
+		return "https://" + strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
+	}
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
 // hosts are the names in the relay's certificate, for browsers.
-func hosts(configured []string) []string {
-	out := append([]string{"localhost", "127.0.0.1", "::1"}, configured...)
+func hosts(c Config) []string {
+	out := append([]string{"localhost", "127.0.0.1", "::1"}, c.Hosts...)
+	if c.TLS.ACME != "" {
+		out = append(out, c.TLS.ACME) // until there is a certificate for it
+	}
 	if name, err := os.Hostname(); err == nil && name != "" {
 		out = append(out, name)
 	}

@@ -73,7 +73,7 @@ func TestSession(t *testing.T) {
 // H57: a viewer that does not read stops the far end: what the relay holds is bounded by the
 // windows, however long it lasts.
 func TestSlowViewerStopsTheShell(t *testing.T) {
-	r := start(t)
+	r := start(t, func(s *Settings) { s.Config.Scrier.DetachGrace = Duration(time.Millisecond) })
 	var produced atomic.Int64
 	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)
@@ -115,6 +115,9 @@ func TestSlowViewerStopsTheShell(t *testing.T) {
 		}
 		if d, ok := m.(*wire.Data); ok {
 			read += len(d.Bytes)
+			if err := v.Send(&wire.Ack{Offset: uint64(read)}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	v.Reset(wire.ViewerLost)

@@ -32,12 +32,12 @@ func (s *strangers) enter(source string) (leave func(), err error) {
 	}
 	s.total++
 	s.by[source]++
-	return func() {
+	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.total--
 		if s.by[source]--; s.by[source] == 0 {
 			delete(s.by, source)
 		}
-	}, nil
+	}), nil
 }

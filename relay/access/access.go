@@ -27,12 +27,18 @@ type Config struct {
 	// Changed is called after an operator's keys or role changed, or the operator was deleted: it
 	// ends what the operator has open. It must not block for long.
 	Changed func(operatorID string)
+	// SignedOut, if not nil, is called after a web sign-in was ended by signing out or by signing in
+	// anew: it ends what was opened with it. An empty signin stands for all of the operator. It must
+	// not block for long.
+	SignedOut func(operatorID, signin string)
 }
 
 // Access keeps the operators. Its methods may be called concurrently.
 type Access struct {
 	Config
 	attempts attempts
+	flows    flows
+	sweeps   sweeps
 }
 
 // New makes an Access.

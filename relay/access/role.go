@@ -6,6 +6,8 @@
 package access
 
 import (
+	"slices"
+
 	"scrier/wire"
 )
 
@@ -47,16 +49,18 @@ const (
 	SeeUsers     Verb = "see operators"
 	ChangeUsers  Verb = "change operators"
 	MakeTokens   Verb = "make enrolment tokens"
+	// WatchSessions also needs scrier.live_view of server.yaml.
+	WatchSessions Verb = "watch sessions"
 )
 
 // allowed is the whole policy.
 var allowed = map[Role][]Verb{
 	Admin: {
 		SeeSelf, SeeEnvoys, ChangeEnvoys, SeeSessions, OpenSessions, KillSessions,
-		SeeAudit, SeeUsers, ChangeUsers, MakeTokens,
+		SeeAudit, SeeUsers, ChangeUsers, MakeTokens, WatchSessions,
 	},
 	Viewer:     {SeeSelf, SeeEnvoys, SeeSessions},
-	Compliance: {SeeSelf, SeeSessions, SeeAudit},
+	Compliance: {SeeSelf, SeeSessions, SeeAudit, WatchSessions},
 }
 
 // Operator is who asks: an operator who proved it, or the administrator of the relay's host.
@@ -71,6 +75,9 @@ type Operator struct {
 func Local(user string) Operator {
 	return Operator{Username: "local:" + user, Role: Admin, Source: "admin socket"}
 }
+
+// Verbs is all that the operator may do.
+func (o Operator) Verbs() []Verb { return slices.Clone(allowed[o.Role]) }
 
 // May says whether the operator may do v; the error is [wire.Forbidden].
 func (o Operator) May(v Verb) error {

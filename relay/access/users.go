@@ -22,6 +22,7 @@ type User struct {
 	Username string    `json:"username"`
 	Role     Role      `json:"role"`
 	Keys     []string  `json:"keys"` // authorized_keys form
+	Passkeys int       `json:"passkeys"`
 	Created  time.Time `json:"created,omitzero"`
 	Changed  time.Time `json:"changed,omitzero"`
 }
@@ -83,9 +84,13 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 	if err := a.KV.View(ctx, edit); err != nil {
 		return User{}, err
 	}
+	var passkeys []store.Passkey
 	err := a.change(ctx, audit.Event{Type: "operator.update", Operator: by.Username, Source: by.Source, Fields: describe(row)},
-		func(tx store.Tx) error {
+		func(tx store.Tx) (err error) {
 			if err := edit(tx); err != nil {
+				return err
+			}
+			if passkeys, err = store.Passkeys(tx, row.ID); err != nil {
 				return err
 			}
 			return store.PutOperator(tx, row)
@@ -94,7 +99,9 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		return User{}, err
 	}
 	a.Changed(row.ID)
-	return userOf(row), nil
+	updated := userOf(row)
+	updated.Passkeys = len(passkeys)
+	return updated, nil
 }
 
 // Delete removes an operator, by username or id; logins and sessions end.
@@ -134,8 +141,14 @@ func (a *Access) Users(ctx context.Context) ([]User, error) {
 	users := []User{}
 	err := a.KV.View(ctx, func(tx store.Tx) error {
 		rows, err := store.Operators(tx)
+		if err != nil {
+			return err
+		}
+		passkeys, err := store.CountPasskeys(tx)
 		for _, r := range rows {
-			users = append(users, userOf(r))
+			u := userOf(r)
+			u.Passkeys = passkeys[r.ID]
+			users = append(users, u)
 		}
 		return err
 	})
@@ -172,7 +185,8 @@ func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error
 // down does not happen, and what failed is written down as failed.
 func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) error) error {
 	record := a.Journal.Append
-	if e.Type == "operator.delete" { // what takes a right away must also work on a full disk
+	switch e.Type {
+	case "operator.delete", "operator.signout", "operator.passkey_remove": // what takes a right away must also work on a full disk
 		record = a.Journal.AppendEnd
 	}
 	if _, err := record(ctx, e); err != nil {

@@ -41,6 +41,7 @@ type agent struct {
 	renewed    time.Time
 	facts      wire.Facts
 	seen       time.Time
+	silent     bool // for longer than it should be, and that was told ([Fleet.findSilent])
 	pings      map[uint64]chan struct{}
 }
 
@@ -181,7 +182,10 @@ func (a *agent) listen(ctx context.Context) error {
 			facts := a.fleet.timed(m.Facts, m.Time)
 			a.mu.Lock()
 			a.facts, a.seen = facts, a.fleet.Now()
+			back := a.silent
+			a.silent = false
 			a.mu.Unlock()
+			a.fleet.changed(a.id, !back)
 		case *wire.Pong:
 			a.mu.Lock()
 			if c := a.pings[m.N]; c != nil {

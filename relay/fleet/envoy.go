@@ -1,7 +1,7 @@
 package fleet
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -119,9 +119,34 @@ func (f *Fleet) List(ctx context.Context) ([]Envoy, error) {
 		out = append(out, v)
 	}
 	slices.SortFunc(out, func(a, b Envoy) int {
-		return cmp.Or(strings.Compare(a.Hostname, b.Hostname), strings.Compare(a.ID.String(), b.ID.String()))
+		if c := strings.Compare(a.Hostname, b.Hostname); c != 0 {
+			return c
+		}
+		return bytes.Compare(a.ID.UUID[:], b.ID.UUID[:])
 	})
 	return out, nil
+}
+
+// Page is at most limit envoys in the order of their ids, those behind after; more says that
+// there are others. An envoy that is forgotten meanwhile shifts nothing.
+func (f *Fleet) Page(ctx context.Context, after wire.EnvoyID, limit int) (page []Envoy, more bool, err error) {
+	var rows []store.Envoy
+	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
+		rows, err = store.EnvoysAfter(tx, after, limit+1)
+		return err
+	}); err != nil {
+		return nil, false, err
+	}
+	more = len(rows) > limit
+	page = make([]Envoy, 0, limit)
+	for _, r := range rows[:min(len(rows), limit)] {
+		v, err := f.view(r)
+		if err != nil {
+			return nil, false, err
+		}
+		page = append(page, v)
+	}
+	return page, more, nil
 }
 
 // Find resolves what a person typed: an id, a hostname, or a prefix of an id or hostname that

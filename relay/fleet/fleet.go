@@ -35,6 +35,9 @@ type Config struct {
 	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
 	// it was revoked. It ends the envoy's sessions and must not block for long.
 	Lost func(wire.EnvoyID, error)
+	// Changed is called after an envoy changed in a way that a list of envoys shows, or was
+	// forgotten; seen says that it was no more than heard of. It must not block. Nil: nobody watches.
+	Changed func(id wire.EnvoyID, seen bool)
 }
 
 // Fleet is the envoys and the agents that are connected. Its methods may be called
@@ -64,12 +67,15 @@ const (
 
 // Run writes what agents report, at intervals, until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
-	tick := time.NewTicker(saveEvery)
+	tick, silent := time.NewTicker(saveEvery), time.NewTicker(silentEvery)
 	defer tick.Stop()
+	defer silent.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return f.save(context.WithoutCancel(ctx))
+		case <-silent.C:
+			f.findSilent()
 		case <-tick.C:
 			if err := f.save(ctx); err != nil {
 				f.Log.Error("save the envoys' facts", "err", err)

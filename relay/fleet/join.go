@@ -51,6 +51,7 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	if err := f.recheck(ctx, a); err != nil {
 		return nil, err
 	}
+	f.changed(a.id, false)
 	return func() { f.drop(a, &wire.Error{Code: wire.AgentLost}) }, nil
 }
 
@@ -116,5 +117,6 @@ func (f *Fleet) drop(a *agent, why error) {
 	if err != nil {
 		f.Log.Error("save the envoy's facts", "envoy", a.id, "err", err)
 	}
+	f.changed(a.id, false)
 	f.Log.Info("agent gone", "envoy", a.id, "code", wire.CodeOf(why), "why", why)
 }

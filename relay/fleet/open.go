@@ -146,7 +146,7 @@ func (f *Fleet) Reported(ctx context.Context, id wire.EnvoyID, blobs [][]byte) e
 			return err
 		}
 	}
-	return f.KV.Update(ctx, func(tx store.Tx) error {
+	err = f.KV.Update(ctx, func(tx store.Tx) error {
 		e, err := store.GetEnvoy(tx, id)
 		if err != nil {
 			return err
@@ -154,6 +154,10 @@ func (f *Fleet) Reported(ctx context.Context, id wire.EnvoyID, blobs [][]byte) e
 		e.HostKeys = now
 		return store.PutEnvoy(tx, e)
 	})
+	if err == nil {
+		f.changed(id, false)
+	}
+	return err
 }
 
 func prints(lines []string) string {
@@ -210,5 +214,6 @@ func (f *Fleet) end(ctx context.Context, by audit.Event, what string, id wire.En
 	if a := f.agent(id); a != nil {
 		f.drop(a, &wire.Error{Code: wire.Revoked})
 	}
+	f.changed(id, false)
 	return nil
 }

@@ -36,6 +36,9 @@ type Config struct {
 	Log     *slog.Logger
 	Max     int           // sessions open at once
 	MaxAge  time.Duration // of one session
+	Grace   time.Duration // how long a session waits for a viewer to come back
+	// Changed is told which session is not as it was; it may be nil and must not block.
+	Changed func(wire.SessionID)
 }
 
 // Table is the sessions of this relay. Its methods may be called concurrently.
@@ -44,6 +47,8 @@ type Table struct {
 	mu     sync.Mutex
 	live   map[wire.SessionID]*Session
 	undone []func(context.Context) error // rows that could not be closed; at most Max
+
+	tickets tickets
 }
 
 // NewTable makes a Table.
@@ -51,9 +56,9 @@ func NewTable(c Config) *Table { return &Table{Config: c, live: map[wire.Session
 
 // Session is one live session.
 //
-//	Reserve -> waiting -- Activate -> active
-//	              \                    |
-//	               `----- Close -------'-> closed
+//	Reserve -> waiting -- Activate, Start -> active
+//	              \                           |
+//	               `--------- Close ----------'-> closed
 type Session struct {
 	table  *Table
 	row    store.Session // as reserved; immutable but for Login, which Activate sets
@@ -67,6 +72,8 @@ type Session struct {
 	closing sync.Once
 	closed  error
 	login   atomic.Pointer[string]
+
+	terminal atomic.Pointer[terminal] // nil until Start
 }
 
 // Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close.
@@ -83,6 +90,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (
 	t.mu.Lock()
 	t.live[row.ID] = s
 	t.mu.Unlock()
+	t.changed(row.ID)
 	return s, nil
 }
 
@@ -95,12 +103,6 @@ func (s *Session) Row() store.Session { return s.row }
 // Context ends when the session is to end; its cause says why. Whoever serves the session
 // watches it, and closes the session then.
 func (s *Session) Context() context.Context { return s.ctx }
-
-// Sent counts bytes that went to the envoy, Received those that came from it.
-func (s *Session) Sent(n int) { s.sent.Add(uint64(n)) }
-
-// Received counts bytes that came from the envoy.
-func (s *Session) Received(n int) { s.received.Add(uint64(n)) }
 
 // Intent writes to the audit log what is about to be asked of the envoy. It is durable before
 // the envoy hears of the session; if it cannot be written there is no session.
@@ -123,6 +125,7 @@ func (s *Session) Activate(ctx context.Context, login string) error {
 		return wire.Cause(s.ctx, wire.Cancelled)
 	}
 	s.login.Store(&login)
+	defer s.table.changed(s.row.ID)
 	return s.table.KV.Update(ctx, func(tx store.Tx) error {
 		return store.ActivateSession(tx, s.row.ID, login, s.table.Now())
 	})
@@ -138,11 +141,24 @@ func (s *Session) Close(code wire.Code, detail string) error {
 		s.timer.Stop()
 		s.cancel(&wire.Error{Code: code, Detail: detail})
 		s.closed = s.close(code, detail)
-		s.table.mu.Lock()
-		delete(s.table.live, s.row.ID)
-		s.table.mu.Unlock()
+		if s.terminal.Load() == nil {
+			s.table.forget(s) // otherwise it is live until its viewers have gone
+		}
+		s.table.changed(s.row.ID)
 	})
 	return s.closed
+}
+
+func (t *Table) forget(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.live, s.row.ID)
+}
+
+func (t *Table) changed(id wire.SessionID) {
+	if t.Changed != nil {
+		t.Changed(id)
+	}
 }
 
 func (s *Session) close(code wire.Code, detail string) error {

@@ -16,9 +16,12 @@ type View struct {
 	EnvoyID   wire.EnvoyID   `json:"envoy_id"`
 	EnvoyName string         `json:"envoy_name"`
 	Operator  string         `json:"operator"`
+	Own       bool           `json:"own"` // the caller's; set by who answers
 	Login     string         `json:"login"`
 	Kind      string         `json:"kind"`
 	State     store.State    `json:"state"`
+	Attached  bool           `json:"attached"`
+	Watchers  []string       `json:"watchers"`
 	Reason    string         `json:"reason"` // the code's name, or "exit"; empty while open
 	Detail    string         `json:"detail,omitempty"`
 	Sent      uint64         `json:"sent"`     // bytes to the envoy
@@ -26,6 +29,8 @@ type View struct {
 	Created   time.Time      `json:"created"`
 	Opened    time.Time      `json:"opened,omitzero"`
 	Closed    time.Time      `json:"closed,omitzero"`
+
+	OperatorID string `json:"-"`
 }
 
 // List is the sessions that are open, or all of them, newest first.
@@ -43,22 +48,40 @@ func (t *Table) List(ctx context.Context, all bool, limit int) ([]View, error) {
 	}
 	out := make([]View, 0, len(rows))
 	for _, r := range rows {
-		v := View{
-			ID: r.ID, EnvoyID: r.Envoy, EnvoyName: r.EnvoyName, Operator: r.Operator, Login: r.Login,
-			Kind: r.Kind, State: r.State, Sent: r.Sent, Received: r.Received,
-			Created: r.Created, Opened: r.Opened, Closed: r.Closed,
-		}
-		if r.State == store.Closed {
-			v.Reason = reason(r.Code, "")
-			if full := reason(r.Code, ""); len(r.Reason) > len(full) {
-				v.Detail = r.Reason[len(full)+len(": "):]
-			}
-		} else if s := t.find(r.ID); s != nil {
-			v.Sent, v.Received = s.sent.Load(), s.received.Load()
-		}
-		out = append(out, v)
+		out = append(out, t.view(r))
 	}
 	return out, nil
+}
+
+// Get is one session, open or closed.
+func (t *Table) Get(ctx context.Context, id wire.SessionID) (View, error) {
+	var row store.Session
+	err := t.KV.View(ctx, func(tx store.Tx) (err error) {
+		row, err = store.GetSession(tx, id)
+		return err
+	})
+	if err != nil {
+		return View{}, err
+	}
+	return t.view(row), nil
+}
+
+func (t *Table) view(r store.Session) View {
+	v := View{
+		ID: r.ID, EnvoyID: r.Envoy, EnvoyName: r.EnvoyName, Operator: r.Operator, OperatorID: r.OperatorID, Login: r.Login,
+		Kind: r.Kind, State: r.State, Sent: r.Sent, Received: r.Received,
+		Created: r.Created, Opened: r.Opened, Closed: r.Closed, Watchers: []string{},
+	}
+	if r.State == store.Closed {
+		v.Reason = reason(r.Code, "")
+		if len(r.Reason) > len(v.Reason) {
+			v.Detail = r.Reason[len(v.Reason)+len(": "):]
+		}
+	} else if s := t.find(r.ID); s != nil {
+		v.Sent, v.Received = s.sent.Load(), s.received.Load()
+		v.Attached, v.Watchers = s.viewers()
+	}
+	return v
 }
 
 // retryEvery is how often rows that could not be closed are tried again.

@@ -110,3 +110,24 @@ func EnvoysLike(tx Tx, prefix string, limit int) ([]Envoy, error) {
 
 // Envoys lists all envoys in the order of their ids, the revoked ones too.
 func Envoys(tx Tx) ([]Envoy, error) { return list[Envoy](tx, envoyPrefix) }
+
+// EnvoysAfter lists at most limit envoys in the order of their ids, those behind after; the zero
+// id begins with the first. There need not be an envoy after.
+func EnvoysAfter(tx Tx, after wire.EnvoyID, limit int) ([]Envoy, error) {
+	from := envoyPrefix
+	if after != (wire.EnvoyID{}) {
+		from = envoyKey(after) + "\x00"
+	}
+	var page []Envoy
+	for key, data := range tx.ScanFrom(envoyPrefix, from) {
+		if len(page) >= limit {
+			break
+		}
+		e, err := decode[Envoy](key, data)
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, e)
+	}
+	return page, nil
+}

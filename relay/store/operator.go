@@ -178,10 +178,20 @@ func Operators(tx Tx) ([]Operator, error) {
 	return all, nil
 }
 
-// DeleteOperator removes an operator and frees username and keys, or returns [wire.NotFound].
+// DeleteOperator removes an operator with all sign-ins, links and passkeys, and frees username and
+// keys, or returns [wire.NotFound].
 func DeleteOperator(tx Tx, id string) error {
 	o, err := GetOperator(tx, id)
 	if err != nil {
+		return err
+	}
+	if _, err := DeleteSignInsOf(tx, id); err != nil {
+		return err
+	}
+	if _, err := DeleteLinksOf(tx, id); err != nil {
+		return err
+	}
+	if err := DeletePasskeysOf(tx, id); err != nil {
 		return err
 	}
 	if err := dropOperatorIndex(tx, o); err != nil {

@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -18,10 +17,56 @@ func by(who access.Operator) audit.Event {
 	return audit.Event{Operator: who.Username, Source: who.Source}
 }
 
-func (a *api) self(_ *http.Request, who access.Operator) (any, error) { return who, nil }
+func (a *api) fleetRoutes() []route {
+	return []route{
+		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
+		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
+		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
+		{method: "DELETE", pattern: "/envoys/{envoy}", verb: access.ChangeEnvoys, what: "Revoke an envoy and forget it", handle: a.removeEnvoy, out: fleet.Envoy{}},
+		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
+	}
+}
+
+func (a *api) userRoutes() []route {
+	return []route{
+		{method: "GET", pattern: "/self", verb: access.SeeSelf, what: "Who is calling, and what they may do", handle: a.self, out: Self{}},
+		{method: "GET", pattern: "/users", verb: access.SeeUsers, what: "List the operators", handle: a.users, out: []access.User{}},
+		{method: "POST", pattern: "/users", verb: access.ChangeUsers, what: "Make an operator", handle: a.createUser, in: access.User{}, out: Created{}},
+		{method: "PUT", pattern: "/users/{user}", verb: access.ChangeUsers, what: "Change an operator's role and keys, those that are given", handle: a.updateUser, in: access.User{}, out: access.User{}},
+		{method: "DELETE", pattern: "/users/{user}", verb: access.ChangeUsers, what: "Delete an operator", handle: a.deleteUser},
+	}
+}
+
+// Self is who is calling.
+type Self struct {
+	access.Operator
+	May []access.Verb `json:"may"`
+}
+
+func (a *api) self(_ *http.Request, who access.Operator) (any, error) {
+	return Self{Operator: who, May: who.Verbs()}, nil
+}
 
 func (a *api) envoys(r *http.Request, _ access.Operator) (any, error) {
-	return a.Fleet.List(r.Context())
+	q := r.URL.Query()
+	limit, err := limitOf(q)
+	if err != nil {
+		return nil, err
+	}
+	if limit == 0 {
+		return a.Fleet.List(r.Context())
+	}
+	var after wire.EnvoyID
+	if s := q.Get("after"); s != "" {
+		if after, err = wire.ParseEnvoyID(s); err != nil {
+			return nil, err
+		}
+	}
+	rows, more, err := a.Fleet.Page(r.Context(), after, limit)
+	if err != nil || !more {
+		return rows, err
+	}
+	return part{rows, following(q, "after", rows[len(rows)-1].ID.String())}, nil
 }
 
 func (a *api) envoy(r *http.Request, _ access.Operator) (any, error) {
@@ -92,6 +137,7 @@ func (a *api) users(r *http.Request, _ access.Operator) (any, error) {
 type Created struct {
 	access.User
 	RelayFingerprint string `json:"relay_fingerprint"`
+	Link             *Link  `json:"link,omitempty"` // missing when the operator was made and the link was not
 }
 
 func (a *api) createUser(r *http.Request, who access.Operator) (any, error) {
@@ -103,7 +149,11 @@ func (a *api) createUser(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Created{User: u, RelayFingerprint: a.Pin.String()}, nil
+	link, err := a.link(r, who, u.ID)
+	if err != nil {
+		a.Log.Error("make a sign-in link for a new operator", "operator", u.Username, "err", err)
+	}
+	return Created{User: u, RelayFingerprint: a.Pin.String(), Link: link}, nil
 }
 
 func (a *api) updateUser(r *http.Request, who access.Operator) (any, error) {
@@ -116,78 +166,4 @@ func (a *api) updateUser(r *http.Request, who access.Operator) (any, error) {
 
 func (a *api) deleteUser(r *http.Request, who access.Operator) (any, error) {
 	return nil, a.Access.Delete(r.Context(), who, chi.URLParam(r, "user"))
-}
-
-// maxPage is the most rows that one answer holds.
-const maxPage = 1000
-
-func (a *api) sessions(r *http.Request, _ access.Operator) (any, error) {
-	all := r.URL.Query().Get("all") == "true"
-	return a.Sessions.List(r.Context(), all, maxPage)
-}
-
-func (a *api) killSession(r *http.Request, who access.Operator) (any, error) {
-	id, err := wire.ParseSessionID(chi.URLParam(r, "session"))
-	if err != nil {
-		return nil, err
-	}
-	return nil, a.Sessions.Kill(r.Context(), by(who), id)
-}
-
-// Record is an audit record as the API shows one.
-type Record struct {
-	Seq       uint64            `json:"seq"`
-	Time      time.Time         `json:"time"`
-	Type      string            `json:"type"`
-	Operator  string            `json:"operator"`
-	EnvoyID   string            `json:"envoy_id"`
-	EnvoyName string            `json:"envoy_name"`
-	SessionID string            `json:"session_id"`
-	Source    string            `json:"source"`
-	Code      string            `json:"code"`
-	Detail    string            `json:"detail"`
-	Fields    map[string]string `json:"fields"`
-}
-
-// auditRecords is a page: the newest records, or those from ?from= on.
-func (a *api) auditRecords(r *http.Request, _ access.Operator) (any, error) {
-	q := r.URL.Query()
-	limit := uint64(200)
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 32)
-		if err != nil || n == 0 || n > maxPage {
-			return nil, wire.Errorf(wire.BadRequest, "limit is a number from 1 to %d", maxPage)
-		}
-		limit = n
-	}
-	size := a.Audit.Size()
-	from := size - min(size, limit)
-	if s := q.Get("from"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			return nil, wire.Errorf(wire.BadRequest, "from is the number of a record")
-		}
-		from = n
-	}
-	records, err := a.Audit.Records(r.Context(), from, int(limit))
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Record, 0, len(records))
-	for _, rec := range records {
-		out = append(out, Record{
-			Seq: rec.Seq, Time: rec.Time.UTC(), Type: rec.Type, Operator: rec.Operator, EnvoyID: rec.Envoy, EnvoyName: rec.EnvoyName,
-			SessionID: rec.Session, Source: rec.Source, Code: rec.Code, Detail: rec.Detail, Fields: rec.Fields,
-		})
-	}
-	return out, nil
-}
-
-func (a *api) auditExport(w http.ResponseWriter, r *http.Request, _ access.Operator) {
-	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := a.Audit.Export(r.Context(), w); err != nil {
-		a.Log.Error("export the audit log", "err", err)
-		// The answer is under way already: break it off, so that it does not look complete.
-		panic(http.ErrAbortHandler)
-	}
 }

@@ -12,6 +12,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -30,7 +33,18 @@ type Config struct {
 	Sessions *session.Table
 	Audit    *audit.Log
 	Pin      certs.Pin
+	// Connect opens a session.
+	Connect func(ctx context.Context, who access.Operator, req ConnectRequest) (wire.SessionID, error)
+	// Hashes are those of the certificates that WebTransport at this host meets; none where a
+	// browser accepts them anyway.
+	Hashes func(host string) []string
+	// Origin, if not nil, is https://host:port of this relay as browsers reach it, empty if it is not
+	// known; links to sign in begin with it where they are not asked for by a browser.
+	Origin   func() string
+	LiveView bool // operators whose role allows it may watch sessions of others
 	Log      *slog.Logger
+	Events   *Events
+	About    func() About
 }
 
 // Caller finds out who is calling, anew for each request: an operator may have been deleted since
@@ -45,33 +59,56 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 }
 
 // api is the handlers.
-type api struct{ Config }
+type api struct {
+	Config
+	verifying sync.Mutex // held by the one verification of the audit log
+}
 
 // handler serves one route. The value it returns becomes JSON; nil is 204.
 type handler func(r *http.Request, who access.Operator) (any, error)
 
+// route is one line of the API's table; its description (openapi.go) is made of the same line.
+type route struct {
+	method, pattern string      // the pattern without /api/v1
+	verb            access.Verb // what the caller must be allowed to do; [anyone] before sign-in
+	what            string      // one line for the description
+	handle          handler
+	raw             rawHandler // instead of handle: answers that are no JSON, or set cookies
+	in, out         any        // zero values of the JSON that is taken and given, if any
+	query           []param
+	patient         bool   // the answer may take as long as an envoy does
+	media           string // of an answer that is no JSON
+	more            string // for the description, besides what
+}
+
+// param is a query parameter.
+type param struct{ name, what string }
+
+// rawHandler writes its answer itself; who is zero where the verb is [anyone].
+type rawHandler func(w http.ResponseWriter, r *http.Request, who access.Operator)
+
+// anyone is the verb of the few routes that are for people who have not signed in yet.
+const anyone access.Verb = ""
+
+func (a *api) routes() []route {
+	return slices.Concat(a.fleetRoutes(), a.sessionRoutes(), a.userRoutes(), a.auditRoutes(), a.signinRoutes(), a.eventRoutes(), a.aboutRoutes(), a.descriptionRoutes())
+}
+
 // API is the routes under /api/v1.
 func API(c Config) http.Handler {
-	a := &api{c}
+	a := &api{Config: c}
 	m := chi.NewRouter()
 	m.Route("/api/v1", func(m chi.Router) {
-		route := func(method, pattern string, verb access.Verb, h handler) {
-			m.Method(method, pattern, a.serve(verb, h))
+		for _, r := range a.routes() {
+			raw := r.raw
+			if raw == nil {
+				raw = a.json(r.handle)
+			}
+			if r.patient {
+				raw = patiently(raw)
+			}
+			m.Method(r.method, r.pattern, a.guard(r.verb, raw))
 		}
-		route("GET", "/self", access.SeeSelf, a.self)
-		route("GET", "/envoys", access.SeeEnvoys, a.envoys)
-		route("GET", "/envoys/{envoy}", access.SeeEnvoys, a.envoy)
-		route("POST", "/envoys/{envoy}/revoke", access.ChangeEnvoys, a.revokeEnvoy)
-		route("DELETE", "/envoys/{envoy}", access.ChangeEnvoys, a.removeEnvoy)
-		route("POST", "/tokens", access.MakeTokens, a.makeToken)
-		route("GET", "/users", access.SeeUsers, a.users)
-		route("POST", "/users", access.ChangeUsers, a.createUser)
-		route("PUT", "/users/{user}", access.ChangeUsers, a.updateUser)
-		route("DELETE", "/users/{user}", access.ChangeUsers, a.deleteUser)
-		route("GET", "/sessions", access.SeeSessions, a.sessions)
-		route("DELETE", "/sessions/{session}", access.KillSessions, a.killSession)
-		route("GET", "/audit", access.SeeAudit, a.auditRecords)
-		m.Method("GET", "/audit/export", a.guard(access.SeeAudit, a.auditExport))
 	})
 	m.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, wire.Errorf(wire.NotFound, "there is no %s %s", r.Method, wire.Printable(r.URL.Path)))
@@ -82,9 +119,22 @@ func API(c Config) http.Handler {
 	return m
 }
 
+// patiently gives an answer more time than the server does.
+func patiently(h rawHandler) rawHandler {
+	return func(w http.ResponseWriter, r *http.Request, who access.Operator) {
+		// A server that sets no time limits cannot lengthen them either.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))
+		h(w, r, who)
+	}
+}
+
 // guard lets a request through if the caller may do verb.
-func (a *api) guard(verb access.Verb, h func(w http.ResponseWriter, r *http.Request, who access.Operator)) http.Handler {
+func (a *api) guard(verb access.Verb, h rawHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if verb == anyone {
+			h(w, r, access.Operator{})
+			return
+		}
 		caller, ok := r.Context().Value(callerKey{}).(Caller)
 		if !ok {
 			a.fail(w, wire.Errorf(wire.Unauthenticated, "this way in has no login"))
@@ -102,8 +152,9 @@ func (a *api) guard(verb access.Verb, h func(w http.ResponseWriter, r *http.Requ
 	})
 }
 
-func (a *api) serve(verb access.Verb, h handler) http.Handler {
-	return a.guard(verb, func(w http.ResponseWriter, r *http.Request, who access.Operator) {
+// json is h with its value as the answer.
+func (a *api) json(h handler) rawHandler {
+	return func(w http.ResponseWriter, r *http.Request, who access.Operator) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		v, err := h(r, who)
 		if err != nil {
@@ -114,11 +165,19 @@ func (a *api) serve(verb access.Verb, h handler) http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(v); err != nil {
-			a.Log.Debug("write answer", "err", err)
+		if p, ok := v.(part); ok {
+			p.link(w, r)
+			v = p.rows
 		}
-	})
+		a.write(w, v)
+	}
+}
+
+func (a *api) write(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		a.Log.Debug("write answer", "err", err)
+	}
 }
 
 // maxBody is many times what any request needs.
@@ -155,7 +214,7 @@ func status(c wire.Code) int {
 	switch c {
 	case wire.BadRequest, wire.Usage, wire.NoSSHPubkey, wire.KeyUnusable:
 		return http.StatusBadRequest
-	case wire.Unauthenticated, wire.OperatorChanged, wire.Expired, wire.Revoked:
+	case wire.Unauthenticated, wire.OperatorChanged, wire.Expired, wire.Revoked, wire.SignedOut:
 		return http.StatusUnauthorized
 	case wire.Forbidden:
 		return http.StatusForbidden
@@ -163,6 +222,8 @@ func status(c wire.Code) int {
 		return http.StatusNotFound
 	case wire.Conflict, wire.AmbiguousEnvoy:
 		return http.StatusConflict
+	case wire.LinkInvalid:
+		return http.StatusGone
 	case wire.Limit, wire.Busy:
 		return http.StatusTooManyRequests
 	case wire.AuditUnavailable:

@@ -50,15 +50,8 @@ type Shell struct {
 	channel ssh.Channel
 	wait    sync.WaitGroup
 
-	exit Exit
+	exit *wire.Exit    // nil: the server has not told
 	done chan struct{} // closed when exit is known or the channel is gone
-}
-
-// Exit is how a shell ended.
-type Exit struct {
-	Known  bool // the server told
-	Status uint32
-	Signal string // without SIG
 }
 
 // Start opens a shell over a tunnel on which [Greeting] was sent already. The shell owns the
@@ -215,8 +208,8 @@ func (s *Shell) requests(in <-chan *ssh.Request) {
 		switch r.Type {
 		case "exit-status":
 			var m struct{ Status uint32 }
-			if ssh.Unmarshal(r.Payload, &m) == nil && !s.exit.Known {
-				s.exit = Exit{Known: true, Status: m.Status}
+			if ssh.Unmarshal(r.Payload, &m) == nil && s.exit == nil {
+				s.exit = &wire.Exit{Status: m.Status}
 			}
 		case "exit-signal":
 			var m struct {
@@ -225,8 +218,8 @@ func (s *Shell) requests(in <-chan *ssh.Request) {
 				Message    string
 				Lang       string
 			}
-			if ssh.Unmarshal(r.Payload, &m) == nil && !s.exit.Known {
-				s.exit = Exit{Known: true, Signal: wire.Printable(m.Signal)}
+			if ssh.Unmarshal(r.Payload, &m) == nil && s.exit == nil {
+				s.exit = &wire.Exit{Signal: wire.Printable(m.Signal)}
 			}
 		}
 		if r.WantReply {
@@ -251,13 +244,13 @@ func (s *Shell) Resize(size wire.Size) error {
 	return err
 }
 
-// Wait gives how the shell ended, after Read has returned io.EOF.
-func (s *Shell) Wait(ctx context.Context) Exit {
+// Wait gives how the shell ended, after Read has returned io.EOF; nil: nobody knows.
+func (s *Shell) Wait(ctx context.Context) *wire.Exit {
 	select {
 	case <-s.done:
 		return s.exit
 	case <-ctx.Done():
-		return Exit{}
+		return nil
 	}
 }
 

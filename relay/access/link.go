@@ -1,0 +1,90 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"time"
+
+	"scrier/relay/audit"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// linkLife is how long a link may wait to be opened.
+const linkLife = 15 * time.Minute
+
+// Link lets one browser sign in once.
+type Link struct {
+	Token   string // belongs behind a #, where no server and no log sees it
+	Expires time.Time
+}
+
+// Link makes a link for an operator, by username or id. It is returned once; only its hash is
+// kept.
+func (a *Access) Link(ctx context.Context, by Operator, id string) (Link, error) {
+	var row store.Operator
+	if err := a.KV.View(ctx, func(tx store.Tx) (err error) {
+		if id == by.ID { // find would take another's username that is this id
+			row, err = store.GetOperator(tx, id)
+		} else {
+			row, err = find(tx, id)
+		}
+		return err
+	}); err != nil {
+		return Link{}, err
+	}
+	token, hash := newSecret()
+	now := a.Now()
+	link := store.Link{Hash: hash, Operator: row.ID, Epoch: row.Epoch, CreatedBy: by.Username, Expires: now.Add(linkLife)}
+	err := a.change(ctx, audit.Event{
+		Type: "operator.link", Operator: by.Username, Source: by.Source,
+		Fields: map[string]string{"username": row.Username, "id": row.ID, "expires": link.Expires.UTC().Format(time.RFC3339)},
+	}, func(tx store.Tx) error { return store.PutLink(tx, link, now) })
+	return Link{Token: token, Expires: link.Expires}, err
+}
+
+// SignInByLink spends a link. A link that is unknown, used, expired, or older than the operator's
+// last change is [wire.LinkInvalid], without saying which.
+func (a *Access) SignInByLink(ctx context.Context, b Browser, token string) (SignedIn, error) {
+	if err := a.attempts.allow(b.Source); err != nil {
+		return SignedIn{}, err
+	}
+	hash, ok := hashSecret(token)
+	if !ok {
+		return SignedIn{}, a.signInRefused(ctx, b, "link", "", &wire.Error{Code: wire.LinkInvalid})
+	}
+	var spent store.Link
+	return a.signIn(ctx, b, attempt{
+		method: "link",
+		claim: func(tx store.Tx, now time.Time) (o store.Operator, err error) {
+			spent, o, err = store.RedeemLink(tx, hash, now)
+			return o, err
+		},
+		undo:   func(tx store.Tx) error { return store.PutLink(tx, spent, a.Now()) },
+		fields: func() map[string]string { return map[string]string{"link_by": spent.CreatedBy} },
+	})
+}
+
+// secretSize is that of links' tokens and of cookies, in bytes.
+const secretSize = 32
+
+// newSecret makes a random secret, and the hash by which it is known from then on.
+func newSecret() (secret string, hash [32]byte) {
+	var raw [secretSize]byte
+	rand.Read(raw[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:]), sha256.Sum256(raw[:])
+}
+
+// hashSecret is the hash of a secret that somebody gave; anything but the one form is none.
+func hashSecret(secret string) (hash [32]byte, ok bool) {
+	if len(secret) != base64.RawURLEncoding.EncodedLen(secretSize) {
+		return hash, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(secret)
+	if err != nil || len(raw) != secretSize {
+		return hash, false
+	}
+	return sha256.Sum256(raw), true
+}

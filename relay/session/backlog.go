@@ -1,0 +1,49 @@
+package session
+
+// backlogSize is how much output a session keeps: what a viewer sees that comes late or again.
+const backlogSize = 1 << 20
+
+// backlog is the last output of a session, numbered by bytes from the session's beginning. It
+// grows with the output up to [backlogSize] and then forgets the oldest.
+type backlog struct {
+	ring []byte // len is a power of two
+	head uint64 // of the next byte
+}
+
+// firstRing is what most shells never outgrow.
+const firstRing = 32 << 10
+
+// start is the number of the oldest byte that is kept.
+func (b *backlog) start() uint64 { return b.head - min(b.head, uint64(len(b.ring))) }
+
+// add appends p, which is far shorter than [backlogSize].
+func (b *backlog) add(p []byte) {
+	for uint64(len(b.ring)) < min(b.head+uint64(len(p)), backlogSize) {
+		b.grow()
+	}
+	for len(p) > 0 {
+		n := copy(b.ring[b.head%uint64(len(b.ring)):], p)
+		p, b.head = p[n:], b.head+uint64(n)
+	}
+}
+
+func (b *backlog) grow() {
+	next := backlog{ring: make([]byte, max(firstRing, 2*len(b.ring)))}
+	old := make([]byte, b.head-b.start())
+	b.read(old, b.start())
+	next.head = b.start()
+	for len(old) > 0 {
+		n := copy(next.ring[next.head%uint64(len(next.ring)):], old)
+		old, next.head = old[n:], next.head+uint64(n)
+	}
+	*b = next
+}
+
+// read copies into p what stands from offset on, which must be kept still; it returns how much.
+func (b *backlog) read(p []byte, offset uint64) (n int) {
+	p = p[:min(uint64(len(p)), b.head-offset)]
+	for n < len(p) {
+		n += copy(p[n:], b.ring[(offset+uint64(n))%uint64(len(b.ring)):])
+	}
+	return n
+}

@@ -1,0 +1,107 @@
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"scrier/wire"
+)
+
+const (
+	ticketLife = 10 * time.Second
+	ticketSize = 32
+
+	// maxTickets is how many one operator may hold at once: a page with many tabs that all come
+	// back in one moment.
+	maxTickets = 128
+)
+
+// Viewer is who wants to see a session: the right that a ticket stands for.
+type Viewer struct {
+	OperatorID string
+	Operator   string // username
+	SignIn     string // of a browser; the viewer ends with it
+	Source     string // where from, for the audit log
+	Watch      bool   // read-only
+	// Active is called now and then while the viewer types; it may be nil.
+	Active func()
+}
+
+// tickets are the rights to attach that were given out and not used yet. They are in memory, and
+// so of this relay alone, and only as hashes.
+type tickets struct {
+	mu sync.Mutex
+	by map[[sha256.Size]byte]ticket
+}
+
+type ticket struct {
+	session wire.SessionID
+	viewer  Viewer
+	expires time.Time
+}
+
+// Ticket gives v the right to attach to a session once, within 10 s.
+func (t *Table) Ticket(id wire.SessionID, v Viewer) ([]byte, error) {
+	if t.find(id) == nil {
+		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id)
+	}
+	secret := make([]byte, ticketSize)
+	rand.Read(secret)
+	now := t.Now()
+	t.tickets.mu.Lock()
+	defer t.tickets.mu.Unlock()
+	held := 0
+	for hash, old := range t.tickets.by {
+		if !now.Before(old.expires) {
+			delete(t.tickets.by, hash)
+		} else if old.viewer.OperatorID == v.OperatorID {
+			held++
+		}
+	}
+	if held >= maxTickets {
+		return nil, wire.Errorf(wire.Busy, "%d rights to attach wait to be used", held)
+	}
+	if t.tickets.by == nil {
+		t.tickets.by = map[[sha256.Size]byte]ticket{}
+	}
+	t.tickets.by[sha256.Sum256(secret)] = ticket{session: id, viewer: v, expires: now.Add(ticketLife)}
+	return secret, nil
+}
+
+// Redeem spends a ticket. It is gone then, whatever becomes of the viewer.
+func (t *Table) Redeem(secret []byte) (*Session, Viewer, error) {
+	hash := sha256.Sum256(secret)
+	t.tickets.mu.Lock()
+	k, ok := t.tickets.by[hash]
+	delete(t.tickets.by, hash)
+	t.tickets.mu.Unlock()
+	if !ok || !t.Now().Before(k.expires) {
+		return nil, Viewer{}, &wire.Error{Code: wire.TicketInvalid}
+	}
+	s := t.find(k.session)
+	if s == nil {
+		return nil, Viewer{}, wire.Errorf(wire.NotFound, "there is no open session %s", k.session)
+	}
+	return s, k.viewer, nil
+}
+
+// EndViewers ends the viewers that match, and takes back their unused tickets; their sessions go
+// on for as long as others see them, or the grace lasts.
+func (t *Table) EndViewers(match func(Viewer) bool, why error) {
+	t.tickets.mu.Lock()
+	for hash, k := range t.tickets.by {
+		if match(k.viewer) {
+			delete(t.tickets.by, hash)
+		}
+	}
+	t.tickets.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.live {
+		if t := s.terminal.Load(); t != nil {
+			t.endViewers(match, why)
+		}
+	}
+}

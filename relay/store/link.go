@@ -1,0 +1,103 @@
+package store
+
+import (
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"scrier/wire"
+)
+
+// Link is the right to sign in once as an operator. What is in the link is not kept, only its
+// hash.
+type Link struct {
+	Hash      [32]byte  `cbor:"1,keyasint"`
+	Operator  string    `cbor:"2,keyasint"` // id
+	Epoch     uint64    `cbor:"3,keyasint"` // the operator's when it was made; it counts no longer than that one
+	CreatedBy string    `cbor:"4,keyasint,omitempty"`
+	Expires   time.Time `cbor:"5,keyasint,omitzero"`
+}
+
+// maxLinks is how many one operator has at a time; whoever asks again and again wants the last.
+const maxLinks = 8
+
+const linkPrefix = "link/"
+
+func linkKey(hash [32]byte) string { return linkPrefix + hex.EncodeToString(hash[:]) }
+
+// PutLink writes a new link and removes those that expired; one with the same hash is
+// [wire.Conflict]. Of an operator who has [maxLinks] already, the oldest goes.
+func PutLink(tx Tx, l Link, now time.Time) error {
+	switch _, err := tx.Get(linkKey(l.Hash)); {
+	case err == nil:
+		return wire.Errorf(wire.Conflict, "the link exists already")
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	if _, err := DeleteLinksWhere(tx, func(o Link) bool { return !now.Before(o.Expires) }); err != nil {
+		return err
+	}
+	all, err := list[Link](tx, linkPrefix) // few: none is older than a quarter of an hour
+	if err != nil {
+		return err
+	}
+	n, oldest := 0, Link{}
+	for _, o := range all {
+		if o.Operator != l.Operator {
+			continue
+		}
+		if n++; n == 1 || o.Expires.Before(oldest.Expires) {
+			oldest = o
+		}
+	}
+	if n >= maxLinks {
+		if err := tx.Delete(linkKey(oldest.Hash)); err != nil {
+			return err
+		}
+	}
+	return put(tx, linkKey(l.Hash), l)
+}
+
+// RedeemLink takes the link with this hash: it is gone when the transaction commits, so of all
+// that redeem it at once one succeeds. A link that does not exist, was used or has expired is
+// [wire.LinkInvalid], without saying which; and so is one whose operator changed.
+func RedeemLink(tx Tx, hash [32]byte, now time.Time) (Link, Operator, error) {
+	l, err := get[Link](tx, linkKey(hash))
+	if errors.Is(err, ErrNotFound) || err == nil && !now.Before(l.Expires) {
+		return Link{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
+	}
+	if err != nil {
+		return Link{}, Operator{}, err
+	}
+	o, err := get[Operator](tx, operatorPrefix+l.Operator)
+	if errors.Is(err, ErrNotFound) || err == nil && o.Epoch != l.Epoch {
+		return Link{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
+	}
+	if err != nil {
+		return Link{}, Operator{}, err
+	}
+	return l, o, tx.Delete(linkKey(hash))
+}
+
+// DeleteLinksOf removes all links of an operator.
+func DeleteLinksOf(tx Tx, operator string) (deleted int, err error) {
+	return DeleteLinksWhere(tx, func(l Link) bool { return l.Operator == operator })
+}
+
+// DeleteLinksWhere removes the links for which over says true.
+func DeleteLinksWhere(tx Tx, over func(Link) bool) (deleted int, err error) {
+	all, err := list[Link](tx, linkPrefix)
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range all {
+		if !over(l) {
+			continue
+		}
+		if err := tx.Delete(linkKey(l.Hash)); err != nil {
+			return deleted, err
+		}
+		deleted++
+	}
+	return deleted, nil
+}

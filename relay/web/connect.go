@@ -1,0 +1,143 @@
+package web
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"scrier/relay/access"
+	"scrier/relay/session"
+	"scrier/wire"
+)
+
+// ConnectRequest asks for a new session.
+type ConnectRequest struct {
+	EnvoyID  string `json:"envoy_id"` // or a hostname, or a prefix of one
+	Protocol string `json:"protocol"` // ssh
+	Port     uint16 `json:"port,omitempty"`
+	Login    string `json:"login,omitempty"` // empty: the one that has a key of the operator's
+	// SSHPublicKey, in authorized_keys form, makes only this one of the operator's keys count.
+	SSHPublicKey string `json:"ssh_public_key,omitempty"`
+	Cols         uint16 `json:"cols,omitempty"`
+	Rows         uint16 `json:"rows,omitempty"`
+}
+
+// AttachRequest asks for the right to see a session.
+type AttachRequest struct {
+	Watch bool `json:"watch,omitempty"` // read-only
+}
+
+// Ticket is the right to attach, for 10 seconds and once, with what a browser needs to use it.
+type Ticket struct {
+	SessionID  wire.SessionID `json:"session_id"`
+	Ticket     string         `json:"ticket"` // base64url; goes into the first frame, never into a URL
+	WT         string         `json:"wt"`     // of WebTransport
+	WS         string         `json:"ws"`     // of the WebSocket
+	CertHashes []string       `json:"cert_hashes"`
+}
+
+func (a *api) sessionRoutes() []route {
+	return []route{
+		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Ticket{}, patient: true},
+		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
+		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
+		{method: "DELETE", pattern: "/sessions/{session}", verb: access.KillSessions, what: "End a session", handle: a.killSession},
+	}
+}
+
+func (a *api) connect(r *http.Request, who access.Operator) (any, error) {
+	req, err := body[ConnectRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	id, err := a.Connect(r.Context(), who, req)
+	if err != nil {
+		return nil, err
+	}
+	return a.ticket(r, id, a.viewer(r, who))
+}
+
+func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
+	id, err := wire.ParseSessionID(chi.URLParam(r, "session"))
+	if err != nil {
+		return nil, err
+	}
+	req, err := body[AttachRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.Sessions.Get(r.Context(), id)
+	own := err == nil && who.ID != "" && s.OperatorID == who.ID
+	watch := err == nil && req.Watch && (own || a.LiveView && who.May(access.WatchSessions) == nil)
+	if wire.CodeOf(err) == wire.NotFound || err == nil && !own && !watch {
+		// The same words for a session that is somebody else's and for none.
+		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := a.viewer(r, who)
+	v.Watch = req.Watch
+	return a.ticket(r, id, v)
+}
+
+// viewer is the caller as one who sees a session; a browser's sign-in lives as long as they type.
+func (a *api) viewer(r *http.Request, who access.Operator) session.Viewer {
+	v := session.Viewer{OperatorID: who.ID, Operator: who.Username, Source: who.Source, SignIn: SignIn(r.Context())}
+	if v.SignIn != "" {
+		v.Active = func() {
+			if err := a.Access.Touch(context.WithoutCancel(r.Context()), v.SignIn); err != nil {
+				a.Log.Debug("keep the sign-in of a viewer who types", "err", err)
+			}
+		}
+	}
+	return v
+}
+
+type signInKey struct{}
+
+// WithSignIn marks a request with the browser's sign-in that it came with.
+func WithSignIn(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, signInKey{}, id)
+}
+
+// SignIn is the sign-in of a browser's request; empty for all others.
+func SignIn(ctx context.Context) string {
+	id, _ := ctx.Value(signInKey{}).(string)
+	return id
+}
+
+func (a *api) ticket(r *http.Request, id wire.SessionID, v session.Viewer) (any, error) {
+	secret, err := a.Sessions.Ticket(id, v)
+	if err != nil {
+		return nil, err
+	}
+	return Ticket{
+		SessionID: id, Ticket: base64.RawURLEncoding.EncodeToString(secret),
+		WT: "https://" + r.Host + webTransportPath + id.String(), WS: "wss://" + r.Host + webSocketPath + id.String(),
+		CertHashes: a.Hashes(r.Host),
+	}, nil
+}
+
+func (a *api) sessions(r *http.Request, who access.Operator) (any, error) {
+	all := r.URL.Query().Get("all") == "true"
+	list, err := a.Sessions.List(r.Context(), all, maxPage)
+	for i := range list {
+		list[i].Own = who.ID != "" && list[i].OperatorID == who.ID
+	}
+	return list, err
+}
+
+func (a *api) killSession(r *http.Request, who access.Operator) (any, error) {
+	id, err := wire.ParseSessionID(chi.URLParam(r, "session"))
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.Sessions.Kill(r.Context(), by(who), id)
+}
+
+// patience is how much longer than usual an answer may take that waits for an envoy.
+const patience = 10 * time.Minute

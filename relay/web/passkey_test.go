@@ -1,0 +1,342 @@
+package web
+
+import (
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/descope/virtualwebauthn"
+
+	"scrier/relay/access"
+	"scrier/wire"
+)
+
+// device is an authenticator with one key.
+type device struct {
+	*tab
+	auth  virtualwebauthn.Authenticator
+	cred  virtualwebauthn.Credential
+	party virtualwebauthn.RelyingParty // as the device takes it
+}
+
+func (b *tab) device(owner access.User) *device {
+	return &device{
+		tab: b, cred: newCredential(b.t), auth: virtualwebauthn.NewAuthenticatorWithOptions(virtualwebauthn.AuthenticatorOptions{UserHandle: []byte(owner.ID)}),
+		party: virtualwebauthn.RelyingParty{ID: "relay.example", Name: "Scrier", Origin: "https://" + relayHost},
+	}
+}
+
+// newCredential makes a key whose coordinates have no leading zeros: the package writes those
+// shorter than a real device does.
+func newCredential(t *testing.T) virtualwebauthn.Credential {
+	t.Helper()
+	for {
+		c := virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)
+		key, err := x509.ParsePKCS8PrivateKey(c.Key.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		point, err := key.(*ecdsa.PrivateKey).PublicKey.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if point[1] != 0 && point[33] != 0 {
+			return c
+		}
+	}
+}
+
+type ceremony struct {
+	Flow    string          `json:"flow"`
+	Options json.RawMessage `json:"options"`
+}
+
+// make answers a request for a new passkey.
+func (d *device) make(c ceremony) NewPasskey {
+	d.t.Helper()
+	options, err := virtualwebauthn.ParseAttestationOptions(string(c.Options))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return NewPasskey{Flow: c.Flow, Name: "laptop", Credential: json.RawMessage(virtualwebauthn.CreateAttestationResponse(d.party, d.auth, d.cred, *options))}
+}
+
+// sign answers a request for a passkey.
+func (d *device) sign(c ceremony) PasskeyAnswer {
+	d.t.Helper()
+	options, err := virtualwebauthn.ParseAssertionOptions(string(c.Options))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if d.cred.Counter > 0 {
+		d.cred.Counter++
+	}
+	return PasskeyAnswer{Flow: c.Flow, Credential: json.RawMessage(virtualwebauthn.CreateAssertionResponse(d.party, d.auth, d.cred, *options))}
+}
+
+func (d *device) register() *http.Response {
+	d.t.Helper()
+	return d.call("POST", "/self/passkeys/finish", d.make(decode[ceremony](d.t, d.call("POST", "/self/passkeys/begin", struct{}{}))))
+}
+
+func (d *device) challenge() ceremony {
+	d.t.Helper()
+	return decode[ceremony](d.t, d.call("POST", "/signin/passkey/begin", struct{}{}))
+}
+
+func (d *device) signInByPasskey() *http.Response {
+	d.t.Helper()
+	return d.call("POST", "/signin/passkey/finish", d.sign(d.challenge()))
+}
+
+// registered is an operator's device with a passkey, and no cookie any more.
+func (d *desk) registered(name string, role access.Role) (*device, access.User) {
+	d.t.Helper()
+	u := d.operator(name, role)
+	b := d.tab()
+	b.signIn(u)
+	dev := b.device(u)
+	dev.cred.Counter = 1
+	b.want("register", dev.register(), wire.None)
+	b.cookie = ""
+	return dev, u
+}
+
+// A passkey is registered once and signs in without a name from then on.
+func TestPasskeySignsIn(t *testing.T) {
+	d := newDesk(t)
+	ann := d.operator("ann", access.Compliance)
+	b := d.tab()
+	b.signIn(ann)
+	dev := b.device(ann)
+	asked := decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{}))
+	for _, want := range []string{
+		`"publicKey"`, `"userVerification":"required"`, `"residentKey":"required"`, `"requireResidentKey":true`, `"attestation":"none"`, `"rp":{"name":"Scrier relay.example","id":"relay.example"}`, `"timeout":120000`,
+	} {
+		if !strings.Contains(string(asked.Options), want) {
+			t.Errorf("the options have no %s: %s", want, asked.Options)
+		}
+	}
+	made := decode[access.Passkey](t, b.call("POST", "/self/passkeys/finish", dev.make(asked)))
+	if made.Name != "laptop" || made.RPID != "relay.example" || made.ID == "" || made.Created.IsZero() || !made.Used.IsZero() {
+		t.Errorf("%+v", made)
+	}
+	b.want("the same again", dev.register(), wire.Conflict)
+	if again := decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{})); !strings.Contains(string(again.Options), `"excludeCredentials":[{`) {
+		t.Errorf("the one that is there is not excluded: %s", again.Options)
+	}
+	b.cookie = ""
+	login := dev.challenge()
+	if strings.Contains(string(login.Options), "allowCredentials") || !strings.Contains(string(login.Options), `"userVerification":"required"`) || !strings.Contains(string(login.Options), `"rpId":"relay.example"`) {
+		t.Errorf("%s", login.Options)
+	}
+	in := decode[SignedIn](t, b.call("POST", "/signin/passkey/finish", dev.sign(login)))
+	if in.Username != "ann" || in.Role != access.Compliance {
+		t.Errorf("%+v", in)
+	}
+	b.want("signed in", b.call("GET", "/self", nil), wire.None)
+	if all := decode[[]access.SignIn](t, b.call("GET", "/self/signins", nil)); len(all) != 2 || !all[0].Current || all[0].Method != "passkey" {
+		t.Errorf("%+v", all)
+	}
+	if all := decode[[]access.Passkey](t, b.call("GET", "/self/passkeys", nil)); len(all) != 1 || all[0].Used.IsZero() {
+		t.Errorf("%+v", all)
+	}
+	if u := asNow(t, d, ann); u.Passkeys != 1 {
+		t.Errorf("%+v", u)
+	}
+	if u, err := d.access.Update(t.Context(), access.Local("test"), ann.ID, access.User{Role: access.Admin}); err != nil || u.Passkeys != 1 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	b.want("the sign-in from before", b.call("GET", "/self", nil), wire.OperatorChanged)
+	b.want("a change leaves the passkey", dev.signInByPasskey(), wire.None)
+	// Removed is removed; whoever is signed in stays.
+	b.want("remove", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.None)
+	b.want("remove twice", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.NotFound)
+	b.want("still signed in", b.call("GET", "/self", nil), wire.None)
+	other := d.tab()
+	dev.tab = other
+	other.want("a removed one", dev.signInByPasskey(), wire.Unauthenticated)
+	for kind, n := range map[string]int{"operator.passkey_add": 3, "operator.passkey_remove": 1, "operator.signin": 3, "operator.signin_refused": 1, "operator.passkey_alarm": 0} {
+		if got := d.records(kind); len(got) != n { // one that was done, one that was not, which takes two
+			t.Errorf("%d records %s, not %d: %+v", len(got), kind, n, got)
+		}
+	}
+}
+
+// H54: what is not exactly the passkey, for this site and this challenge, is refused.
+func TestPasskeysThatAreRefused(t *testing.T) {
+	for what, c := range map[string]struct {
+		edit func(d *device, a *PasskeyAnswer)
+		auth func(d *device)
+		code wire.Code
+	}{
+		"another origin":           {auth: func(d *device) { d.party.Origin = "https://evil.example" }},
+		"another port":             {auth: func(d *device) { d.party.Origin = "https://relay.example:8444" }},
+		"http":                     {auth: func(d *device) { d.party.Origin = "http://" + relayHost }},
+		"the origin in upper case": {auth: func(d *device) { d.party.Origin = "https://RELAY.example:8443" }},
+		"an origin below":          {auth: func(d *device) { d.party.Origin = "https://x." + relayHost }},
+		"another party":            {auth: func(d *device) { d.party.ID = "evil.example" }},
+		"a party above":            {auth: func(d *device) { d.party.ID = "example" }},
+		"nobody verified":          {auth: func(d *device) { d.auth.Options.UserNotVerified = true }},
+		"nobody present":           {auth: func(d *device) { d.auth.Options.UserNotPresent = true }},
+		"another user":             {auth: func(d *device) { d.auth.Options.UserHandle = []byte("somebody") }},
+		"no user":                  {auth: func(d *device) { d.auth.Options.UserHandle = nil }},
+		"now a copied one":         {auth: func(d *device) { d.auth.Options.BackupEligible = true }},
+		"the counter the same":     {auth: func(d *device) { d.cred.Counter = 0 }}, // it was 1
+		"another key":              {auth: func(d *device) { d.cred.Key = newCredential(d.t).Key }},
+		"an unknown credential":    {auth: func(d *device) { d.cred = newCredential(d.t) }},
+		"an unknown flow":          {edit: func(_ *device, a *PasskeyAnswer) { a.Flow = strings.Repeat("A", 43) }},
+		"no flow":                  {edit: func(_ *device, a *PasskeyAnswer) { a.Flow = "" }},
+		"another flow's challenge": {edit: func(d *device, a *PasskeyAnswer) { a.Flow = d.challenge().Flow }},
+		"too late":                 {edit: func(d *device, _ *PasskeyAnswer) { d.turn(2 * time.Minute) }},
+		"no JSON of a credential":  {edit: func(_ *device, a *PasskeyAnswer) { a.Credential = json.RawMessage(`{}`) }, code: wire.BadRequest},
+		"null":                     {edit: func(_ *device, a *PasskeyAnswer) { a.Credential = json.RawMessage(`null`) }, code: wire.BadRequest},
+		"by another name of relay": {edit: func(d *device, _ *PasskeyAnswer) { d.host = "localhost:8443" }},
+		"by an address":            {edit: func(d *device, _ *PasskeyAnswer) { d.host = "192.0.2.9:8443" }, code: wire.BadRequest},
+		"the operator was deleted": {edit: func(d *device, _ *PasskeyAnswer) {
+			must(d.t, d.access.Delete(d.t.Context(), access.Local("test"), "ann"))
+		}},
+		"from another page's frame": {edit: func(_ *device, a *PasskeyAnswer) { a.Credential = crossOrigin(a.Credential) }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := newDesk(t)
+			dev, _ := d.registered("ann", access.Admin)
+			if c.auth != nil {
+				c.auth(dev)
+			}
+			answer := dev.sign(dev.challenge())
+			if c.edit != nil {
+				c.edit(dev, &answer)
+			}
+			if c.code == wire.None {
+				c.code = wire.Unauthenticated
+			}
+			dev.want(what, dev.call("POST", "/signin/passkey/finish", answer), c.code)
+			if dev.cookie != "" || len(d.records("operator.signin")) != 1 {
+				t.Error("somebody was signed in")
+			}
+			if what != "by an address" && len(d.records("operator.signin_refused")) != 1 {
+				t.Errorf("%d refusals in the audit log", len(d.records("operator.signin_refused")))
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// crossOrigin makes the browser's own part of an answer say that a frame asked.
+func crossOrigin(credential json.RawMessage) json.RawMessage {
+	var whole map[string]any
+	_ = json.Unmarshal(credential, &whole)
+	response := whole["response"].(map[string]any)
+	client := decode64(response["clientDataJSON"].(string))
+	response["clientDataJSON"] = encode64([]byte(strings.TrimSuffix(string(client), "}") + `,"crossOrigin":true}`))
+	out, _ := json.Marshal(whole)
+	return out
+}
+
+// A challenge is good for one answer, whatever comes of it.
+func TestChallengesAreUsedOnce(t *testing.T) {
+	d := newDesk(t)
+	dev, ann := d.registered("ann", access.Admin)
+	answer := dev.sign(dev.challenge())
+	dev.want("once", dev.call("POST", "/signin/passkey/finish", answer), wire.None)
+	thief := d.tab()
+	thief.want("replayed", thief.call("POST", "/signin/passkey/finish", answer), wire.Unauthenticated)
+
+	b := d.tab()
+	b.signIn(ann)
+	second := b.device(ann)
+	c := decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{}))
+	second.auth.Options.UserNotVerified = true
+	b.want("without verification", b.call("POST", "/self/passkeys/finish", second.make(c)), wire.BadRequest)
+	second.auth.Options.UserNotVerified = false
+	b.want("a second try", b.call("POST", "/self/passkeys/finish", second.make(c)), wire.Unauthenticated)
+	// One operator's challenge is nothing to another, nor one for signing in to registering.
+	c = decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{}))
+	eve := d.tab()
+	eve.signIn(d.operator("eve", access.Admin))
+	eve.want("another's", eve.call("POST", "/self/passkeys/finish", second.make(c)), wire.Unauthenticated)
+	c = second.challenge()
+	c.Options = decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{})).Options
+	b.want("one for signing in", b.call("POST", "/self/passkeys/finish", second.make(c)), wire.Unauthenticated)
+	// They are bounded by source.
+	for range 40 {
+		if code := codeOf(t, thief.call("POST", "/signin/passkey/begin", struct{}{})).Code; code == wire.Busy {
+			dev.source = "198.51.100.1"
+			dev.want("from elsewhere", dev.signInByPasskey(), wire.None)
+			d.turn(2 * time.Minute)
+			thief.want("later", thief.call("POST", "/signin/passkey/begin", struct{}{}), wire.None)
+			return
+		}
+	}
+	t.Error("challenges without end")
+}
+
+// A counter that goes back means a copy: refused, and written down as an alarm.
+func TestCopiedPasskeyIsAnAlarm(t *testing.T) {
+	d := newDesk(t)
+	dev, _ := d.registered("ann", access.Admin)
+	dev.cred.Counter = 10
+	dev.want("forward", dev.signInByPasskey(), wire.None)
+	dev.cred.Counter = 5
+	resp := dev.signInByPasskey()
+	if p := codeOf(t, resp); p.Code != wire.Unauthenticated || !strings.Contains(p.Detail, "copy") {
+		t.Errorf("%+v", p)
+	}
+	alarms := d.records("operator.passkey_alarm")
+	if len(alarms) != 1 || alarms[0].Operator != "ann" || alarms[0].Fields["counter"] != "6" || alarms[0].Fields["counter_before"] != "11" || alarms[0].Fields["passkey_name"] != "laptop" {
+		t.Errorf("%+v", alarms)
+	}
+	dev.cred.Counter = 20
+	dev.want("the one that goes on", dev.signInByPasskey(), wire.None)
+}
+
+// Passkeys that count nothing, as most do, are no alarm.
+func TestPasskeyWithoutCounter(t *testing.T) {
+	d := newDesk(t)
+	ann := d.operator("ann", access.Admin)
+	b := d.tab()
+	b.signIn(ann)
+	dev := b.device(ann)
+	b.want("register", dev.register(), wire.None)
+	for range 3 {
+		b.want("sign in", dev.signInByPasskey(), wire.None)
+	}
+	if alarms := d.records("operator.passkey_alarm"); len(alarms) != 0 {
+		t.Errorf("%+v", alarms)
+	}
+}
+
+// Where the relay has no name there are no passkeys, and it says why.
+func TestPasskeysNeedAName(t *testing.T) {
+	d := newDesk(t)
+	ann := d.operator("ann", access.Admin)
+	for host, ok := range map[string]bool{relayHost: true, "localhost:8443": true, "x.wild.example": true, "127.0.0.1:8443": false, "[::1]:8443": false} {
+		b := d.tab()
+		b.host = host
+		b.signIn(ann)
+		ways := decode[WaysIn](t, b.call("GET", "/signin", nil))
+		about := decode[About](t, b.call("GET", "/relay", nil))
+		if ways.Passkeys != ok || about.Passkeys != ok || about.PasskeysWhy != ways.Why || ok != (ways.Why == "") {
+			t.Errorf("%s: %+v %+v", host, ways, about)
+		}
+		for _, path := range []string{"/self/passkeys/begin", "/signin/passkey/begin"} {
+			resp := b.call("POST", path, struct{}{})
+			if ok {
+				b.want(host, resp, wire.None)
+			} else if p := codeOf(t, resp); p.Code != wire.BadRequest || !strings.Contains(p.Detail, "no IP addresses") || !strings.Contains(p.Detail, "`hosts` in server.yaml") {
+				t.Errorf("%s: %+v", host, p)
+			}
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"scrier/wire"
+)
+
+const (
+	// closeBase is added to a code of ours in a close frame: 4000–4999 are for applications
+	// (RFC 6455, 7.4.2).
+	closeBase = 4000
+
+	maxMessage = 1 << 20 // of a browser, in bytes; it is one piece of the stream, whatever its size
+
+	// A page pings every 2 s, but one in the background may be let run only once a minute.
+	webSocketIdle = 3 * time.Minute
+)
+
+// WebSocket serves a viewer's WebSocket.
+func (a *Attacher) WebSocket(w http.ResponseWriter, r *http.Request) {
+	id, ok := a.session(w, r)
+	if !ok {
+		return
+	}
+	// The server's time-outs for requests end with the upgrade; from here on the stream has its own.
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // the origin was checked above, and more strictly
+		CompressionMode:    websocket.CompressionDisabled,
+	})
+	if err != nil {
+		a.Log.Debug("WebSocket", "source", r.RemoteAddr, "err", err)
+		return // Accept has answered
+	}
+	c.SetReadLimit(maxMessage)
+	s := newWSStream(c)
+	a.serve(r, s, id)
+	s.close()
+}
+
+// wsStream is a WebSocket's binary messages as one stream of bytes. A WebSocket has no half-close:
+// CloseWrite is the close handshake.
+type wsStream struct {
+	c      *websocket.Conn
+	cancel context.CancelFunc // of pump
+	done   chan struct{}
+
+	pieces chan []byte // unbuffered: at most one message is held
+	rest   []byte
+	err    error // why pieces was closed
+
+	mu    sync.Mutex
+	read  time.Time
+	moved chan struct{} // closed when read changes
+	write time.Time
+}
+
+func newWSStream(c *websocket.Conn) *wsStream {
+	s := &wsStream{c: c, done: make(chan struct{}), pieces: make(chan []byte), moved: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go s.pump(ctx)
+	return s
+}
+
+// pump reads messages. A goroutine of its own does, as ending a read that waits would end the
+// whole connection, the writing side included.
+func (s *wsStream) pump(ctx context.Context) {
+	defer close(s.done)
+	defer close(s.pieces)
+	for {
+		idle, cancel := context.WithTimeout(ctx, webSocketIdle)
+		kind, p, err := s.c.Read(idle)
+		cancel()
+		if err == nil && kind != websocket.MessageBinary {
+			err = wire.Errorf(wire.Protocol, "a text message")
+		}
+		if err != nil {
+			// A close handshake is no end of a session: only the page's own word is.
+			s.err = &wire.Error{Code: wire.ViewerLost, Err: err}
+			return
+		}
+		select {
+		case s.pieces <- p:
+		case <-ctx.Done():
+			s.err = &wire.Error{Code: wire.ViewerLost, Err: context.Cause(ctx)}
+			return
+		}
+	}
+}
+
+func (s *wsStream) Read(p []byte) (int, error) {
+	for len(s.rest) == 0 {
+		s.mu.Lock()
+		deadline, moved := s.read, s.moved
+		s.mu.Unlock()
+		var late <-chan time.Time
+		if !deadline.IsZero() {
+			t := time.NewTimer(time.Until(deadline))
+			defer t.Stop()
+			late = t.C
+		}
+		select {
+		case piece, ok := <-s.pieces:
+			if !ok {
+				return 0, s.err
+			}
+			s.rest = piece
+		case <-late:
+			return 0, os.ErrDeadlineExceeded
+		case <-moved:
+		}
+	}
+	n := copy(p, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+func (s *wsStream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	deadline := s.write
+	s.mu.Unlock()
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if !deadline.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+	}
+	defer cancel()
+	if err := s.c.Write(ctx, websocket.MessageBinary, p); err != nil {
+		return 0, &wire.Error{Code: wire.ViewerLost, Err: err}
+	}
+	return len(p), nil
+}
+
+// CloseWrite ends the WebSocket in order: the browser has all that was written.
+func (s *wsStream) CloseWrite() error { return s.c.Close(websocket.StatusNormalClosure, "") }
+
+func (s *wsStream) CloseRead(wire.Code) {}
+
+// Reset ends the WebSocket with a code, and does not wait long for the browser to hear it.
+func (s *wsStream) Reset(code wire.Code) {
+	t := time.AfterFunc(time.Second, func() { _ = s.c.CloseNow() })
+	defer t.Stop()
+	_ = s.c.Close(closeBase+websocket.StatusCode(code), code.String()) // it may be gone already
+	s.cancel()
+}
+
+// close waits for the reader.
+func (s *wsStream) close() {
+	s.cancel()
+	_ = s.c.CloseNow() // closed already in the ordinary case
+	<-s.done
+}
+
+func (s *wsStream) SetDeadline(t time.Time) error {
+	_ = s.SetWriteDeadline(t) // neither fails
+	return s.SetReadDeadline(t)
+}
+
+func (s *wsStream) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = t
+	close(s.moved)
+	s.moved = make(chan struct{})
+	return nil
+}
+
+func (s *wsStream) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write = t
+	return nil
+}

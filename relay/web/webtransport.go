@@ -1,0 +1,105 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+
+	"scrier/wire"
+)
+
+// HTTP3 serves browsers over QUIC: pages, API and WebTransport.
+type HTTP3 struct{ *webtransport.Server }
+
+const (
+	// h3Idle ends connections on which nothing is asked; a viewer's counts as asking. Browsers
+	// keep them open after the page is gone.
+	h3Idle = time.Minute
+
+	maxHeader = 16 << 10
+
+	// streamWait is how long a page may take from its session to its stream.
+	streamWait = 5 * time.Second
+)
+
+// NewHTTP3 makes a server of handler. Its connections come from the relay's listener.
+func NewHTTP3(handler http.Handler, a *Attacher) HTTP3 {
+	return HTTP3{&webtransport.Server{
+		H3:          &http3.Server{Handler: handler, IdleTimeout: h3Idle, MaxHeaderBytes: maxHeader},
+		CheckOrigin: func(r *http.Request) bool { return a.Origin(r) == nil },
+	}}
+}
+
+// webTransport serves a viewer's WebTransport session, of which one stream is used.
+func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *webtransport.Server) {
+	id, ok := a.session(w, r)
+	if !ok {
+		return
+	}
+	session, err := server.Upgrade(w, r)
+	if err != nil {
+		a.refuse(w, r, http.StatusBadRequest, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(session.Context(), streamWait)
+	defer cancel()
+	s, err := session.AcceptStream(ctx)
+	if err != nil {
+		_ = session.CloseWithError(webtransport.SessionErrorCode(wire.Protocol), "no stream") // it may be gone
+		return
+	}
+	code := a.serve(r, &wtStream{s: s}, id)
+	_ = session.CloseWithError(webtransport.SessionErrorCode(code), "") // the page may have gone first
+}
+
+// wtStream is a WebTransport stream; see wire/quic.go for the rules that it keeps.
+type wtStream struct {
+	s  *webtransport.Stream
+	mu sync.Mutex // a Write and CloseWrite, never both
+}
+
+func (w *wtStream) Read(p []byte) (int, error) {
+	n, err := w.s.Read(p)
+	if errors.Is(err, io.EOF) { // a tab that closes may look so; it ends no session
+		err = &wire.Error{Code: wire.ViewerLost, Err: err}
+	}
+	return n, wtError(err)
+}
+
+func (w *wtStream) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.s.Write(p)
+	return n, wtError(err)
+}
+
+func (w *wtStream) CloseWrite() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return wtError(w.s.Close())
+}
+
+func (w *wtStream) CloseRead(code wire.Code) { w.s.CancelRead(webtransport.StreamErrorCode(code)) }
+
+func (w *wtStream) Reset(code wire.Code) {
+	w.s.CancelWrite(webtransport.StreamErrorCode(code)) // first, as it frees a Write that blocks
+	w.s.CancelRead(webtransport.StreamErrorCode(code))
+}
+
+func (w *wtStream) SetDeadline(t time.Time) error      { return w.s.SetDeadline(t) }
+func (w *wtStream) SetReadDeadline(t time.Time) error  { return w.s.SetReadDeadline(t) }
+func (w *wtStream) SetWriteDeadline(t time.Time) error { return w.s.SetWriteDeadline(t) }
+
+// wtError keeps a page's code.
+func wtError(err error) error {
+	if e, ok := errors.AsType[*webtransport.StreamError](err); ok {
+		return &wire.Error{Code: wire.Code(min(e.ErrorCode, 0xffff)), Err: err}
+	}
+	return err
+}
