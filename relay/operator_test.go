@@ -244,6 +244,7 @@ var routes = map[string][]access.Role{
 	"DELETE /api/v1/users/{user}":            {access.Admin},
 	"GET /api/v1/sessions":                   {access.Admin, access.Viewer, access.Compliance},
 	"POST /api/v1/scrier/connect":            {access.Admin},
+	"GET /api/v1/sessions/{session}":         {access.Admin, access.Viewer, access.Compliance},
 	"POST /api/v1/sessions/{session}/attach": {access.Admin, access.Viewer, access.Compliance},
 	"DELETE /api/v1/sessions/{session}":      {access.Admin},
 	"GET /api/v1/audit":                      {access.Admin, access.Compliance},

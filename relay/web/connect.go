@@ -44,6 +44,7 @@ func (a *api) sessionRoutes() []route {
 		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Ticket{}, patient: true},
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
 		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
+		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},
 		{method: "DELETE", pattern: "/sessions/{session}", verb: access.KillSessions, what: "End a session", handle: a.killSession},
 	}
 }
@@ -129,6 +130,19 @@ func (a *api) sessions(r *http.Request, who access.Operator) (any, error) {
 		list[i].Own = who.ID != "" && list[i].OperatorID == who.ID
 	}
 	return list, err
+}
+
+func (a *api) session(r *http.Request, who access.Operator) (any, error) {
+	id, err := wire.ParseSessionID(chi.URLParam(r, "session"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.Sessions.Get(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	s.Own = who.ID != "" && s.OperatorID == who.ID
+	return s, nil
 }
 
 func (a *api) killSession(r *http.Request, who access.Operator) (any, error) {

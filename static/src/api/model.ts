@@ -1,0 +1,150 @@
+// What the API takes and gives; times are RFC 3339 strings.
+
+export type Role = "admin" | "viewer" | "compliance";
+
+export type Verb =
+  | "see yourself" | "see envoys" | "revoke or remove envoys" | "see sessions" | "open sessions" | "end sessions"
+  | "see the audit log" | "see operators" | "change operators" | "make enrolment tokens" | "watch sessions";
+
+export interface Self { id: string; username: string; role: Role; may: Verb[] }
+
+export interface RelayInfo {
+  version: string;
+  cluster: string;
+  fingerprint: string;
+  live_view: boolean;
+  passkeys: boolean;
+  passkeys_why: string;
+  detach_grace: number; // seconds
+  max_sessions: number;
+  kinds: string[];
+}
+
+export interface Facts {
+  hostname: string;
+  os: string;
+  arch: string;
+  version: string;
+  uptime: number; // seconds
+  load: number; // hundredths
+  disk: number; // per cent used
+  users: string[] | null;
+  ssh: boolean;
+  ssh_server: string;
+  clock_offset_ms: number;
+}
+
+export type EnvoyState = "online" | "stale" | "offline" | "revoked";
+
+export interface Envoy {
+  id: string;
+  hostname: string;
+  state: EnvoyState;
+  last_seen: string;
+  version: string;
+  enrolled: string;
+  revoked?: string;
+  labels: Record<string, string> | null;
+  facts: Facts;
+  host_keys: string[] | null;
+  warnings: string[] | null;
+}
+
+export interface Token { token: string; fingerprint: string; expires: string; name?: string }
+
+export interface Link { url: string; path?: string; expires: string }
+
+export interface User {
+  id: string;
+  username: string;
+  role: Role;
+  keys: string[] | null;
+  passkeys: number;
+  created: string;
+  changed: string;
+}
+
+export interface CreatedUser extends User { relay_fingerprint: string; link: Link }
+
+export interface Session {
+  id: string;
+  envoy_id: string;
+  envoy_name: string;
+  operator: string;
+  login: string;
+  kind: string;
+  state: "waiting" | "active" | "closed";
+  attached: boolean;
+  watchers: string[] | null;
+  own: boolean;
+  reason: string; // the name of the code it ended with
+  detail?: string;
+  sent: number;
+  received: number;
+  created: string;
+  opened?: string;
+  closed?: string;
+}
+
+export interface ConnectRequest {
+  envoy_id: string;
+  protocol: string;
+  port?: number;
+  login?: string;
+  cols?: number;
+  rows?: number;
+}
+
+/** Opening is what a viewer needs to attach, once and within 10 s. */
+export interface Opening {
+  session_id: string;
+  ticket: string; // base64url
+  wt: string;
+  ws: string;
+  cert_hashes: string[] | null; // base64 of sha256
+}
+
+export interface AuditRecord {
+  seq: number;
+  time: string;
+  type: string;
+  operator: string;
+  envoy_id: string;
+  envoy_name: string;
+  session_id: string;
+  source: string;
+  code: string;
+  detail: string;
+  fields: Record<string, string> | null;
+}
+
+export interface AuditFilter {
+  from?: number;
+  limit?: number;
+  before?: number;
+  type?: string;
+  operator?: string;
+  envoy?: string;
+  session?: string;
+  q?: string;
+}
+
+export interface AuditVerdict { ok: boolean; records: number; head?: string; detail?: string }
+
+export interface SignedIn { username: string; role: Role }
+
+export interface SignIn {
+  id: string;
+  current: boolean;
+  created: string;
+  seen: string;
+  expires: string;
+  source: string;
+  agent: string;
+  method: "link" | "passkey";
+}
+
+export interface Passkey { id: string; name: string; rp_id: string; created: string; used?: string }
+
+/** Flow is the first half of a WebAuthn ceremony; options is for parse…OptionsFromJSON. */
+export interface Flow<T> { flow: string; options: { publicKey: T } }

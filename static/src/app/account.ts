@@ -1,0 +1,169 @@
+import { html, nothing, type TemplateResult } from "lit";
+import { deletePasskey, endSignIn, makeLink, passkeys, signIns, signOutEverywhere, type Passkey, type SignIn, type Verb } from "../api";
+import { ask } from "../ui/dialog";
+import { ago, date, when } from "../ui/format";
+import { icon } from "../ui/icon";
+import { loading, notice, prose, told } from "../ui/notice";
+import { Now } from "../ui/now";
+import { chooseScheme, scheme, type Scheme } from "../ui/scheme";
+import { signedOut } from "../ui/signedout";
+import { toast } from "../ui/toast";
+import { handOver } from "./handover";
+import { keysOn, setKeys } from "./keys";
+import { live } from "./live";
+import { roleMeans } from "./operatorform";
+import { Page, valueOf } from "./page";
+import { addPasskey, deviceName, passkeysWork } from "./passkey";
+
+const verbs: readonly Verb[] = [
+  "see envoys", "see sessions", "open sessions", "watch sessions", "end sessions", "see the audit log",
+  "see operators", "change operators", "make enrolment tokens", "revoke or remove envoys",
+];
+
+/** Account is about the person themselves: what they may do, and how they sign in. */
+class Account extends Page {
+  static override properties = { ...Page.properties, keys: { state: true }, list: { state: true }, keyFailure: { state: true } };
+  declare keys: Passkey[] | undefined;
+  declare list: SignIn[] | undefined;
+  declare keyFailure: unknown;
+  private readonly now = new Now(this);
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    void this.read();
+  }
+
+  private async read(): Promise<void> {
+    await this.attempt(async () => {
+      const [keys, list] = await Promise.all([passkeys(), signIns()]);
+      this.keys = keys;
+      this.list = list.sort((a, b) => Number(b.current) - Number(a.current) || Date.parse(b.seen) - Date.parse(a.seen));
+    });
+  }
+
+  override render(): TemplateResult {
+    return html`<div class="page narrow wide-ish">
+      <div class="title"><h1>My account</h1></div>
+      ${this.failure ? notice(this.failure, () => void this.read()) : nothing}
+      ${this.who()} ${this.passkeys()} ${this.signIns()} ${this.look()} ${this.about()}
+    </div>`;
+  }
+
+  private who(): TemplateResult {
+    const me = live.me!;
+    return html`<section class="panel pad stack"><h2>${me.username}</h2>
+      <p>Your role is <strong>${me.role}</strong>. ${roleMeans[me.role]}</p>
+      <div class="row">${verbs.map((v) => (live.may(v) ? html`<span class="chip ok">${icon("ok")}${v}</span>` : html`<span class="chip muted"><span class="visually-hidden">not allowed: </span>${icon("close")}${v}</span>`))}</div>
+    </section>`;
+  }
+
+  private passkeys(): TemplateResult {
+    const r = live.relay;
+    return html`<section class="panel pad stack"><h2>Passkeys</h2>
+      <p class="muted">A passkey signs you in with this device's screen lock or a security key. There is no password that could be stolen.</p>
+      ${r?.passkeys
+        ? passkeysWork() ? this.add() : html`<div class="notice">${icon("info")}<div>This browser cannot make passkeys here. Use a current one, and open the relay over https with a certificate that it trusts.</div></div>`
+        : html`<div class="notice">${icon("info")}<div><p><strong>Passkeys do not work on this relay yet.</strong></p>
+            <p>${prose(r?.passkeys_why || "They belong to a name, and this relay has none: WebAuthn knows no IP addresses.")}</p><p>Until then you sign in by links: below, from an administrator, or with <code>scrier login HOST:PORT --browser</code>.</p></div></div>`}
+      ${this.keyFailure ? notice(this.keyFailure) : nothing}
+      ${this.keys?.length
+        ? html`<ul class="lines">${this.keys.map((k) => html`<li class="row">${icon("key")}<span><strong>${k.name}</strong> <span class="muted small">${k.rp_id}</span><br />
+            <span class="muted small">Added ${when(k.created)}, ${k.used ? `used ${ago(k.used, this.now.value)}` : "not used yet"}</span></span>
+            <button class="button slim danger end" type="button" aria-label=${`Remove the passkey ${k.name}`} @click=${() => this.dropKey(k)}>Remove</button></li>`)}</ul>`
+        : this.keys && r?.passkeys ? html`<p class="muted">None yet. Add one here, and sign in without a link next time.</p>` : nothing}
+    </section>`;
+  }
+
+  private add(): TemplateResult {
+    return html`<form class="row" @submit=${this.addKey}>
+      <label class="visually-hidden" for="passkey-name">Name of the passkey</label>
+      <input id="passkey-name" class="input grow" required maxlength="64" autocomplete="off" .value=${deviceName()} />
+      <button class="button primary" ?disabled=${this.busy}>${icon("key")}Add a passkey</button></form>`;
+  }
+
+  private async addKey(e: SubmitEvent): Promise<void> {
+    e.preventDefault();
+    const name = this.querySelector<HTMLInputElement>("#passkey-name")?.value.trim() ?? "";
+    this.keyFailure = undefined;
+    try {
+      await addPasskey(name);
+      toast(`The passkey ${name} is added.`, "ok");
+      await this.read();
+    } catch (err) {
+      if (!signedOut(err)) this.keyFailure = err;
+    }
+  }
+
+  private async dropKey(k: Passkey): Promise<void> {
+    const run = () => deletePasskey(k.id);
+    if (await ask({ title: `Remove the passkey ${k.name}?`, text: "Nobody can sign in with it any more. Delete it on your device as well.", action: "Remove", danger: true, run })) await this.read();
+  }
+
+  private signIns(): TemplateResult {
+    const row = (s: SignIn) => html`<tr>
+      <td data-label="Browser"><span class="clip agent" title=${s.agent}>${browser(s.agent)}</span> ${s.current ? html`<span class="chip on">this one</span>` : nothing}</td>
+      <td data-label="From" class="num">${s.source}</td><td data-label="By">${s.method}</td><td data-label="Since" class="num" title=${date(s.created)}>${when(s.created)}</td>
+      <td data-label="Last seen" class="num">${s.current ? "now" : ago(s.seen, this.now.value)}</td><td data-label="Ends" class="num" title=${date(s.expires)}>${when(s.expires)}</td>
+      <td class="actions">${s.current ? nothing : html`<button class="button slim danger" type="button" aria-label=${`End the sign-in from ${s.source}`} @click=${() => this.endOne(s)}>End</button>`}</td></tr>`;
+    return html`<section class="panel pad stack"><div class="row"><h2>Sign-ins</h2>
+        <div class="row end"><button class="button" type="button" @click=${this.link}>${icon("link")}Link for another browser</button>
+        <button class="button danger" type="button" @click=${this.everywhere}>Sign out everywhere</button></div></div>
+      ${this.list
+        ? html`<div class="scroll-x"><table class="cards"><thead><tr><th scope="col">Browser</th><th scope="col">From</th><th scope="col">By</th><th scope="col">Since</th><th scope="col">Last seen</th><th scope="col">Ends</th>
+            <th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead><tbody>${this.list.map(row)}</tbody></table></div>`
+        : this.failure ? nothing : loading("Reading your sign-ins…")}
+    </section>`;
+  }
+
+  private async endOne(s: SignIn): Promise<void> {
+    try {
+      await endSignIn(s.id);
+      await this.read();
+    } catch (err) {
+      if (!signedOut(err)) toast(told(err), "bad");
+    }
+  }
+
+  private readonly everywhere = async (): Promise<void> => {
+    const text = "Every browser in which you are signed in has to sign in again, this one too. Keep a passkey or a way to get a link.";
+    if (await ask({ title: "Sign out everywhere?", text, action: "Sign out everywhere", danger: true, run: () => live.leaving(() => signOutEverywhere()) })) location.assign("/signin");
+  };
+
+  private readonly link = async (): Promise<void> => {
+    try {
+      handOver({ heading: "A link for another browser", who: "you", link: await makeLink() });
+    } catch (err) {
+      if (!signedOut(err)) toast(told(err), "bad");
+    }
+  };
+
+  private look(): TemplateResult {
+    const now = scheme();
+    const choice = (s: Scheme, word: string) => html`<label class="choice"><input type="radio" name="scheme" value=${s} .checked=${now === s} @change=${(e: Event) => chooseScheme(valueOf(e) as Scheme)} /><span>${word}</span></label>`;
+    return html`<section class="panel pad stack"><h2>This browser</h2>
+      <fieldset class="inline"><legend>Colours</legend>${choice("system", "As the system")}${choice("light", "Light")}${choice("dark", "Dark")}</fieldset>
+      <label class="choice"><input type="checkbox" .checked=${keysOn()} @change=${(e: Event) => setKeys((e.target as HTMLInputElement).checked)} />
+        <span>Single keys do things: <kbd>/</kbd> searches, <kbd>g</kbd> <kbd>f</kbd> goes to the fleet, <kbd>?</kbd> lists them</span></label>
+    </section>`;
+  }
+
+  private about(): TemplateResult | typeof nothing {
+    const r = live.relay;
+    if (!r) return nothing;
+    return html`<section class="panel pad stack"><h2>This relay</h2>
+      <dl class="facts"><dt>Version</dt><dd>${r.version}</dd><dt>Cluster</dt><dd><code>${r.cluster}</code></dd><dt>Fingerprint</dt><dd><code>${r.fingerprint}</code></dd>
+        <dt>Detached</dt><dd>A session whose window is closed goes on for ${r.detach_grace} s.</dd></dl>
+      <p class="muted small"><a href="/LICENCES.txt" target="_blank" rel="noopener">Licences of what these pages contain</a></p></section>`;
+  }
+}
+
+/** browser is as much of a User-Agent as tells one sign-in from another. */
+function browser(agent: string): string {
+  const name = /(Firefox|Edg|OPR|Chrome|Safari)\/(\d+)/g;
+  const found = [...agent.matchAll(name)].map((m) => `${m[1] === "Edg" ? "Edge" : m[1] === "OPR" ? "Opera" : m[1]} ${m[2]}`);
+  const best = found.find((f) => /Edge|Opera|Firefox/.test(f)) ?? found[0];
+  const system = /Android|iPhone|iPad|Mac OS X|Windows|Linux/.exec(agent)?.[0];
+  return best ? [best, system].filter(Boolean).join(", ") : agent || "unknown";
+}
+
+customElements.define("scrier-account", Account);

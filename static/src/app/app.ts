@@ -1,0 +1,172 @@
+import { html, nothing, type TemplateResult } from "lit";
+import { keyed } from "lit/directives/keyed.js";
+import { signOut } from "../api";
+import { Part } from "../ui/element";
+import { icon } from "../ui/icon";
+import { loading, notice, told } from "../ui/notice";
+import { signedOut } from "../ui/signedout";
+import { toast } from "../ui/toast";
+import { Keys, showKeys } from "./keys";
+import { live } from "./live";
+import { followLinks, routes, type Route } from "./route";
+import "./account";
+import "./audit";
+import "./enrol";
+import "./fleet";
+import "./operators";
+import "./sessions";
+import "./signin";
+
+const patience = 1500; // ms without events before the banner shows: a reload of the relay is shorter
+
+/** App is the frame: navigation, the page of the address, and what all pages share. */
+class App extends Part {
+  static override properties = { path: { state: true }, ready: { state: true }, failure: { state: true }, open: { state: true }, lost: { state: true } };
+  declare path: string;
+  declare ready: boolean;
+  declare failure: unknown;
+  declare open: boolean; // the menu of a narrow window
+  declare lost: boolean;
+  private visit = 0; // each gets a page of its own, which reads the address
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly keys = new Keys(() => this.routes);
+
+  constructor() {
+    super();
+    this.path = location.pathname;
+    this.ready = this.open = this.lost = false;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    addEventListener("popstate", this.moved);
+    addEventListener("scrier-route", this.moved);
+    addEventListener("pageshow", (e) => e.persisted && location.reload()); // who is signed in may have changed
+    document.addEventListener("click", followLinks);
+    document.addEventListener("keydown", this.keys.handle);
+    live.addEventListener("change", this.changed);
+    if (this.path !== "/signin") void this.start();
+  }
+
+  private async start(): Promise<void> {
+    this.failure = undefined;
+    try {
+      await live.start();
+      this.ready = true;
+      this.home();
+    } catch (err) {
+      if (!signedOut(err)) this.failure = err;
+    }
+  }
+
+  /** home leads away from pages that the role does not have. */
+  private home(): void {
+    if (this.path === "/" && !live.may("see envoys")) {
+      history.replaceState(null, "", this.routes[0]!.path);
+      this.moved();
+    }
+  }
+
+  private readonly moved = (): void => {
+    if ((this.path === "/signin") !== (location.pathname === "/signin")) location.reload();
+    const other = this.path !== location.pathname;
+    this.path = location.pathname;
+    this.open = false;
+    this.visit++;
+    this.requestUpdate();
+    if (other) void this.updateComplete.then(() => this.querySelector<HTMLElement>("main")?.focus());
+  };
+
+  private readonly changed = (): void => {
+    if (live.connected) {
+      clearTimeout(this.timer);
+      this.timer = undefined;
+      this.lost = false;
+    } else this.timer ??= setTimeout(() => (this.lost = !live.connected), patience);
+  };
+
+  private get routes(): readonly Route[] {
+    return routes.filter((r) => live.may(r.verb));
+  }
+
+  override render() {
+    const route = routes.find((r) => r.path === this.path);
+    document.title = this.path === "/signin" ? "Sign in · Scrier" : `${route?.title ?? "Not found"} · Scrier`;
+    if (this.path === "/signin") return html`<scrier-signin></scrier-signin>`;
+    if (this.failure) return html`<main class="alone">${notice(this.failure, () => void this.start())}</main>`;
+    if (!this.ready) return html`<main class="alone">${loading("Asking the relay who you are…")}</main>`;
+    return html`<a class="skip" href="#main" @click=${this.skip}>Skip to the page</a>
+      <div class="frame">
+        ${this.navigation()}
+        <main id="main" tabindex="-1">
+          ${this.lost
+            ? html`<div class="banner" role="status"><span class="spinner"></span>The live connection to the relay is lost. What you see may be old; reconnecting…</div>`
+            : nothing}
+          ${keyed(this.visit, this.page(route))}
+        </main>
+      </div>`;
+  }
+
+  private page(route: Route | undefined): TemplateResult {
+    if (!route) return this.nothingHere("There is no such page", "The address may be mistyped, or from another version.");
+    if (!live.may(route.verb)) return this.nothingHere("This page is not for your role", `You are signed in with the role ${live.me?.role}. An administrator can change it.`);
+    switch (route.path) {
+      case "/sessions":
+        return html`<scrier-sessions></scrier-sessions>`;
+      case "/operators":
+        return html`<scrier-operators></scrier-operators>`;
+      case "/enrol":
+        return html`<scrier-enrol></scrier-enrol>`;
+      case "/audit":
+        return html`<scrier-audit></scrier-audit>`;
+      case "/account":
+        return html`<scrier-account></scrier-account>`;
+      default:
+        return html`<scrier-fleet></scrier-fleet>`;
+    }
+  }
+
+  private nothingHere(title: string, text: string): TemplateResult {
+    const to = this.routes[0];
+    return html`<div class="page"><div class="empty"><h1>${title}</h1><p>${text}</p>${to ? html`<a class="button" href=${to.path}>Go to ${to.title}</a>` : nothing}</div></div>`;
+  }
+
+  private navigation(): TemplateResult {
+    const me = live.me;
+    const link = (r: Route) => html`<a href=${r.path} aria-current=${r.path === this.path ? "page" : nothing}>${icon(r.icon)}<span>${r.title}</span></a>`;
+    return html`<header class="side ${this.open ? "open" : ""}">
+      <div class="brand">
+        <a href=${this.routes[0]?.path ?? "/account"}><img src="/favicon.svg" alt="" width="22" height="22" />Scrier</a>
+        <button class="button quiet icon menu" type="button" aria-expanded=${this.open} aria-controls="nav" aria-label="Menu" @click=${() => (this.open = !this.open)}>
+          ${icon(this.open ? "close" : "menu")}
+        </button>
+      </div>
+      <nav id="nav" aria-label="Pages">
+        ${this.routes.filter((r) => r.path !== "/account").map(link)}
+        <div class="foot">
+          <a href="/account" aria-current=${this.path === "/account" ? "page" : nothing}>
+            ${icon("account")}<span class="who"><span><span class="visually-hidden">My account: </span>${me?.username}</span><span class="muted small">${me?.role}</span></span>
+          </a>
+          <button type="button" @click=${this.leave}>${icon("leave")}<span>Sign out</span></button>
+          <button type="button" class="keys-button" @click=${() => showKeys(this.routes)}><kbd>?</kbd><span>Keys</span></button>
+        </div>
+      </nav>
+    </header>`;
+  }
+
+  private skip(e: Event): void {
+    e.preventDefault();
+    this.querySelector<HTMLElement>("main")?.focus();
+  }
+
+  private async leave(): Promise<void> {
+    try {
+      await live.leaving(() => signOut());
+      location.assign("/signin");
+    } catch (err) {
+      if (!signedOut(err)) toast(told(err), "bad");
+    }
+  }
+}
+
+customElements.define("scrier-app", App);

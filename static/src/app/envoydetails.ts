@@ -1,0 +1,150 @@
+import { html, nothing, type TemplateResult } from "lit";
+import { removeEnvoy, revokeEnvoy, type Envoy, type Session } from "../api";
+import { ask } from "../ui/dialog";
+import { ago, date, span } from "../ui/format";
+import { icon } from "../ui/icon";
+import { Now } from "../ui/now";
+import { toast } from "../ui/toast";
+import { dots, labels, openPath, reachable, stateWord } from "./envoy";
+import { kindWord } from "./fleetcolumns";
+import { live } from "./live";
+import { Page } from "./page";
+import { sessionDot, sessionWord, viewPath } from "./session";
+
+const recent = 8; // sessions that are shown; the page Sessions has the rest
+
+/** EnvoyDetails is the drawer with all that is known of one envoy, and what can be done to it. */
+class EnvoyDetails extends Page {
+  static override properties = { ...Page.properties, envoy: {} };
+  declare envoy: string; // its id
+  toggle: (label: string) => void = () => {};
+  private readonly now = new Now(this);
+  private last: Envoy | undefined; // it may be removed while it is looked at
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    if (live.may("see sessions")) live.wantSessions();
+  }
+
+  override firstUpdated(): void {
+    this.querySelector("dialog")?.showModal();
+  }
+
+  private readonly close = () => this.querySelector("dialog")?.close();
+
+  override render() {
+    const now = live.envoys.get(this.envoy);
+    const e = (this.last = now ?? this.last);
+    if (!e) return nothing;
+    return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${() => this.remove()} @click=${(ev: Event) => ev.target === ev.currentTarget && this.close()}>
+      <div class="drawer-body">
+        <div class="row top"><div><h2 id="envoy-title">${e.hostname}</h2><span class="dot ${dots[e.state]}">${now ? stateWord(e.state) : "Removed"}</span></div>
+          <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button>
+        </div>
+        ${this.opening(e)}
+        ${e.warnings?.length ? html`<div class="notice warn">${icon("warn")}<div>${e.warnings.map((w) => html`<p>${w[0]?.toUpperCase()}${w.slice(1)}.</p>`)}</div></div>` : nothing}
+        ${this.facts(e)} ${this.labelled(e)} ${this.hostKeys(e)} ${live.may("see sessions") ? this.sessions(e) : nothing}
+        ${live.may("revoke or remove envoys") && now ? this.ending(e) : nothing}
+      </div>
+    </dialog>`;
+  }
+
+  private opening(e: Envoy): TemplateResult | typeof nothing {
+    if (!live.may("open sessions")) return nothing;
+    if (e.state === "revoked") return html`<p class="muted">Its identity was revoked. To use the machine again, enrol it anew.</p>`;
+    if (!reachable(e)) return html`<p class="muted">It is not connected. On the machine: is the agent running (<code>systemctl status scrier-agent</code>), and can it reach this relay?</p>`;
+    return html`<div class="row">${live.relay?.kinds.map((k) => html`<a class="button ${k === "ssh" ? "primary" : ""}" href=${openPath(e, k)}>${k === "ssh" ? icon("shell") : nothing}${k === "ssh" ? "Open a shell" : kindWord(k)}</a>`)}</div>`;
+  }
+
+  private facts(e: Envoy): TemplateResult {
+    const f = e.facts;
+    const fact = (what: string, value: unknown) => html`<dt>${what}</dt><dd>${value}</dd>`;
+    return html`<dl class="facts">
+      ${fact("Id", html`<code>${e.id}</code>`)} ${fact("System", `${f.os || "unknown"} ${f.arch}`)}
+      ${f.hostname && f.hostname !== e.hostname ? fact("Calls itself", f.hostname) : nothing}
+      ${fact("Last seen", `${ago(e.last_seen, this.now.value)} (${date(e.last_seen)})`)}
+      ${reachable(e)
+        ? html`${fact("Up for", span(f.uptime * 1000))} ${fact("Load", (f.load / 100).toFixed(2))} ${fact("Disk", `${f.disk}% of the root file system used`)}
+            ${fact("Users", f.users?.length ? f.users.join(", ") : "nobody is logged in")}
+            ${fact("SSH server", f.ssh ? f.ssh_server || "answers" : html`<span class="bad-text">does not answer</span>`)}
+            ${fact("Clock", Math.abs(f.clock_offset_ms) < 2000 ? "right" : `${span(Math.abs(f.clock_offset_ms))} ${f.clock_offset_ms > 0 ? "behind" : "ahead"}`)}`
+        : nothing}
+      ${fact("Agent", e.version || "unknown")} ${fact("Enrolled", date(e.enrolled))} ${e.revoked ? fact("Revoked", date(e.revoked)) : nothing}
+    </dl>`;
+  }
+
+  private labelled(e: Envoy): TemplateResult {
+    const all = labels(e);
+    return html`<section class="stack tight"><h3>Labels</h3>
+      ${all.length
+        ? html`<div class="row">${all.map((l) => html`<button class="chip" type="button" title=${`Filter by ${l}`} @click=${() => {
+            this.toggle(l);
+            this.close();
+          }}><span>${l}</span></button>`)}</div>`
+        : html`<p class="muted">None. They are given at enrolment: <code>scrier agent enroll --label env=prod</code>.</p>`}
+    </section>`;
+  }
+
+  private hostKeys(e: Envoy): TemplateResult {
+    return html`<section class="stack tight"><h3>Host keys</h3>
+      ${e.host_keys?.length ? html`<ul class="keys-list">${e.host_keys.map((k) => html`<li><code>${k}</code></li>`)}</ul>` : html`<p class="muted">The agent has reported none.</p>`}
+    </section>`;
+  }
+
+  private sessions(e: Envoy): TemplateResult {
+    const here = [...live.sessions.values()].filter((s) => s.envoy_id === e.id).sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
+    const line = (s: Session) => html`<li class="row"><span class="dot ${sessionDot(s)}">${sessionWord(s)}</span>
+      <span>${s.operator} as ${s.login || "?"}</span><span class="muted small">${ago(s.created, this.now.value)}</span>
+      ${s.own && s.state !== "closed" && live.may("open sessions") ? html`<a class="button slim end" href=${viewPath(s)}>Attach</a>` : nothing}</li>`;
+    return html`<section class="stack tight"><h3>Sessions</h3>
+      ${here.length ? html`<ul class="lines">${here.slice(0, recent).map(line)}</ul>` : html`<p class="muted">${live.sessionsLoaded ? "None yet." : "Reading…"}</p>`}
+      ${here.length ? html`<a href=${`/sessions?q=${encodeURIComponent(e.hostname)}`} @click=${this.close}>All sessions here</a>` : nothing}
+    </section>`;
+  }
+
+  private ending(e: Envoy): TemplateResult {
+    return html`<section class="stack tight"><h3>End its identity</h3>
+      <div class="row">
+        ${e.state !== "revoked" ? html`<button class="button danger" type="button" @click=${() => this.revoke(e)}>Revoke…</button>` : nothing}
+        <button class="button danger" type="button" @click=${() => this.drop(e)}>Remove…</button>
+      </div></section>`;
+  }
+
+  private async revoke(e: Envoy): Promise<void> {
+    const done = await ask({
+      title: `Revoke ${e.hostname}?`,
+      text: "Its connection and its sessions end at once, and its identity never counts again. It stays in the list. To use the machine again, it has to be enrolled anew.",
+      action: "Revoke", danger: true, typed: e.hostname,
+      run: async () => {
+        await revokeEnvoy(e.id);
+        live.envoy({ ...e, state: "revoked", revoked: new Date().toISOString() });
+      },
+    });
+    if (done) toast(`${e.hostname} is revoked.`, "ok");
+  }
+
+  private async drop(e: Envoy): Promise<void> {
+    const done = await ask({
+      title: `Remove ${e.hostname}?`,
+      text: "Its connection and its sessions end at once, its identity never counts again, and it leaves the list. The audit log keeps what was done on it.",
+      action: "Remove", danger: true, typed: e.hostname,
+      run: async () => {
+        await removeEnvoy(e.id);
+        live.envoyGone(e.id);
+      },
+    });
+    if (!done) return;
+    toast(`${e.hostname} is removed.`, "ok");
+    this.close();
+  }
+}
+
+customElements.define("scrier-envoy", EnvoyDetails);
+
+/** showEnvoy opens the drawer of one envoy; toggle filters the list by a label. */
+export function showEnvoy(id: string, toggle: (label: string) => void): void {
+  const el = document.createElement("scrier-envoy") as EnvoyDetails;
+  el.envoy = id;
+  el.toggle = toggle;
+  document.body.append(el);
+}

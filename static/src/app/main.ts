@@ -1,0 +1,8 @@
+import "../ui/theme.css";
+import "../ui/controls.css";
+import "./app.css";
+import "./list.css";
+import { showScheme } from "../ui/scheme";
+import "./app";
+
+showScheme();

@@ -1,0 +1,45 @@
+import type { Envoy, EnvoyState } from "../api";
+import { entry, orders, text, type Entry } from "./envoy";
+
+/** Wish is what of the fleet is to be seen, and in which order. */
+export type Wish = { q: string; state: EnvoyState | ""; labels: readonly string[]; sort: string; down: boolean };
+
+/** Selection finds what is wished for; it keeps each envoy's entry until the envoy changes. */
+export class Selection {
+  private entries = new Map<string, Entry>();
+  counts: Record<EnvoyState | "all", number> = { all: 0, online: 0, stale: 0, offline: 0, revoked: 0 };
+  labels: string[] = []; // all that there are, the most frequent first
+
+  /** take reads the fleet again. */
+  take(envoys: ReadonlyMap<string, Envoy>): void {
+    const next = new Map<string, Entry>();
+    const counts = { all: envoys.size, online: 0, stale: 0, offline: 0, revoked: 0 };
+    const seen = new Map<string, number>();
+    for (const [id, e] of envoys) {
+      const old = this.entries.get(id);
+      const now = old?.envoy === e ? old : entry(e);
+      next.set(id, now);
+      counts[e.state]++;
+      for (const l of now.labels) seen.set(l, (seen.get(l) ?? 0) + 1);
+    }
+    this.entries = next;
+    this.counts = counts;
+    this.labels = [...seen].sort((a, b) => b[1] - a[1] || text(a[0], b[0])).map(([l]) => l);
+  }
+
+  find(w: Wish): Envoy[] {
+    const words = w.q.toLowerCase().split(/\s+/).filter(Boolean);
+    const found: Entry[] = [];
+    for (const e of this.entries.values()) {
+      if (w.state && e.envoy.state !== w.state) continue;
+      if (!words.every((word) => e.text.includes(word))) continue;
+      if (!w.labels.every((l) => e.labels.includes(l))) continue;
+      found.push(e);
+    }
+    const by = orders[w.sort]?.compare ?? (() => 0);
+    const sign = w.down ? -1 : 1;
+    const name = w.sort === "hostname" ? sign : 1;
+    found.sort((a, b) => sign * by(a, b) || name * text(a.name, b.name) || text(a.envoy.id, b.envoy.id));
+    return found.map((e) => e.envoy);
+  }
+}

@@ -1,0 +1,46 @@
+import { Problem, type Session } from "../api";
+import { live } from "./live";
+
+/** sessionWord is the state of a session as people say it. */
+export function sessionWord(s: Session): string {
+  if (s.state === "waiting") return "Opening";
+  if (s.state === "closed") return "Closed";
+  return s.attached ? "Attached" : "Detached";
+}
+
+export function sessionDot(s: Session): string {
+  if (s.state === "waiting") return "warn";
+  if (s.state === "closed") return "off";
+  return s.attached ? "ok" : "warn";
+}
+
+/** viewPath is where a session is shown: one's own to work in, another's to look at. */
+export function viewPath(s: Session, watch = false): string {
+  return `/scrier/${s.envoy_id}?session=${s.id}${watch ? "&watch=1" : ""}`;
+}
+
+export function mayAttach(s: Session): boolean {
+  return s.own && s.state === "active" && live.may("open sessions");
+}
+
+export function mayWatch(s: Session): boolean {
+  return !s.own && s.state === "active" && live.may("watch sessions") && (live.relay?.live_view ?? false);
+}
+
+export function mayEnd(s: Session): boolean {
+  return s.state !== "closed" && (s.own || live.may("end sessions"));
+}
+
+/** why is the sentence of how a session ended; empty while it is open. */
+export function why(s: Session): string {
+  if (s.state !== "closed") return "";
+  if (s.reason === "exit" || s.reason === "ok" || s.reason === "") return "The shell ended.";
+  return Problem.of(s.reason).title;
+}
+
+/** lasted is how long it was open, in ms. */
+export function lasted(s: Session, now: number): number {
+  const from = Date.parse(s.opened || s.created);
+  const to = s.closed ? Date.parse(s.closed) : now;
+  return Math.max(0, to - from);
+}

@@ -1,0 +1,76 @@
+import { html, nothing, type TemplateResult } from "lit";
+import { endSession as end, Problem, type Session } from "../api";
+import { ask } from "../ui/dialog";
+import { bytes, clock, date } from "../ui/format";
+import { icon } from "../ui/icon";
+import { prose } from "../ui/notice";
+import { Now } from "../ui/now";
+import { toast } from "../ui/toast";
+import { live } from "./live";
+import { Page } from "./page";
+import { lasted, mayAttach, mayEnd, mayWatch, sessionDot, sessionWord, viewPath, why } from "./session";
+
+/** endSession asks, and ends a session. */
+export async function endSession(s: Session): Promise<void> {
+  const done = await ask({
+    title: `End the session on ${s.envoy_name}?`,
+    text: `${s.own ? "Your shell" : `The shell of ${s.operator}`} ends at once, with everything that runs in it.`,
+    action: "End it", danger: true,
+    run: () => end(s.id),
+  });
+  if (done) toast(`The session on ${s.envoy_name} is ended.`, "ok");
+}
+
+/** SessionDetails is the drawer with all that is known of one session. */
+class SessionDetails extends Page {
+  static override properties = { ...Page.properties, session: {} };
+  declare session: string; // its id
+  private readonly now = new Now(this);
+  private last: Session | undefined;
+
+  override firstUpdated(): void {
+    this.querySelector("dialog")?.showModal();
+  }
+
+  private readonly close = () => this.querySelector("dialog")?.close();
+
+  private buttons(s: Session): TemplateResult {
+    return html`<div class="row">
+      ${mayAttach(s) ? html`<a class="button primary" href=${viewPath(s)}>${icon("shell")}Attach</a>` : nothing}
+      ${mayWatch(s) ? html`<a class="button" href=${viewPath(s, true)}>Watch</a>` : nothing}
+      ${mayEnd(s) ? html`<button class="button danger" type="button" @click=${() => endSession(s)}>End…</button>` : nothing}
+    </div>`;
+  }
+
+  override render() {
+    const s = (this.last = live.sessions.get(this.session) ?? this.last);
+    if (!s) return nothing;
+    const fact = (what: string, value: unknown) => html`<dt>${what}</dt><dd>${value}</dd>`;
+    const ended = s.state === "closed" && !["exit", "ok", ""].includes(s.reason);
+    return html`<dialog class="drawer" aria-labelledby="session-title" @close=${() => this.remove()} @click=${(e: Event) => e.target === e.currentTarget && this.close()}>
+      <div class="drawer-body">
+        <div class="row top"><div><h2 id="session-title">${s.operator} on ${s.envoy_name}</h2><span class="dot ${sessionDot(s)}">${sessionWord(s)}</span></div>
+          <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button></div>
+        ${mayAttach(s) || mayWatch(s) || mayEnd(s) ? this.buttons(s) : nothing}
+        ${ended
+          ? html`<div class="notice">${icon("info")}<div><p><strong>${why(s)}</strong></p>${s.detail ? html`<p>${s.detail}</p>` : nothing}<p>${prose(Problem.of(s.reason).hint)}</p></div></div>`
+          : nothing}
+        <dl class="facts">
+          ${fact("Id", html`<code>${s.id}</code>`)} ${fact("Operator", s.operator)} ${fact("Login", s.login || "not decided")} ${fact("Envoy", html`${s.envoy_name}<br /><code>${s.envoy_id}</code>`)}
+          ${fact("Kind", s.kind)} ${fact("Asked for", date(s.created))} ${s.opened ? fact("Opened", date(s.opened)) : nothing} ${s.closed ? fact("Closed", date(s.closed)) : nothing}
+          ${fact("Duration", clock(lasted(s, this.now.value)))} ${fact("To the envoy", bytes(s.sent))} ${fact("From the envoy", bytes(s.received))}
+          ${s.watchers?.length ? fact("Watched by", s.watchers.join(", ")) : nothing} ${s.state === "closed" ? fact("Reason", html`${why(s)} ${s.reason ? html`<code>${s.reason}</code>` : nothing}`) : nothing}
+        </dl>
+        ${live.may("see the audit log") ? html`<a href=${`/audit?session=${s.id}`} @click=${this.close}>Its audit records</a>` : nothing}
+      </div>
+    </dialog>`;
+  }
+}
+
+customElements.define("scrier-session", SessionDetails);
+
+export function showSession(id: string): void {
+  const el = document.createElement("scrier-session") as SessionDetails;
+  el.session = id;
+  document.body.append(el);
+}

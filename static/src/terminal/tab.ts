@@ -1,0 +1,372 @@
+import type { Opening } from "../api/model";
+import { Problem } from "../api/problem";
+import * as relay from "../api/relay";
+import { codeNamed } from "../wire/codes";
+import type { Attached, Ended, Size } from "../wire/messages";
+import { askPaste } from "./askpaste";
+import { Banner } from "./banner";
+import { clock } from "./clock";
+import { el } from "./dom";
+import { Link } from "./link";
+import { chooseLogin, card, ending, problem, progress, signIn, type Way } from "./panel";
+import { Paste } from "./paste";
+import { Screen } from "./screen";
+import { SearchBar } from "./search";
+import { amount, place, plain, titleOf } from "./text";
+import { Dialer } from "./transport";
+
+/** Spec is what a tab is to show. */
+export interface Spec {
+  envoy: string;
+  protocol: string;
+  login?: string | undefined;
+  session?: string | undefined; // one that is open already
+  watch?: boolean | undefined;
+}
+
+/** Owner is told what a tab does. */
+export interface Owner {
+  changed(t: Tab): void;
+  named(t: Tab): void; // it has a session now
+  key(e: KeyboardEvent): boolean;
+  another(t: Tab): void; // open one more to the same envoy
+}
+
+const noticeTime = 8000; // ms
+
+/** Tab is one session on the page: its screen, its link, and what is to be said about them. */
+export class Tab {
+  readonly panel: HTMLElement;
+  readonly screen: Screen;
+  readonly search: SearchBar;
+  link: Link | undefined;
+  where: string;
+  headline = "";
+  bell = false;
+  sticky = false; // the Ctrl of the keys on the screen
+  private title = "";
+  private opened = false;
+  private busy = new AbortController();
+  private readonly host = el("div", { class: "screen" });
+  private readonly dock = el("div", { class: "dock", hidden: true });
+  private readonly banner: Banner;
+  private readonly notices = el("div", { class: "notices", role: "status" });
+  private docked = "";
+  private gaps = 0;
+  private told: Size = { cols: 0, rows: 0 }; // the size that Attach told
+  private readonly dialer = new Dialer();
+
+  constructor(readonly spec: Spec, readonly id: string, private readonly owner: Owner) {
+    this.where = plain(spec.envoy, 8);
+    this.screen = new Screen(this.host, {
+      typed: (b) => this.typed(b),
+      answered: (b) => this.link?.reply(b),
+      resized: (s) => {
+        this.link?.resized(s);
+        this.owner.changed(this);
+      },
+      titled: (t) => {
+        this.title = t;
+        this.owner.changed(this);
+      },
+      rang: () => {
+        this.bell = true;
+        this.owner.changed(this);
+      },
+      selected: () => this.owner.changed(this),
+      key: (e) => this.owner.key(e),
+    });
+    this.search = new SearchBar(this.screen);
+    this.banner = new Banner(this.screen);
+    this.panel = el("section", { class: "tabpanel", role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}` },
+      this.banner.element, this.search.element, this.host, this.dock, this.notices);
+    // Before xterm sees it: a paste is looked at first.
+    this.panel.addEventListener("paste", (e) => {
+      if (e.target instanceof HTMLInputElement) return;
+      e.preventDefault();
+      e.stopImmediatePropagation();
+      void this.paste(e.clipboardData?.getData("text/plain") ?? "");
+    }, true);
+  }
+
+  get fullTitle(): string {
+    return titleOf(this.where, this.title);
+  }
+
+  get size(): Size {
+    return this.screen.size;
+  }
+
+  /** live says that there is a shell of ours which closing would end. */
+  get live(): boolean {
+    const s = this.link?.state.name;
+    return this.link !== undefined && !this.spec.watch && s !== "ended" && s !== "closed" && s !== "elsewhere";
+  }
+
+  get session(): string | undefined {
+    return this.spec.session;
+  }
+
+  /** show brings it to the front. */
+  show(): void {
+    this.panel.hidden = false;
+    this.bell = false;
+    if (!this.opened) {
+      this.opened = true;
+      this.screen.open();
+    }
+    this.screen.accelerate();
+    this.screen.focus();
+  }
+
+  hide(): void {
+    this.panel.hidden = true;
+    this.screen.decelerate();
+  }
+
+  /** start opens the session, or attaches to the one that is open. */
+  async start(login?: string): Promise<void> {
+    this.link?.close();
+    this.link = undefined;
+    this.busy.abort();
+    const busy = (this.busy = new AbortController());
+    if (login !== undefined) this.spec.login = login;
+    if (this.spec.session !== undefined) {
+      this.dockOff();
+      this.run(this.spec.session);
+      return;
+    }
+    this.headline = "Opening a shell…";
+    this.say(progress("Opening a shell…", () => busy.abort()), true);
+    this.owner.changed(this);
+    void this.nameEnvoy();
+    let first: Opening;
+    try {
+      const { cols, rows } = this.size;
+      first = await relay.connect({ envoy_id: this.spec.envoy, protocol: this.spec.protocol, cols, rows, ...(this.spec.login ? { login: this.spec.login } : {}) }, { signal: busy.signal });
+    } catch (err) {
+      if (this.busy !== busy) return;
+      if (busy.signal.aborted) {
+        this.headline = "Cancelled";
+        this.say(card("You cancelled it.", [], [this.retry("Open a shell"), fleet]), true);
+      } else this.refusedToOpen(Problem.from(err));
+      this.owner.changed(this);
+      return;
+    }
+    if (this.busy !== busy) return;
+    this.spec.session = first.session_id;
+    this.dockOff();
+    this.run(first.session_id, first);
+    this.owner.named(this);
+  }
+
+  /** close lets go of the session, which stays open for a while, and of the screen. */
+  close(): void {
+    this.busy.abort();
+    this.link?.close();
+    this.screen.dispose();
+    this.panel.remove();
+  }
+
+  /** end ends the session for good. */
+  async end(): Promise<void> {
+    if (this.spec.session === undefined) return;
+    try {
+      await relay.endSession(this.spec.session);
+    } catch (err) {
+      const p = Problem.from(err);
+      if (p.code !== "not_found") this.notice(`${p.title} ${p.detail} ${p.hint}`);
+    }
+  }
+
+  async copy(): Promise<void> {
+    const text = this.screen.term.getSelection();
+    if (text === "") return this.notice("Select something first: drag over it, or double-click a word.");
+    try {
+      await navigator.clipboard.writeText(text);
+      this.notice(`Copied ${amount(text.length)} characters.`);
+    } catch {
+      this.notice("The browser does not let the page copy. Use the menu of the right mouse button.");
+    }
+    this.screen.focus();
+  }
+
+  async pasteClipboard(): Promise<void> {
+    let text: string;
+    try {
+      text = await navigator.clipboard.readText();
+    } catch {
+      this.notice("The browser does not let the page read the clipboard. Press Ctrl+Shift+V.");
+      this.screen.focus();
+      return;
+    }
+    await this.paste(text);
+  }
+
+  /** paste sends a text as if it were typed; several lines, or commands to the terminal, are asked about. */
+  async paste(text: string): Promise<void> {
+    if (text === "" || !this.link) return;
+    const bracketed = () => this.screen.term.modes.bracketedPasteMode;
+    if (!(await askPaste(text, bracketed()))) return;
+    this.link.insert(new Paste(text, bracketed()));
+    this.screen.term.scrollToBottom();
+    this.screen.focus();
+  }
+
+  /** press is a key on the screen. */
+  press(b: Uint8Array<ArrayBuffer>): void {
+    this.typed(b);
+    this.screen.focus();
+  }
+
+  notice(text: string): void {
+    const n = el("div", { class: "toast-line" }, plain(text, 400));
+    this.notices.append(n);
+    while (this.notices.childElementCount > 3) this.notices.firstElementChild?.remove();
+    setTimeout(() => n.remove(), noticeTime);
+  }
+
+  /** tick renews what changes with time. */
+  tick(): void {
+    this.update();
+  }
+
+  private typed(b: Uint8Array<ArrayBuffer>): void {
+    if (this.sticky) {
+      this.sticky = false;
+      const c = b[0] ?? 0;
+      if (b.length === 1 && c >= 0x40 && c < 0x80) b = Uint8Array.of(c & 0x1f);
+      else if (b.length === 1 && c === 0x20) b = Uint8Array.of(0);
+      this.owner.changed(this);
+    }
+    if (this.link) this.link.type(b);
+    else if (this.opened) this.notice("The shell is not open yet: what you type is not kept.");
+  }
+
+  private run(session: string, first?: Opening): void {
+    const watch = this.spec.watch === true;
+    const link = new Link(
+      {
+        attach: (signal) => relay.attach(session, watch, { signal }),
+        dial: (o, signal) => this.dialer.open(o, signal),
+        lost: (d) => this.dialer.lost(d),
+        ending: () => endingOf(session),
+      },
+      {
+        write: (b, done) => this.screen.write(b, done),
+        size: () => (this.told = this.size),
+        changed: () => this.update(),
+        attached: (a) => this.attached(a),
+        resized: (s) => this.screen.follow(s),
+        notice: (text) => this.notice(text),
+        refused: (why) => this.notice(why),
+      },
+      clock,
+    );
+    this.link = link;
+    this.update();
+    void link.run(first).catch((err: unknown) => {
+      if (this.link === link) this.say(problem(Problem.from(err), [{ label: "Reload the page", go: () => location.reload() }]), false);
+    });
+  }
+
+  private attached(a: Attached): void {
+    const again = this.headline === "attached";
+    this.headline = "attached";
+    this.where = place(a.login, a.envoy);
+    if (!again) this.screen.term.textarea?.setAttribute("aria-label", `Terminal, ${this.where}`);
+    else if (this.link && this.link.gaps > this.gaps) this.notice("Some output was lost while there was no connection; the screen was cleared.");
+    this.gaps = this.link?.gaps ?? 0;
+    // The size may have changed since the relay was asked.
+    if (!a.watching && (this.told.cols !== this.size.cols || this.told.rows !== this.size.rows)) this.link?.resized(this.size);
+    this.owner.changed(this);
+  }
+
+  private update(): void {
+    const link = this.link;
+    if (!link) return;
+    this.owner.changed(this);
+    const s = link.state;
+    this.banner.show(link);
+    const key = s.name + (s.name === "stopped" ? s.problem.code : "");
+    if (key === this.docked) return;
+    this.docked = key;
+    switch (s.name) {
+      case "elsewhere":
+        return this.say(card("The session continues elsewhere.", ["Another window or terminal of yours has it. It goes on there until you take it back."], [{ label: "Take it back", go: () => this.again() }, fleet]), false);
+      case "stopped": {
+        const list: Way[] = s.problem.signIn ? [{ label: "Sign in", href: signIn() }] : [];
+        return this.say(problem(s.problem, [...list, { label: "Try again", go: () => this.again() }, fleet]), false);
+      }
+      case "ended": {
+        const other: Way[] = this.spec.watch ? [] : [{ label: "Open a new shell", go: () => this.owner.another(this) }];
+        const c = ending(link, [...other, fleet]);
+        if (c) this.say(c, false);
+        return;
+      }
+      case "connecting":
+        if (!link.info) return this.say(el("div", { class: "card", role: "status" }, el("p", { class: "row" }, el("span", { class: "spinner", "aria-hidden": "true" }), "Connecting…")), true);
+        return this.dockOff();
+      default:
+        if (s.name === "attached" || link.info) this.dockOff();
+    }
+  }
+
+  private again(): void {
+    this.link?.again();
+    this.screen.focus();
+  }
+
+  private refusedToOpen(p: Problem): void {
+    this.headline = "Not opened";
+    if (p.code === "ambiguous_login") return this.say(problem(p, [fleet], chooseLogin(p.detail, (login) => void this.start(login))), true);
+    const list: Way[] = p.signIn ? [{ label: "Sign in", href: signIn() }] : [];
+    const other = this.spec.login ? chooseLogin("", (login) => void this.start(login)) : undefined;
+    this.say(problem(p, [...list, this.retry("Try again"), fleet], other), true);
+  }
+
+  private retry(label: string): Way {
+    return { label, go: () => void this.start() };
+  }
+
+  private say(c: HTMLElement, full: boolean): void {
+    this.dock.replaceChildren(c);
+    this.dock.classList.toggle("full", full);
+    this.dock.hidden = false;
+    // While something is under way the focus stays: who types ahead must not press a button.
+    if (!this.panel.hidden && c.getAttribute("role") !== "status") c.querySelector<HTMLElement>("input, button, a")?.focus();
+  }
+
+  private dockOff(): void {
+    const had = this.dock.contains(document.activeElement) || document.activeElement === document.body;
+    this.dock.hidden = true;
+    this.dock.replaceChildren();
+    if (had && !this.panel.hidden && this.opened) this.screen.focus();
+  }
+
+  // nameEnvoy fills the title while the session opens; Attached has the last word.
+  private async nameEnvoy(): Promise<void> {
+    try {
+      const e = await relay.envoy(this.spec.envoy);
+      if (this.link?.info) return;
+      this.where = plain(e.hostname, 64);
+      this.owner.changed(this);
+    } catch {
+      // connect tells what is wrong
+    }
+  }
+}
+
+const fleet: Way = { label: "Fleet", leave: true, href: "/" };
+
+// endingOf finds how a session that is gone has ended.
+async function endingOf(session: string): Promise<Ended> {
+  const gone = { code: codeNamed("not_found")?.number ?? 0, detail: "" };
+  try {
+    const s = await relay.session(session);
+    if (s.state !== "closed") return gone;
+    return { code: codeNamed(s.reason === "exit" ? "ok" : s.reason)?.number ?? gone.code, detail: s.detail ?? "" };
+  } catch {
+    return gone; // it was not found, or not ours to see
+  }
+}

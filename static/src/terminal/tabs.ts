@@ -1,0 +1,222 @@
+import { ask, button, el, icon } from "./dom";
+import { StatusLine } from "./status";
+import { Tab, type Owner, type Spec } from "./tab";
+import { Toolbar } from "./toolbar";
+import { plain } from "./text";
+
+const storeKey = "scrier.tabs"; // sessionStorage: the sessions of this page, for a reload
+const most = 20; // tabs; each may hold 10,000 lines
+
+/** Tabs is the page: its sessions, one of them in front. */
+export class Tabs implements Owner {
+  private readonly list: Tab[] = [];
+  private front: Tab | undefined;
+  private last = 0;
+  private readonly strip = el("div", { class: "strip", role: "tablist", "aria-label": "Sessions" });
+  private readonly panels = el("main", { class: "panels" });
+  private readonly status = new StatusLine();
+  private readonly toolbar: Toolbar;
+  private readonly handles = new Map<Tab, HTMLElement>();
+  private readonly ended = new WeakSet<Tab>();
+  private later: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(body: HTMLElement) {
+    this.toolbar = new Toolbar(() => this.front, { end: () => void this.end(), restyle: () => this.restyle() });
+    const plus = button("New session on the same machine (Alt+T)", { class: "button quiet icon", title: "New session on the same machine (Alt+T)" }, () => this.front && this.another(this.front), icon("plus"));
+    const back = el("a", { class: "button quiet icon", href: "/", title: "Fleet", "aria-label": "Fleet" }, icon("back"));
+    body.append(el("header", { class: "bar" }, back, this.strip, plus, this.toolbar.element), this.panels, el("footer", {}, this.toolbar.keys, this.status.element));
+    this.strip.addEventListener("keydown", (e) => this.stripKey(e));
+    document.addEventListener("keydown", (e) => {
+      // Keys in the terminal come through it.
+      if (!(e.target instanceof Element && e.target.closest(".xterm")) && !document.querySelector("dialog[open]")) this.key(e);
+    });
+    const nudge = () => {
+      for (const t of this.list) t.link?.nudge();
+    };
+    addEventListener("online", nudge);
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && nudge());
+    setInterval(() => {
+      if (document.hidden) return;
+      this.front?.tick();
+      this.draw();
+    }, 1000);
+  }
+
+  /** restore brings back the sessions that this page had before it was loaded again. */
+  restore(except: string | undefined): Spec[] {
+    try {
+      const v = JSON.parse(sessionStorage.getItem(storeKey) ?? "[]") as unknown;
+      if (!Array.isArray(v)) return [];
+      return v.filter((s): s is Spec => typeof s === "object" && s !== null && typeof (s as Spec).session === "string" && typeof (s as Spec).envoy === "string" && (s as Spec).session !== except).slice(0, most);
+    } catch {
+      return [];
+    }
+  }
+
+  open(spec: Spec, front: boolean): Tab | undefined {
+    if (this.list.length >= most) {
+      this.front?.notice(`One page has at most ${most} tabs.`);
+      return undefined;
+    }
+    const t = new Tab(spec, String(++this.last), this);
+    this.list.push(t);
+    this.panels.append(t.panel);
+    const close = button("Close", { class: "button quiet close", tabindex: "-1", "aria-hidden": "true" }, () => void this.close(t), icon("close"));
+    const name = el("button", { type: "button", role: "tab", class: "tab", id: `tab-${t.id}`, "aria-controls": `panel-${t.id}`, "aria-keyshortcuts": "Delete", "aria-description": "Delete closes it" }, el("span", { class: "name" }));
+    name.addEventListener("click", () => this.show(t));
+    name.addEventListener("auxclick", (e) => e.button === 1 && void this.close(t));
+    const handle = el("div", { class: "handle", role: "presentation" }, name, close);
+    this.handles.set(t, handle);
+    this.strip.append(handle);
+    if (front || !this.front) this.show(t);
+    else {
+      t.hide();
+      t.screen.borrow(this.front.size);
+    }
+    void t.start();
+    this.save();
+    return t;
+  }
+
+  another(t: Tab): void {
+    const { envoy, protocol, login } = t.spec;
+    if (t.spec.session !== undefined && t.link?.state.name === "ended") {
+      // In its place: nobody needs the old one.
+      this.open({ envoy, protocol, login }, true);
+      this.drop(t);
+      return;
+    }
+    this.open({ envoy, protocol, login }, true);
+  }
+
+  named(t: Tab): void {
+    if (t === this.front) this.address(t);
+    this.save();
+  }
+
+  changed(t: Tab): void {
+    if (t.link?.state.name === "ended" && !this.ended.has(t)) {
+      this.ended.add(t);
+      this.save(); // a reload needs not bring it back
+    }
+    // Not an animation frame: a page in the background has a title as well.
+    this.later ??= setTimeout(() => {
+      this.later = undefined;
+      this.draw();
+    }, 30);
+  }
+
+  /** key takes the page's own keys; the terminal gets all others. */
+  key(e: KeyboardEvent): boolean {
+    const only = (mods: string) => mods === [e.ctrlKey && "c", e.shiftKey && "s", e.altKey && "a", e.metaKey && "m"].filter(Boolean).join("");
+    const did = (f: () => void) => {
+      e.preventDefault();
+      f();
+      return true;
+    };
+    const t = this.front;
+    if (only("cs") && e.code === "KeyC") return did(() => void t?.copy());
+    if (only("cs") && e.code === "KeyF") return did(() => t?.search.open());
+    if ((only("cs") && e.code === "KeyV") || (only("s") && e.code === "Insert")) return true; // the browser's own paste
+    if (only("a") && e.code === "KeyT") return did(() => t && this.another(t));
+    if (only("a") && e.code === "Digit0") return did(() => this.toolbar.focus());
+    const digit = only("a") ? /^Digit([1-9])$/.exec(e.code)?.[1] : undefined;
+    const to = digit === undefined || this.list.length < 2 ? undefined : this.list[Number(digit) - 1];
+    return to ? did(() => this.show(to)) : false;
+  }
+
+  private show(t: Tab): void {
+    if (this.front !== t) this.front?.hide();
+    this.front = t;
+    t.show();
+    this.address(t);
+    this.draw();
+  }
+
+  // address makes a reload come back to the same session.
+  private address(t: Tab): void {
+    const q = new URLSearchParams({ protocol: t.spec.protocol });
+    if (t.session !== undefined) q.set("session", t.session);
+    else if (t.spec.login) q.set("login", t.spec.login);
+    if (t.spec.watch) q.set("watch", "1");
+    history.replaceState(null, "", `/scrier/${encodeURIComponent(t.spec.envoy)}?${q}`);
+  }
+
+  private async end(): Promise<void> {
+    const t = this.front;
+    if (t?.live && (await this.sure(t))) await t.end();
+  }
+
+  private sure(t: Tab): Promise<boolean> {
+    return ask({ title: `End the session on ${t.where}?`, body: [el("p", {}, "The shell and what runs in it are ended, for everybody who sees it.")], yes: "End the session", danger: true });
+  }
+
+  private async close(t: Tab): Promise<void> {
+    if (t.live) {
+      if (!(await this.sure(t))) return;
+      void t.end();
+    }
+    this.drop(t);
+  }
+
+  private drop(t: Tab): void {
+    const at = this.list.indexOf(t);
+    if (at < 0) return;
+    this.list.splice(at, 1);
+    this.handles.get(t)?.remove();
+    this.handles.delete(t);
+    t.close();
+    this.save();
+    if (this.front !== t) return;
+    this.front = undefined;
+    const next = this.list[Math.min(at, this.list.length - 1)];
+    if (next) this.show(next);
+    else location.assign("/");
+  }
+
+  private save(): void {
+    try {
+      sessionStorage.setItem(storeKey, JSON.stringify(this.list.filter((t) => t.session !== undefined && !this.ended.has(t)).map((t) => t.spec)));
+    } catch {
+      // then a reload brings back the one in front, whose session the address has
+    }
+  }
+
+  private restyle(): void {
+    for (const t of this.list) t.screen.restyle();
+  }
+
+  private stripKey(e: KeyboardEvent): void {
+    const at = this.front ? this.list.indexOf(this.front) : -1;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: this.list.length - 1 }[e.key];
+    if (e.key === "Delete" && this.front) void this.close(this.front);
+    if (to === undefined) return;
+    e.preventDefault();
+    const t = this.list.at(to % this.list.length);
+    if (!t) return;
+    this.show(t);
+    this.handles.get(t)?.querySelector<HTMLElement>("[role=tab]")?.focus();
+  }
+
+  private draw(): void {
+    for (const [t, handle] of this.handles) {
+      const tab = handle.querySelector("[role=tab]");
+      const name = handle.querySelector(".name");
+      const front = t === this.front;
+      tab?.setAttribute("aria-selected", String(front));
+      tab?.setAttribute("tabindex", front ? "0" : "-1");
+      const bell = t.bell && !front;
+      const text = plain(t.fullTitle, 60) + (bell ? " (bell)" : "");
+      if (name && name.textContent !== text) {
+        name.textContent = text;
+        tab?.setAttribute("title", t.fullTitle);
+        handle.querySelector(".close")?.setAttribute("title", `Close ${t.where}`);
+      }
+      const s = t.link?.state.name;
+      handle.dataset["state"] = s === "attached" ? (t.spec.watch ? "watch" : "ok") : s === "ended" || s === undefined ? "off" : "warn";
+    }
+    if (this.front) document.title = this.front.fullTitle;
+    this.status.show(this.front);
+    this.toolbar.draw();
+  }
+}

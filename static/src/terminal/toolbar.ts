@@ -1,0 +1,141 @@
+import { chooseScheme, scheme } from "../ui/scheme";
+import { button, el, icon, type Icon } from "./dom";
+import { changeFont, fontSize, rememberReader } from "./screen";
+import type { Tab } from "./tab";
+
+export interface Deeds {
+  end(): void;
+  restyle(): void;
+}
+
+const esc = "\x1b";
+
+/** Toolbar is what can be done with the session in front, and the keys that a touch screen lacks. */
+export class Toolbar {
+  readonly element: HTMLElement;
+  readonly keys: HTMLElement;
+  private readonly tools: HTMLElement;
+  private readonly more: HTMLButtonElement;
+  private readonly theme: HTMLButtonElement;
+  private readonly keysButton: HTMLButtonElement;
+  private readonly endButton: HTMLButtonElement;
+  private readonly ctrl: HTMLButtonElement;
+
+  constructor(private readonly front: () => Tab | undefined, private readonly deeds: Deeds) {
+    const tool = (name: Icon, label: string, hint: string, f: (t: Tab | undefined) => void) =>
+      button(label, { class: "button quiet tool", title: hint === "" ? label : `${label} (${hint})` }, () => {
+        this.fold();
+        f(this.front());
+      }, icon(name), el("span", { class: "label" }, label));
+    this.theme = tool("theme", "Theme", "", () => this.nextTheme());
+    this.keysButton = tool("keys", "Keys on the screen", "", () => this.showKeys(this.keys.hidden !== false));
+    this.endButton = tool("end", "End session", "", () => this.deeds.end());
+    this.endButton.classList.add("danger");
+    this.tools = el("div", { class: "tools", id: "tools" },
+      tool("search", "Search", "Ctrl+Shift+F", (t) => t?.search.open()),
+      tool("copy", "Copy", "Ctrl+Shift+C", (t) => void t?.copy()),
+      tool("paste", "Paste", "Ctrl+Shift+V", (t) => void t?.pasteClipboard()),
+      tool("smaller", "Smaller text", "", () => this.font(-1)),
+      tool("larger", "Larger text", "", () => this.font(1)),
+      tool("full", "Full screen", "", () => void this.fullScreen()),
+      this.theme,
+      tool("reader", "Screen reader", "", (t) => this.reader(t)),
+      this.keysButton,
+      this.endButton);
+    this.more = button("More", { class: "button quiet icon more", "aria-expanded": "false", "aria-controls": "tools" }, () => this.fold(this.tools.classList.contains("open")), icon("more"));
+    this.element = el("div", { class: "toolbar", role: "toolbar", "aria-label": "Session" }, this.more, this.tools);
+    this.element.addEventListener("keydown", (e) => this.key(e));
+    document.addEventListener("pointerdown", (e) => e.target instanceof Node && !this.element.contains(e.target) && this.fold());
+
+    const k = (label: string, name: string, bytes: () => string) => button(name, { class: "button key" }, () => this.press(bytes()), label);
+    const arrow = (letter: string) => () => (this.front()?.screen.term.modes.applicationCursorKeysMode ? `${esc}O${letter}` : `${esc}[${letter}`);
+    this.ctrl = button("Ctrl", { class: "button key", "aria-pressed": "false" }, () => {
+      const t = this.front();
+      if (!t) return;
+      t.sticky = !t.sticky;
+      this.draw();
+      t.screen.focus();
+    });
+    this.keys = el("div", { class: "keys", role: "toolbar", "aria-label": "Keys", hidden: !matchMedia("(pointer: coarse)").matches },
+      k("Esc", "Esc", () => esc), k("Tab", "Tab", () => "\t"), this.ctrl,
+      k("←", "Left", arrow("D")), k("↑", "Up", arrow("A")), k("↓", "Down", arrow("B")), k("→", "Right", arrow("C")));
+    // A touch on a key must not take the focus from the terminal: the phone's keyboard would go.
+    this.keys.addEventListener("pointerdown", (e) => e.preventDefault());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.deeds.restyle());
+    addEventListener("storage", (e) => e.key === "scrier.scheme" && this.deeds.restyle());
+  }
+
+  focus(): void {
+    const first = this.more.offsetParent ? this.more : this.tools.querySelector("button");
+    first?.focus();
+  }
+
+  draw(): void {
+    const t = this.front();
+    this.endButton.disabled = !t?.live;
+    this.ctrl.setAttribute("aria-pressed", String(t?.sticky === true));
+    this.keysButton.setAttribute("aria-pressed", String(!this.keys.hidden));
+    this.theme.title = `Theme: ${scheme()}`;
+  }
+
+  private fold(on = true): void {
+    this.tools.classList.toggle("open", !on);
+    this.more.setAttribute("aria-expanded", String(!on));
+  }
+
+  private key(e: KeyboardEvent): void {
+    const all = [...this.element.querySelectorAll("button")].filter((b) => b.offsetParent && !b.disabled);
+    const at = all.findIndex((b) => b === document.activeElement);
+    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[e.key];
+    if (e.key === "Escape") {
+      this.fold();
+      this.front()?.screen.focus();
+    } else if (step !== undefined) all.at((at + step) % all.length)?.focus();
+    else return;
+    e.preventDefault();
+  }
+
+  private press(s: string): void {
+    this.front()?.press(new TextEncoder().encode(s));
+  }
+
+  private font(by: number): void {
+    changeFont(by);
+    this.deeds.restyle();
+    this.front()?.notice(`Text of ${fontSize()} pixels`);
+    this.front()?.screen.focus();
+  }
+
+  private nextTheme(): void {
+    const next = { system: "light", light: "dark", dark: "system" } as const;
+    chooseScheme(next[scheme()]);
+    this.deeds.restyle();
+    this.front()?.notice(`Theme: ${scheme()}`);
+    this.draw();
+  }
+
+  private async fullScreen(): Promise<void> {
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else await document.documentElement.requestFullscreen();
+    } catch {
+      this.front()?.notice("The browser does not allow full screen here.");
+    }
+    this.front()?.screen.focus();
+  }
+
+  private reader(t: Tab | undefined): void {
+    if (!t) return;
+    const on = !t.screen.term.options.screenReaderMode;
+    t.screen.term.options.screenReaderMode = on;
+    rememberReader(on);
+    t.notice(on ? "The screen is read aloud by screen readers." : "The screen is not read aloud.");
+    t.screen.focus();
+  }
+
+  private showKeys(on: boolean): void {
+    this.keys.hidden = !on;
+    this.draw();
+    this.front()?.screen.focus();
+  }
+}

@@ -1,0 +1,1 @@
+declare module "*.css"; // esbuild makes a stylesheet of them

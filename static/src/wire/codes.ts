@@ -1,0 +1,90 @@
+// The table of codes, the same as in wire/code.go; static/codes_test.go holds the two against each
+// other. One line a code: number, name, what happened, what the person can do.
+
+const table: readonly (readonly [number, string, string, string])[] = [
+  [0, "ok", "ended in the ordinary way", ""],
+  [64, "usage", "the command line is not understood", "see the command's --help"],
+  [65, "bad_request", "the request is not well formed", "check the values that were given; `--help` shows their form"],
+  [66, "unauthenticated", "there is no valid login", "log in with `scrier login HOST:PORT`"],
+  [67, "not_found", "there is no such thing", "list what there is with the `list` command"],
+  [68, "envoy_offline", "the envoy is not connected to the relay", "check on the machine that `scrier agent run` is running and can reach the relay"],
+  [69, "relay_unreachable", "the relay does not answer", "check the address, and that UDP to its port is not blocked"],
+  [70, "internal", "something failed that should not have", "the relay's or agent's log has the details"],
+  [71, "protocol_error", "the peer sent something that the protocol does not allow", "update both sides to the same version"],
+  [72, "version_mismatch", "the two sides speak different versions of the protocol", "update the older side"],
+  [73, "conflict", "it exists already, or was changed meanwhile", "list what there is, then try again with another name or key"],
+  [74, "audit_unavailable", "the audit log cannot be written, so nothing may start", "check free space and permissions of the relay's state directory"],
+  [75, "busy", "too much is going on at once", "wait a moment and try again"],
+  [76, "relay_untrusted", "the relay's identity is not the one that was pinned", "compare the fingerprint with the relay's administrator; if the relay was set up anew, `scrier logout --forget --relay HOST:PORT` and log in again"],
+  [77, "forbidden", "your role does not allow this", "ask an administrator of the relay"],
+  [78, "bad_config", "a configuration file is not valid", "correct what is named"],
+  [79, "limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"],
+  [80, "no_such_envoy", "no envoy has this name or id", "see `scrier envoys list`"],
+  [81, "ambiguous_envoy", "several envoys match", "use more of the id, or the whole of it"],
+  [82, "agent_timeout", "the envoy's agent did not answer in time", "check the machine's load and the agent's log"],
+  [83, "agent_lost", "the connection to the envoy was lost", "try again; the agent reconnects by itself"],
+  [84, "revoked", "this identity was revoked", "enrol the machine or log in again with a new identity"],
+  [85, "duplicate_identity", "another live machine uses the same identity", "one of them is a copy: remove the copy's state directory and enrol it by itself"],
+  [86, "token_invalid", "the enrolment token is unknown, used or expired", "make a new one with `scrier token create`"],
+  [87, "pubkey_not_authorized", "no login on the envoy has your SSH key in its authorized_keys", "add your public key to ~/.ssh/authorized_keys of the account you want, on that machine"],
+  [88, "no_ssh_pubkey", "no SSH public key is registered or found", "make a key with `ssh-keygen -t ed25519`, and have it registered with `scrier webusers`"],
+  [89, "ambiguous_login", "several logins on the envoy have your SSH key", "name one with --login"],
+  [90, "key_restricted", "your key is there, but its options do not allow an interactive shell", "see the options in front of your key in authorized_keys on that machine"],
+  [91, "account_not_loginable", "the account on the envoy cannot log in", "check its shell, its lock and its expiry on that machine"],
+  [92, "login_not_allowed", "the machine's policy does not allow this login", "see allowed_logins in agent.yaml on that machine"],
+  [93, "host_key_mismatch", "the SSH server's host key is not one that the agent reported", "check which SSH server listens at ssh.addr, and that ssh.sshd_config is its configuration"],
+  [94, "target_refused", "nothing on the envoy accepts the connection", "check that the SSH server runs on that machine at ssh.addr of agent.yaml"],
+  [95, "port_not_allowed", "the port is not in the list of allowed ports", "see allowed_ports in server.yaml and in the machine's agent.yaml"],
+  [96, "clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"],
+  [97, "auth_failed", "the envoy's SSH server refused the session's key", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"],
+  [98, "keyfile_symlink", "authorized_keys or a folder above it is a symbolic link", "replace the link by the file itself, or use keys: dropin"],
+  [99, "keyfile_hardlink", "authorized_keys has more than one name", "copy it to a file of its own, or use keys: dropin"],
+  [100, "keyfile_not_regular", "authorized_keys is not a regular file", "replace it by a regular file, or use keys: dropin"],
+  [101, "keyfile_too_big", "authorized_keys is larger than 4 MiB", "shorten it, or use keys: dropin"],
+  [102, "keyfile_nospace", "the disk or quota of the account is full", "free some space in that account"],
+  [103, "keyfile_immutable", "authorized_keys is immutable or append-only", "use keys: dropin on that machine"],
+  [104, "keyfile_readonly", "the account's home is mounted read-only", "use keys: dropin on that machine"],
+  [105, "keyfile_permissions", "authorized_keys cannot be read or written, or its owner or mode is unsafe", "it should belong to the account and be writable by nobody else (chmod 600)"],
+  [106, "keyfile_timeout", "the account's home does not answer", "check the file system that the home is on"],
+  [107, "keyfile_changed", "authorized_keys kept changing while it was edited", "try again when the other program is done"],
+  [108, "keyfile_shared", "one authorized_keys file serves several accounts", "give each account a file of its own (AuthorizedKeysFile with %u)"],
+  [109, "keyfile_unsupported", "sshd is not configured to read authorized_keys files", "use keys: dropin, or set AuthorizedKeysFile in sshd_config"],
+  [110, "relay_restart", "the relay was restarted", "open the session again"],
+  [111, "relay_shutdown", "the relay is shutting down", "open the session again when the relay is back"],
+  [112, "killed", "the session was ended by an administrator", ""],
+  [113, "operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login`"],
+  [114, "expired", "the login has expired", "log in again with `scrier login`"],
+  [115, "no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"],
+  [116, "key_unusable", "the SSH key cannot be used", "add it to ssh-agent (`ssh-add`), or name another with --ssh-key-file"],
+  [117, "disabled", "sessions are switched off on this relay", "set scrier.enabled: true in server.yaml"],
+  [118, "state_in_use", "another process uses this state directory", "stop the other process, or use another --state"],
+  [119, "viewer_lost", "the operator's connection was lost", "open the session again"],
+  [120, "cancelled", "the operator gave up", ""],
+  [121, "left", "the operator disconnected", ""],
+  [122, "taken_over", "the session goes on in another window or terminal", "take it back there, with its button or `scrier ssh --attach ID`"],
+  [123, "ticket_invalid", "the right to attach was used, or is older than 10 seconds", "attach again"],
+  [124, "signed_out", "you were signed out", "sign in again"],
+  [125, "link_invalid", "the sign-in link was used, or is older than 15 minutes", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"],
+];
+
+/** Code is one line of the table. */
+export interface Code {
+  readonly number: number;
+  readonly name: string;
+  readonly meaning: string;
+  readonly hint: string;
+}
+
+const rows: readonly Code[] = table.map(([number, name, meaning, hint]) => ({ number, name, meaning, hint }));
+const byNumber = new Map(rows.map((c) => [c.number, c]));
+const byName = new Map(rows.map((c) => [c.name, c]));
+
+/** codeOf finds a code by its number; a number of a later version has a line of its own. */
+export function codeOf(number: number): Code {
+  return byNumber.get(number) ?? { number, name: `code_${number}`, meaning: "an error that this version does not know", hint: "" };
+}
+
+/** codeNamed finds a code by its name. */
+export function codeNamed(name: string): Code | undefined {
+  return byName.get(name);
+}

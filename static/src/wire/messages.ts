@@ -1,0 +1,166 @@
+import { decode, encode } from "cborg";
+import { encodeFrame, frame, ProtocolError, type Frame } from "./frames";
+
+// The messages of a viewer, see wire/message.go. Their CBOR is strict: no tags, no indefinite
+// lengths, no key twice, nothing behind; unknown keys are ignored.
+
+export interface Size {
+  cols: number;
+  rows: number;
+}
+
+/** clamp bounds a size to 1–1000 whole characters each way. */
+export function clamp(s: Size): Size {
+  const one = (n: number) => (Number.isFinite(n) ? Math.min(Math.max(Math.floor(n), 1), 1000) : 1);
+  return { cols: one(s.cols), rows: one(s.rows) };
+}
+
+export interface Attached {
+  type: "attached";
+  session: string; // a UUID
+  envoy: string; // its hostname
+  login: string;
+  offset: number; // of the first byte that follows
+  head: number; // of the next byte that the session will make; up to it, output is history
+  typed: number; // how much input of this viewer was taken before
+  window: number; // how far input may be ahead of its ack
+  watching: boolean; // read-only
+  size: Size; // the terminal's, which a watcher follows
+  envoyID: string;
+  kind: string;
+}
+
+export interface Ended {
+  code: number; // see codes.ts
+  detail: string;
+}
+
+export type Message =
+  | Attached
+  | ({ type: "refused" } & Ended)
+  | { type: "data"; bytes: Uint8Array<ArrayBuffer> }
+  | { type: "resize"; size: Size }
+  | { type: "notice"; code: number; text: string }
+  | ({ type: "exit"; status: number; signal: string } & Ended)
+  | { type: "ack"; offset: number }
+  | { type: "pong"; n: number }
+  | { type: "watchers"; names: string[] };
+
+/** encodeAttach is the first frame of a viewer. */
+export function encodeAttach(a: { ticket: Uint8Array; from?: number | undefined; size: Size; client: Uint8Array }): Uint8Array<ArrayBuffer> {
+  const m = new Map<number, unknown>([[1, a.ticket]]);
+  if (a.from !== undefined) m.set(2, a.from);
+  m.set(3, sizeMap(a.size)).set(4, a.client);
+  return message(frame.attach, m);
+}
+
+export const encodeData = (b: Uint8Array) => encodeFrame(frame.data, b);
+export const encodeResize = (s: Size) => message(frame.resize, new Map([[1, sizeMap(s)]]));
+export const encodeEOF = () => encodeFrame(frame.eof, new Uint8Array(0));
+export const encodeAck = (offset: number) => message(frame.ack, new Map([[1, offset]]));
+export const encodePing = (n: number) => message(frame.ping, new Map([[1, n]]));
+
+function message(type: number, m: Map<number, unknown>): Uint8Array<ArrayBuffer> {
+  return encodeFrame(type, encode(m));
+}
+
+const sizeMap = (s: Size) => {
+  const c = clamp(s);
+  return new Map([[1, c.cols], [2, c.rows]]);
+};
+
+/** parse reads the message of a frame of the relay's. */
+export function parse(f: Frame): Message {
+  if (f.type === frame.data) return { type: "data", bytes: f.payload };
+  const m = new Fields(f);
+  switch (f.type) {
+    case frame.attached:
+      return {
+        type: "attached", session: m.uuid(1), envoy: m.text(2), login: m.text(3), offset: m.uint(4), head: m.uint(5), typed: m.uint(6),
+        window: m.uint(7), watching: m.bool(8), size: m.size(9), envoyID: m.uuid(10), kind: m.text(11),
+      };
+    case frame.refused:
+      return { type: "refused", code: m.uint(1), detail: m.text(2) };
+    case frame.resize:
+      return { type: "resize", size: m.size(1) };
+    case frame.notice:
+      return { type: "notice", code: m.uint(1), text: m.text(2) };
+    case frame.exit:
+      return { type: "exit", code: m.uint(1), detail: m.text(2), status: m.uint(3), signal: m.text(4) };
+    case frame.ack:
+      return { type: "ack", offset: m.uint(1) };
+    case frame.pong:
+      return { type: "pong", n: m.uint(1) };
+    case frame.watchers:
+      return { type: "watchers", names: m.texts(1) };
+  }
+  throw new ProtocolError(`no message goes with the frame 0x${f.type.toString(16)}`);
+}
+
+// Fields reads a message's fields by their keys; what is absent or null is the zero value.
+class Fields {
+  private readonly map: Map<unknown, unknown>;
+  private readonly what: string;
+
+  constructor(f: Frame | Map<unknown, unknown>) {
+    if (f instanceof Map) {
+      this.what = "a map";
+      this.map = f;
+      return;
+    }
+    this.what = `the frame 0x${f.type.toString(16)}`;
+    let v: unknown;
+    try {
+      v = decode(f.payload, {
+        useMaps: true, strict: true, allowIndefinite: false, allowUndefined: false, allowInfinity: false, allowNaN: false,
+        allowBigInt: false, rejectDuplicateMapKeys: true, tags: {},
+      });
+    } catch (err) {
+      throw new ProtocolError(`${this.what} of the relay cannot be read: ${err instanceof Error ? err.message : String(err)}`);
+    }
+    if (!(v instanceof Map)) throw this.wrong("the message");
+    this.map = v;
+  }
+
+  uint(key: number): number {
+    const v = this.map.get(key) ?? 0;
+    if (typeof v !== "number" || !Number.isSafeInteger(v) || v < 0) throw this.wrong(key);
+    return v;
+  }
+
+  text(key: number): string {
+    const v = this.map.get(key) ?? "";
+    if (typeof v !== "string") throw this.wrong(key);
+    return v;
+  }
+
+  bool(key: number): boolean {
+    const v = this.map.get(key) ?? false;
+    if (typeof v !== "boolean") throw this.wrong(key);
+    return v;
+  }
+
+  texts(key: number): string[] {
+    const v = this.map.get(key) ?? [];
+    if (!Array.isArray(v) || !v.every((s) => typeof s === "string")) throw this.wrong(key);
+    return v as string[];
+  }
+
+  size(key: number): Size {
+    const v = this.map.get(key);
+    if (!(v instanceof Map)) throw this.wrong(key);
+    const f = new Fields(v);
+    return clamp({ cols: f.uint(1), rows: f.uint(2) });
+  }
+
+  uuid(key: number): string {
+    const v = this.map.get(key);
+    if (!(v instanceof Uint8Array) || v.length !== 16) throw this.wrong(key);
+    const hex = Array.from(v, (b) => b.toString(16).padStart(2, "0")).join("");
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  }
+
+  private wrong(key: number | string): ProtocolError {
+    return new ProtocolError(`${this.what} of the relay has a wrong value for ${key}`);
+  }
+}

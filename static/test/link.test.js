@@ -1,0 +1,409 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Problem } from "../src/api/problem";
+import { Link } from "../src/terminal/link";
+import { Paste } from "../src/terminal/paste";
+import { attached, data, FakeClock, message, Pipe, rawFrame, settle } from "./fake";
+
+const utf8 = (s) => new TextEncoder().encode(s);
+const ticket = Buffer.alloc(32, 9).toString("base64url");
+
+/** World is a link, the relay as the test plays it, and a screen whose writes end when the test says. */
+class World {
+  clock = new FakeClock();
+  pipes = [];
+  screen = "";
+  pending = [];
+  lag = false; // the screen takes its time
+  refused = [];
+  notices = [];
+  lost = 0;
+  constructor(attachError) {
+    this.attachError = attachError;
+    this.link = new Link(
+      {
+        attach: () => (this.attachError ? Promise.reject(this.attachError) : Promise.resolve({ ticket })),
+        dial: () => {
+          if (this.dialError) return Promise.reject(this.dialError);
+          const p = new Pipe();
+          this.pipes.push(p);
+          return Promise.resolve(p);
+        },
+        lost: () => this.lost++,
+        ending: () => Promise.resolve({ code: 83, detail: "gone" }),
+      },
+      {
+        write: (b, done) => {
+          const s = new TextDecoder().decode(b);
+          const shown = () => {
+            if (s === "\x18\x1bc") this.screen = "";
+            else this.screen += s;
+            done();
+          };
+          if (this.lag) this.pending.push(shown);
+          else shown();
+        },
+        size: () => ({ cols: 80, rows: 24 }),
+        changed: () => {},
+        attached: () => {},
+        resized: (s) => (this.followed = s),
+        notice: (t) => this.notices.push(t),
+        refused: (w) => this.refused.push(w),
+      },
+      this.clock,
+    );
+    this.done = this.link.run();
+  }
+
+  get pipe() {
+    return this.pipes.at(-1);
+  }
+
+  async attach(o) {
+    await settle();
+    this.pipe.push(attached(o));
+    await settle();
+  }
+
+  async push(...frames) {
+    this.pipe.push(...frames);
+    await settle();
+  }
+
+  async cut() {
+    this.pipe.close();
+    await settle();
+  }
+
+  type(s) {
+    this.link.type(utf8(s));
+  }
+
+  get state() {
+    return this.link.state.name;
+  }
+}
+
+const ack = (n) => message(0x28, [[1, n]]);
+const exit = (code, o = {}) => message(0x26, [[1, code], [2, ""], [3, o.status ?? 0], [4, ""]]);
+
+test("attach: ticket first, then bytes both ways", async () => {
+  const w = new World();
+  await w.attach();
+  const [first] = w.pipe.got;
+  assert.equal(first[0], 0x27);
+  assert.equal(Buffer.from(first[1].get(1)).toString("base64url"), ticket);
+  assert.equal(first[1].has(2), false);
+  await w.push(data("$ "));
+  w.type("ls\r");
+  await settle();
+  assert.equal(w.screen, "$ ");
+  assert.equal(w.pipe.typed, "ls\r");
+  w.link.close();
+  await w.done;
+});
+
+test("output goes on at the byte where it was, and is shown once", async () => {
+  const w = new World();
+  await w.attach({ offset: 100, head: 100 });
+  await w.push(data("hello"));
+  await w.cut();
+  await w.clock.pass(0);
+  const client = (p) => Buffer.from(p.of(0x27)[0].get(4)).toString("hex");
+  assert.equal(w.pipe.of(0x27)[0].get(2), 105);
+  assert.equal(client(w.pipes[0]), client(w.pipes[1]));
+  // A relay that begins earlier than asked repeats itself: that is not shown.
+  await w.attach({ offset: 103, head: 111 });
+  await w.push(data("lo w"), data("orld"));
+  assert.equal(w.screen, "hello world");
+  w.link.close();
+  await w.done;
+});
+
+test("a gap clears the screen and is counted", async () => {
+  const w = new World();
+  await w.attach();
+  await w.push(data("old"));
+  await w.cut();
+  await w.clock.pass(0);
+  await w.attach({ offset: 5000, head: 5000 });
+  await w.push(data("new"));
+  assert.equal(w.screen, "new");
+  assert.equal(w.link.gaps, 1);
+  await w.clock.pass(100);
+  assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [5003]);
+  w.link.close();
+  await w.done;
+});
+
+test("output is acknowledged when it is on the screen: every 64 KiB, and at idle", async () => {
+  const w = new World();
+  await w.attach();
+  w.lag = true;
+  for (let i = 0; i < 4; i++) await w.push(data(Buffer.alloc(20_000, 65)));
+  assert.deepEqual(w.pipe.of(0x28), []);
+  for (const shown of w.pending.splice(0)) shown();
+  await w.clock.pass(0);
+  assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [80_000]);
+  w.lag = false;
+  await w.push(data("x"));
+  await w.clock.pass(60);
+  assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [80_000, 80_001]);
+  w.link.close();
+  await w.done;
+});
+
+test("input is sent again from where the relay says", async () => {
+  const w = new World();
+  await w.attach();
+  w.type("abc");
+  w.type("def");
+  await settle();
+  await w.push(ack(2));
+  await w.cut();
+  await w.clock.pass(0);
+  await w.attach({ typed: 4 });
+  assert.equal(w.pipe.typed, "ef");
+  w.type("g");
+  await settle();
+  assert.equal(w.pipe.typed, "efg");
+  await w.push(ack(7));
+  await w.cut();
+  await w.clock.pass(500);
+  await w.attach({ typed: 7 });
+  assert.equal(w.pipe.typed, "");
+  assert.deepEqual(w.notices, []);
+  w.link.close();
+  await w.done;
+});
+
+test("when nobody knows what arrived, nothing is sent twice, and the person hears of it", async () => {
+  const w = new World();
+  await w.attach();
+  w.type("abc");
+  await settle();
+  await w.push(ack(2));
+  await w.cut();
+  await w.clock.pass(0);
+  await w.attach({ typed: 0 });
+  assert.equal(w.pipe.typed, "");
+  assert.equal(w.notices.length, 1);
+  w.type("z");
+  await settle();
+  assert.equal(w.pipe.typed, "z");
+  w.link.close();
+  await w.done;
+});
+
+test("what is typed without a connection waits, up to 4 KiB, and can be discarded", async () => {
+  const w = new World();
+  await w.attach();
+  w.type("sent");
+  await settle();
+  w.dialError = Problem.of("relay_unreachable");
+  await w.cut();
+  await w.clock.pass(600);
+  assert.equal(w.state, "waiting");
+  w.type("held");
+  assert.equal(w.link.heldKeys, 1);
+  assert.equal(w.link.held, 8);
+  w.type("x".repeat(4090));
+  assert.equal(w.refused.length, 0);
+  w.type("xyz");
+  assert.equal(w.refused.length, 1);
+  w.dialError = undefined;
+  w.link.nudge();
+  await w.attach({ typed: 0 });
+  assert.equal(w.pipe.typed, "sentheld" + "x".repeat(4090));
+
+  await w.cut();
+  w.type("no");
+  w.link.discard();
+  assert.equal(w.link.held, 0);
+  await w.clock.pass(2000);
+  await w.attach({ typed: 8 });
+  assert.equal(w.pipe.typed, "");
+  assert.deepEqual(w.notices, []);
+  w.type("y");
+  await settle();
+  assert.equal(w.pipe.typed, "y");
+  w.link.close();
+  await w.done;
+});
+
+test("input is never more than the window ahead", async () => {
+  const w = new World();
+  await w.attach({ window: 1000 });
+  w.link.insert(new Paste("p".repeat(5000), false));
+  await settle();
+  assert.ok(w.pipe.typed.length <= 1000 && w.pipe.typed.length > 990, String(w.pipe.typed.length));
+  for (let taken = 0; taken < 5000; ) {
+    taken = w.pipe.typed.length;
+    await w.push(ack(taken));
+  }
+  assert.equal(w.pipe.typed, "p".repeat(5000));
+  assert.equal(w.link.paste, undefined);
+  w.link.close();
+  await w.done;
+});
+
+test("a paste goes on after a reconnect, and Ctrl-C ends it", async () => {
+  const w = new World();
+  await w.attach({ window: 1000 });
+  w.link.insert(new Paste("0123456789".repeat(400), true));
+  await settle();
+  const before = w.pipe.typed;
+  await w.push(ack(500));
+  await w.cut();
+  await w.clock.pass(0);
+  await w.attach({ typed: 700, window: 1000 });
+  const all = before.slice(0, 700) + w.pipe.typed;
+  assert.ok(("\x1b[200~" + "0123456789".repeat(400)).startsWith(all), "nothing is lost or sent twice");
+  w.type("\x03");
+  await w.push(ack(700 + w.pipe.typed.length));
+  assert.ok(w.pipe.typed.endsWith("\x1b[201~\x03"));
+  w.link.close();
+  await w.done;
+});
+
+test("answers to questions in history are not sent; keys are", async () => {
+  const w = new World();
+  await w.attach({ offset: 0, head: 4 });
+  w.lag = true;
+  await w.push(data("1234live"));
+  assert.equal(w.pending.length, 2); // cut at the head
+  assert.equal(w.link.history, true);
+  w.link.reply(utf8("\x1b[0n"));
+  w.type("k");
+  w.pending.shift()();
+  assert.equal(w.link.history, false);
+  w.link.reply(utf8("\x1b[1;1R"));
+  await settle();
+  assert.equal(w.pipe.typed, "k\x1b[1;1R");
+  w.link.close();
+  await w.done;
+});
+
+test("a silent connection is dead after 6 s, and the next tries come ever later", async () => {
+  const w = new World();
+  await w.attach();
+  await w.clock.pass(2500);
+  const pings = w.pipe.of(0x04);
+  assert.ok(pings.length >= 2);
+  await w.push(message(0x05, [[1, pings.at(-1).get(1)]]));
+  assert.ok(w.link.rtt >= 0);
+  await w.clock.pass(5500);
+  assert.equal(w.pipes.length, 1);
+  w.dialError = Problem.of("relay_unreachable");
+  await w.clock.pass(2000);
+  assert.equal(w.lost, 1);
+  const waits = [];
+  for (let i = 0; i < 7; i++) {
+    await settle();
+    if (w.state !== "waiting") await w.clock.pass(1);
+    const wait = w.link.state.until - w.clock.now();
+    waits.push(Math.round(wait / 100) / 10);
+    await w.clock.pass(wait + 1);
+  }
+  assert.equal(waits.at(-1), 10);
+  assert.deepEqual([...waits].sort((a, b) => a - b), waits);
+  w.link.close();
+  await w.done;
+});
+
+test("a page that slept asks before it gives up", async () => {
+  const w = new World();
+  await w.attach();
+  await w.push(message(0x05, [[1, 1]]));
+  w.clock.t += 60_000; // no timer ran meanwhile
+  await w.clock.pass(1000);
+  assert.equal(w.state, "attached");
+  await w.push(message(0x05, [[1, w.pipe.of(0x04).at(-1).get(1)]]));
+  assert.equal(w.pipes.length, 1);
+  w.link.close();
+  await w.done;
+});
+
+test("taken over: nothing is typed until it is taken back", async () => {
+  const w = new World();
+  await w.attach();
+  await w.push(exit(122));
+  assert.equal(w.state, "elsewhere");
+  w.type("x");
+  assert.equal(w.refused.length, 1);
+  await w.clock.pass(60_000);
+  assert.equal(w.pipes.length, 1);
+  w.link.again();
+  await w.attach();
+  assert.equal(w.state, "attached");
+  w.link.close();
+  await w.done;
+});
+
+test("the end: by Exit, by a session that is gone, by what only a person can mend", async () => {
+  const w = new World();
+  await w.attach();
+  await w.push(exit(0, { status: 3 }), data("too late"));
+  await w.done;
+  assert.deepEqual([w.state, w.link.state.exit.status, w.screen], ["ended", 3, ""]);
+
+  const gone = new World(new Problem("not_found", 404, "There is no such thing."));
+  await gone.done;
+  assert.equal(gone.link.state.exit.code, 83);
+
+  const out = new World(Problem.of("signed_out", "", 401));
+  await settle();
+  assert.equal(out.state, "stopped");
+  out.attachError = undefined;
+  out.link.again();
+  await out.attach();
+  assert.equal(out.state, "attached");
+  await out.push(rawFrame(0x01, Buffer.alloc(0)));
+  assert.equal(out.link.state.problem.code, "protocol_error");
+  out.link.close();
+  await out.done;
+});
+
+test("a ticket that came too late is replaced", async () => {
+  const w = new World();
+  await settle();
+  await w.push(message(0x12, [[1, 123], [2, ""]]));
+  await w.clock.pass(0);
+  assert.equal(w.pipes.length, 2);
+  await w.attach();
+  assert.equal(w.state, "attached");
+  w.link.close();
+  await w.done;
+});
+
+test("a watcher types nothing and follows the owner's size", async () => {
+  const w = new World();
+  await w.attach({ watching: true });
+  assert.deepEqual(w.followed, { cols: 80, rows: 24 });
+  w.type("x");
+  w.link.reply(utf8("\x1b[0n"));
+  w.link.resized({ cols: 10, rows: 10 });
+  await settle();
+  assert.equal(w.pipe.typed, "");
+  assert.deepEqual(w.pipe.of(0x23), []);
+  await w.push(message(0x23, [[1, new Map([[1, 132], [2, 43]])]]), message(0x29, [[1, ["bea"]]]));
+  assert.deepEqual(w.followed, { cols: 132, rows: 43 });
+  assert.deepEqual(w.link.watchers, ["bea"]);
+  w.link.close();
+  await w.done;
+});
+
+test("of many sizes at most ten a second are told, the last one always", async () => {
+  const w = new World();
+  await w.attach();
+  for (let i = 1; i <= 1000; i++) {
+    w.link.resized({ cols: i, rows: 5000 });
+    if (i % 10 === 0) await w.clock.pass(10);
+  }
+  await w.clock.pass(200);
+  const sizes = w.pipe.of(0x23).map((m) => [m.get(1).get(1), m.get(1).get(2)]);
+  assert.ok(sizes.length <= 12, String(sizes.length));
+  assert.deepEqual(sizes.at(-1), [1000, 1000]);
+  w.link.close();
+  await w.done;
+});
