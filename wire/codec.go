@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -37,15 +38,24 @@ func Unmarshal(data []byte, v any) error { return strictDecoder.Unmarshal(data, 
 
 // Send writes one message as one frame in one Write. It does not lock.
 func Send(w io.Writer, m Message) error {
+	frame, err := appendMessage(nil, m)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(frame)
+	return err
+}
+
+// appendMessage appends one message as one frame to b.
+func appendMessage(b []byte, m Message) ([]byte, error) {
 	payload, err := Marshal(m)
 	if err != nil {
-		return fmt.Errorf("encode %T: %w", m, err)
+		return nil, fmt.Errorf("encode %T: %w", m, err)
 	}
 	if len(payload) > MaxControl {
-		return Errorf(BadRequest, "a message of %d bytes is too long, at most %d", len(payload), MaxControl)
+		return nil, Errorf(BadRequest, "a message of %d bytes is too long, at most %d", len(payload), MaxControl)
 	}
-	_, err = w.Write(appendFrame(make([]byte, 0, len(payload)+16), m.frame(), payload))
-	return err
+	return appendFrame(slices.Grow(b, len(payload)+16), m.frame(), payload), nil
 }
 
 // Receive reads one message and not one byte more, skipping frames that may be ignored. The

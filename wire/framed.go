@@ -44,10 +44,26 @@ func (f *Framed) Send(m Message) error {
 }
 
 // WriteData writes a frame made by [DataFrame]. It blocks for as long as the peer does not read.
-func (f *Framed) WriteData(frame []byte) error { return f.WriteDataBy(frame, time.Time{}) }
+func (f *Framed) WriteData(frame []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.Stream.Write(frame)
+	return err
+}
 
-// WriteDataBy is WriteData that gives up at a time, if it is not zero.
-func (f *Framed) WriteDataBy(frame []byte, deadline time.Time) error {
+// WriteBy writes messages and a frame made by [DataFrame], which may be empty, in one Write, and
+// gives up at a time. What belongs together arrives together.
+func (f *Framed) WriteBy(deadline time.Time, messages []Message, frame []byte) error {
+	if len(messages) > 0 {
+		var all []byte
+		for _, m := range messages {
+			var err error
+			if all, err = appendMessage(all, m); err != nil {
+				return err
+			}
+		}
+		frame = append(all, frame...)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.Stream.SetWriteDeadline(deadline); err != nil {

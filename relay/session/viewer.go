@@ -192,13 +192,12 @@ func (v *viewer) serve(f *wire.Framed) error {
 			return err
 		}
 		late = false
-		for _, m := range messages {
-			if err := f.Send(m); err != nil {
-				return &wire.Error{Code: wire.ViewerLost, Err: err}
+		if n > 0 || len(messages) > 0 {
+			var frame []byte
+			if n > 0 {
+				frame = wire.DataFrame(buf, n)
 			}
-		}
-		if n > 0 {
-			if err := f.WriteDataBy(wire.DataFrame(buf, n), time.Now().Add(viewerStall)); err != nil {
+			if err := f.WriteBy(time.Now().Add(viewerStall), messages, frame); err != nil {
 				return &wire.Error{Code: wire.ViewerLost, Err: err}
 			}
 		}
