@@ -4,7 +4,10 @@
 //   - the echo of a keystroke and 100 MiB of terminal output, against plain ssh to the same sshd and
 //     against a bare splice, which is quic-go and io.Copy over the same two hops and nothing else;
 //   - the time from starting the command to the shell's first prompt, against plain ssh, on loopback
-//     and over two links of 50 ms of round trip each.
+//     and over two links of 50 ms of round trip each;
+//   - the echo of a keystroke in the page in a browser, over WebTransport against over WebSocket,
+//     on good and bad networks, without and with output at the same time, and the time from the
+//     click in the fleet to the prompt.
 //
 // What is compared runs in turns within one run, so that whatever else the machine does meets all
 // of them. Relay, agent, sshd and clients are processes of their own, as in real use. Bench makes
@@ -32,18 +35,43 @@ func main() {
 		fmt.Fprintln(os.Stderr, "floor:", err)
 		os.Exit(1)
 	}
+	if len(os.Args) > 1 && os.Args[1] == farRole {
+		if err := farMain(); err != nil {
+			fmt.Fprintln(os.Stderr, "far:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // part is one thing to measure.
 type part struct {
 	name    string
-	measure func(context.Context, *world, options) ([]figure, error)
+	measure func(context.Context, *world, options) (sheet, error)
+}
+
+// sheet is what a part found out.
+type sheet struct {
+	figures []figure
+	pages   []race
+	remarks []string // on pages
+}
+
+// figuresOf makes a part's function of one that finds figures alone.
+func figuresOf(f func(context.Context, *world, options) ([]figure, error)) func(context.Context, *world, options) (sheet, error) {
+	return func(ctx context.Context, w *world, o options) (sheet, error) {
+		found, err := f(ctx, w, o)
+		return sheet{figures: found}, err
+	}
 }
 
 // parts in the order in which they run and stand in the table.
 func parts() []part {
-	return []part{{"echo", echo}, {"output", output}, {"open", openLoopback}, {"wan", openWAN}}
+	return []part{
+		{"echo", figuresOf(echo)}, {"output", figuresOf(output)},
+		{"open", figuresOf(openLoopback)}, {"wan", figuresOf(openWAN)}, {"page", pages},
+	}
 }
 
 // options are the command line.
@@ -53,6 +81,8 @@ type options struct {
 	outputs int // runs of each
 	opens   int // on loopback, of each
 	wans    int // over the links, of each
+	keys    int // in the page, of each; fewer where the network is slow
+	clicks  int // in the page, of each
 	keep    bool
 	say     io.Writer // what goes on
 }
@@ -61,11 +91,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	o := options{say: stderr}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	names := f.String("run", "echo,output,open,wan", "the `parts` to measure")
+	var all []string
+	for _, p := range parts() {
+		all = append(all, p.name)
+	}
+	names := f.String("run", strings.Join(all, ","), "the `parts` to measure")
+	skipped := f.String("skip", "", "the `parts` of these to leave out")
 	f.IntVar(&o.echoes, "echoes", 4000, "keystrokes of each")
 	f.IntVar(&o.outputs, "outputs", 3, "runs of 100 MiB of each")
 	f.IntVar(&o.opens, "opens", 25, "sessions of each on loopback")
 	f.IntVar(&o.wans, "wans", 15, "sessions of each over the links")
+	f.IntVar(&o.keys, "keys", 100, "keystrokes of each in the page, at each loss and with and without output; 40 % of them with a delay")
+	f.IntVar(&o.clicks, "clicks", 8, "sessions of each opened in the page, at each delay")
 	f.BoolVar(&o.keep, "keep", false, "keep the directory with the logs")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -74,12 +111,20 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	o.run = strings.Split(*names, ",")
-	for _, name := range o.run {
-		if !slices.ContainsFunc(parts(), func(p part) bool { return p.name == name }) {
-			return o, fmt.Errorf("there is no part %q; there are echo, output, open and wan", name)
+	var skip []string
+	if *skipped != "" {
+		skip = strings.Split(*skipped, ",")
+	}
+	for _, name := range slices.Concat(o.run, skip) {
+		if !slices.Contains(all, name) {
+			return o, fmt.Errorf("there is no part %q; there are %s", name, strings.Join(all, ", "))
 		}
 	}
-	if min(o.echoes, o.outputs, o.opens, o.wans) < 1 {
+	o.run = slices.DeleteFunc(o.run, func(name string) bool { return slices.Contains(skip, name) })
+	if len(o.run) == 0 {
+		return o, errors.New("no part is left to measure")
+	}
+	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks) < 1 {
 		return o, errors.New("at least one sample of each is needed")
 	}
 	return o, nil
@@ -110,21 +155,28 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 		return err
 	}
 	facts := machine(ctx)
-	var figures []figure
+	var all sheet
 	for _, p := range parts() {
 		if !slices.Contains(o.run, p.name) {
 			continue
 		}
 		fmt.Fprintln(o.say, "measuring", p.name)
 		before := len(w.undo)
-		f, err := p.measure(ctx, w, o)
+		found, err := p.measure(ctx, w, o)
 		if err = errors.Join(err, w.end(before)); err != nil {
 			return fmt.Errorf("measure %s: %w", p.name, err)
 		}
-		figures = append(figures, f...)
+		all.figures = append(all.figures, found.figures...)
+		all.pages = append(all.pages, found.pages...)
+		all.remarks = append(all.remarks, found.remarks...)
 	}
 	if _, err := fmt.Fprintln(stdout, facts); err != nil {
 		return err
 	}
-	return table(stdout, figures)
+	if len(all.figures) > 0 {
+		if err := table(stdout, all.figures); err != nil {
+			return err
+		}
+	}
+	return races(stdout, all.pages, all.remarks)
 }

@@ -28,6 +28,7 @@ type site struct {
 	net         network
 	name        string
 	port        string // of sshd
+	relay       string // its address for the operator
 	operatorDir string // SCRIER_HOME
 	known       string // known_hosts of plain ssh
 }
@@ -101,6 +102,11 @@ func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 	listen := "127.0.0.1:0"
 	if s.net != loopback {
 		listen = ":0"
+		// Browsers are answered only by the names that they are to use.
+		conf := fmt.Sprintf("hosts: [%q]\n", s.net.relayForOperator)
+		if err := errors.Join(os.Mkdir(relay, 0o700), os.WriteFile(filepath.Join(relay, "server.yaml"), []byte(conf), 0o600)); err != nil {
+			return err
+		}
 	}
 	found, err := s.daemon(ctx, s.net.relay, s.name+"-relay", `listens on \S+:(\d+) .*\nfingerprint (\S+)\n`,
 		exec.Command(s.scrier, "relay", "--state", relay, "--listen", listen))
@@ -108,6 +114,7 @@ func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 		return err
 	}
 	port, fingerprint := found[0], found[1]
+	s.relay = net.JoinHostPort(s.net.relayForOperator, port)
 	// Tokens and operators are made over the admin socket, which no namespace hides.
 	made, err := runIt(exec.CommandContext(ctx, s.scrier, "token", "create", "--name", "bench", "--json", "--state", relay))
 	if err != nil {
@@ -117,7 +124,7 @@ func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 	if err := json.Unmarshal([]byte(made), &token); err != nil {
 		return err
 	}
-	if err := s.inNamespace(ctx, s.net.envoy, "agent", "enroll", "--relay", net.JoinHostPort(s.net.relayIP, port), "--token", token.Token, "--state", agent); err != nil {
+	if _, err := s.inNamespace(ctx, s.net.envoy, "agent", "enroll", "--relay", net.JoinHostPort(s.net.relayIP, port), "--token", token.Token, "--state", agent); err != nil {
 		return err
 	}
 	policy := fmt.Sprintf("ssh: {mode: sshd, addr: %q, sshd_config: %q}\n", net.JoinHostPort("127.0.0.1", s.port), sshdConf)
@@ -127,14 +134,15 @@ func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 	if _, err := s.daemon(ctx, s.net.envoy, s.name+"-agent", "msg=connected", exec.Command(s.scrier, "agent", "run", "--state", agent)); err != nil {
 		return err
 	}
-	if err := s.inNamespace(ctx, "", "webusers", "create", "--username", "bench", "--role", "admin", "--state", relay); err != nil {
+	if _, err := s.inNamespace(ctx, "", "webusers", "create", "--username", "bench", "--role", "admin", "--state", relay); err != nil {
 		return err
 	}
-	return s.inNamespace(ctx, s.net.operator, "login", net.JoinHostPort(s.net.relayForOperator, port), "--username", "bench", "--fingerprint", fingerprint)
+	_, err = s.inNamespace(ctx, s.net.operator, "login", s.relay, "--username", "bench", "--fingerprint", fingerprint)
+	return err
 }
 
-// inNamespace runs a scrier command to its end, as the operator.
-func (s *site) inNamespace(ctx context.Context, namespace string, args ...string) error {
+// inNamespace runs a scrier command to its end, as the operator, and returns what it says.
+func (s *site) inNamespace(ctx context.Context, namespace string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, s.scrier, args...)
@@ -146,9 +154,9 @@ func (s *site) inNamespace(ctx context.Context, namespace string, args ...string
 		err = c.Wait()
 	}
 	if err != nil {
-		return fmt.Errorf("run scrier %s: %w: %s", args[0], err, said.String())
+		return "", fmt.Errorf("run scrier %s: %w: %s", args[0], err, said.String())
 	}
-	return nil
+	return said.String(), nil
 }
 
 // environ is the operator's: nothing of the person who runs this is used.

@@ -29,27 +29,23 @@ const netemDir = "../shared/netem"
 
 func findNetem(root string) error {
 	if _, err := os.Stat(filepath.Join(root, netemDir, "go.mod")); err != nil {
-		return fmt.Errorf("there is no %s beside the repository, the program that makes links with a delay; measure the rest with -run echo,output,open", netemDir)
+		return fmt.Errorf("there is no %s beside the repository, the program that makes links with a delay; measure the rest with -skip wan,page", netemDir)
 	}
 	return nil
 }
 
 // newWAN makes the links. They go with the world, and by themselves if this process dies.
 func newWAN(ctx context.Context, w *world, o options) (_ wan, err error) {
-	fmt.Fprintln(o.say, "building", netemDir)
-	program := filepath.Join(w.dir, "netem")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
-	build.Dir = filepath.Join(w.root, netemDir)
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
-	if _, err := runIt(build); err != nil {
+	program, err := buildNetem(ctx, w, o)
+	if err != nil {
 		return wan{}, err
 	}
 	// Names of our own, as netem removes namespaces that have them already.
 	left, right := fmt.Sprintf("sb%dl", os.Getpid()), fmt.Sprintf("sb%dr", os.Getpid())
-	if err := w.link(ctx, program, left, "10.77.1"); err != nil {
+	if _, err := w.link(ctx, program, left, "10.77.1", oneWay); err != nil {
 		return wan{}, err
 	}
-	if err := w.link(ctx, program, right, "10.77.2"); err != nil {
+	if _, err := w.link(ctx, program, right, "10.77.2", oneWay); err != nil {
 		return wan{}, err
 	}
 	// The right link's near end moves to the left link's far end: that is the relay's place.
@@ -69,40 +65,58 @@ func newWAN(ctx context.Context, w *world, o options) (_ wan, err error) {
 			return wan{}, err
 		}
 	}
-	n.path, err = n.roundTrip(ctx)
+	n.path, err = n.roundTrip(ctx, n.envoyIP)
 	return n, err
 }
 
-// link runs one netem, which makes the namespaces NAME-a and NAME-b.
-func (w *world) link(ctx context.Context, program, name, prefix string) error {
-	c := exec.Command(program, "-name", name, "-net", prefix, "-delay", oneWay.String(), "-until-eof")
+// buildNetem builds the program that makes links, and returns its name.
+func buildNetem(ctx context.Context, w *world, o options) (string, error) {
+	program := filepath.Join(w.dir, "netem")
+	if _, err := os.Stat(program); err == nil {
+		return program, nil // for another part
+	}
+	fmt.Fprintln(o.say, "building", netemDir)
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
+	build.Dir = filepath.Join(w.root, netemDir)
+	build.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
+	_, err := runIt(build)
+	return program, err
+}
+
+// link runs one netem, which makes the namespaces NAME-a and NAME-b. What is written to the file
+// changes it.
+func (w *world) link(ctx context.Context, program, name, prefix string, delay time.Duration) (*os.File, error) {
+	c := exec.Command(program, "-name", name, "-net", prefix, "-delay", delay.String(), "-until-eof")
 	stdin, alive, err := os.Pipe() // its other end closes with this process, however that ends
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer stdin.Close()
 	w.later(alive.Close)
 	c.Stdin = stdin
-	_, err = w.daemon(ctx, "", "netem-"+name, "ready", c)
-	return err
+	_, err = w.daemon(ctx, "", netemLog(name), "ready", c)
+	return alive, err
 }
 
-// roundTrip measures the path from the operator to the envoy: a closed port's answer.
-func (n wan) roundTrip(ctx context.Context) (time.Duration, error) {
+// netemLog is a netem's name among the world's daemons.
+func netemLog(name string) string { return "netem-" + name }
+
+// roundTrip measures the path from the operator to an address: a closed port's answer.
+func (n network) roundTrip(ctx context.Context, ip string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var took samples
 	for range 5 {
 		begin := time.Now()
 		err := within(n.operator, func() error {
-			c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(n.envoyIP, "9"))
+			c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(ip, "9"))
 			if err == nil {
 				err = errors.Join(errors.New("something listens on port 9"), c.Close())
 			}
 			return err
 		})
 		if !errors.Is(err, unix.ECONNREFUSED) {
-			return 0, fmt.Errorf("try the path to the envoy: %w", err)
+			return 0, fmt.Errorf("try the path to %s: %w", ip, err)
 		}
 		took = append(took, time.Since(begin))
 	}

@@ -66,7 +66,7 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	if w.root, err = repository(ctx); err != nil {
 		return w, err
 	}
-	if slices.Contains(o.run, "wan") {
+	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "page") {
 		if err := findNetem(w.root); err != nil {
 			return w, err
 		}
@@ -83,6 +83,12 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	})
 	if err := os.Chmod(w.dir, 0o755); err != nil { // the OS user's home is in there
 		return w, err
+	}
+	if slices.Contains(o.run, "page") {
+		fmt.Fprintln(o.say, "building the pages")
+		if err := buildPages(ctx, w.root); err != nil {
+			return w, err
+		}
 	}
 	fmt.Fprintln(o.say, "building scrier")
 	w.scrier = filepath.Join(w.dir, "scrier")

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// pageBench is the browser, and the link to it.
+type pageBench struct {
+	*site
+	browser *browser
+	link    *os.File
+	linkLog string
+	told    int // lines that netem was given
+	program string
+	remarks []string
+}
+
+func newPageBench(ctx context.Context, w *world, o options) (*pageBench, error) {
+	netem, err := buildNetem(ctx, w, o)
+	if err != nil {
+		return nil, err
+	}
+	p := &pageBench{program: filepath.Join(w.dir, "far")}
+	if err := copyProgram(p.program); err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("sb%dp", os.Getpid())
+	if p.link, err = w.link(ctx, netem, name, "10.77.3", 0); err != nil {
+		return nil, err
+	}
+	p.linkLog = filepath.Join(w.dir, netemLog(name)+".log")
+	p.site, err = newSite(ctx, w, "page", network{
+		operator: name + "-a", relay: name + "-b", envoy: name + "-b",
+		relayForOperator: "10.77.3.2", relayIP: "127.0.0.1", envoyIP: "127.0.0.1",
+	})
+	if err != nil {
+		return nil, err
+	}
+	said, err := p.inNamespace(ctx, p.net.operator, "login", p.relay, "--browser")
+	if err != nil {
+		return nil, err
+	}
+	link := regexp.MustCompile(`https://\S+/signin#\S+`).FindString(said)
+	if link == "" {
+		return nil, fmt.Errorf("there is no link in %q", said)
+	}
+	p.browser, err = newBrowser(ctx, p.site, "https://"+p.relay, link)
+	return p, err
+}
+
+// copyProgram puts this program where the OS user can run it.
+func copyProgram(to string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close(), os.Chmod(to, 0o755))
+}
