@@ -228,7 +228,7 @@ func TestDocsRoles(t *testing.T) {
 	}
 	for _, v := range []access.Verb{
 		access.SeeSelf, access.SeeEnvoys, access.ChangeEnvoys, access.SeeSessions, access.OpenSessions, access.KillSessions,
-		access.SeeAudit, access.SeeUsers, access.ChangeUsers, access.MakeTokens,
+		access.SeeAudit, access.SeeUsers, access.ChangeUsers, access.MakeTokens, access.WatchSessions,
 	} {
 		row := "| " + string(v) + " |"
 		for _, r := range access.Roles() {

@@ -6,32 +6,44 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 default:
     @./just --list
 
-# Build ./scrier
-build:
+# Build ./scrier, with the pages in it
+build: web
     CGO_ENABLED=0 go build -trimpath -o scrier .
+
+# Build the pages, static/dist
+web:
+    cd static && { cmp -s package-lock.json node_modules/.locked || { npm ci --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.locked; }; }
+    cd static && node build.mjs
 
 # A relay, an agent and an operator on loopback, until Ctrl-C; --check opens a session by itself
 demo *args: build
     ./scripts/demo {{ args }}
 
-# Install what the tests need (as root), then run all of them
-test *args: parts lint
-    go test -race -shuffle=on -timeout 20m {{ args }} ./...
+# Install what the tests need (as root), then run all of them; the browsers last, as each takes a processor
+test *args: parts web lint
+    go test -race -shuffle=on -timeout 20m -skip 'TestScript/^web_' {{ args }} ./...
+    go test -race -timeout 20m -run 'TestScript/^web_' {{ args }} .
 
 # Install the real parts that the tests run against, or say which are missing
 parts:
     ./scripts/parts
 
-# Formatting, vet and staticcheck
-lint:
+# Formatting, vet and staticcheck; types and tests of the pages' own code
+lint: web
     test -z "$(gofmt -l . | tee /dev/stderr)"
     go vet ./...
     go tool staticcheck ./...
+    cd static && npx --no-install tsc --noEmit
+    cd static && node test/run.mjs
+
+# The pictures of the pages in docs/images
+screenshots: parts web
+    SCREENSHOTS="$PWD/docs/images" go test -count=1 -run 'TestScript/web_screenshots$' .
 
 # Fuzz every target for a while
 fuzz time="60s":
     ./scripts/fuzz {{ time }}
 
-# The table of docs/performance.md: ratios against plain ssh and a bare splice (root, ../shared/netem)
-bench *args: parts
+# The tables of docs/performance.md: ratios against plain ssh and a bare splice (root, ../shared/netem)
+bench *args: parts web
     ./scripts/bench {{ args }}

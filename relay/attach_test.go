@@ -414,8 +414,17 @@ func TestTickets(t *testing.T) {
 			return k
 		},
 		"signed out": func() []byte {
+			v := viewerOf(ann)
+			v.SignIn = "x"
+			k, err := r.sessions.Ticket(p.id, v)
+			if err != nil {
+				t.Error(err)
+			}
+			r.sessions.EndViewers(func(v session.Viewer) bool { return v.SignIn == "x" }, &wire.Error{Code: wire.SignedOut})
+			return k
+		},
+		"10 s old": func() []byte {
 			k := ticket(p.id)
-			r.sessions.EndViewers(func(v session.Viewer) bool { return false }, nil)
 			late.Add(int64(10 * time.Second))
 			return k
 		},

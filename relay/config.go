@@ -88,6 +88,11 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %q is not host:port", name, addr)
 		}
 	}
+	for _, h := range c.Hosts {
+		if !isHost(h) {
+			return fmt.Errorf("hosts: %q is not a name or an address alone, like relay.example.com, *.example.com or 192.0.2.7, in ASCII (xn--…)", h)
+		}
+	}
 	if c.Scrier.MaxSessions < 1 || c.Scrier.MaxSessions > 10_000 {
 		return fmt.Errorf("scrier.max_sessions: %d is not between 1 and 10000", c.Scrier.MaxSessions)
 	}
@@ -134,6 +139,16 @@ func (t *TLS) check() error {
 func isDomain(s string) bool {
 	label := `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 	return len(s) <= 253 && regexp.MustCompile(`^(`+label+`\.)+`+label+`$`).MatchString(s) && net.ParseIP(s) == nil
+}
+
+// isHost says whether s can stand in a certificate, and in a browser's Host: a name, perhaps with
+// "*" for its first label, or an address.
+func isHost(s string) bool {
+	if net.ParseIP(strings.Trim(s, "[]")) != nil {
+		return true
+	}
+	label := `[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?`
+	return len(s) <= 253 && regexp.MustCompile(`^(\*\.)?(`+label+`\.)*`+label+`$`).MatchString(s)
 }
 
 func isLoopback(host string) bool {

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"net"
 	"sync"
 	"time"
 
@@ -118,13 +117,7 @@ func (c *client) who(ctx context.Context) (access.Operator, error) {
 	return who, err
 }
 
-func (c *client) source() string {
-	h, _, err := net.SplitHostPort(c.link.Peer().Addr.String())
-	if err != nil {
-		return c.link.Peer().Addr.String()
-	}
-	return h
-}
+func (c *client) source() string { return sourceOf(c.link.Peer().Addr) }
 
 // stream serves one stream of an operator's link.
 func (c *client) stream(ctx context.Context, s wire.Stream) {

@@ -38,6 +38,7 @@ type listener struct {
 
 	handshakes atomic.Int64
 	sources    sources
+	browsers   crowd
 }
 
 // sources counts the handshakes of each address: none may have more than half of the places, so
@@ -48,10 +49,7 @@ type sources struct {
 }
 
 func (s *sources) enter(addr net.Addr) (leave func(), ok bool) {
-	host, _, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		host = addr.String()
-	}
+	host := sourceOf(addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.by[host] >= maxHandshakes/2 {
@@ -72,7 +70,7 @@ func (s *sources) enter(addr net.Addr) (leave func(), ok bool) {
 
 // listen binds UDP and TCP on the same number.
 func listen(addr string, tls *certs.Server) (*listener, error) {
-	l := new(listener)
+	l := &listener{browsers: crowd{max: maxBrowsers, perSource: maxBrowsersPerSource}}
 	if err := l.bind(addr); err != nil {
 		return nil, err
 	}
@@ -169,10 +167,20 @@ func (l *listener) accept(ctx context.Context, serve func(wire.Link, string), br
 			if alpn := conn.ConnectionState().TLS.NegotiatedProtocol; alpn != wire.ALPNH3 {
 				serve(wire.QUICLink(conn), alpn)
 			} else {
-				_ = browsers.ServeQUICConn(conn) // ends with the connection, or because of it
+				l.serveBrowser(conn, browsers)
 			}
 		})
 	}
+}
+
+func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
+	leave, err := l.browsers.enter(sourceOf(conn.RemoteAddr()))
+	if err != nil {
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Busy), "") // it may be gone
+		return
+	}
+	defer leave()
+	_ = browsers.ServeQUICConn(conn) // ends with the connection, or because of it
 }
 
 // ready waits for the end of the handshake, whichever end that is. Accept returns earlier: the
@@ -201,7 +209,7 @@ func (l *listener) serveWeb(ctx context.Context, tls *certs.Server, handler http
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          discardLog(),
 	}
-	return serveHTTP(ctx, server, func() error { return server.ServeTLS(l.tcp, "", "") })
+	return serveHTTP(ctx, server, func() error { return server.ServeTLS(browserListener{l.tcp, &l.browsers}, "", "") })
 }
 
 // serveHTTP runs serve until ctx ends, and then waits a moment for requests under way.

@@ -242,6 +242,7 @@ var routes = map[string][]access.Role{
 	"POST /api/v1/users":                     {access.Admin},
 	"PUT /api/v1/users/{user}":               {access.Admin},
 	"DELETE /api/v1/users/{user}":            {access.Admin},
+	"DELETE /api/v1/users/{user}/passkeys":   {access.Admin},
 	"GET /api/v1/sessions":                   {access.Admin, access.Viewer, access.Compliance},
 	"POST /api/v1/scrier/connect":            {access.Admin},
 	"GET /api/v1/sessions/{session}":         {access.Admin, access.Viewer, access.Compliance},

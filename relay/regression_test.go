@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -193,7 +194,7 @@ func TestCloseIsTriedAgain(t *testing.T) {
 
 // Links without a login are bounded, for one source and in all.
 func TestStrangersAreBounded(t *testing.T) {
-	var s strangers
+	s := crowd{max: maxStrangers, perSource: maxStrangersPerSource}
 	var leave []func()
 	for range maxStrangersPerSource {
 		l, err := s.enter("192.0.2.1")
@@ -216,4 +217,41 @@ func TestStrangersAreBounded(t *testing.T) {
 	if s.total != 0 || len(s.by) != 0 {
 		t.Errorf("%d places are still taken", s.total)
 	}
+}
+
+// Browsers' connections have a bound for each source, and give their place back.
+func TestBrowsersAreCounted(t *testing.T) {
+	r := start(t)
+	r.listener.browsers.mu.Lock()
+	r.listener.browsers.perSource = 3
+	r.listener.browsers.mu.Unlock()
+	hello := func() (*tls.Conn, error) {
+		return tls.Dial("tcp", r.Addr(), &tls.Config{RootCAs: trust(t, r), NextProtos: []string{"http/1.1"}})
+	}
+	var open []*tls.Conn
+	for range 3 {
+		c, err := hello()
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	if c, err := hello(); err == nil {
+		t.Error("a fourth connection was served")
+		_ = c.Close()
+	}
+	if s, err := webTransport(t, r, "https://"+r.Addr(), wire.NewSessionID()); err == nil {
+		t.Error("a fourth connection was served over QUIC")
+		s.Reset(wire.None)
+	}
+	for _, c := range open {
+		_ = c.Close() // the end is all that counts
+	}
+	waitFor(t, "the places to be free again", func() bool {
+		c, err := hello()
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
 }

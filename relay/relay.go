@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,7 +57,7 @@ type Relay struct {
 	calls    *calls // HTTP over operators' links
 	links    links  // operators' links, to end those of a changed operator
 
-	strangers strangers // links without a certificate
+	strangers crowd // links without a certificate, and viewers without a ticket
 	listener  *listener
 	admin     *adminSocket
 }
@@ -66,7 +67,7 @@ const drainTimeout = 10 * time.Second
 
 // Open loads the state, closes what a former run left open, and binds the port. Run or Close it.
 func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
-	r := &Relay{Settings: s, events: web.NewEvents()}
+	r := &Relay{Settings: s, events: web.NewEvents(), strangers: crowd{max: maxStrangers, perSource: maxStrangersPerSource}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
@@ -156,7 +157,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 		why := &wire.Error{Code: wire.RelayShutdown}
 		r.events.Close()
-		r.sessions.EndWhere(func(store.Session) bool { return true }, why)
+		r.sessions.EndAll(why)
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
 		if err := r.sessions.Wait(wait); err != nil {
@@ -213,6 +214,7 @@ func (r *Relay) operatorChanged(id string) {
 	why := &wire.Error{Code: wire.OperatorChanged}
 	r.sessions.EndWhere(func(s store.Session) bool { return s.OperatorID == id }, why)
 	r.sessions.EndViewers(func(v session.Viewer) bool { return v.OperatorID == id }, why)
+	r.events.Operator(id)
 	r.links.end(id, why)
 }
 
@@ -222,6 +224,7 @@ func (r *Relay) signedOut(operator, signin string) {
 	r.sessions.EndViewers(func(v session.Viewer) bool {
 		return v.OperatorID == operator && v.SignIn != "" && (signin == "" || v.SignIn == signin)
 	}, &wire.Error{Code: wire.SignedOut})
+	r.events.Operator(operator)
 }
 
 // origin is where browsers reach the relay, as far as it knows: by the first of its names, or by
@@ -229,8 +232,9 @@ func (r *Relay) signedOut(operator, signin string) {
 func (r *Relay) origin() string {
 	addr := r.listener.tcp.Addr().(*net.TCPAddr)
 	host := addr.IP.String()
-	if len(r.Config.Hosts) > 0 {
-		host = strings.Trim(r.Config.Hosts[0], "[]")
+	named := slices.IndexFunc(r.Config.Hosts, func(h string) bool { return !strings.HasPrefix(h, "*") })
+	if named >= 0 {
+		host = strings.Trim(r.Config.Hosts[named], "[]")
 	} else if r.Config.TLS.ACME != "" {
 		host = r.Config.TLS.ACME
 	} else if addr.IP.IsUnspecified() {
@@ -248,7 +252,7 @@ func hosts(c Config) []string {
 	if c.TLS.ACME != "" {
 		out = append(out, c.TLS.ACME) // until there is a certificate for it
 	}
-	if name, err := os.Hostname(); err == nil && name != "" {
+	if name, err := os.Hostname(); err == nil && isHost(name) { // no certificate can be made of others
 		out = append(out, name)
 	}
 	return out

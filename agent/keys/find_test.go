@@ -272,6 +272,9 @@ func TestLoginable(t *testing.T) {
 	}
 }
 
+// sluggish is far more than any machine needs, and far less than a walk through all homes takes.
+const sluggish = 20 * time.Second
+
 // TestManyUsers: a directory of 50,000 (H24).
 func TestManyUsers(t *testing.T) {
 	t.Parallel()
@@ -286,7 +289,7 @@ func TestManyUsers(t *testing.T) {
 	if m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil || m.Login != "scralice" {
 		t.Errorf("%v %v", m, err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > sluggish {
 		t.Errorf("named: took %v", took)
 	}
 	// A scan looks at the first 2,000 and says that it was partial. Only the listing is timed
@@ -298,7 +301,7 @@ func TestManyUsers(t *testing.T) {
 	if len(found) != 50_001 || len(all) != maxHomes || len(unread) != 50_001-maxHomes {
 		t.Errorf("%d found, %d looked at, %d not", len(found), len(all), len(unread))
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > sluggish {
 		t.Errorf("listing: took %v", took)
 	}
 	// An answer without end is cut.

@@ -237,6 +237,36 @@ func (a *Access) RemovePasskey(ctx context.Context, who Operator, id string) err
 		func(tx store.Tx) error { return store.DeletePasskey(tx, who.ID, id) })
 }
 
+// RemovePasskeys removes all passkeys of an operator, and ends what they signed in: somebody else
+// may have added one.
+func (a *Access) RemovePasskeys(ctx context.Context, by Operator, user string) error {
+	var o store.Operator
+	if err := a.KV.View(ctx, func(tx store.Tx) (err error) {
+		o, err = find(tx, user)
+		return err
+	}); err != nil {
+		return err
+	}
+	err := a.change(ctx, audit.Event{
+		Type: "operator.passkeys_remove", Operator: by.Username, Source: by.Source, Fields: map[string]string{"username": o.Username, "id": o.ID},
+	}, func(tx store.Tx) error {
+		rows, err := store.Passkeys(tx, o.ID)
+		if err != nil {
+			return err
+		}
+		for _, p := range rows {
+			if err := store.DeletePasskey(tx, o.ID, p.ID()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return a.SignOutEverywhere(ctx, Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role), Source: by.Source})
+}
+
 func passkeyOf(p store.Passkey) Passkey {
 	return Passkey{ID: p.ID(), Name: p.Name, RPID: p.RPID, Created: p.Created.UTC(), Used: p.Used.UTC()}
 }

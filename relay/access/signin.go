@@ -157,6 +157,12 @@ func (a *Access) Touch(ctx context.Context, id string) error {
 	return nil
 }
 
+// Counts says whether a sign-in still counts, which is no use of it.
+func (a *Access) Counts(ctx context.Context, id string) error {
+	_, _, err := a.live(ctx, func(tx store.Tx) (store.SignIn, error) { return store.SignInByID(tx, id) })
+	return err
+}
+
 // live finds a sign-in that counts, and its operator.
 func (a *Access) live(ctx context.Context, look func(store.Tx) (store.SignIn, error)) (s store.SignIn, o store.Operator, err error) {
 	err = a.KV.View(ctx, func(tx store.Tx) (err error) {

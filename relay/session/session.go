@@ -46,6 +46,7 @@ type Table struct {
 	Config
 	mu     sync.Mutex
 	live   map[wire.SessionID]*Session
+	over   error                         // why there are no new ones
 	undone []func(context.Context) error // rows that could not be closed; at most Max
 
 	tickets tickets
@@ -78,6 +79,12 @@ type Session struct {
 
 // Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close.
 func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (*Session, error) {
+	t.mu.Lock()
+	over := t.over
+	t.mu.Unlock()
+	if over != nil {
+		return nil, over
+	}
 	row.ID, row.Created = wire.NewSessionID(), t.Now()
 	if err := t.KV.Update(ctx, func(tx store.Tx) error { return store.ReserveSession(tx, row, t.Max) }); err != nil {
 		return nil, err
@@ -89,6 +96,9 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (
 	})
 	t.mu.Lock()
 	t.live[row.ID] = s
+	if t.over != nil {
+		s.End(t.over)
+	}
 	t.mu.Unlock()
 	t.changed(row.ID)
 	return s, nil

@@ -150,6 +150,14 @@ func (t *Table) EndWhere(match func(store.Session) bool, why error) {
 	}
 }
 
+// EndAll asks for the end of all open sessions, and lets no new ones begin.
+func (t *Table) EndAll(why error) {
+	t.mu.Lock()
+	t.over = why
+	t.mu.Unlock()
+	t.EndWhere(func(store.Session) bool { return true }, why)
+}
+
 // Wait returns when no session is live, or ctx ends.
 func (t *Table) Wait(ctx context.Context) error {
 	for {

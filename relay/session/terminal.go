@@ -22,9 +22,11 @@ type Channel interface {
 }
 
 const (
-	// exitWait is how long a shell that has closed its output may take to say how it ended, and a
-	// viewer to take its last frame.
+	// exitWait is how long a shell that has closed its output may take to say how it ended, and the
+	// viewer of a session that is ended from outside to take its last frame.
 	exitWait = 2 * time.Second
+	// lastWait is how long a viewer may take to take all of a shell that ended by itself.
+	lastWait = 8 * time.Second
 
 	// A shell is let run ahead of the screen by as much as one window; while nobody is attached, by
 	// what the backlog holds. Then it is stopped by flow control, and nothing is lost.
@@ -113,11 +115,6 @@ func (t *terminal) run() {
 	}
 	t.channel.Close()
 	wg.Wait()
-	t.mu.Lock()
-	if t.grace != nil {
-		t.grace.Stop()
-	}
-	t.mu.Unlock()
 	if exit == nil {
 		exit = &wire.Exit{Code: wire.AgentLost, Detail: "the shell's connection broke"}
 		if s.ctx.Err() != nil { // it was ended, and the shell's end is the effect
@@ -129,10 +126,17 @@ func (t *terminal) run() {
 	s.table.Log.Info("session closed", "session", s.row.ID, "operator", s.row.Operator, "envoy", s.row.EnvoyName, "code", exit.Code, "err", err)
 	t.mu.Lock()
 	t.final = exit
+	if t.grace != nil {
+		t.grace.Stop()
+	}
 	t.wakeAllLocked()
 	viewers := t.viewersLocked()
 	t.mu.Unlock()
-	stuck := time.AfterFunc(exitWait, func() {
+	patience := exitWait
+	if exit.Code == wire.None { // a slow line still has what the shell wrote last before it
+		patience = lastWait
+	}
+	stuck := time.AfterFunc(patience, func() {
 		for _, v := range viewers {
 			v.stream.Reset(exit.Code)
 		}

@@ -25,8 +25,9 @@ type Viewer struct {
 	SignIn     string // of a browser; the viewer ends with it
 	Source     string // where from, for the audit log
 	Watch      bool   // read-only
-	// Active is called now and then while the viewer types; it may be nil.
-	Active func()
+	// Check says now and then whether the viewer's sign-in still counts, before what they typed is
+	// taken (then it is in use), and while they watch. The error ends the viewer. It may be nil.
+	Check func(typed bool) error
 }
 
 // tickets are the rights to attach that were given out and not used yet. They are in memory, and

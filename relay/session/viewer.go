@@ -18,7 +18,7 @@ const (
 	// ackDelay lets the acknowledgement of a keystroke travel with its echo.
 	ackDelay = 30 * time.Millisecond
 
-	activeEvery = time.Minute
+	checkEvery = time.Minute
 )
 
 // viewer is one attached viewer. Its fields are guarded by the terminal's mutex.
@@ -36,8 +36,9 @@ type viewer struct {
 	names    bool       // the watchers' names are news to it
 	end      *wire.Exit // its own end, before the session's
 	lost     error      // its transport's end
-	leaving  bool       // it said that the session is to end
-	active   time.Time
+	left     bool
+	leaving  bool      // it said that the session is to end
+	checked  time.Time // by listen alone
 	sizeSeen wire.Size
 }
 
@@ -45,10 +46,19 @@ func (v *viewer) wakeLocked() { wake(v.wake) }
 
 // endLocked ends this viewer alone.
 func (v *viewer) endLocked(exit *wire.Exit) {
-	if v.end == nil {
-		v.end = exit
+	if v.end != nil {
+		return
 	}
+	v.end = exit
 	v.wakeLocked()
+	time.AfterFunc(exitWait, func() { // its transport may be stuck with what it has to take before
+		v.terminal.mu.Lock()
+		left := v.left
+		v.terminal.mu.Unlock()
+		if !left {
+			v.stream.Reset(exit.Code)
+		}
+	})
 }
 
 // Serve serves a viewer until it leaves or the session ends. An error has not been told to the
@@ -58,6 +68,11 @@ func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 	t := s.terminal.Load()
 	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
+	}
+	if who.Check != nil { // they may have signed out since they got the ticket
+		if err := who.Check(false); err != nil {
+			return err
+		}
 	}
 	v := &viewer{Viewer: who, terminal: t, stream: f, wake: make(chan struct{}, 1)}
 	copy(v.client[:], a.Client)
@@ -161,6 +176,7 @@ func (t *terminal) watchersChangedLocked(v *viewer) {
 func (t *terminal) leave(v *viewer, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	v.left = true
 	t.watchers = slices.DeleteFunc(t.watchers, func(w *viewer) bool { return w == v })
 	t.watchersChangedLocked(v)
 	if v.lost == nil {
@@ -301,11 +317,27 @@ func (v *viewer) listen(f *wire.Framed) {
 	}
 }
 
+// check says whether the viewer may still do what m is for. It reads the store: not under the mutex.
+func (v *viewer) check(m wire.Message) error {
+	_, typed := m.(*wire.Data)
+	if v.Check == nil || !typed && !v.Watch || time.Since(v.checked) < checkEvery {
+		return nil
+	}
+	v.checked = time.Now()
+	return v.Check(typed && !v.Watch)
+}
+
 // take obeys one message.
 func (v *viewer) take(m wire.Message) error {
+	refused := v.check(m)
 	t := v.terminal
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if refused != nil {
+		v.checked = time.Time{} // nor is what comes behind it taken
+		v.endLocked(&wire.Exit{Code: wire.CodeOf(refused), Detail: wire.DetailOf(refused)})
+		return nil
+	}
 	switch m := m.(type) {
 	case *wire.Ack:
 		if m.Offset > v.next {
@@ -337,7 +369,6 @@ func (v *viewer) take(m wire.Message) error {
 		t.typed = append(t.typed, m.Bytes...)
 		t.clients[0].taken += uint64(len(m.Bytes))
 		wake(t.fed)
-		v.isActiveLocked()
 	case *wire.Resize:
 		t.resizeLocked(m.Size)
 	case *wire.EOF:
@@ -347,15 +378,6 @@ func (v *viewer) take(m wire.Message) error {
 		return wire.Errorf(wire.Protocol, "unexpected %T from a viewer", m)
 	}
 	return nil
-}
-
-// isActiveLocked tells now and then that the viewer is not only there.
-func (v *viewer) isActiveLocked() {
-	if v.Active == nil || time.Since(v.active) < activeEvery {
-		return
-	}
-	v.active = time.Now()
-	v.terminal.gone.Go(v.Active) // it writes to the store: not under the mutex
 }
 
 func (t *terminal) resizeLocked(size wire.Size) {

@@ -20,7 +20,8 @@ const (
 )
 
 // finishTime is how long a viewer's last frame may take to arrive.
-const finishTime = 2 * time.Second
+// WebTransport's end drops what has not.
+const finishTime = 15 * time.Second
 
 // Attacher joins browsers to sessions, over WebTransport and WebSocket alike: both become a
 // [wire.Stream], and nothing behind it knows which.

@@ -89,10 +89,12 @@ func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
 func (a *api) viewer(r *http.Request, who access.Operator) session.Viewer {
 	v := session.Viewer{OperatorID: who.ID, Operator: who.Username, Source: who.Source, SignIn: SignIn(r.Context())}
 	if v.SignIn != "" {
-		v.Active = func() {
-			if err := a.Access.Touch(context.WithoutCancel(r.Context()), v.SignIn); err != nil {
-				a.Log.Debug("keep the sign-in of a viewer who types", "err", err)
+		ctx, id := context.WithoutCancel(r.Context()), v.SignIn
+		v.Check = func(typed bool) error {
+			if typed {
+				return a.Access.Touch(ctx, id)
 			}
+			return a.Access.Counts(ctx, id)
 		}
 	}
 	return v

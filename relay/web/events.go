@@ -92,6 +92,18 @@ func (e *Events) Session(id wire.SessionID) {
 // Close ends all streams at once; there are no new ones then.
 func (e *Events) Close() { e.end.Do(func() { close(e.ended) }) }
 
+// Operator ends the streams of an operator whose rights are not what they were: who still has some
+// comes back.
+func (e *Events) Operator(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for s := range e.streams {
+		if s.who.ID == id {
+			s.lose()
+		}
+	}
+}
+
 // stream is one open page.
 type stream struct {
 	who  access.Operator

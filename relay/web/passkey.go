@@ -19,6 +19,7 @@ func (a *api) passkeyRoutes() []route {
 		{method: "POST", pattern: "/self/passkeys/begin", verb: access.SeeSelf, what: "Begin to register a passkey", handle: a.beginPasskey, out: access.Flow{}},
 		{method: "POST", pattern: "/self/passkeys/finish", verb: access.SeeSelf, what: "Register a passkey", handle: a.finishPasskey, in: NewPasskey{}, out: access.Passkey{}},
 		{method: "DELETE", pattern: "/self/passkeys/{passkey}", verb: access.SeeSelf, what: "Remove a passkey of one's own", handle: a.removePasskey},
+		{method: "DELETE", pattern: "/users/{user}/passkeys", verb: access.ChangeUsers, what: "Remove all passkeys of an operator, and end their sign-ins", handle: a.removePasskeys},
 	}
 }
 
@@ -104,4 +105,8 @@ func (a *api) finishPasskey(r *http.Request, who access.Operator) (any, error) {
 
 func (a *api) removePasskey(r *http.Request, who access.Operator) (any, error) {
 	return nil, a.Access.RemovePasskey(r.Context(), who, chi.URLParam(r, "passkey"))
+}
+
+func (a *api) removePasskeys(r *http.Request, who access.Operator) (any, error) {
+	return nil, a.Access.RemovePasskeys(r.Context(), who, chi.URLParam(r, "user"))
 }

@@ -340,3 +340,23 @@ func TestPasskeysNeedAName(t *testing.T) {
 		}
 	}
 }
+
+// An administrator takes an operator's passkeys away, and what they signed in.
+func TestPasskeysAreTakenAway(t *testing.T) {
+	d := newDesk(t)
+	dev, eve := d.registered("eve", access.Viewer)
+	other, _ := d.registered("ann", access.Viewer)
+	dev.want("before", dev.signInByPasskey(), wire.None)
+	other.want("before", other.signInByPasskey(), wire.None)
+	boss := d.tab()
+	boss.signIn(d.operator("bob", access.Admin))
+	dev.want("not one's own to take", dev.call("DELETE", "/users/"+eve.ID+"/passkeys", nil), wire.Forbidden)
+	boss.want("nobody's", boss.call("DELETE", "/users/nobody/passkeys", nil), wire.NotFound)
+	boss.want("eve's", boss.call("DELETE", "/users/eve/passkeys", nil), wire.None)
+	dev.want("what it signed in", dev.call("GET", "/self", nil), wire.SignedOut)
+	dev.want("the passkey", dev.signInByPasskey(), wire.Unauthenticated)
+	other.want("another's", other.call("GET", "/self", nil), wire.None)
+	if u := asNow(t, d, eve); u.Passkeys != 0 || len(d.records("operator.passkeys_remove")) != 1 {
+		t.Errorf("%+v, %d records", u, len(d.records("operator.passkeys_remove")))
+	}
+}

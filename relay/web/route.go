@@ -199,7 +199,9 @@ func body[T any](r *http.Request) (T, error) {
 
 func (a *api) fail(w http.ResponseWriter, err error) {
 	code := wire.CodeOf(err)
-	if code == wire.Internal {
+	if errors.Is(err, context.Canceled) {
+		a.Log.Debug("the client gave its request up", "err", err)
+	} else if code == wire.Internal {
 		a.Log.Error("request failed", "err", err)
 	}
 	p := wire.ProblemOf(err, status(code))
@@ -214,20 +216,29 @@ func status(c wire.Code) int {
 	switch c {
 	case wire.BadRequest, wire.Usage, wire.NoSSHPubkey, wire.KeyUnusable:
 		return http.StatusBadRequest
-	case wire.Unauthenticated, wire.OperatorChanged, wire.Expired, wire.Revoked, wire.SignedOut:
+	case wire.Unauthenticated, wire.OperatorChanged, wire.Expired, wire.SignedOut:
 		return http.StatusUnauthorized
-	case wire.Forbidden:
+	case wire.Forbidden, wire.Disabled, wire.PortNotAllowed, wire.LoginNotAllowed, wire.PubkeyNotAuthorized, wire.KeyRestricted, wire.AccountNotLoginable:
 		return http.StatusForbidden
 	case wire.NotFound, wire.NoSuchEnvoy:
 		return http.StatusNotFound
-	case wire.Conflict, wire.AmbiguousEnvoy:
+	case wire.Conflict, wire.AmbiguousEnvoy, wire.AmbiguousLogin, wire.Revoked, wire.Killed:
 		return http.StatusConflict
+	case wire.AgentLost, wire.TargetRefused, wire.HostKeyMismatch, wire.AuthFailed: // the machine's fault
+		return http.StatusBadGateway
+	case wire.AgentTimeout:
+		return http.StatusGatewayTimeout
+	case wire.EnvoyOffline, wire.RelayShutdown:
+		return http.StatusServiceUnavailable
 	case wire.LinkInvalid:
 		return http.StatusGone
 	case wire.Limit, wire.Busy:
 		return http.StatusTooManyRequests
 	case wire.AuditUnavailable:
 		return http.StatusServiceUnavailable
+	}
+	if c >= wire.KeyfileSymlink && c <= wire.KeyfileUnsupported { // on the machine
+		return http.StatusBadGateway
 	}
 	return http.StatusInternalServerError
 }

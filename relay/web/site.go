@@ -17,11 +17,11 @@ type Site struct {
 // Handlers makes the handler for TCP and the server for HTTP/3.
 func (s Site) Handlers() (http.Handler, HTTP3) {
 	h3 := NewHTTP3(nil, s.Attach)
-	h3.H3.Handler = s.routes(func(m chi.Router) {
+	h3.H3.Handler = timely(s.routes(func(m chi.Router) {
 		m.Handle(webTransportPath+"{session}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.Attach.webTransport(w, r, h3.Server)
 		}))
-	})
+	}), h3Request)
 	return s.routes(func(m chi.Router) { m.Get(webSocketPath+"{session}", s.Attach.WebSocket) }), h3
 }
 

@@ -2,6 +2,8 @@ package web
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -17,7 +19,8 @@ const (
 	// (RFC 6455, 7.4.2).
 	closeBase = 4000
 
-	maxMessage = 1 << 20 // of a browser, in bytes; it is one piece of the stream, whatever its size
+	maxMessage = 1 << 20 // of a browser, in bytes
+	maxPiece   = 4 << 10 // of a message, that is held at a time: strangers get no more either
 
 	// A page pings every 2 s, but one in the background may be let run only once a minute.
 	webSocketIdle = 3 * time.Minute
@@ -51,7 +54,7 @@ type wsStream struct {
 	cancel context.CancelFunc // of pump
 	done   chan struct{}
 
-	pieces chan []byte // unbuffered: at most one message is held
+	pieces chan []byte // unbuffered: at most two pieces are held
 	rest   []byte
 	err    error // why pieces was closed
 
@@ -75,22 +78,40 @@ func (s *wsStream) pump(ctx context.Context) {
 	defer close(s.done)
 	defer close(s.pieces)
 	for {
-		idle, cancel := context.WithTimeout(ctx, webSocketIdle)
-		kind, p, err := s.c.Read(idle)
-		cancel()
-		if err == nil && kind != websocket.MessageBinary {
-			err = wire.Errorf(wire.Protocol, "a text message")
-		}
-		if err != nil {
+		if err := s.message(ctx); err != nil {
 			// A close handshake is no end of a session: only the page's own word is.
 			s.err = &wire.Error{Code: wire.ViewerLost, Err: err}
 			return
 		}
-		select {
-		case s.pieces <- p:
-		case <-ctx.Done():
-			s.err = &wire.Error{Code: wire.ViewerLost, Err: context.Cause(ctx)}
-			return
+	}
+}
+
+// message hands one message over, piece by piece.
+func (s *wsStream) message(ctx context.Context) error {
+	idle, cancel := context.WithTimeout(ctx, webSocketIdle)
+	defer cancel()
+	kind, r, err := s.c.Reader(idle)
+	if err == nil && kind != websocket.MessageBinary {
+		err = wire.Errorf(wire.Protocol, "a text message")
+	}
+	if err != nil {
+		return err
+	}
+	for {
+		p := make([]byte, maxPiece)
+		n, err := r.Read(p)
+		if n > 0 {
+			select {
+			case s.pieces <- p[:n]:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -24,6 +24,14 @@ const (
 
 	maxHeader = 16 << 10
 
+	// h3Request is how long a request and its answer may take, as over TCP; who needs longer sets
+	// another deadline. HTTP/3's server has none of its own.
+	h3Request = 30 * time.Second
+
+	// webTransportIdle is webSocketIdle where a connection lives on by itself: the browser's network
+	// process keeps it also when the page is frozen.
+	webTransportIdle = webSocketIdle
+
 	// streamWait is how long a page may take from its session to its stream.
 	streamWait = 5 * time.Second
 )
@@ -34,6 +42,19 @@ func NewHTTP3(handler http.Handler, a *Attacher) HTTP3 {
 		H3:          &http3.Server{Handler: handler, IdleTimeout: h3Idle, MaxHeaderBytes: maxHeader},
 		CheckOrigin: func(r *http.Request) bool { return a.Origin(r) == nil },
 	}}
+}
+
+// timely sets the deadlines of requests and answers. WebTransport sessions have their own.
+func timely(next http.Handler, limit time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			rc, end := http.NewResponseController(w), time.Now().Add(limit)
+			if rc.SetReadDeadline(end) != nil || rc.SetWriteDeadline(end.Add(limit/2)) != nil { // who is too slow hears of it
+				return // the stream is gone
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // webTransport serves a viewer's WebTransport session, of which one stream is used.
@@ -54,7 +75,7 @@ func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *
 		_ = session.CloseWithError(webtransport.SessionErrorCode(wire.Protocol), "no stream") // it may be gone
 		return
 	}
-	code := a.serve(r, &wtStream{s: s}, id)
+	code := a.serve(r, &wtStream{s: s, idle: webTransportIdle}, id)
 	_ = session.CloseWithError(webtransport.SessionErrorCode(code), "") // the page may have gone first
 }
 
@@ -62,9 +83,19 @@ func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *
 type wtStream struct {
 	s  *webtransport.Stream
 	mu sync.Mutex // a Write and CloseWrite, never both
+
+	idle  time.Duration // without a word of the page the stream ends
+	rmu   sync.Mutex
+	until time.Time // as SetReadDeadline set it
 }
 
 func (w *wtStream) Read(p []byte) (int, error) {
+	w.rmu.Lock()
+	err := w.limitRead()
+	w.rmu.Unlock()
+	if err != nil {
+		return 0, wtError(err)
+	}
 	n, err := w.s.Read(p)
 	if errors.Is(err, io.EOF) { // a tab that closes may look so; it ends no session
 		err = &wire.Error{Code: wire.ViewerLost, Err: err}
@@ -92,8 +123,24 @@ func (w *wtStream) Reset(code wire.Code) {
 	w.s.CancelRead(webtransport.StreamErrorCode(code))
 }
 
-func (w *wtStream) SetDeadline(t time.Time) error      { return w.s.SetDeadline(t) }
-func (w *wtStream) SetReadDeadline(t time.Time) error  { return w.s.SetReadDeadline(t) }
+func (w *wtStream) SetDeadline(t time.Time) error {
+	return errors.Join(w.s.SetWriteDeadline(t), w.SetReadDeadline(t))
+}
+
+func (w *wtStream) SetReadDeadline(t time.Time) error {
+	w.rmu.Lock()
+	defer w.rmu.Unlock()
+	w.until = t
+	return w.limitRead()
+}
+
+func (w *wtStream) limitRead() error {
+	if w.until.IsZero() {
+		return w.s.SetReadDeadline(time.Now().Add(w.idle))
+	}
+	return w.s.SetReadDeadline(w.until)
+}
+
 func (w *wtStream) SetWriteDeadline(t time.Time) error { return w.s.SetWriteDeadline(t) }
 
 // wtError keeps a page's code.

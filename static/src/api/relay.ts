@@ -17,6 +17,7 @@ export const users = (o?: RequestOptions) => request<m.User[]>("GET", "/users", 
 export const createUser = (user: { username: string; role: m.Role; keys: string[] }) => request<m.CreatedUser>("POST", "/users", user);
 export const updateUser = (user: string, change: { role?: m.Role; keys?: string[] }) => request<m.User>("PUT", `/users/${id(user)}`, change);
 export const deleteUser = (user: string) => request<void>("DELETE", `/users/${id(user)}`);
+export const deleteUserPasskeys = (user: string) => request<void>("DELETE", `/users/${id(user)}/passkeys`);
 export const makeUserLink = (user: string) => request<m.Link>("POST", `/users/${id(user)}/links`, {});
 
 export const sessions = (all: boolean, o?: RequestOptions) => request<m.Session[]>("GET", "/sessions" + query({ all: all || undefined }), undefined, o);

@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { deleteUser, makeUserLink, users, type User } from "../api";
+import { deleteUser, deleteUserPasskeys, makeUserLink, users, type User } from "../api";
 import { ask } from "../ui/dialog";
 import { date, when } from "../ui/format";
 import { icon } from "../ui/icon";
@@ -67,7 +67,8 @@ class Operators extends Page {
       <td data-label="Username"><strong>${u.username}</strong> ${me ? html`<span class="chip on">you</span>` : nothing}</td>
       <td data-label="Role">${u.role}</td>
       <td data-label="SSH keys">${u.keys?.length ? html`<div class="keys">${u.keys.map(key)}</div>` : html`<span class="muted">none</span>`}</td>
-      <td data-label="Passkeys" class="num">${u.passkeys || html`<span class="muted">none</span>`}</td>
+      <td data-label="Passkeys" class="num">${!u.passkeys ? html`<span class="muted">none</span>`
+        : may ? html`<button class="button slim" type="button" aria-label=${`Remove the passkeys of ${u.username}`} @click=${() => this.dropPasskeys(u)}>${u.passkeys} · Remove</button>` : u.passkeys}</td>
       <td data-label="Created" class="num" title=${date(u.created)}>${when(u.created)}</td>
       ${may
         ? html`<td class="actions"><div class="row">
@@ -100,6 +101,18 @@ class Operators extends Page {
     } catch (err) {
       if (!signedOut(err)) toast(told(err), "bad");
     }
+  }
+
+  private async dropPasskeys(u: User): Promise<void> {
+    const done = await ask({
+      title: `Remove the passkeys of ${u.username}?`,
+      text: "Nobody signs in with them any more, and their browsers are signed out. Give them a sign-in link, so that they can add a new one.",
+      action: "Remove", danger: true,
+      run: () => deleteUserPasskeys(u.id),
+    });
+    if (!done) return;
+    toast(`The passkeys of ${u.username} are removed.`, "ok");
+    void this.read();
   }
 
   private async drop(u: User): Promise<void> {

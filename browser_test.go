@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// browsers bounds how many run at a time: each is a dozen of processes.
+var browsers = make(chan struct{}, 2)
+
+// storyTime is how long a browser may take for its story; the stories themselves give up earlier
+// and say what they waited for.
+const storyTime = 2*time.Minute + 30*time.Second
+
+// cmdBrowser tells a story of static/e2e with a real browser:
+//
+//	browser [-noudp] STORY [ARG…]
+//
+// The story gets a sign-in link of the operator that the script is at that moment. With -noudp the
+// browser is on a network of its own, from which TCP reaches the relay and UDP is dropped.
+func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
+	noUDP := len(args) > 0 && args[0] == "-noudp"
+	if noUDP {
+		args = args[1:]
+	}
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: browser [-noudp] STORY [ARG…]")
+	}
+	w := worldOf(ts)
+	_, port, err := net.SplitHostPort(w.relay)
+	ts.Check(err)
+	root, err := os.Getwd()
+	ts.Check(err)
+	story := filepath.Join(root, "static", "e2e", args[0]+".mjs")
+	for _, needed := range []string{story, filepath.Join(root, "static", "node_modules", "playwright-core"), filepath.Join(root, "static", "dist", "app.html")} {
+		if _, err := os.Stat(needed); err != nil {
+			ts.Fatalf("%v: run `./just web` first", err)
+		}
+	}
+	argv := append([]string{"node", story}, args[1:]...)
+	if noUDP {
+		socket := filepath.Join(w.dir, "tcp.sock")
+		defer forward(ts, socket, w.relay)()
+		argv = append([]string{"unshare", "--net", "sh", "-euc", withoutUDP, "sh", port}, argv...)
+	}
+	c := command(ts, argv[0], argv[1:]...)
+	c.Env = append(c.Env,
+		"LINK="+signInLinkFor(ts), "RELAY="+w.relay, "ORIGIN=https://localhost:"+port, "WORK="+w.dir, "SCREENSHOTS="+os.Getenv("SCREENSHOTS"),
+		"RELAY_PID="+strconv.Itoa(w.mustFind(ts, "relay").cmd.Process.Pid),
+		"FORWARD="+map[bool]string{true: filepath.Join(w.dir, "tcp.sock")}[noUDP])
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.WaitDelay = 10 * time.Second
+	browsers <- struct{}{}
+	defer func() { <-browsers }()
+	ts.Check(c.Start())
+	// A story that is told to end closes its browser; one that does not is killed, and the browser
+	// ends because nobody talks to it any more.
+	term := time.AfterFunc(storyTime, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM) })
+	kill := time.AfterFunc(storyTime+10*time.Second, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
+	err = c.Wait()
+	term.Stop()
+	kill.Stop()
+	fmt.Fprint(ts.Stdout(), out.String())
+	if err != nil {
+		ts.Fatalf("browser %s: %v", strings.Join(args, " "), err)
+	}
+}
+
+// withoutUDP runs a command where there is only a loopback interface, and no UDP to port $1 on it.
+// The namespace is gone with its last process.
+const withoutUDP = `port=$1; shift
+ip link set lo up
+nft add table inet scrier
+nft add chain inet scrier in '{ type filter hook input priority 0; }'
+nft add rule inet scrier in udp dport "$port" drop
+exec "$@"`
+
+// signInLinkFor is a fresh link that signs in the operator of the moment, by the name localhost:
+// passkeys belong to names. Nobody in particular has none.
+func signInLinkFor(ts *testscript.TestScript) string {
+	out, err := output(ts, "scrier", "login", worldOf(ts).relay, "--browser")
+	if err != nil {
+		return ""
+	}
+	link := regexp.MustCompile(`https://127\.0\.0\.1(:\d+/signin#\S+)`).FindStringSubmatch(out)
+	if link == nil {
+		ts.Fatalf("scrier login --browser printed no link: %q", out)
+	}
+	return "https://localhost" + link[1]
+}
+
+// forward carries connections at a Unix socket, which is reached from every network namespace, to
+// the relay's TCP port, until the function that it gives is called.
+func forward(ts *testscript.TestScript, socket, relay string) (end func()) {
+	l, err := net.Listen("unix", socket)
+	ts.Check(err)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	wg.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", relay)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			mu.Lock()
+			open = append(open, near, far)
+			mu.Unlock()
+			for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
+				wg.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					_ = errors.Join(near.Close(), far.Close())
+				})
+			}
+		}
+	})
+	return func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	}
+}

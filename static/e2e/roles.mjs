@@ -1,0 +1,60 @@
+// A role sees no button that would be refused: every page is walked, every button pressed, and the
+// relay says "forbidden" to none.
+//   roles ROLE PAGE…   the pages that the role has
+import { args, check, origin, same, signIn, story } from "./story.mjs";
+import { Terminal } from "./terminal.mjs";
+
+const [role, ...pages] = args;
+const leaving = /^(Sign out|Sign out everywhere)$/; // signin.mjs has these
+
+await story(async (teller) => {
+  const page = await teller.page();
+  await signIn(page);
+  const refused = [];
+  page.context().on("response", (r) => [401, 403].includes(r.status()) && refused.push(`${r.request().method()} ${r.url()}`));
+  const self = await page.evaluate(async () => (await fetch("/api/v1/self")).json());
+  same(self.role, role, "the role");
+  same(await page.getByRole("navigation", { name: "Pages" }).getByRole("link").evaluateAll((l) => l.map((a) => a.pathname).sort()), [...pages].sort(), "the pages in the navigation");
+
+  for (const path of ["/", "/sessions", "/operators", "/enrol", "/audit", "/account"]) {
+    await page.goto(origin + path);
+    if (!pages.includes(path) && path !== "/") {
+      await page.getByRole("heading", { name: "This page is not for your role" }).waitFor();
+      continue;
+    }
+    await page.locator("h1").waitFor();
+    await page.waitForLoadState("load");
+    const shown = page.getByRole("grid").or(page.getByRole("table")).first();
+    await shown.waitFor();
+    await press(page, page.locator("main"), new Set());
+    // What leads to a session or to a file must get there.
+    for (const a of await page.locator("main a[href]:visible").evaluateAll((l) => l.map((a) => ({ href: a.href, file: a.hasAttribute("download") })))) {
+      if (a.file) same(await page.evaluate(async (href) => (await fetch(href)).status, a.href), 200, a.href);
+      else if (new URL(a.href).pathname.startsWith("/scrier/")) {
+        const other = await page.context().newPage();
+        await other.goto(a.href);
+        await new Terminal(other).connected();
+        await other.close();
+      }
+    }
+  }
+  same(refused, [], "what the relay refused");
+});
+
+// press presses each button within, and those of the dialogs that this opens.
+async function press(page, within, done) {
+  for (;;) {
+    const buttons = within.locator("button:visible:enabled");
+    const names = await buttons.evaluateAll((l) => l.map((b) => b.getAttribute("aria-label") ?? b.textContent.replace(/\s+/g, " ").trim()));
+    const at = names.findIndex((n) => !done.has(n) && !leaving.test(n));
+    if (at < 0) return;
+    done.add(names[at]);
+    await buttons.nth(at).click();
+    const dialog = page.locator("dialog[open]").last();
+    if (within !== dialog && (await dialog.count()) > 0 && done.size < 100) {
+      if (!(await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]));
+      await page.keyboard.press("Escape");
+      check((await page.locator("main").count()) === 1, "the page is gone");
+    }
+  }
+}

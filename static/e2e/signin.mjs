@@ -1,0 +1,55 @@
+// A link, once; a passkey; signing out everywhere.
+import { check, link, origin, same, signIn, story } from "./story.mjs";
+
+await story(async (teller) => {
+  teller.allow(/status of 40[1]/, /status of 410/);
+  const context = await teller.context();
+  const page = await context.newPage();
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("WebAuthn.enable");
+  await cdp.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+
+  // Nobody in particular is asked to sign in, wherever they come from.
+  await page.goto(origin + "/sessions");
+  await page.waitForURL(/\/signin\?next=%2Fsessions$/);
+
+  await page.goto(link);
+  await page.getByRole("heading", { name: "Welcome, alice" }).waitFor();
+  check(!page.url().includes("#"), `the link's secret is still in the address: ${page.url()}`);
+  const [cookie] = await context.cookies();
+  same([cookie.name, cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path], ["__Host-scrier", true, true, "Strict", "/"], "the cookie");
+  await page.getByLabel("Name of the passkey").fill("the tests' own");
+  await page.getByRole("button", { name: "Add a passkey" }).click();
+  await page.getByRole("row", { name: /Online.*web1/ }).waitFor();
+
+  // The same link again, in another browser and in this one.
+  const other = await teller.page();
+  await other.goto(link);
+  await other.getByText("The sign-in link was used, or is older than 15 minutes.").waitFor();
+  await other.getByRole("button", { name: "Sign in with a passkey" }).waitFor();
+  await other.context().close();
+
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL(/\/signin$/);
+  same(await context.cookies(), [], "cookies of somebody who signed out");
+  await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+  await page.getByRole("row", { name: /Online.*web1/ }).waitFor();
+  const [second] = await context.cookies();
+  check(second.value !== cookie.value, "the passkey's sign-in has the cookie of the link's");
+
+  // From another browser, everywhere: this one is out with its next question.
+  await page.goto(origin + "/account");
+  await page.getByText("the tests' own").waitFor();
+  await page.getByRole("button", { name: "Link for another browser" }).click();
+  const fresh = await page.getByRole("dialog").locator("code", { hasText: "/signin#" }).first().textContent();
+  const elsewhere = await teller.page();
+  await signIn(elsewhere, fresh.trim());
+  await elsewhere.goto(origin + "/account");
+  await elsewhere.getByRole("button", { name: "Sign out everywhere" }).click();
+  await elsewhere.getByRole("dialog").getByRole("button", { name: "Sign out everywhere" }).click();
+  await elsewhere.waitForURL(/\/signin/);
+  await page.goto(origin + "/").catch(() => {}); // the page may be leaving by itself
+  await page.waitForURL(/\/signin/);
+});
