@@ -651,9 +651,9 @@ func TestResizeStorm(t *testing.T) {
 	var heard atomic.Int64
 	var last atomic.Uint64
 	r := start(t)
-	serve(t, r, "web1", func(e *envoy, _ *wire.Open, s wire.Stream) {
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)
-		e.resized(s, func(size wire.Size) {
+		e.resized(s, open, func(size wire.Size) {
 			heard.Add(1)
 			last.Store(uint64(size.Cols)<<16 | uint64(size.Rows))
 		})

@@ -74,6 +74,30 @@ func (e *envoy) opened(s wire.Stream) {
 
 // sshServer runs an honest SSH server on a stream up to the session channel, whose shell is f.
 func (e *envoy) sshServer(s wire.Stream, open *wire.Open, f func(ssh.Channel)) {
+	e.sshRequests(s, open, func(c ssh.Channel, r *ssh.Request, rest <-chan *ssh.Request) bool {
+		if r.Type != "shell" {
+			return true
+		}
+		go ssh.DiscardRequests(rest)
+		f(c)
+		return false
+	})
+}
+
+// resized runs an SSH server whose shell says nothing, and tells the terminal's sizes.
+func (e *envoy) resized(s wire.Stream, open *wire.Open, f func(wire.Size)) {
+	e.sshRequests(s, open, func(_ ssh.Channel, r *ssh.Request, _ <-chan *ssh.Request) bool {
+		var size struct{ Cols, Rows, W, H uint32 }
+		if r.Type == "window-change" && ssh.Unmarshal(r.Payload, &size) == nil {
+			f(wire.Size{Cols: uint16(size.Cols), Rows: uint16(size.Rows)})
+		}
+		return true
+	})
+}
+
+// sshRequests runs an honest SSH server, and hands the session channel's requests to on, until it
+// wants no more.
+func (e *envoy) sshRequests(s wire.Stream, open *wire.Open, on func(c ssh.Channel, r *ssh.Request, rest <-chan *ssh.Request) bool) {
 	config := &ssh.ServerConfig{PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if c.User() != "deploy" || string(key.Marshal()) != string(open.Ephemeral) {
 			return nil, io.ErrUnexpectedEOF
@@ -96,37 +120,8 @@ func (e *envoy) sshServer(s wire.Stream, open *wire.Open, f func(ssh.Channel)) {
 			if r.WantReply {
 				_ = r.Reply(true, nil)
 			}
-			if r.Type == "shell" {
-				go ssh.DiscardRequests(requests)
-				f(channel)
+			if !on(channel, r, requests) {
 				return
-			}
-		}
-	}
-}
-
-// resized runs an SSH server whose shell says nothing, and tells the terminal's sizes.
-func (e *envoy) resized(s wire.Stream, f func(wire.Size)) {
-	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
-	config.AddHostKey(e.hostKey)
-	conn, channels, requests, err := ssh.NewServerConn(streamConn{s}, config)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	go ssh.DiscardRequests(requests)
-	for c := range channels {
-		_, requests, err := c.Accept()
-		if err != nil {
-			return
-		}
-		for r := range requests {
-			var size struct{ Cols, Rows, W, H uint32 }
-			if r.Type == "window-change" && ssh.Unmarshal(r.Payload, &size) == nil {
-				f(wire.Size{Cols: uint16(size.Cols), Rows: uint16(size.Rows)})
-			}
-			if r.WantReply {
-				_ = r.Reply(true, nil)
 			}
 		}
 	}

@@ -107,9 +107,6 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (
 // ID names the session.
 func (s *Session) ID() wire.SessionID { return s.row.ID }
 
-// Row is the session as it was reserved.
-func (s *Session) Row() store.Session { return s.row }
-
 // Context ends when the session is to end; its cause says why. Whoever serves the session
 // watches it, and closes the session then.
 func (s *Session) Context() context.Context { return s.ctx }
