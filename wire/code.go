@@ -14,7 +14,7 @@ import (
 // The table is append-only: a number or a name, once released, never changes its meaning.
 // Numbers stay in 64–125, the part of the exit-status range that neither shells (126 and up)
 // nor ordinary programs (1–63) use; where sysexits(3) has a number of the same meaning it is
-// kept.
+// kept. That range is full: what is of desktops has 32–63, as no desktop has an exit status.
 type Code uint16
 
 // None is the absence of an error; on a stream it is an ordinary end.
@@ -84,6 +84,22 @@ const (
 	TicketInvalid       Code = 123
 	SignedOut           Code = 124
 	LinkInvalid         Code = 125
+
+	GuacdUnavailable    Code = 32
+	DesktopFailed       Code = 33
+	DesktopLogin        Code = 34
+	DesktopSecurity     Code = 35
+	ListenerUntrusted   Code = 36
+	CertificateMismatch Code = 37
+	NativeOff           Code = 38
+	ConsoleOff          Code = 39
+	ConsoleEmpty        Code = 40
+	ConsoleLocked       Code = 41
+	ConsoleRefused      Code = 42
+	ConsoleNoAnswer     Code = 43
+	ConsoleMissing      Code = 44
+	ConsoleUnsupported  Code = 45
+	ConsoleEnded        Code = 46
 )
 
 type codeText struct{ name, meaning, hint string }
@@ -152,6 +168,22 @@ var codes = map[Code]codeText{
 	TicketInvalid:       {"ticket_invalid", "the right to attach was used, or is older than 10 seconds", "attach again"},
 	SignedOut:           {"signed_out", "you were signed out", "sign in again"},
 	LinkInvalid:         {"link_invalid", "the sign-in link was used, or is older than 15 minutes", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"},
+
+	GuacdUnavailable:    {"guacd_unavailable", "guacd, which draws remote desktops for the relay, does not answer", "run guacd beside the relay and set scrier.guacd_addr in server.yaml; `scrier doctor` on the relay's host says what is wrong"},
+	DesktopFailed:       {"desktop_failed", "the machine's desktop server broke off or refused", "see the log of the RDP or VNC server on that machine"},
+	DesktopLogin:        {"desktop_login", "the desktop server did not accept the user name or password", "try again with the right ones; they are the machine's, not the relay's"},
+	DesktopSecurity:     {"desktop_security", "the desktop server does not speak the security that was asked for", "ask for another one (any, nla or tls)"},
+	ListenerUntrusted:   {"listener_untrusted", "the program that listens at the port belongs to a user who may not serve desktops", "check who listens there; name the user in desktop.listeners of agent.yaml on that machine if it is right"},
+	CertificateMismatch: {"certificate_mismatch", "the RDP server's certificate is not the one that the agent reported", "check what listens at the port on that machine"},
+	NativeOff:           {"native_off", "this relay does not let native viewers in", "open the desktop in a browser, or set scrier.desktop.native_viewers: true in server.yaml"},
+	ConsoleOff:          {"console_off", "the machine's policy does not share its screen", "see console in agent.yaml on that machine"},
+	ConsoleEmpty:        {"console_empty", "nobody is logged in at the machine's screen", "open a desktop of your own with RDP or VNC instead"},
+	ConsoleLocked:       {"console_locked", "the machine's screen is locked, so nobody can be asked", "try again when the user is back"},
+	ConsoleRefused:      {"console_refused", "the user at the screen said no", "ask them by another way"},
+	ConsoleNoAnswer:     {"console_no_answer", "the user at the screen did not answer within 30 seconds", "try again when they are there"},
+	ConsoleMissing:      {"console_missing", "a program that sharing the screen needs is not installed on the machine", "install what is named on that machine"},
+	ConsoleUnsupported:  {"console_unsupported", "the desktop at the machine's screen cannot be shared in this way", "switch its own screen sharing on, as the detail says"},
+	ConsoleEnded:        {"console_ended", "the user at the screen ended the sharing", ""},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

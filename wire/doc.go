@@ -38,6 +38,7 @@
 //	Login -> Challenge, Proof -> Certified | Refused      no certificate needed
 //	Call, then HTTP/1.1 as in RFC 9112                    the API
 //	Connect -> Attached | Refused, then as a viewer       a new session
+//	Connect -> Attached | Refused, then raw bytes         a new session of kind rdp or vnc
 //	Attach -> Attached | Refused, then as a viewer        one that is open
 //
 // Viewer link. A WebTransport stream or a WebSocket of binary messages, which are one stream of
@@ -52,6 +53,10 @@
 // The CLI's FIN ends the session; a stream that breaks, and every end of a browser's, leaves it
 // open for a while. Both directions are numbered by bytes. Output goes on where a returning viewer says it was; input
 // goes on where Attached says that it arrived.
+//
+// A desktop's Data is a stream of Guacamole instructions (UTF-8, cut anywhere). Each attachment begins a
+// stream of its own in both directions, at offset 0, with a whole picture: nothing is gone on with, and
+// Resize, EOF and Attach.From mean nothing.
 //
 // Backpressure. Neither side is more than [ViewerWindow] ahead of what the other acknowledged;
 // below that it is the transport's flow control. No queue of frames stands between two streams.

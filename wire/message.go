@@ -41,10 +41,14 @@ type Facts struct {
 	SSH       bool     `cbor:"9,keyasint" json:"ssh"`     // the SSH server answers
 	SSHServer string   `cbor:"10,keyasint" json:"ssh_server,omitempty"`
 	Offset    int64    `cbor:"11,keyasint" json:"clock_offset_ms"` // the relay's clock minus this machine's, ms
+	RDP       bool     `cbor:"12,keyasint" json:"rdp"`             // something that may be trusted listens at RDP's port
+	VNC       bool     `cbor:"13,keyasint" json:"vnc"`             // the same for VNC
+	Console   string   `cbor:"14,keyasint" json:"console"`         // who sits at the screen; empty: nobody, or it is not shared
 }
 
 // Bounded returns f with every string and list cut to what a relay stores.
 func (f Facts) Bounded() Facts {
+	f.Console = cutString(f.Console, 64)
 	for _, s := range []*string{&f.Hostname, &f.OS, &f.Arch, &f.Version, &f.SSHServer} {
 		*s = cutString(*s, 128)
 	}
@@ -116,12 +120,37 @@ type Open struct {
 	Operator  string    `cbor:"7,keyasint"` // name, for the machine's own log
 	Timeout   uint32    `cbor:"8,keyasint"` // milliseconds that the relay waits; a duration, as clocks differ
 	// 9 is kept for the operator's proof, 10 for its policy.
+	Console  *Console `cbor:"11,keyasint"` // kind vnc: the screen of who sits at the machine; Port does not count then
+	Security Security `cbor:"12,keyasint"` // kind rdp: what is accepted
 }
+
+// Console asks for the screen of who sits at the machine, who may say no.
+type Console struct {
+	View    bool   `cbor:"1,keyasint"` // look only; else the operator wants to type and point too
+	Purpose string `cbor:"2,keyasint"` // shown to who is asked; at most MaxPurpose bytes of printable text
+}
+
+// MaxPurpose is how long a [Console]'s purpose may be, in bytes.
+const MaxPurpose = 200
+
+// Security is how an RDP connection is protected, in guacd's words.
+type Security string
+
+// The kinds of security. RDP's own, without TLS, is not among them.
+const (
+	AnySecurity Security = "any" // what the server prefers of the others; empty means it too
+	NLA         Security = "nla" // TLS, and the password is proven before there is a picture (CredSSP)
+	TLS         Security = "tls"
+)
 
 // Opened admits the session; raw bytes follow.
 type Opened struct {
 	Login    string   `cbor:"1,keyasint"`
 	HostKeys [][]byte `cbor:"2,keyasint"` // SSH wire format: the only ones the relay accepts
+	// Of a desktop; Login is then who sits at the screen, or empty.
+	Security    Security `cbor:"3,keyasint"` // kind rdp: what the server chose, NLA or TLS
+	Certificate []byte   `cbor:"4,keyasint"` // kind rdp: SHA-256 of the server's certificate (DER)
+	View        bool     `cbor:"5,keyasint"` // console: look only, as the machine's policy or its user wants
 }
 
 // Refused is the answer no.
@@ -160,6 +189,8 @@ type Connect struct {
 	Env   map[string]string `cbor:"7,keyasint"` // LANG and LC_* only
 	Key   []byte            `cbor:"8,keyasint"` // only this key of the operator's counts; SSH wire format
 	Proof []byte            `cbor:"9,keyasint"` // SSHSIG by Key, see certs.NamespaceKey
+	// Kinds rdp and vnc give a CLI the desktop server's own bytes, for a native viewer.
+	Console *Console `cbor:"10,keyasint"`
 }
 
 // Attach joins a session that is open already.
@@ -183,6 +214,18 @@ type Attached struct {
 	Size     Size      `cbor:"9,keyasint"` // the terminal's; a watcher follows it, by Resize
 	EnvoyID  EnvoyID   `cbor:"10,keyasint"`
 	Kind     Kind      `cbor:"11,keyasint"`
+	Desktop  *Desktop  `cbor:"12,keyasint"` // kinds rdp and vnc in a browser; nil for a CLI
+}
+
+// Desktop is what a viewer of a desktop may do there.
+type Desktop struct {
+	ToEnvoy   bool `cbor:"1,keyasint"` // the viewer's clipboard may be sent
+	FromEnvoy bool `cbor:"2,keyasint"` // the desktop's clipboard comes
+	Upload    bool `cbor:"3,keyasint"` // files may be put on the drive
+	Download  bool `cbor:"4,keyasint"` // files may be taken from it
+	Audio     bool `cbor:"5,keyasint"`
+	View      bool `cbor:"6,keyasint"` // no key and no pointer is taken
+	Console   bool `cbor:"7,keyasint"` // it is the screen of who sits there
 }
 
 // Ack says how much has arrived where it was meant to: of the output, on the viewer's screen; of
@@ -201,7 +244,7 @@ type Watchers struct {
 	Names []string `cbor:"1,keyasint"`
 }
 
-// Data is terminal bytes. Its payload is not CBOR.
+// Data is terminal bytes, or a piece of a desktop's Guacamole instructions, cut anywhere. Its payload is not CBOR.
 type Data struct{ Bytes []byte }
 
 // Resize is the viewer's new size.

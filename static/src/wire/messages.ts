@@ -28,6 +28,18 @@ export interface Attached {
   size: Size; // the terminal's, which a watcher follows
   envoyID: string;
   kind: string;
+  desktop: Desktop | undefined; // of kinds rdp and vnc
+}
+
+/** Desktop is what a viewer of a desktop may do there. */
+export interface Desktop {
+  toEnvoy: boolean; // this clipboard may be sent
+  fromEnvoy: boolean; // the desktop's clipboard comes
+  upload: boolean; // files may be put on the drive
+  download: boolean; // files may be taken from it
+  audio: boolean;
+  view: boolean; // no key and no pointer is taken
+  console: boolean; // it is the screen of who sits there
 }
 
 export interface Ended {
@@ -78,6 +90,7 @@ export function parse(f: Frame): Message {
       return {
         type: "attached", session: m.uuid(1), envoy: m.text(2), login: m.text(3), offset: m.uint(4), head: m.uint(5), typed: m.uint(6),
         window: m.uint(7), watching: m.bool(8), size: m.size(9), envoyID: m.uuid(10), kind: m.text(11),
+        desktop: m.desktop(12),
       };
     case frame.refused:
       return { type: "refused", code: m.uint(1), detail: m.text(2) };
@@ -151,6 +164,14 @@ class Fields {
     if (!(v instanceof Map)) throw this.wrong(key);
     const f = new Fields(v);
     return clamp({ cols: f.uint(1), rows: f.uint(2) });
+  }
+
+  desktop(key: number): Desktop | undefined {
+    const v = this.map.get(key) ?? undefined;
+    if (v === undefined) return undefined;
+    if (!(v instanceof Map)) throw this.wrong(key);
+    const f = new Fields(v);
+    return { toEnvoy: f.bool(1), fromEnvoy: f.bool(2), upload: f.bool(3), download: f.bool(4), audio: f.bool(5), view: f.bool(6), console: f.bool(7) };
   }
 
   uuid(key: number): string {
