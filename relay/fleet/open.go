@@ -2,10 +2,8 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
 	"slices"
-	"strings"
-
-	"golang.org/x/crypto/ssh"
 
 	"scrier/relay/audit"
 	"scrier/relay/store"
@@ -27,8 +25,22 @@ func (t *Tunnel) Why(err error) error {
 	return err
 }
 
+// Reason is Why for what an agent tells of a desktop's end: it resets the tunnel with a code then.
+// Of an error of the tunnel's Read or Write it gives the agent's reason if it is one that is the
+// agent's to give after Opened; every other error stays as it is.
+func (t *Tunnel) Reason(err error) error {
+	err = t.Why(err)
+	if code := wire.CodeOf(err); slices.Contains(endCodes, code) {
+		return &wire.Error{Code: code, Err: err}
+	}
+	return err
+}
+
+// endCodes are the reasons for which an agent may end a desktop that was opened.
+var endCodes = []wire.Code{wire.ConsoleEnded, wire.DesktopFailed, wire.TargetRefused}
+
 // Open asks an envoy for a session on a stream of its own. early is sent right behind the
-// request and saves a round trip; an agent that refuses discards it. The caller owns the tunnel
+// request and saves a round trip; an agent that refuses discards it; it may be nil. The caller owns the tunnel
 // and resets it when ctx ends or anything fails.
 func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
 	a := f.agent(id)
@@ -44,7 +56,7 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 	}
 	stop := context.AfterFunc(ctx, func() { s.Reset(wire.CodeOf(wire.Cause(ctx, wire.Cancelled))) })
 	err = wire.Send(s, open)
-	if err == nil {
+	if err == nil && len(early) > 0 {
 		_, err = s.Write(early)
 	}
 	if err != nil {
@@ -63,14 +75,31 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 		s.Reset(wire.CodeOf(err))
 		return nil, err
 	}
-	if err == nil && CheckLogin(t.Opened.Login) != nil {
-		err = wire.Errorf(wire.Protocol, "the agent named no login")
+	if err == nil {
+		err = checkOpened(open, t.Opened)
 	}
 	if err != nil {
 		s.Reset(wire.CodeOf(err))
 		return nil, a.lost(err)
 	}
 	return t, nil
+}
+
+// checkOpened says what an agent's answer must not be.
+func checkOpened(asked *wire.Open, o *wire.Opened) error {
+	switch {
+	case (asked.Kind == wire.KindSSH || o.Login != "") && CheckLogin(o.Login) != nil:
+		return wire.Errorf(wire.Protocol, "the agent named no login")
+	case len(o.Certificate) != 0 && len(o.Certificate) != sha256.Size:
+		return wire.Errorf(wire.Protocol, "the agent reported a certificate's fingerprint of %d bytes", len(o.Certificate))
+	case asked.Kind == wire.KindRDP && (len(o.Certificate) == 0 || o.Security == ""):
+		return wire.Errorf(wire.Protocol, "the agent reported no certificate of the RDP server")
+	case o.Security != "" && o.Security != wire.NLA && o.Security != wire.TLS:
+		return wire.Errorf(wire.Protocol, "the agent reported security %.60q", o.Security)
+	case o.Security != "" && (asked.Security == wire.NLA || asked.Security == wire.TLS) && o.Security != asked.Security:
+		return wire.Errorf(wire.Protocol, "the agent reported security %s, not %s", o.Security, asked.Security)
+	}
+	return nil
 }
 
 // maxLogin is what Linux allows for a login's name, in bytes, and more than useradd does.
@@ -105,6 +134,8 @@ var agentCodes = []wire.Code{
 	wire.AccountNotLoginable, wire.LoginNotAllowed, wire.TargetRefused, wire.PortNotAllowed, wire.ClockSkew, wire.AuthFailed,
 	wire.KeyfileSymlink, wire.KeyfileHardlink, wire.KeyfileNotRegular, wire.KeyfileTooBig, wire.KeyfileNoSpace, wire.KeyfileImmutable,
 	wire.KeyfileReadOnly, wire.KeyfilePermissions, wire.KeyfileTimeout, wire.KeyfileChanged, wire.KeyfileShared, wire.KeyfileUnsupported,
+	wire.ListenerUntrusted, wire.DesktopSecurity, wire.DesktopFailed, wire.ConsoleOff, wire.ConsoleEmpty, wire.ConsoleLocked,
+	wire.ConsoleRefused, wire.ConsoleNoAnswer, wire.ConsoleMissing, wire.ConsoleUnsupported, wire.ConsoleEnded,
 }
 
 // Authenticated tells the envoy that a session's key is no longer needed.
@@ -114,60 +145,6 @@ func (f *Fleet) Authenticated(id wire.EnvoyID, session wire.SessionID) error {
 		return &wire.Error{Code: wire.AgentLost}
 	}
 	return a.control.Send(&wire.Authenticated{Session: session})
-}
-
-// Reported remembers the host keys that an envoy's agent reports, and writes down when they are
-// not those of last time: a new SSH server, or somebody between.
-func (f *Fleet) Reported(ctx context.Context, id wire.EnvoyID, blobs [][]byte) error {
-	var now []string
-	for _, b := range blobs {
-		k, err := ssh.ParsePublicKey(b)
-		if err != nil {
-			return &wire.Error{Code: wire.Protocol, Detail: "malformed host key", Err: err}
-		}
-		now = append(now, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))))
-	}
-	slices.Sort(now)
-	var before []string
-	var name string
-	err := f.KV.View(ctx, func(tx store.Tx) error {
-		e, err := store.GetEnvoy(tx, id)
-		before, name = e.HostKeys, e.Hostname
-		return err
-	})
-	if err != nil || slices.Equal(before, now) {
-		return err
-	}
-	if len(before) > 0 {
-		if _, err := f.Journal.Append(ctx, audit.Event{
-			Type: "envoy.host_keys_changed", Envoy: id.String(), EnvoyName: name,
-			Fields: map[string]string{"before": prints(before), "now": prints(now)},
-		}); err != nil {
-			return err
-		}
-	}
-	err = f.KV.Update(ctx, func(tx store.Tx) error {
-		e, err := store.GetEnvoy(tx, id)
-		if err != nil {
-			return err
-		}
-		e.HostKeys = now
-		return store.PutEnvoy(tx, e)
-	})
-	if err == nil {
-		f.changed(id, false)
-	}
-	return err
-}
-
-func prints(lines []string) string {
-	var out []string
-	for _, l := range lines {
-		if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(l)); err == nil {
-			out = append(out, ssh.FingerprintSHA256(k))
-		}
-	}
-	return strings.Join(out, " ")
 }
 
 // Revoke ends an envoy's identity for good: its certificates count no more, its link and its

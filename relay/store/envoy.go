@@ -22,6 +22,8 @@ type Envoy struct {
 	Facts      []byte            `cbor:"9,keyasint,omitempty"` // opaque here; the fleet's encoding
 	Boot       string            `cbor:"10,keyasint,omitempty"`
 	Version    string            `cbor:"11,keyasint,omitempty"` // of the agent
+	// RDPCertificate is the SHA-256 of the RDP server's certificate, as the agent reported it last.
+	RDPCertificate []byte `cbor:"12,keyasint,omitempty"`
 }
 
 const (

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -52,6 +53,7 @@ func envoys(t *testing.T, open Backend) {
 		ID: wire.NewEnvoyID(), Hostname: "web1", Labels: map[string]string{"zone": "a", "": "empty"},
 		Enrolled: noon(), LastSeen: noon().Add(time.Hour), Generation: 1 << 63, Revoked: noon().Add(2 * time.Hour),
 		HostKeys: []string{"ssh-ed25519 AAAA web1"}, Facts: []byte{0xa0}, Boot: "b", Version: "v1",
+		RDPCertificate: bytes.Repeat([]byte{0xc3}, sha256.Size),
 	}
 	bare := store.Envoy{ID: wire.NewEnvoyID(), Hostname: "web2"}
 	update(t, kv, func(tx store.Tx) error {

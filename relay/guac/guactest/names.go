@@ -1,0 +1,57 @@
+package guactest
+
+// String is the behaviour's name.
+func (b Behaviour) String() string {
+	if b < 0 || b >= behaviours {
+		return "unknown"
+	}
+	return [...]string{
+		Normal:            "Normal",
+		Silent:            "Silent",
+		ArgsThenSilent:    "ArgsThenSilent",
+		ClosesAfterSelect: "ClosesAfterSelect",
+		ClosesAfterArgs:   "ClosesAfterArgs",
+		ErrorForArgs:      "ErrorForArgs",
+		ErrorBeforeReady:  "ErrorBeforeReady",
+		NotFound:          "NotFound",
+		Unauthorized:      "Unauthorized",
+		WrongSecurity:     "WrongSecurity",
+		UpstreamTimeout:   "UpstreamTimeout",
+		LogsOff:           "LogsOff",
+		HangsAfterReady:   "HangsAfterReady",
+		Floods:            "Floods",
+		EndlessDigits:     "EndlessDigits",
+		HugeInstruction:   "HugeInstruction",
+		BadUTF8:           "BadUTF8",
+		NegativeLength:    "NegativeLength",
+		LongElement:       "LongElement",
+		WrongTerminator:   "WrongTerminator",
+		BreaksOff:         "BreaksOff",
+		ManyNames:         "ManyNames",
+		UnknownVersion:    "UnknownVersion",
+		OddVersion:        "OddVersion",
+		Version10:         "Version10",
+		Version13:         "Version13",
+		Version16:         "Version16",
+		ManyStreams:       "ManyStreams",
+		HugeLayer:         "HugeLayer",
+		ManyLayers:        "ManyLayers",
+		HugePicture:       "HugePicture",
+		Forbidden:         "Forbidden",
+		PushesClipboard:   "PushesClipboard",
+		SendsFile:         "SendsFile",
+		PlaysAudio:        "PlaysAudio",
+		Asks:              "Asks",
+		AsksOddly:         "AsksOddly",
+		Disconnects:       "Disconnects",
+		DialsTwice:        "DialsTwice",
+		NeverDials:        "NeverDials",
+		Drips:             "Drips",
+		EmptyID:           "EmptyID",
+		ReadyTwice:        "ReadyTwice",
+		ReadyFirst:        "ReadyFirst",
+		EndlessNops:       "EndlessNops",
+		JoinRefused:       "JoinRefused",
+		IgnoresInput:      "IgnoresInput",
+	}[b]
+}

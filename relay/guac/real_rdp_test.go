@@ -1,0 +1,159 @@
+package guac_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"scrier/relay/guac"
+	"scrier/wire"
+)
+
+// realRDP starts xrdp without anything behind it: who connects sees its own window that asks for
+// a name and a password.
+func realRDP(t *testing.T) (port int) {
+	t.Helper()
+	dir := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "xrdp"}, NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port = freePort(t)
+	for name, data := range map[string]string{
+		"cert.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
+		"key.pem":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		"xrdp.ini": fmt.Sprintf(`[Globals]
+ini_version=1
+fork=true
+port=tcp://127.0.0.1:%d
+security_layer=negotiate
+crypt_level=high
+certificate=%s/cert.pem
+key_file=%[2]s/key.pem
+ssl_protocols=TLSv1.2, TLSv1.3
+max_bpp=32
+bitmap_cache=true
+bitmap_compression=true
+new_cursors=true
+use_fastpath=both
+ls_width=350
+ls_height=430
+[Logging]
+LogFile=%[2]s/xrdp.log
+LogLevel=INFO
+EnableSyslog=false
+[Channels]
+rdpdr=true
+rdpsnd=true
+drdynvc=true
+cliprdr=true
+[Xorg]
+name=Xorg
+lib=libxup.so
+username=ask
+password=ask
+ip=127.0.0.1
+port=-1
+code=20
+`, port, dir),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, exec.Command("xrdp", "-n", "-c", filepath.Join(dir, "xrdp.ini")))
+	t.Cleanup(func() {
+		if log, _ := os.ReadFile(filepath.Join(dir, "xrdp.log")); t.Failed() {
+			t.Logf("xrdp's log:\n%s", log)
+		}
+	})
+	awaitPort(t, fmt.Sprintf("127.0.0.1:%d", port))
+	return port
+}
+
+func TestRealGuacdDrawsRDP(t *testing.T) {
+	addr, port := realGuacd(t), realRDP(t)
+	rdp := guac.RDP{Hostname: "127.0.0.1", Port: port, Keyboard: "de-de-qwertz", Timezone: "Europe/Berlin", Policy: everything,
+		Certificate: make([]byte, 32), DrivePath: t.TempDir()}
+	params := func(r guac.RDP) guac.Params {
+		return guac.Params{Protocol: "rdp", Args: r.Args(), Width: 1024, Height: 768, Audio: []string{"audio/L16"}, Timezone: r.Timezone, Name: "alice"}
+	}
+	t.Run("all is allowed", func(t *testing.T) {
+		v := open(t, addr, params(rdp), everything)
+		v.picture()
+		for range 20 { // xrdp's window has several fields
+			v.send("key", "97", "1")
+			v.send("key", "97", "0")
+			v.send("mouse", "500", "400", "1")
+			v.send("mouse", "500", "400", "0")
+		}
+		if err := v.until("a cursor", func(i *guac.Instruction) bool { return i.Is("sync") && v.seen["cursor"] > 0 }); err != nil {
+			t.Fatal(err)
+		}
+		v.send("disconnect")
+		t.Logf("guacd sent %v", v.seen)
+	})
+	t.Run("nothing is allowed", func(t *testing.T) {
+		r := rdp
+		r.Policy = guac.Policy{}
+		v := open(t, addr, params(r), guac.Policy{})
+		v.picture()
+		v.send("disconnect")
+	})
+	t.Run("TLS", func(t *testing.T) {
+		r := rdp
+		r.Security = wire.TLS
+		v := open(t, addr, params(r), everything)
+		v.picture()
+		v.send("disconnect")
+	})
+	t.Run("NLA, which xrdp has not", func(t *testing.T) {
+		r := rdp
+		r.Security, r.Username, r.Password = wire.NLA, "alice", wire.NewSecret("secret")
+		v := open(t, addr, params(r), everything)
+		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.DesktopSecurity {
+			t.Error(err)
+		} else {
+			t.Log(err)
+		}
+	})
+	t.Run("a certificate that nobody knows", func(t *testing.T) {
+		p := params(rdp)
+		p.Args["ignore-cert"] = ""
+		v := open(t, addr, p, everything)
+		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.CertificateMismatch {
+			t.Error(err)
+		} else {
+			t.Log(err)
+		}
+	})
+	t.Run("a closed port", func(t *testing.T) {
+		r := rdp
+		r.Port = freePort(t)
+		v := open(t, addr, params(r), everything)
+		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code == wire.None {
+			t.Error(err)
+		} else {
+			t.Log(err)
+		}
+	})
+}
