@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := relay.Scrier{
-		Enabled: true, GuacdAddr: "127.0.0.1:4822", ProxyHostname: "127.0.0.1", AllowedPorts: []uint16{22, 3389, 5900},
+		Enabled: true, GuacdAddr: relay.Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1", Desktop: relay.Desktop{Audio: true, NativeViewers: true}, AllowedPorts: []uint16{22, 3389, 5900},
 		MaxSessions: 10, RecordingEnabled: false,
 		AgentTimeout: relay.Duration(90 * time.Second), MaxAge: relay.Duration(12 * time.Hour),
 		DetachGrace: relay.Duration(time.Minute),

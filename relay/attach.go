@@ -12,19 +12,23 @@ import (
 	"scrier/wire"
 )
 
-// connect serves a Connect message: it opens the session and stays its viewer. An error that is
-// returned has not been told to the viewer yet.
+// connect serves a Connect message: it opens the session and stays its viewer; of a desktop it is a
+// native one. An error that is returned has not been told to the viewer yet.
 func (c *client) connect(ctx context.Context, f *wire.Framed, req *wire.Connect) error {
 	who, err := c.who(ctx)
 	if err != nil {
 		return err
 	}
-	s, err := c.open(ctx, who, req, func(ctx context.Context) ([]ssh.PublicKey, error) {
-		if len(req.Key) == 0 {
-			return c.access.Keys(ctx, who)
-		}
-		key, err := c.access.VerifyKey(ctx, who, c.link.Peer(), req)
-		return []ssh.PublicKey{key}, err
+	s, err := c.open(ctx, who, &request{
+		Connect: *req,
+		Native:  req.Kind != wire.KindSSH,
+		prove: func(ctx context.Context) ([]ssh.PublicKey, error) {
+			if len(req.Key) == 0 {
+				return c.access.Keys(ctx, who)
+			}
+			key, err := c.access.VerifyKey(ctx, who, c.link.Peer(), req)
+			return []ssh.PublicKey{key}, err
+		},
 	})
 	if err != nil {
 		return err

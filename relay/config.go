@@ -37,8 +37,9 @@ type TLS struct {
 // Scrier is the block "scrier": what sessions may be.
 type Scrier struct {
 	Enabled          bool     `yaml:"enabled"`
-	GuacdAddr        string   `yaml:"guacd_addr"`
-	ProxyHostname    string   `yaml:"proxy_hostname"`
+	GuacdAddr        Addrs    `yaml:"guacd_addr"`     // tried in order; none: no desktops
+	ProxyHostname    string   `yaml:"proxy_hostname"` // where guacd calls the relay back
+	Desktop          Desktop  `yaml:"desktop"`
 	AllowedPorts     []uint16 `yaml:"allowed_ports"`
 	MaxSessions      int      `yaml:"max_sessions"`
 	RecordingEnabled bool     `yaml:"recording_enabled"`
@@ -46,6 +47,60 @@ type Scrier struct {
 	MaxAge           Duration `yaml:"max_age"`       // of one session
 	DetachGrace      Duration `yaml:"detach_grace"`  // how long a session outlives its viewer
 	LiveView         bool     `yaml:"live_view"`     // whose role allows it may watch a session of another
+}
+
+// Desktop is the block "scrier.desktop": what may be done with remote desktops besides looking and
+// typing.
+type Desktop struct {
+	ClipboardToEnvoy   bool  `yaml:"clipboard_to_envoy"`   // operators may paste into the desktop
+	ClipboardFromEnvoy bool  `yaml:"clipboard_from_envoy"` // what is copied there comes to them
+	Audio              bool  `yaml:"audio"`
+	NativeViewers      bool  `yaml:"native_viewers"` // scrier vnc and scrier rdp, where none of the above can be held back
+	Drive              Drive `yaml:"drive"`
+}
+
+// Drive is a folder on guacd's host that RDP desktops have as a disk, one below it for each session.
+type Drive struct {
+	Path     string `yaml:"path"` // empty: no disk
+	Upload   bool   `yaml:"upload"`
+	Download bool   `yaml:"download"`
+}
+
+// Addrs is one host:port, or a list of them.
+type Addrs []string
+
+// UnmarshalYAML reads one or several; its error points at the line.
+func (a *Addrs) UnmarshalYAML(node ast.Node) error {
+	nodes := []ast.Node{node}
+	if list, ok := node.(*ast.SequenceNode); ok {
+		nodes = list.Values
+	}
+	*a = nil
+	for _, n := range nodes {
+		one, ok := text(n)
+		if !ok {
+			return &yaml.SyntaxError{Message: fmt.Sprintf("%s is not host:port, nor a list of such", n), Token: n.GetToken()}
+		}
+		if one != "" || len(nodes) > 1 {
+			*a = append(*a, one)
+		}
+	}
+	return nil
+}
+
+// text is the text of a scalar. The parser takes host:port between brackets for a key and its value.
+func text(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.MappingNode:
+		if len(n.Values) == 1 {
+			return text(n.Values[0])
+		}
+	case *ast.MappingValueNode:
+		return strings.TrimSpace(n.Key.String()) + ":" + strings.TrimSpace(n.Value.String()), true
+	}
+	return "", false
 }
 
 // Duration is written as Go writes one, e.g. 90s.
@@ -66,7 +121,8 @@ func DefaultConfig() Config {
 	return Config{
 		Listen: ":8443",
 		Scrier: Scrier{
-			Enabled: true, GuacdAddr: "127.0.0.1:4822", ProxyHostname: "127.0.0.1",
+			Enabled: true, GuacdAddr: Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1",
+			Desktop:      Desktop{Audio: true, NativeViewers: true},
 			AllowedPorts: []uint16{22, 3389, 5900}, MaxSessions: 10,
 			AgentTimeout: Duration(90 * time.Second), MaxAge: Duration(12 * time.Hour),
 			DetachGrace: Duration(time.Minute),
@@ -83,10 +139,8 @@ func LoadConfig(path string, named bool) (Config, error) {
 
 // Check says what is not valid.
 func (c *Config) Check() error {
-	for name, addr := range map[string]string{"listen": c.Listen, "scrier.guacd_addr": c.Scrier.GuacdAddr} {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("%s: %q is not host:port", name, addr)
-		}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("listen: %q is not host:port", c.Listen)
 	}
 	for _, h := range c.Hosts {
 		if !isHost(h) {
@@ -102,7 +156,35 @@ func (c *Config) Check() error {
 	if d := time.Duration(c.Scrier.DetachGrace); d < time.Second || d > 24*time.Hour {
 		return fmt.Errorf("scrier.detach_grace: %s is not between 1s and 24h", d)
 	}
+	if err := c.Scrier.checkDesktop(); err != nil {
+		return err
+	}
 	return c.TLS.check()
+}
+
+// maxGuacd is how many addresses of guacd there may be: each is tried in turn.
+const maxGuacd = 16
+
+func (c *Scrier) checkDesktop() error {
+	if len(c.GuacdAddr) > maxGuacd {
+		return fmt.Errorf("scrier.guacd_addr: %d addresses, at most %d", len(c.GuacdAddr), maxGuacd)
+	}
+	for _, addr := range c.GuacdAddr {
+		if host, _, err := net.SplitHostPort(addr); err != nil || host == "" {
+			return fmt.Errorf("scrier.guacd_addr: %q is not host:port", addr)
+		}
+	}
+	if !isHost(c.ProxyHostname) || strings.HasPrefix(c.ProxyHostname, "*") {
+		return fmt.Errorf("scrier.proxy_hostname: %q is not the name or address at which guacd reaches this host", c.ProxyHostname)
+	}
+	d := c.Desktop.Drive
+	if d.Path != "" && !filepath.IsAbs(d.Path) {
+		return fmt.Errorf("scrier.desktop.drive.path: %q is not an absolute path", d.Path)
+	}
+	if d.Path == "" && (d.Upload || d.Download) {
+		return errors.New("scrier.desktop.drive: upload and download mean nothing without path")
+	}
+	return nil
 }
 
 func (t *TLS) check() error {

@@ -3,6 +3,7 @@ package relay
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func TestLoadConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := c.Scrier
-	if s.MaxSessions != 3 || time.Duration(s.AgentTimeout) != 5*time.Second || !s.Enabled || s.GuacdAddr != "127.0.0.1:4822" ||
+	if s.MaxSessions != 3 || time.Duration(s.AgentTimeout) != 5*time.Second || !s.Enabled || !slices.Equal(s.GuacdAddr, Addrs{"127.0.0.1:4822"}) ||
 		s.ProxyHostname != "127.0.0.1" || len(s.AllowedPorts) != 3 || s.RecordingEnabled || c.Listen != ":8443" {
 		t.Errorf("what was not named lost its default: %+v", c)
 	}
@@ -32,6 +33,8 @@ func TestLoadConfig(t *testing.T) {
 		"tls: {acme: relay.example.com, acme_email: ann@example.com, acme_directory: 'https://ca.example.com/dir'}\n",
 		"tls: {acme: xn--bcher-kva.example, acme_directory: 'http://127.0.0.1:14000/dir'}\n",
 		"scrier: {detach_grace: 24h, live_view: true}\n",
+		"scrier: {guacd_addr: [127.0.0.1:4822, guacd.example.com:4822], proxy_hostname: relay.example.com}\n",
+		"scrier: {guacd_addr: '', desktop: {drive: {path: /var/lib/guacd, upload: true}}}\n",
 	} {
 		if _, err := load(text); err != nil {
 			t.Errorf("%q: %v", text, err)
@@ -42,6 +45,12 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("defaults %+v", s)
 	}
 	for text, says := range map[string]string{
+		"scrier: {guacd_addr: guacd}\n":                               "is not host:port",
+		"scrier: {guacd_addr: [':4822']}\n":                           "is not host:port",
+		"scrier: {proxy_hostname: 'a b'}\n":                           "scrier.proxy_hostname",
+		"scrier: {desktop: {drive: {path: drive}}}\n":                 "absolute path",
+		"scrier: {desktop: {drive: {upload: true}}}\n":                "without path",
+		"scrier: {desktop: {clipboard: true}}\n":                      "clipboard",
 		"scrier:\n  max_session: 3\n":                                 "[2:3]",
 		"scrier:\n  enabled: perhaps\n":                               "[2:12]",
 		"scrier:\n  max_sessions: many\n":                             "[2:17]",

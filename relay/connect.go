@@ -17,16 +17,25 @@ import (
 	"scrier/relay/session"
 	"scrier/relay/session/shell"
 	"scrier/relay/store"
+	"scrier/relay/web"
 	"scrier/wire"
 )
 
 // sshPort stands for the SSH server in the lists of allowed ports, wherever it listens.
 const sshPort = 22
 
+// request is what is asked for, whichever way it came.
+type request struct {
+	wire.Connect
+	Desktop web.DesktopRequest // kinds rdp and vnc
+	Native  bool               // the same kinds: the caller is a viewer by itself
+	// prove gives the operator's keys that count, kind ssh.
+	prove func(context.Context) ([]ssh.PublicKey, error)
+}
+
 // open makes a session of a request, in the order of the design: may they, is there room, is it
-// written down; then a key, a tunnel, a shell. Each step's undo runs when a later one fails.
-// prove gives the operator's keys that count.
-func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect, prove func(context.Context) ([]ssh.PublicKey, error)) (_ *session.Session, err error) {
+// written down; then a tunnel, and a shell or a desktop. Each step's undo runs when a later one fails.
+func (r *Relay) open(ctx context.Context, who access.Operator, req *request) (_ *session.Session, err error) {
 	if err := who.May(access.OpenSessions); err != nil {
 		return nil, err
 	}
@@ -45,9 +54,11 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect
 	if envoy.State == fleet.Revoked {
 		return nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339))
 	}
-	keys, err := prove(ctx)
-	if err != nil {
-		return nil, err
+	var keys []ssh.PublicKey
+	if req.Kind == wire.KindSSH {
+		if keys, err = req.prove(ctx); err != nil {
+			return nil, err
+		}
 	}
 
 	s, err := r.sessions.Reserve(ctx, store.Session{
@@ -66,7 +77,7 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect
 			err = errors.Join(err, s.Close(wire.CodeOf(err), wire.DetailOf(err)))
 		}
 	}()
-	if err := s.Intent(ctx); err != nil {
+	if err := s.Intent(ctx, req.intent()); err != nil {
 		return nil, err
 	}
 
@@ -77,20 +88,33 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect
 	defer end(nil)
 	defer context.AfterFunc(s.Context(), func() { end(context.Cause(s.Context())) })()
 
+	switch {
+	case req.Kind == wire.KindSSH:
+		err = r.openShell(ctx, s, envoy, req, keys)
+	case req.Native:
+		err = r.openNative(ctx, s, envoy, req)
+	default:
+		err = r.openDesktop(ctx, s, envoy, req)
+	}
+	return s, err
+}
+
+// openShell makes a shell of a session that is written down.
+func (r *Relay) openShell(ctx context.Context, s *session.Session, envoy fleet.Envoy, req *request, keys []ssh.PublicKey) error {
 	signer, err := ephemeral()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tunnel, err := r.fleet.Open(ctx, envoy.ID, &wire.Open{
 		Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(keys),
-		Ephemeral: signer.PublicKey().Marshal(), Operator: who.Username, Timeout: uint32(limit / time.Millisecond),
+		Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: r.agentTimeout(),
 	}, shell.Greeting)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := r.fleet.Reported(ctx, envoy.ID, tunnel.Opened.HostKeys); err != nil {
 		tunnel.Reset(wire.CodeOf(err))
-		return nil, err
+		return err
 	}
 	sh, err := shell.Start(ctx, tunnel.Stream, shell.Params{
 		Signer: signer, Login: tunnel.Opened.Login, HostKeys: tunnel.Opened.HostKeys,
@@ -102,27 +126,48 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *wire.Connect
 		},
 	})
 	if err != nil {
-		return nil, tunnel.Why(err)
+		return tunnel.Why(err)
 	}
 	if err := s.Activate(ctx, tunnel.Opened.Login); err != nil {
 		sh.Close()
-		return nil, err
+		return err
 	}
 	s.Start(sh, req.Size)
-	return s, nil
+	return nil
 }
 
-// allow is the relay's half of the policy; the agent has its own.
-func (c *Scrier) allow(req *wire.Connect) error {
+// agentTimeout is how long an envoy may take, in milliseconds.
+func (r *Relay) agentTimeout() uint32 {
+	return uint32(time.Duration(r.Config.Scrier.AgentTimeout) / time.Millisecond)
+}
+
+// allow is the relay's half of the policy; the agent has its own. It fills in the port.
+func (c *Scrier) allow(req *request) error {
 	if !c.Enabled {
 		return wire.Errorf(wire.Disabled, "scrier.enabled is false in server.yaml")
 	}
-	if req.Kind != wire.KindSSH {
-		return wire.Errorf(wire.BadRequest, "sessions of kind %q are not served", wire.Printable(string(req.Kind)))
-	}
 	port := req.Port
-	if port == 0 {
-		port = sshPort
+	switch req.Kind {
+	case wire.KindSSH:
+		if port == 0 {
+			port = sshPort
+		}
+	case wire.KindRDP, wire.KindVNC:
+		if err := checkDesktop(req); err != nil {
+			return err
+		}
+		if req.Native && !c.Desktop.NativeViewers {
+			return wire.Errorf(wire.NativeOff, "scrier.desktop.native_viewers is false in server.yaml")
+		}
+		if !req.Native && len(c.GuacdAddr) == 0 {
+			return wire.Errorf(wire.GuacdUnavailable, "scrier.guacd_addr of server.yaml is empty")
+		}
+		if port == 0 || req.Console != nil { // the screen counts as the usual port, though none is opened
+			port = desktopPorts[req.Kind]
+		}
+		req.Port = port
+	default:
+		return wire.Errorf(wire.BadRequest, "sessions of kind %q are not served", wire.Printable(string(req.Kind)))
 	}
 	if !slices.Contains(c.AllowedPorts, port) {
 		return wire.Errorf(wire.PortNotAllowed, "port %d is not in scrier.allowed_ports of server.yaml", port)
@@ -136,8 +181,8 @@ func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
 	switch code {
 	case wire.Internal:
 		r.Log.Error("open session", "envoy", id, "err", err)
-	case wire.Cancelled, wire.Killed, wire.OperatorChanged, wire.RelayShutdown, wire.AuditUnavailable, wire.Revoked:
-		return err
+	case wire.Cancelled, wire.Killed, wire.OperatorChanged, wire.RelayShutdown, wire.AuditUnavailable, wire.Revoked, wire.GuacdUnavailable:
+		return err // the envoy has no part in it
 	}
 	v, verr := r.fleet.Find(context.WithoutCancel(ctx), id.String())
 	if verr != nil {

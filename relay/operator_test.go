@@ -314,7 +314,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	}
 	// Only admins open sessions; that goes over no route yet.
 	for role, want := range map[access.Role]wire.Code{access.Admin: wire.NoSuchEnvoy, access.Viewer: wire.Forbidden, access.Compliance: wire.Forbidden} {
-		_, err := r.open(t.Context(), access.Operator{Username: "x", Role: role}, &wire.Connect{Envoy: "nowhere", Kind: wire.KindSSH}, nil)
+		_, err := r.open(t.Context(), access.Operator{Username: "x", Role: role}, &request{Connect: wire.Connect{Envoy: "nowhere", Kind: wire.KindSSH}})
 		if wire.CodeOf(err) != want {
 			t.Errorf("open a session as %s: %v", role, err)
 		}

@@ -175,7 +175,7 @@ func TestCloseIsTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Intent(t.Context()); err != nil {
+	if err := s.Intent(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	kv.fail.Store(1)

@@ -19,7 +19,7 @@ func TestRestartClosesEachSessionOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Intent(t.Context()); err != nil {
+		if err := s.Intent(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		return s

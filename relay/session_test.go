@@ -250,10 +250,11 @@ func TestNoAuditNoSession(t *testing.T) {
 	var asked atomic.Bool
 	serve(t, r, "web1", func(*envoy, *wire.Open, wire.Stream) { asked.Store(true) })
 	p := newPerson(t, r, "ann", access.Admin)
-	keys := func() ([]ssh.PublicKey, error) { return []ssh.PublicKey{p.signer.PublicKey()}, nil }
 	r.sessions.Journal = unwritable{r.sessions.Journal}
-	_, err := r.open(t.Context(), access.Operator{ID: p.user.ID, Username: "ann", Role: access.Admin},
-		&wire.Connect{Envoy: "web1", Kind: wire.KindSSH}, func(context.Context) ([]ssh.PublicKey, error) { return keys() })
+	_, err := r.open(t.Context(), access.Operator{ID: p.user.ID, Username: "ann", Role: access.Admin}, &request{
+		Connect: wire.Connect{Envoy: "web1", Kind: wire.KindSSH},
+		prove:   func(context.Context) ([]ssh.PublicKey, error) { return []ssh.PublicKey{p.signer.PublicKey()}, nil },
+	})
 	if wire.CodeOf(err) != wire.AuditUnavailable {
 		t.Errorf("opened with %v", err)
 	}

@@ -26,20 +26,27 @@ func (r *Relay) site() web.Site {
 
 // connectWeb opens a session for the API. Its viewer attaches with a ticket.
 func (r *Relay) connectWeb(ctx context.Context, who access.Operator, req web.ConnectRequest) (wire.SessionID, error) {
-	c := &wire.Connect{
-		Envoy: req.EnvoyID, Kind: wire.Kind(req.Protocol), Port: req.Port, Login: req.Login,
-		Size: wire.Size{Cols: req.Cols, Rows: req.Rows}, Term: "xterm-256color", Env: map[string]string{"LANG": "C.UTF-8"},
+	c := &request{
+		Connect: wire.Connect{
+			Envoy: req.EnvoyID, Kind: wire.Kind(req.Protocol), Port: req.Port, Login: req.Login,
+			Size: wire.Size{Cols: req.Cols, Rows: req.Rows}, Term: "xterm-256color", Env: map[string]string{"LANG": "C.UTF-8"},
+		},
+		Desktop: req.Desktop,
+	}
+	if req.Console {
+		c.Console = &wire.Console{View: req.View, Purpose: req.Purpose}
 	}
 	if req.Cols == 0 || req.Rows == 0 {
 		c.Size = wire.Size{Cols: 80, Rows: 24} // the viewer tells its own
 	}
-	s, err := r.open(ctx, who, c, func(ctx context.Context) ([]ssh.PublicKey, error) {
+	c.prove = func(ctx context.Context) ([]ssh.PublicKey, error) {
 		keys, err := r.access.Keys(ctx, who)
 		if err != nil || req.SSHPublicKey == "" {
 			return keys, err
 		}
 		return only(keys, req.SSHPublicKey)
-	})
+	}
+	s, err := r.open(ctx, who, c)
 	if err != nil {
 		return wire.SessionID{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,56 @@ type Session struct {
 	closed  error
 	login   atomic.Pointer[string]
 
-	terminal atomic.Pointer[terminal] // nil until Start
+	stage atomic.Value // of shown; empty until Start or StartDesktop
+}
+
+// stage is what viewers of a session look at: a terminal or a display.
+type stage interface {
+	// serve serves an admitted viewer until it leaves or the session ends, see [Session.Serve].
+	serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error
+	endViewers(match func(Viewer) bool, why error)
+	viewers() (attached bool, watchers []string)
+}
+
+// shown makes all stages one type, as atomic.Value wants.
+type shown struct{ stage }
+
+func (s *Session) shows(t stage) { s.stage.Store(shown{t}) }
+
+// onStage is what there is to see; nil before the session is open.
+func (s *Session) onStage() stage {
+	t, _ := s.stage.Load().(shown)
+	return t.stage
+}
+
+// Serve serves a viewer until it leaves or the session ends. An error has not been told to the
+// viewer; otherwise its last frame was sent, or its stream is reset. Who does not watch becomes
+// the session's owner, and takes it over from another viewer.
+func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
+	t := s.onStage()
+	if t == nil {
+		return wire.Errorf(wire.NotFound, "the session is not open yet")
+	}
+	if err := s.admit(ctx, who); err != nil {
+		return err
+	}
+	return t.serve(ctx, f, who, a)
+}
+
+// viewers tells whether somebody has the session, and who watches.
+func (s *Session) viewers() (attached bool, watchers []string) {
+	if t := s.onStage(); t != nil {
+		return t.viewers()
+	}
+	return false, []string{}
+}
+
+// loginName is the account that it got on the machine; empty if there is none.
+func (s *Session) loginName() string {
+	if login := s.login.Load(); login != nil {
+		return *login
+	}
+	return ""
 }
 
 // Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close.
@@ -111,10 +161,22 @@ func (s *Session) ID() wire.SessionID { return s.row.ID }
 // watches it, and closes the session then.
 func (s *Session) Context() context.Context { return s.ctx }
 
-// Intent writes to the audit log what is about to be asked of the envoy. It is durable before
-// the envoy hears of the session; if it cannot be written there is no session.
-func (s *Session) Intent(ctx context.Context) error {
-	_, err := s.table.Journal.Append(ctx, s.event("scrier.connect"))
+// Operator is the username of whose session it is.
+func (s *Session) Operator() string { return s.row.Operator }
+
+// Count counts bytes to and from the envoy.
+func (s *Session) Count(sent, received int) {
+	s.sent.Add(uint64(sent))
+	s.received.Add(uint64(received))
+}
+
+// Intent writes to the audit log what is about to be asked of the envoy, with more fields than every
+// session has. It is durable before the envoy hears of the session; if it cannot be written there is
+// no session.
+func (s *Session) Intent(ctx context.Context, more map[string]string) error {
+	e := s.event("scrier.connect")
+	maps.Copy(e.Fields, more)
+	_, err := s.table.Journal.Append(ctx, e)
 	return err
 }
 
@@ -148,7 +210,7 @@ func (s *Session) Close(code wire.Code, detail string) error {
 		s.timer.Stop()
 		s.cancel(&wire.Error{Code: code, Detail: detail})
 		s.closed = s.close(code, detail)
-		if s.terminal.Load() == nil {
+		if s.onStage() == nil {
 			s.table.forget(s) // otherwise it is live until its viewers have gone
 		}
 		s.table.changed(s.row.ID)
@@ -172,8 +234,8 @@ func (s *Session) close(code wire.Code, detail string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	e := s.event("scrier.disconnect")
-	if login := s.login.Load(); login != nil {
-		e.Fields["login"] = *login
+	if login := s.loginName(); login != "" {
+		e.Fields["login"] = login
 	}
 	e.Code, e.Detail = code.String(), detail
 	e.Fields["sent"], e.Fields["received"] = fmt.Sprint(s.sent.Load()), fmt.Sprint(s.received.Load())

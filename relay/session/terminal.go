@@ -35,8 +35,7 @@ const (
 
 	resizeEvery = 100 * time.Millisecond // a dragged window makes hundreds a second
 
-	maxWatchers = 16
-	maxClients  = 8 // whose input is remembered, for when they come back
+	maxClients = 8 // whose input is remembered, for when they come back
 )
 
 // terminal joins a channel to those who see it: the owner, who types, and watchers.
@@ -47,27 +46,23 @@ const (
 // Viewers come and go; output goes on into the backlog, and stops when the owner's screen is too
 // far behind.
 type terminal struct {
-	session *Session
+	audience[*viewer]
 	channel Channel
 	room    chan struct{} // wakes pump
 	fed     chan struct{} // wakes feed
 	ended   chan struct{} // closed when the channel's output has ended
 	idle    chan struct{} // wakes run: a viewer has left or has all of the output
 
-	mu       sync.Mutex
-	out      backlog
-	seen     uint64 // how much of the output is on the owner's screen, the last owner's when there is none
-	over     bool   // as ended
-	final    *wire.Exit
-	owner    *viewer
-	watchers []*viewer
-	gone     sync.WaitGroup // viewers
-	grace    *time.Timer
-	size     wire.Size
-	resize   bool // size is news to the channel
-	typed    []byte
-	eof      bool
-	clients  []client
+	mu      sync.Mutex // guards the audience too
+	out     backlog
+	seen    uint64 // how much of the output is on the owner's screen, the last owner's when there is none
+	over    bool   // as ended
+	final   *wire.Exit
+	size    wire.Size
+	resize  bool // size is news to the channel
+	typed   []byte
+	eof     bool
+	clients []client
 }
 
 // client is how much input of one viewer was taken, over all its connections.
@@ -81,12 +76,12 @@ type client struct {
 // the session is ended, or nobody has seen it for the grace.
 func (s *Session) Start(c Channel, size wire.Size) {
 	t := &terminal{
-		session: s, channel: c, size: size.Clamp(), room: make(chan struct{}, 1), fed: make(chan struct{}, 1),
+		audience: audience[*viewer]{session: s}, channel: c, size: size.Clamp(), room: make(chan struct{}, 1), fed: make(chan struct{}, 1),
 		ended: make(chan struct{}), idle: make(chan struct{}, 1),
 	}
-	s.terminal.Store(t)
+	s.shows(t)
 	t.mu.Lock()
-	t.detachedLocked()
+	t.waitLocked()
 	t.mu.Unlock()
 	go t.run() // the table waits for it: the session is live until its end
 }
@@ -126,23 +121,8 @@ func (t *terminal) run() {
 	s.table.Log.Info("session closed", "session", s.row.ID, "operator", s.row.Operator, "envoy", s.row.EnvoyName, "code", exit.Code, "err", err)
 	t.mu.Lock()
 	t.final = exit
-	if t.grace != nil {
-		t.grace.Stop()
-	}
-	t.wakeAllLocked()
-	viewers := t.viewersLocked()
 	t.mu.Unlock()
-	patience := exitWait
-	if exit.Code == wire.None { // a slow line still has what the shell wrote last before it
-		patience = lastWait
-	}
-	stuck := time.AfterFunc(patience, func() {
-		for _, v := range viewers {
-			v.stream.Reset(exit.Code)
-		}
-	})
-	t.gone.Wait()
-	stuck.Stop()
+	t.dismiss(&t.mu, exit.Code)
 	s.table.forget(s)
 }
 
@@ -152,7 +132,7 @@ func (t *terminal) pump() {
 		t.mu.Lock()
 		t.over = true
 		close(t.ended)
-		t.wakeAllLocked()
+		t.wakeLocked()
 		t.mu.Unlock()
 	}()
 	buf := make([]byte, wire.MaxData)
@@ -169,7 +149,7 @@ func (t *terminal) pump() {
 			t.session.received.Add(uint64(n))
 			t.mu.Lock()
 			t.out.add(buf[:n])
-			t.wakeAllLocked()
+			t.wakeLocked()
 			t.mu.Unlock()
 		}
 		if err != nil { // io.EOF or a broken transport: how the shell ended tells them apart
@@ -284,49 +264,16 @@ func (t *terminal) delivered() bool {
 	return t.owner != nil && t.owner.next == t.out.head
 }
 
-func (t *terminal) detachedLocked() {
-	s := t.session
-	limit := s.table.Grace
-	t.grace = time.AfterFunc(limit, func() {
-		s.End(wire.Errorf(wire.ViewerLost, "nobody was attached for %s", limit))
-	})
-}
-
-func (t *terminal) viewersLocked() []*viewer {
-	all := slices.Clone(t.watchers)
-	if t.owner != nil {
-		all = append(all, t.owner)
-	}
-	return all
-}
-
-func (t *terminal) wakeAllLocked() {
-	if t.owner != nil {
-		t.owner.wakeLocked()
-	}
-	for _, v := range t.watchers {
-		v.wakeLocked()
-	}
-}
-
 func (t *terminal) endViewers(match func(Viewer) bool, why error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, v := range t.viewersLocked() {
-		if match(v.Viewer) {
-			v.endLocked(&wire.Exit{Code: wire.CodeOf(why), Detail: wire.DetailOf(why)})
-		}
-	}
+	t.endLocked(match, why)
 }
 
-// names are those of the watchers, for the owner.
-func (t *terminal) namesLocked() []string {
-	names := []string{}
-	for _, v := range t.watchers {
-		names = append(names, v.Operator)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+func (t *terminal) viewers() (attached bool, watchers []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.owner != nil, t.namesLocked()
 }
 
 // watched writes down that somebody looks on, before they see anything.
@@ -343,15 +290,4 @@ func wake(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// viewers tells whether somebody has the session, and who watches.
-func (s *Session) viewers() (attached bool, watchers []string) {
-	t := s.terminal.Load()
-	if t == nil {
-		return false, []string{}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.owner != nil, t.namesLocked()
 }

@@ -101,7 +101,7 @@ func (t *Table) EndViewers(match func(Viewer) bool, why error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.live {
-		if t := s.terminal.Load(); t != nil {
+		if t := s.onStage(); t != nil {
 			t.endViewers(match, why)
 		}
 	}

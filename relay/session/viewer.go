@@ -2,113 +2,33 @@ package session
 
 import (
 	"context"
-	"errors"
-	"io"
-	"slices"
 	"time"
 
 	"scrier/wire"
 )
 
-const (
-	// viewerStall is how long a viewer's transport may refuse to take a frame before the viewer
-	// counts as lost.
-	viewerStall = time.Minute
-
-	// ackDelay lets the acknowledgement of a keystroke travel with its echo.
-	ackDelay = 30 * time.Millisecond
-
-	checkEvery = time.Minute
-)
-
-// viewer is one attached viewer. Its fields are guarded by the terminal's mutex.
+// viewer is one attached viewer of a terminal.
 type viewer struct {
-	Viewer
+	seat
 	terminal *terminal
-	stream   wire.Stream
 	client   [16]byte
-	wake     chan struct{}
 
 	next     uint64 // of the output: the next byte to send
 	seen     uint64 // up to here it is on the screen
 	acked    uint64 // of the input: what the viewer was told
-	pong     *wire.Pong
-	names    bool       // the watchers' names are news to it
-	end      *wire.Exit // its own end, before the session's
-	lost     error      // its transport's end
-	left     bool
-	leaving  bool      // it said that the session is to end
-	checked  time.Time // by listen alone
 	sizeSeen wire.Size
 }
 
-func (v *viewer) wakeLocked() { wake(v.wake) }
-
-// endLocked ends this viewer alone.
-func (v *viewer) endLocked(exit *wire.Exit) {
-	if v.end != nil {
-		return
-	}
-	v.end = exit
-	v.wakeLocked()
-	time.AfterFunc(exitWait, func() { // its transport may be stuck with what it has to take before
-		v.terminal.mu.Lock()
-		left := v.left
-		v.terminal.mu.Unlock()
-		if !left {
-			v.stream.Reset(exit.Code)
-		}
-	})
-}
-
-// Serve serves a viewer until it leaves or the session ends. An error has not been told to the
-// viewer; otherwise its last frame was sent, or its stream is reset. Who does not watch becomes
-// the session's owner, and takes it over from another viewer.
-func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
-	t := s.terminal.Load()
-	if t == nil {
-		return wire.Errorf(wire.NotFound, "the session is not open yet")
-	}
-	if who.Check != nil { // they may have signed out since they got the ticket
-		if err := who.Check(false); err != nil {
-			return err
-		}
-	}
-	v := &viewer{Viewer: who, terminal: t, stream: f, wake: make(chan struct{}, 1)}
+// serve implements [stage].
+func (t *terminal) serve(_ context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
+	v := &viewer{seat: newSeat(who, &t.mu, f), terminal: t}
 	copy(v.client[:], a.Client)
-	if who.Watch {
-		if err := s.watched(ctx, "session.watch", who); err != nil {
-			return err
-		}
-	}
 	attached, err := t.join(v, a)
 	if err != nil {
 		return err
 	}
 	defer t.gone.Done()
-	defer s.table.changed(s.row.ID)
-	s.table.changed(s.row.ID)
-	if err := f.Send(attached); err != nil {
-		t.leave(v, &wire.Error{Code: wire.ViewerLost, Err: err})
-		f.Reset(wire.ViewerLost)
-		return nil
-	}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		v.listen(f)
-	}()
-	err = v.serve(f)
-	t.leave(v, err)
-	// What the viewer still sends is discarded later (wire.Finish): a stream that is read to its
-	// end is one whose last frame has arrived.
-	if err != nil || f.SetReadDeadline(time.Now()) != nil {
-		f.Reset(wire.CodeOf(err))
-	}
-	<-read
-	if err == nil && f.SetReadDeadline(time.Time{}) != nil {
-		f.Reset(wire.None)
-	}
+	t.session.attend(f, &v.seat, attached, v.take, func() error { return v.serve(f) }, func(err error) { t.leave(v, err) })
 	return nil
 }
 
@@ -130,67 +50,35 @@ func (t *terminal) join(v *viewer, a *wire.Attach) (*wire.Attached, error) {
 	}
 	v.seen = v.next
 	var typed uint64
-	if v.Watch {
-		if len(t.watchers) >= maxWatchers {
-			return nil, wire.Errorf(wire.Busy, "%d people watch this session already", len(t.watchers))
-		}
-		t.watchers = append(t.watchers, v)
-	} else {
-		if old := t.owner; old != nil {
-			old.endLocked(&wire.Exit{Code: wire.TakenOver})
-		}
-		t.owner, t.seen = v, v.seen
+	if err := t.enterLocked(v); err != nil {
+		return nil, err
+	}
+	if !v.Watch {
+		t.seen = v.seen
 		t.becomeLocked(v.client)
 		typed, v.acked = t.clients[0].taken, t.clients[0].given
 		if a.Size != (wire.Size{}) {
 			t.resizeLocked(a.Size)
 		}
-		v.names = len(t.watchers) > 0
-		if t.grace != nil {
-			t.grace.Stop()
-			t.grace = nil
-		}
 		wake(t.room)
-	}
-	t.gone.Add(1)
-	t.watchersChangedLocked(v)
-	login := ""
-	if l := s.login.Load(); l != nil {
-		login = *l
 	}
 	v.sizeSeen = t.size
 	return &wire.Attached{
-		Session: s.row.ID, Envoy: s.row.EnvoyName, EnvoyID: s.row.Envoy, Kind: wire.Kind(s.row.Kind), Login: login,
+		Session: s.row.ID, Envoy: s.row.EnvoyName, EnvoyID: s.row.Envoy, Kind: wire.Kind(s.row.Kind), Login: s.loginName(),
 		Offset: v.next, Head: head, Typed: typed, Window: wire.ViewerWindow, Watching: v.Watch, Size: t.size,
 	}, nil
-}
-
-func (t *terminal) watchersChangedLocked(v *viewer) {
-	if v.Watch && t.owner != nil {
-		t.owner.names = true
-		t.owner.wakeLocked()
-	}
 }
 
 // leave takes v out; err tells how it went.
 func (t *terminal) leave(v *viewer, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v.left = true
-	t.watchers = slices.DeleteFunc(t.watchers, func(w *viewer) bool { return w == v })
-	t.watchersChangedLocked(v)
-	if v.lost == nil {
-		v.lost = errors.Join(err, io.EOF)
-	}
-	if t.owner != v {
+	if !t.exitLocked(v, err) {
 		return
 	}
-	t.owner, t.seen = nil, v.seen
-	if v.leaving {
-		t.session.End(&wire.Error{Code: wire.Left})
-	}
+	t.seen = v.seen
 	if t.final == nil {
-		t.detachedLocked()
+		t.waitLocked()
 	}
 	wake(t.room)
 	wake(t.idle)
@@ -251,14 +139,7 @@ func (v *viewer) due(p []byte, late bool) (n int, messages []wire.Message, last 
 		v.next, v.seen = start, max(v.seen, start)
 		messages = append(messages, &wire.Notice{Code: wire.Busy, Text: "you fell behind: some output is not shown"})
 	}
-	if v.pong != nil {
-		messages = append(messages, v.pong)
-		v.pong = nil
-	}
-	if v.names {
-		messages = append(messages, &wire.Watchers{Names: t.namesLocked()})
-		v.names = false
-	}
+	messages = append(messages, v.messagesLocked(t.namesLocked)...)
 	if v.Watch && v.sizeSeen != t.size {
 		v.sizeSeen = t.size
 		messages = append(messages, &wire.Resize{Size: t.size})
@@ -293,53 +174,10 @@ func (v *viewer) owesAck() bool {
 	return v.givenLocked() != v.acked
 }
 
-// listen takes what the viewer sends, until its end.
-func (v *viewer) listen(f *wire.Framed) {
-	t := v.terminal
-	for {
-		m, err := f.Receive()
-		if err == nil {
-			err = v.take(m)
-		}
-		if err != nil {
-			t.mu.Lock()
-			if v.lost == nil {
-				v.lost = err
-				if wire.CodeOf(err) == wire.Internal { // no word of the transport's own
-					v.leaving = errors.Is(err, io.EOF) && !v.Watch && v.end == nil
-					v.lost = &wire.Error{Code: wire.ViewerLost, Err: err}
-				}
-			}
-			v.wakeLocked()
-			t.mu.Unlock()
-			return
-		}
-	}
-}
-
-// check says whether the viewer may still do what m is for. It reads the store: not under the mutex.
-func (v *viewer) check(m wire.Message) error {
-	_, typed := m.(*wire.Data)
-	if v.Check == nil || !typed && !v.Watch || time.Since(v.checked) < checkEvery {
-		return nil
-	}
-	v.checked = time.Now()
-	return v.Check(typed && !v.Watch)
-}
-
-// take obeys one message.
+// take obeys one message; the terminal's mutex is held.
 func (v *viewer) take(m wire.Message) error {
-	refused := v.check(m)
 	t := v.terminal
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if refused != nil {
-		v.checked = time.Time{} // nor is what comes behind it taken
-		v.endLocked(&wire.Exit{Code: wire.CodeOf(refused), Detail: wire.DetailOf(refused)})
-		return nil
-	}
-	switch m := m.(type) {
-	case *wire.Ack:
+	if m, ok := m.(*wire.Ack); ok {
 		if m.Offset > v.next {
 			return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and %d were sent", m.Offset, v.next)
 		}
@@ -349,10 +187,6 @@ func (v *viewer) take(m wire.Message) error {
 			t.seen = v.seen
 			wake(t.room)
 		}
-		return nil
-	case *wire.Ping:
-		v.pong = &wire.Pong{N: m.N}
-		v.wakeLocked()
 		return nil
 	}
 	if v.Watch {

@@ -18,6 +18,17 @@ type About struct {
 	DetachGrace int64       `json:"detach_grace"` // seconds
 	MaxSessions int         `json:"max_sessions"`
 	Kinds       []wire.Kind `json:"kinds"` // of sessions
+	Desktop     Desktop     `json:"desktop"`
+}
+
+// Desktop is what the relay's policy allows with remote desktops.
+type Desktop struct {
+	ClipboardToEnvoy   bool `json:"clipboard_to_envoy"`
+	ClipboardFromEnvoy bool `json:"clipboard_from_envoy"`
+	Upload             bool `json:"upload"`
+	Download           bool `json:"download"`
+	Audio              bool `json:"audio"`
+	NativeViewers      bool `json:"native_viewers"`
 }
 
 func (a *api) aboutRoutes() []route {

@@ -16,13 +16,32 @@ import (
 // ConnectRequest asks for a new session.
 type ConnectRequest struct {
 	EnvoyID  string `json:"envoy_id"` // or a hostname, or a prefix of one
-	Protocol string `json:"protocol"` // ssh
+	Protocol string `json:"protocol"` // ssh, rdp or vnc
 	Port     uint16 `json:"port,omitempty"`
 	Login    string `json:"login,omitempty"` // empty: the one that has a key of the operator's
 	// SSHPublicKey, in authorized_keys form, makes only this one of the operator's keys count.
 	SSHPublicKey string `json:"ssh_public_key,omitempty"`
 	Cols         uint16 `json:"cols,omitempty"`
 	Rows         uint16 `json:"rows,omitempty"`
+
+	Console bool           `json:"console,omitempty"` // vnc: the screen of who sits at the machine, who may say no
+	View    bool           `json:"view,omitempty"`    // console: look only
+	Purpose string         `json:"purpose,omitempty"` // console: shown to who is asked
+	Desktop DesktopRequest `json:"desktop,omitzero"`  // rdp and vnc
+}
+
+// DesktopRequest is what a desktop server is told. The password goes to guacd and nowhere else: it is not
+// stored, logged or recorded.
+type DesktopRequest struct {
+	Username string        `json:"username,omitempty"`
+	Password wire.Secret   `json:"password,omitzero"`
+	Domain   string        `json:"domain,omitempty"`
+	Security wire.Security `json:"security,omitempty"` // rdp: any, nla or tls
+	Keyboard string        `json:"keyboard,omitempty"` // rdp: a layout by guacd's name, e.g. de-de-qwertz
+	Width    uint16        `json:"width,omitempty"`    // pixels
+	Height   uint16        `json:"height,omitempty"`
+	DPI      uint16        `json:"dpi,omitempty"`
+	Timezone string        `json:"timezone,omitempty"` // rdp: e.g. Europe/Berlin
 }
 
 // AttachRequest asks for the right to see a session.

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"scrier/wire"
 )
 
 // PagesConfig is what the pages are served from.
@@ -27,6 +29,9 @@ const (
 	policyApp  = policyHead + "style-src 'self'" + policyTail
 	// policyTerminal allows styles in the document: xterm.js makes style elements.
 	policyTerminal = policyHead + "style-src 'self' 'unsafe-inline'" + policyTail
+	// policyDesktop allows no more than the app's: pictures become bitmaps and sound samples without an
+	// address, styles are set one by one. data: in img-src is for the pointer, which is a style.
+	policyDesktop = policyApp
 
 	policyHead = "default-src 'none'; script-src 'self'; "
 	policyTail = "; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; " +
@@ -62,14 +67,18 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := strings.TrimPrefix(r.URL.Path, "/")
-	switch envoy, isTerminal := strings.CutPrefix(name, "scrier/"); {
+	switch envoy, isSession := strings.CutPrefix(name, "scrier/"); {
 	case name == "healthz":
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "ok\n") // the client may be gone
 	case isDocument(name):
 		p.document(w, r, "app.html", policyApp)
-	case isTerminal && envoy != "" && !strings.Contains(envoy, "/"):
-		p.document(w, r, "terminal.html", policyTerminal)
+	case isSession && envoy != "" && !strings.Contains(envoy, "/"):
+		if isDesktop(r.URL.Query().Get("protocol")) {
+			p.document(w, r, "desktop.html", policyDesktop)
+		} else {
+			p.document(w, r, "terminal.html", policyTerminal)
+		}
 	case strings.HasPrefix(name, "assets/"):
 		p.file(w, r, name, cacheForEver)
 	case name == "LICENCES.txt", strings.HasPrefix(name, "favicon") && !strings.Contains(name, "/"):
@@ -86,6 +95,11 @@ func isDocument(name string) bool {
 		return true
 	}
 	return false
+}
+
+// isDesktop says whether a session of this kind has a picture rather than a terminal.
+func isDesktop(protocol string) bool {
+	return protocol == string(wire.KindRDP) || protocol == string(wire.KindVNC)
 }
 
 // secure sets the headers that every answer has; what is stored or has a policy of its own sets it

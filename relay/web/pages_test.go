@@ -16,6 +16,7 @@ func builtPages() fstest.MapFS {
 	return fstest.MapFS{
 		"app.html":               {Data: []byte("the app")},
 		"terminal.html":          {Data: []byte("the terminal")},
+		"desktop.html":           {Data: []byte("the desktop")},
 		"LICENCES.txt":           {Data: []byte("licences")},
 		"favicon.svg":            {Data: []byte("<svg/>")},
 		"assets/main-1a2b.js":    {Data: []byte("plain script")},
@@ -67,6 +68,12 @@ func TestPages(t *testing.T) {
 		{"/account", "the app", 200, policyApp, cacheNever, "text/html; charset=utf-8"},
 		{"/signin", "the app", 200, policyApp, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/0198c0de?protocol=ssh", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?session=1&protocol=vnc&console=1", "the desktop", 200, policyDesktop, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=rdp", "the desktop", 200, policyDesktop, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=RDP", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=ssh&protocol=rdp", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=%zz;protocol=rdp", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
 		{"/assets/main-1a2b.js", "plain script", 200, policyNone, cacheForEver, "text/javascript; charset=utf-8"},
 		{"/assets/only-3c.css", "plain style", 200, policyNone, cacheForEver, "text/css; charset=utf-8"},
 		{"/assets/bare-4d.woff2", "font", 200, policyNone, cacheForEver, "font/woff2"},
@@ -76,6 +83,9 @@ func TestPages(t *testing.T) {
 		{"/scrier/", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/a/b", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/sessions/", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/?protocol=rdp", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/a/b?protocol=rdp", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
+		{"/desktop.html", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/app.html", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/secret.pem", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/.gitkeep", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
@@ -203,7 +213,7 @@ func TestPagesOfAKnownName(t *testing.T) {
 
 func TestARelayWithoutPagesSaysSo(t *testing.T) {
 	h := Pages(PagesConfig{Files: fstest.MapFS{".gitkeep": {}}, Covered: never, HTTP3: never})
-	for _, path := range []string{"/", "/signin", "/scrier/x"} {
+	for _, path := range []string{"/", "/signin", "/scrier/x", "/scrier/x?protocol=rdp"} {
 		r := ask(h, "GET", path)
 		body := text(t, r)
 		for _, want := range []string{"built without its pages", "./just web", "./just build"} {
@@ -220,5 +230,24 @@ func TestARelayWithoutPagesSaysSo(t *testing.T) {
 	}
 	if r := ask(h, "GET", "/assets/main-1a2b.js"); r.StatusCode != 404 {
 		t.Errorf("an asset: %s", r.Status)
+	}
+}
+
+// A desktop's page runs no script but ours, loads nothing from elsewhere, and makes no markup of text.
+func TestPolicies(t *testing.T) {
+	for name, policy := range map[string]string{"app": policyApp, "terminal": policyTerminal, "desktop": policyDesktop} {
+		for _, want := range []string{"default-src 'none'", "script-src 'self';", "connect-src 'self';", "img-src 'self' data:;", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"} {
+			if !strings.Contains(policy, want) {
+				t.Errorf("%s lacks %s: %s", name, want, policy)
+			}
+		}
+		for _, no := range []string{"unsafe-eval", "blob:", "*", "http:", "https:", "wasm"} {
+			if strings.Contains(policy, no) {
+				t.Errorf("%s allows %s: %s", name, no, policy)
+			}
+		}
+		if strings.Contains(policy, "unsafe-inline") != (name == "terminal") {
+			t.Errorf("styles of %s: %s", name, policy)
+		}
 	}
 }

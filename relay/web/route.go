@@ -218,17 +218,18 @@ func status(c wire.Code) int {
 		return http.StatusBadRequest
 	case wire.Unauthenticated, wire.OperatorChanged, wire.Expired, wire.SignedOut:
 		return http.StatusUnauthorized
-	case wire.Forbidden, wire.Disabled, wire.PortNotAllowed, wire.LoginNotAllowed, wire.PubkeyNotAuthorized, wire.KeyRestricted, wire.AccountNotLoginable:
+	case wire.Forbidden, wire.Disabled, wire.NativeOff, wire.ConsoleOff, wire.ConsoleRefused, wire.DesktopLogin, wire.PortNotAllowed, wire.LoginNotAllowed, wire.PubkeyNotAuthorized, wire.KeyRestricted, wire.AccountNotLoginable:
 		return http.StatusForbidden
 	case wire.NotFound, wire.NoSuchEnvoy:
 		return http.StatusNotFound
-	case wire.Conflict, wire.AmbiguousEnvoy, wire.AmbiguousLogin, wire.Revoked, wire.Killed:
+	case wire.Conflict, wire.AmbiguousEnvoy, wire.AmbiguousLogin, wire.Revoked, wire.Killed, wire.ConsoleEmpty, wire.ConsoleLocked, wire.ConsoleEnded:
 		return http.StatusConflict
-	case wire.AgentLost, wire.TargetRefused, wire.HostKeyMismatch, wire.AuthFailed: // the machine's fault
+	case wire.AgentLost, wire.TargetRefused, wire.HostKeyMismatch, wire.AuthFailed, wire.DesktopFailed, wire.DesktopSecurity, // the machine's fault
+		wire.ListenerUntrusted, wire.CertificateMismatch, wire.ConsoleMissing, wire.ConsoleUnsupported:
 		return http.StatusBadGateway
-	case wire.AgentTimeout:
+	case wire.AgentTimeout, wire.ConsoleNoAnswer:
 		return http.StatusGatewayTimeout
-	case wire.EnvoyOffline, wire.RelayShutdown:
+	case wire.EnvoyOffline, wire.RelayShutdown, wire.GuacdUnavailable:
 		return http.StatusServiceUnavailable
 	case wire.LinkInvalid:
 		return http.StatusGone

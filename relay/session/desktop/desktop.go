@@ -1,0 +1,346 @@
+// Package desktop is a session of kind rdp or vnc: a connection of guacd's to the machine's desktop
+// server, through the session's tunnel.
+//
+//	viewer's screen <-> user -- guacd -- callback -- tunnel <-> agent <-> desktop server
+//
+// The first user is the root: its connection lives as long as the desktop, because guacd ends a
+// desktop without users, asks its first user alone for passwords, and tells it how the desktop ended.
+// Whoever sees the desktop first has the root; when they leave, the root is parked, which means that
+// it is read and answered here. Everybody else joins as a user of their own, and gets a whole
+// picture at once.
+package desktop
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"scrier/relay/guac"
+	"scrier/relay/session"
+	"scrier/wire"
+)
+
+const (
+	dialTime = 5 * time.Second // for one address of guacd
+
+	// verdict is how long one half of a desktop may be behind the other with the reason for the end.
+	verdict = time.Second
+)
+
+// limits are the times that tests shorten.
+type limits struct {
+	// firstViewer is how long the root waits for its viewer, unread, so that nothing of the first
+	// picture is lost: a little longer than the right to attach is good for.
+	firstViewer time.Duration
+	callback    time.Duration // for guacd to call back after it was told where
+	silence     time.Duration // of guacd, which says nop every 5 s when there is nothing else
+}
+
+var usual = limits{firstViewer: 12 * time.Second, callback: 15 * time.Second, silence: 15 * time.Second}
+
+// Params is what a desktop is started with.
+type Params struct {
+	Guacd    *Guacd
+	Hostname string // where guacd reaches this relay
+	Kind     wire.Kind
+	Tunnel   session.Tunnel
+
+	Username, Domain string
+	Password         wire.Secret
+	Keyboard         string
+	Timezone         string
+	Security         wire.Security
+	Certificate      []byte // SHA-256 of the RDP server's
+	Width, Height    int    // pixels
+	DPI              int
+	Policy           guac.Policy
+	Console          bool
+	DrivePath        string // on guacd's host; empty: no drive
+
+	Count func(sent, received int) // of the tunnel's bytes, as they pass
+	Log   *slog.Logger
+}
+
+// Desktop is a running desktop. It is a [session.Desktop].
+type Desktop struct {
+	Params
+	limits limits
+	id     string // guacd's name of the connection, to join it
+	root   *user
+	ctx    context.Context // ends with the desktop
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+
+	tunnelled chan struct{} // closed when the tunnel has ended
+	tunnelErr error         // why, before that
+	answered  atomic.Bool   // the desktop server has sent something
+
+	mu     sync.Mutex
+	taken  bool     // the root has, or had, a viewer
+	asked  []string // what guacd wants to know, and nobody has answered
+	closed bool     // nothing is started any more
+}
+
+// Start asks a guacd for the desktop behind the tunnel, which it owns from now on.
+func Start(ctx context.Context, p Params) (*Desktop, error) { return start(ctx, p, usual) }
+
+func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
+	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{})}
+	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	conn := p.Guacd.conn
+	back, err := listen(ctx, p.Hostname)
+	if err != nil {
+		p.Guacd.Close()
+		p.Tunnel.Reset(wire.CodeOf(err))
+		return nil, err
+	}
+	d.wg.Go(func() { d.carry(back, conn) })
+	defer func() {
+		if err != nil {
+			d.end(err)
+			_ = conn.Close()
+			d.wg.Wait()
+		}
+	}()
+	if d.root, err = d.user(ctx, conn, d.params(back.port()), d.Policy); err != nil {
+		return nil, d.blame(err)
+	}
+	d.id = d.root.id
+	d.wg.Go(d.root.keepAlive)
+	d.wg.Go(d.wait)
+	return d, nil
+}
+
+// Guacd is a connection to a guacd that nothing was asked of yet.
+type Guacd struct {
+	conn net.Conn
+	addr string
+}
+
+// Close gives it up.
+func (g *Guacd) Close() { _ = g.conn.Close() } // nothing was written
+
+// Dial connects to the first guacd that answers.
+func Dial(ctx context.Context, addrs []string) (*Guacd, error) {
+	var errs []error
+	for _, addr := range addrs {
+		try, cancel := context.WithTimeout(ctx, dialTime)
+		conn, err := new(net.Dialer).DialContext(try, "tcp", addr)
+		cancel()
+		if err == nil {
+			return &Guacd{conn: conn, addr: addr}, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			return nil, wire.Cause(ctx, wire.Cancelled)
+		}
+	}
+	return nil, &wire.Error{Code: wire.GuacdUnavailable, Detail: "nothing answers at " + strings.Join(addrs, ", "), Err: errors.Join(errs...)}
+}
+
+// carry joins guacd's call back to the tunnel, until either ends.
+func (d *Desktop) carry(back *callback, guacd net.Conn) {
+	defer close(d.tunnelled)
+	target, err := back.accept(d.ctx, guacd, d.limits.callback)
+	if err != nil {
+		d.tunnelErr = err
+		d.Tunnel.Reset(wire.CodeOf(err))
+		if d.ctx.Err() == nil {
+			d.end(err)
+		}
+		return
+	}
+	_, _, err = wire.Splice(d.ctx, wire.Conn(target), session.Counted(d.Tunnel, d.count))
+	if err != nil && d.ctx.Err() == nil {
+		d.tunnelErr = err
+	}
+	// guacd sees the end of its connection, and says in its own words what that means; if it does
+	// not, it was the end.
+	switch wire.CodeOf(d.tunnelErr) {
+	case wire.None, wire.Internal: // in order, or guacd broke off
+	default:
+		d.end(d.tunnelErr)
+	}
+	select {
+	case <-d.ctx.Done():
+	case <-time.After(5 * verdict):
+		d.end(wire.Errorf(wire.DesktopFailed, "it closed the connection"))
+	}
+}
+
+// count counts the tunnel's bytes.
+func (d *Desktop) count(sent, received int) {
+	if received > 0 {
+		d.answered.Store(true)
+	}
+	d.Count(sent, received)
+}
+
+// wait parks the root when no viewer comes for it.
+func (d *Desktop) wait() {
+	select {
+	case <-d.ctx.Done():
+	case <-time.After(d.limits.firstViewer):
+		if d.take() {
+			d.root.park()
+		}
+	}
+}
+
+// take makes the caller the one who reads the root, if nobody does or did.
+func (d *Desktop) take() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.taken {
+		return false
+	}
+	d.taken = true
+	return true
+}
+
+// Join implements [session.Desktop].
+func (d *Desktop) Join(ctx context.Context, view bool) (session.Screen, error) {
+	if d.ctx.Err() != nil {
+		return nil, d.ended()
+	}
+	if !view && d.take() {
+		return d.root, nil
+	}
+	policy := d.Policy
+	policy.View = policy.View || view
+	dialCtx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(dialCtx, "tcp", d.Guacd.addr)
+	if err != nil {
+		return nil, &wire.Error{Code: wire.GuacdUnavailable, Detail: "it takes no more connections", Err: err}
+	}
+	stop := context.AfterFunc(d.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	u, err := d.user(ctx, conn, guac.Params{Protocol: d.id, Width: d.Width, Height: d.Height, DPI: d.DPI, Timezone: d.Timezone, Audio: d.audio(), Image: images(), ReadOnly: policy.View}, policy)
+	if !stop() && err == nil {
+		err = d.ended()
+	}
+	if err != nil {
+		_ = conn.Close() // err says more
+		return nil, err
+	}
+	if !policy.View {
+		d.askAgain(u)
+	}
+	d.start(u.keepAlive)
+	return u, nil
+}
+
+// start runs f, which ends with the desktop, unless that is closed.
+func (d *Desktop) start(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.wg.Go(f)
+	}
+}
+
+// askAgain tells a viewer who comes back what guacd wants to know: it asked the root alone.
+func (d *Desktop) askAgain(u *user) {
+	d.mu.Lock()
+	names := d.asked
+	d.mu.Unlock()
+	if len(names) > 0 {
+		u.rest = guac.Append(nil, "required", names...)
+		u.fromViewer.Required(names...)
+	}
+}
+
+// Allows implements [session.Desktop].
+func (d *Desktop) Allows() wire.Desktop {
+	p := d.Policy
+	return wire.Desktop{ToEnvoy: p.ToEnvoy, FromEnvoy: p.FromEnvoy, Upload: p.Upload, Download: p.Download, Audio: p.Audio, View: p.View, Console: d.Console}
+}
+
+// Done implements [session.Desktop].
+func (d *Desktop) Done() <-chan struct{} { return d.ctx.Done() }
+
+// Err implements [session.Desktop].
+func (d *Desktop) Err() error {
+	if err := context.Cause(d.ctx); !errors.Is(err, errOver) {
+		return err
+	}
+	return nil
+}
+
+// ended is why there is nothing to join.
+func (d *Desktop) ended() error {
+	if err := d.Err(); err != nil {
+		return err
+	}
+	return wire.Errorf(wire.NotFound, "the desktop has ended")
+}
+
+// errOver is an end in order.
+var errOver = errors.New("the desktop ended")
+
+// end ends the desktop; the first reason counts, and nil is an end in order.
+func (d *Desktop) end(why error) {
+	if why == nil {
+		why = errOver
+	}
+	d.cancel(why)
+}
+
+// Close implements [session.Desktop].
+func (d *Desktop) Close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.end(nil)
+	d.root.hangUp()
+	d.wg.Wait()
+	if d.DrivePath != "" {
+		if err := os.RemoveAll(d.DrivePath); err != nil {
+			d.Log.Warn("the files of a desktop's drive stay on guacd's host", "path", d.DrivePath, "err", err)
+		}
+	}
+}
+
+// blame finds the reason for what guacd reports: the tunnel's end, if that came first.
+func (d *Desktop) blame(err error) error {
+	select {
+	case <-d.tunnelled:
+	case <-time.After(verdict):
+	}
+	select {
+	case <-d.tunnelled:
+		if code := wire.CodeOf(d.tunnelErr); code != wire.None && code != wire.Internal {
+			return d.tunnelErr
+		}
+	default:
+	}
+	// guacd has one word for a wrong password and a server that is not there; ours was there.
+	if code := wire.CodeOf(err); d.Kind == wire.KindVNC && d.answered.Load() && code == wire.TargetRefused {
+		return wire.Errorf(wire.DesktopLogin, "the VNC server refused: the password may be wrong or missing, or its security is of another kind")
+	}
+	return err
+}
+
+// rootEnded ends the desktop as its root did.
+func (d *Desktop) rootEnded(err error) {
+	if d.ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, io.EOF) && wire.CodeOf(err) == wire.Internal {
+		err = nil
+		if !d.answered.Load() {
+			err = wire.Errorf(wire.DesktopFailed, "guacd ended the connection before there was a picture")
+		}
+	}
+	if err != nil {
+		err = d.blame(err)
+	}
+	d.end(err)
+}

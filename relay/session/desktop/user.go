@@ -1,0 +1,329 @@
+package desktop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"scrier/relay/guac"
+	"scrier/wire"
+)
+
+const (
+	// keepAliveEvery: guacd drops a user that says nothing for 15 s.
+	keepAliveEvery = 5 * time.Second
+
+	// takeTime is how long guacd may take to take what a viewer typed.
+	takeTime = 15 * time.Second
+
+	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
+)
+
+// user is one connection to guacd, and what one viewer sees. It is a [session.Screen].
+type user struct {
+	desktop    *Desktop
+	id         string
+	conn       *patient
+	in         *guac.Reader
+	fromGuacd  *guac.FromGuacd
+	fromViewer *guac.FromViewer
+	rest       []byte // of the instruction that Read is at
+	active     atomic.Bool
+	left       atomic.Bool   // its viewer has
+	gone       chan struct{} // closed by hangUp
+	hung       sync.Once
+
+	mu      sync.Mutex // one write at a time
+	reading sync.Mutex // held by who reads: Read, or the parked root
+	typing  sync.Mutex // held by Type
+}
+
+// patient is a connection whose every Read has a deadline of its own, and can be broken off.
+type patient struct {
+	net.Conn
+	mu     sync.Mutex
+	limit  time.Duration // 0: none of its own
+	broken bool
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	limit, broken := p.limit, p.broken
+	var err error
+	if limit > 0 && !broken {
+		err = p.SetReadDeadline(time.Now().Add(limit))
+	}
+	p.mu.Unlock()
+	if broken {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if err != nil {
+		return 0, err
+	}
+	return p.Conn.Read(b)
+}
+
+// breakOff makes the Read under way fail, and all others until it is allowed again.
+func (p *patient) breakOff(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken = yes; yes {
+		_ = p.SetReadDeadline(time.Unix(1, 0)) // a closed connection is broken off as well
+	}
+}
+
+// user makes one of a fresh connection.
+func (d *Desktop) user(ctx context.Context, conn net.Conn, p guac.Params, policy guac.Policy) (*user, error) {
+	slow := &patient{Conn: conn}
+	c, err := guac.Handshake(ctx, slow, p)
+	if err != nil {
+		return nil, err
+	}
+	slow.limit = d.limits.silence
+	u := &user{
+		desktop: d, id: c.ID, conn: slow, in: c.Reader, gone: make(chan struct{}),
+		fromGuacd: guac.NewFromGuacd(policy), fromViewer: guac.NewFromViewer(policy),
+	}
+	u.fromViewer.Follow(u.fromGuacd)
+	return u, nil
+}
+
+func (u *user) root() bool { return u == u.desktop.root }
+
+// next is the next instruction that a viewer may see, or that none may (nil). An error is the end:
+// io.EOF one in order.
+func (u *user) next() (*guac.Instruction, error) {
+	i, err := u.in.Next()
+	if err != nil {
+		return nil, u.broken(err)
+	}
+	switch {
+	case i.Is("error"):
+		return nil, guac.StatusOf(i)
+	case i.Is("disconnect"):
+		return nil, io.EOF
+	case i.Is("required"):
+		names := guac.RequiredNames(i)
+		u.fromViewer.Required(names...)
+		u.desktop.mu.Lock()
+		u.desktop.asked = names
+		u.desktop.mu.Unlock()
+	}
+	pass, reply, err := u.fromGuacd.Pass(i)
+	if err == nil && len(reply) > 0 {
+		err = u.write(reply)
+	}
+	if err != nil || !pass {
+		return nil, err
+	}
+	return i, nil
+}
+
+// broken says what an error of the connection means.
+func (u *user) broken(err error) error {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		return wire.Errorf(wire.GuacdUnavailable, "guacd has said nothing for %s", u.desktop.limits.silence)
+	}
+	switch {
+	case wire.CodeOf(err) != wire.Internal:
+		return err
+	case errors.Is(err, io.EOF):
+		return wire.Errorf(wire.GuacdUnavailable, "guacd broke off")
+	}
+	return &wire.Error{Code: wire.GuacdUnavailable, Detail: "the connection to guacd broke", Err: err}
+}
+
+// Read gives what the viewer is to see. It returns what there is rather than wait for more.
+func (u *user) Read(p []byte) (n int, err error) {
+	u.reading.Lock()
+	defer u.reading.Unlock()
+	for n < len(p) {
+		if len(u.rest) > 0 {
+			k := copy(p[n:], u.rest)
+			n, u.rest = n+k, u.rest[k:]
+			continue
+		}
+		if n > 0 && !u.in.More() {
+			return n, nil
+		}
+		i, err := u.next()
+		if err != nil {
+			if u.left.Load() {
+				return n, io.EOF
+			}
+			if u.root() {
+				u.desktop.rootEnded(err)
+			}
+			return n, err
+		}
+		if i != nil {
+			u.rest = i.Raw()
+		}
+	}
+	return n, nil
+}
+
+// Type gives guacd what the viewer sends.
+func (u *user) Type(r io.Reader) error {
+	u.typing.Lock()
+	defer u.typing.Unlock()
+	in := guac.NewReader(r)
+	out := make([]byte, 0, typeBuffer)
+	routes := route{user: u}
+	for {
+		i, err := in.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil // the viewer has gone
+		}
+		if err == nil {
+			err = u.fromViewer.Check(i)
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case i.Is("disconnect"): // a page that closes; the desktop stays
+			continue
+		case i.Is("key"), i.Is("mouse"), i.Is("touch"):
+			u.active.Store(true)
+		}
+		if to := routes.of(i); to != u {
+			if err := to.write(i.Raw()); err != nil {
+				return err
+			}
+			continue
+		}
+		out = append(out, i.Raw()...)
+		if !in.More() || len(out) > typeBuffer/2 {
+			if err := u.write(out); err != nil {
+				return err
+			}
+			out = out[:0]
+		}
+	}
+}
+
+// route finds whose connection an instruction of a viewer's belongs on. It is the viewer's own but
+// for the answer to what guacd asked the root.
+type route struct {
+	user  *user
+	asked []string // open streams of such answers; guac.FromViewer bounds them
+}
+
+func (r *route) of(i *guac.Instruction) *user {
+	root := r.user.desktop.root
+	if i.Is("argv") {
+		d := r.user.desktop
+		d.mu.Lock()
+		d.asked = nil // one answer is all that it takes; guacd asks again if it is not
+		d.mu.Unlock()
+	}
+	if r.user == root {
+		return root
+	}
+	switch {
+	case i.Is("argv"):
+		r.asked = append(r.asked, string(i.Arg(0)))
+		return root
+	case i.Is("blob"), i.Is("end"):
+		for n, stream := range r.asked {
+			if stream == string(i.Arg(0)) {
+				if i.Is("end") {
+					r.asked = append(r.asked[:n], r.asked[n+1:]...)
+				}
+				return root
+			}
+		}
+	}
+	return r.user
+}
+
+// Active implements [session.Screen].
+func (u *user) Active() bool { return u.active.Swap(false) }
+
+func (u *user) write(p []byte) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.conn.SetWriteDeadline(time.Now().Add(takeTime)); err != nil {
+		return fmt.Errorf("write to guacd: %w", err)
+	}
+	if _, err := u.conn.Write(p); err != nil {
+		return fmt.Errorf("write to guacd: %w", err)
+	}
+	return nil
+}
+
+// keepAlive tells guacd that the user is there, until it is not.
+func (u *user) keepAlive() {
+	nop := guac.Append(nil, "nop")
+	tick := time.NewTicker(keepAliveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if u.write(nop) != nil {
+				return // who reads sees the end
+			}
+		case <-u.gone:
+			return
+		case <-u.desktop.ctx.Done():
+			u.hangUp()
+			return
+		}
+	}
+}
+
+// Close ends what one viewer sees, after what it typed has ended: what it held down is released. The
+// root stays, parked.
+func (u *user) Close() {
+	u.left.Store(true)
+	u.conn.breakOff(true)
+	u.typing.Lock()
+	release := u.fromViewer.Release(nil)
+	u.typing.Unlock()
+	if !u.root() {
+		release = guac.Append(release, "disconnect")
+	}
+	if len(release) > 0 && u.write(release) != nil {
+		u.desktop.Log.Debug("guacd does not take the last words of a viewer", "connection", u.desktop.id)
+	}
+	if !u.root() {
+		u.hangUp()
+		return
+	}
+	u.reading.Lock() // Read has returned
+	u.conn.breakOff(false)
+	u.reading.Unlock()
+	u.park()
+}
+
+func (u *user) hangUp() {
+	u.hung.Do(func() {
+		close(u.gone)
+		_ = u.conn.Close() // both directions end; nothing is kept
+	})
+}
+
+// park reads the root, and answers for it, when no viewer does.
+func (u *user) park() {
+	u.desktop.start(func() {
+		u.reading.Lock()
+		defer u.reading.Unlock()
+		for {
+			i, err := u.next()
+			if err != nil {
+				u.desktop.rootEnded(err)
+				return
+			}
+			if i != nil && i.Is("sync") && u.write(guac.Append(nil, "sync", string(i.Arg(0)))) != nil {
+				continue // next sees why
+			}
+		}
+	})
+}
