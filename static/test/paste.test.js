@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { Keys } from "../src/terminal/keys";
 import { look, Paste } from "../src/terminal/paste";
-import { place, plain, titleOf, visible, webAddress } from "../src/terminal/text";
+import { place, plain, titleOf, visible, webAddress } from "../src/viewer/text";
 
 const all = (p, max) => {
   const out = [];

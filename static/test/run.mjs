@@ -23,7 +23,7 @@ try {
     logLevel: "warning",
   });
   const files = tests.map((f) => join(out, f.replace(/\.js$/, ".mjs")));
-  const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit", cwd: dirname(here) });
   process.exitCode = status ?? 1;
 } finally {
   await rm(out, { recursive: true, force: true });

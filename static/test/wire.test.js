@@ -70,8 +70,13 @@ test("messages of the relay", () => {
   const one = (b) => parse(read(b)[0]);
   assert.deepEqual(one(attached({ offset: 7, head: 9, typed: 3 })), {
     type: "attached", session: "01010101-0101-0101-0101-010101010101", envoy: "web-01", login: "ann", offset: 7, head: 9, typed: 3, window: 262144,
-    watching: false, size: { cols: 80, rows: 24 }, envoyID: "02020202-0202-0202-0202-020202020202", kind: "ssh",
+    watching: false, size: { cols: 80, rows: 24 }, envoyID: "02020202-0202-0202-0202-020202020202", kind: "ssh", desktop: undefined,
   });
+  const desktop = (v) => one(attached({ kind: "vnc", desktop: v })).desktop;
+  assert.equal(desktop(null), undefined);
+  assert.deepEqual(desktop(new Map([[1, true], [4, true], [6, true]])), { toEnvoy: true, fromEnvoy: false, upload: false, download: true, audio: false, view: true, console: false });
+  assert.throws(() => desktop(new Map([[1, 1]])), ProtocolError);
+  assert.throws(() => desktop([]), ProtocolError);
   assert.deepEqual(one(message(0x29, [[1, null]])), { type: "watchers", names: [] });
   assert.deepEqual(one(message(0x26, [[1, 122], [99, "later"]])), { type: "exit", code: 122, detail: "", status: 0, signal: "" });
 });

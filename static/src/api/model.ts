@@ -18,6 +18,17 @@ export interface RelayInfo {
   detach_grace: number; // seconds
   max_sessions: number;
   kinds: string[];
+  desktop: DesktopPolicy;
+}
+
+/** DesktopPolicy is what server.yaml allows with remote desktops. */
+export interface DesktopPolicy {
+  clipboard_to_envoy: boolean;
+  clipboard_from_envoy: boolean;
+  upload: boolean;
+  download: boolean;
+  audio: boolean;
+  native_viewers: boolean;
 }
 
 export interface Facts {
@@ -32,6 +43,9 @@ export interface Facts {
   ssh: boolean;
   ssh_server: string;
   clock_offset_ms: number;
+  rdp: boolean; // a server that may be trusted listens at RDP's port
+  vnc: boolean;
+  console: string; // who sits at the screen; empty: nobody, or it is not shared
 }
 
 export type EnvoyState = "online" | "stale" | "offline" | "revoked";
@@ -93,6 +107,23 @@ export interface ConnectRequest {
   login?: string;
   cols?: number;
   rows?: number;
+  console?: boolean; // vnc: the screen of who sits at the machine, who may say no
+  view?: boolean; // console: look only
+  purpose?: string; // console: shown to who is asked
+  desktop?: DesktopRequest;
+}
+
+/** DesktopRequest is what a desktop server is told; the relay stores no password. */
+export interface DesktopRequest {
+  username?: string;
+  password?: string;
+  domain?: string;
+  security?: string;
+  keyboard?: string;
+  width?: number; // pixels
+  height?: number;
+  dpi?: number;
+  timezone?: string;
 }
 
 /** Opening is what a viewer needs to attach, once and within 10 s. */

@@ -6,8 +6,8 @@ import { icon } from "../ui/icon";
 import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
 import { dots, labels, openPath, reachable, stateWord } from "./envoy";
-import { kindWord } from "./fleetcolumns";
 import { live } from "./live";
+import { offers } from "./offers";
 import { Page } from "./page";
 import { sessionDot, sessionWord, viewPath } from "./session";
 
@@ -53,7 +53,26 @@ class EnvoyDetails extends Page {
     if (!live.may("open sessions")) return nothing;
     if (e.state === "revoked") return html`<p class="muted">Its identity was revoked. To use the machine again, enrol it anew.</p>`;
     if (!reachable(e)) return html`<p class="muted">It is not connected. On the machine: is the agent running (<code>systemctl status scrier-agent</code>), and can it reach this relay?</p>`;
-    return html`<div class="row">${live.relay?.kinds.map((k) => html`<a class="button ${k === "ssh" ? "primary" : ""}" href=${openPath(e, k)}>${k === "ssh" ? icon("shell") : nothing}${k === "ssh" ? "Open a shell" : kindWord(k)}</a>`)}</div>`;
+    const kinds = live.relay?.kinds ?? [];
+    return html`<div class="row">${offers(e, kinds).map((o) => html`<a class="button ${o.kind === "ssh" ? "primary" : ""}" href=${o.path}>${o.kind === "ssh" ? icon("shell") : nothing}${o.title}</a>`)}</div>
+      ${this.other(e, kinds.filter((k) => k !== "ssh"))}`;
+  }
+
+  // other is for what the machine does not tell of: another port, or a server that starts on demand.
+  private other(e: Envoy, kinds: string[]): TemplateResult | typeof nothing {
+    if (kinds.length === 0) return nothing;
+    const go = (ev: SubmitEvent) => {
+      ev.preventDefault();
+      const f = new FormData(ev.target as HTMLFormElement);
+      const port = String(f.get("port") ?? "");
+      location.assign(openPath(e, String(f.get("protocol"))) + (port === "" ? "" : `&port=${encodeURIComponent(port)}`));
+    };
+    return html`<details><summary>Other desktop…</summary>
+      <form class="row" @submit=${go}>
+        <select class="input slim" name="protocol" aria-label="Protocol">${kinds.map((k) => html`<option value=${k}>${k.toUpperCase()}</option>`)}</select>
+        <input class="input port" name="port" type="number" min="1" max="65535" placeholder="Port" aria-label="Port; empty for the usual one" />
+        <button class="button">Open</button>
+      </form></details>`;
   }
 
   private facts(e: Envoy): TemplateResult {

@@ -96,7 +96,7 @@ class Fleet extends Page {
     return html`${this.filters()}
       <p class="visually-hidden" role="status">${this.rows.length} of ${live.envoys.size} envoys</p>
       ${this.rows.length
-        ? html`<sc-vtable class="panel fleet kinds-${live.relay?.kinds.length ?? 1}" label="Envoys" .rows=${this.rows} .columns=${cols} .key=${(e: Envoy) => e.id} .rowHeight=${narrow.matches ? 68 : 40}
+        ? html`<sc-vtable class="panel fleet kinds-${Math.min(live.relay?.kinds.length ?? 1, 3)}" label="Envoys" .rows=${this.rows} .columns=${cols} .key=${(e: Envoy) => e.id} .rowHeight=${narrow.matches ? 68 : 40}
             sort=${w.sort} ?down=${w.down}
             @sort=${(e: CustomEvent<string>) => this.set({ sort: e.detail, down: w.sort === e.detail && !w.down })}
             @open=${(e: CustomEvent<Envoy>) => this.open(e.detail)} @details=${(e: CustomEvent<Envoy>) => this.details(e.detail)}

@@ -4,6 +4,7 @@ import { ago, date } from "../ui/format";
 import { icon } from "../ui/icon";
 import type { Column } from "../ui/vtable";
 import { dots, labels, openPath, orders, reachable, stateWord } from "./envoy";
+import { brief } from "./offers";
 
 /** Hands is what the cells of the fleet can do. */
 export type Hands = {
@@ -15,12 +16,6 @@ export type Hands = {
   sortable: boolean; // by its head
   shown: number; // labels in a row; the details have all
 };
-
-
-/** kindWord is the word on the button of a kind of session. */
-export function kindWord(kind: string): string {
-  return kind === "ssh" ? "Shell" : kind.toUpperCase();
-}
 
 /** columns are the fleet's; what they do by mouse, Enter and the details do by key. */
 export function columns(h: Hands): Column<Envoy>[] {
@@ -67,8 +62,9 @@ function warnings(e: Envoy): TemplateResult | typeof nothing {
 }
 
 function actions(e: Envoy, h: Hands): TemplateResult {
+  const list = brief(e, h.kinds);
   return html`${reachable(e)
-      ? h.kinds.map((k) => html`<a class="button slim" tabindex="-1" href=${openPath(e, k)} aria-label=${`${kindWord(k)} on ${e.hostname}`}>${k === "ssh" ? icon("shell") : nothing}${kindWord(k)}</a>`)
+      ? list.map((o) => html`<a class="button slim" tabindex="-1" href=${o.path} title=${o.title} aria-label=${`${o.word} on ${e.hostname}`}>${o.kind === "ssh" && list.length < 3 ? icon("shell") : nothing}${o.word}</a>`)
       : nothing}
     <button class="button quiet slim" type="button" tabindex="-1" aria-label=${`Details of ${e.hostname}`} @click=${() => h.details(e)}>${icon("more")}</button>`;
 }

@@ -16,7 +16,7 @@ export function sessionDot(s: Session): string {
 
 /** viewPath is where a session is shown: one's own to work in, another's to look at. */
 export function viewPath(s: Session, watch = false): string {
-  return `/scrier/${s.envoy_id}?session=${s.id}${watch ? "&watch=1" : ""}`;
+  return `/scrier/${s.envoy_id}?protocol=${encodeURIComponent(s.kind)}&session=${s.id}${watch ? "&watch=1" : ""}`;
 }
 
 export function mayAttach(s: Session): boolean {
@@ -34,7 +34,7 @@ export function mayEnd(s: Session): boolean {
 /** why is the sentence of how a session ended; empty while it is open. */
 export function why(s: Session): string {
   if (s.state !== "closed") return "";
-  if (s.reason === "exit" || s.reason === "ok" || s.reason === "") return "The shell ended.";
+  if (s.reason === "exit" || s.reason === "ok" || s.reason === "") return s.kind === "ssh" ? "The shell ended." : "The desktop ended.";
   return Problem.of(s.reason).title;
 }
 

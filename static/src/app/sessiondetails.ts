@@ -14,7 +14,7 @@ import { lasted, mayAttach, mayEnd, mayWatch, sessionDot, sessionWord, viewPath,
 export async function endSession(s: Session): Promise<void> {
   const done = await ask({
     title: `End the session on ${s.envoy_name}?`,
-    text: `${s.own ? "Your shell" : `The shell of ${s.operator}`} ends at once, with everything that runs in it.`,
+    text: `${s.own ? "Your" : "The"} ${s.kind === "ssh" ? "shell" : "desktop"}${s.own ? "" : ` of ${s.operator}`} ends at once${s.kind === "ssh" ? ", with everything that runs in it" : ""}.`,
     action: "End it", danger: true,
     run: () => end(s.id),
   });

@@ -1,6 +1,6 @@
-import { ask, el } from "./dom";
+import { ask, el } from "../viewer/dom";
 import { look } from "./paste";
-import { amount } from "./text";
+import { amount } from "../viewer/text";
 
 /** askPaste lets a text of one line pass, and asks about lines that would run and commands to the terminal. */
 export async function askPaste(text: string, bracketed: boolean): Promise<boolean> {

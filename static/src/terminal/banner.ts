@@ -1,7 +1,7 @@
-import { button, el } from "./dom";
+import { button, el } from "../viewer/dom";
 import type { Link } from "./link";
 import type { Screen } from "./screen";
-import { amount } from "./text";
+import { amount } from "../viewer/text";
 
 const largePaste = 1 << 20; // characters, from which on its progress is worth a line
 

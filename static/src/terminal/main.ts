@@ -1,6 +1,7 @@
 import "../ui/theme.css";
 import "../ui/controls.css";
 import { showScheme } from "../ui/scheme";
+import "../viewer/viewer.css";
 import "./terminal.css";
 import { Tabs } from "./tabs";
 import type { Spec } from "./tab";

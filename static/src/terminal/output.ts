@@ -1,5 +1,5 @@
 import type { Attached } from "../wire/messages";
-import type { Clock } from "./clock";
+import type { Clock } from "../viewer/clock";
 
 /** Screen shows output. */
 export interface Screen {

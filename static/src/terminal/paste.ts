@@ -1,5 +1,5 @@
 import type { Source } from "./keys";
-import { visible } from "./text";
+import { visible } from "../viewer/text";
 
 const utf8 = new TextEncoder();
 const none = new Uint8Array(0);

@@ -6,11 +6,11 @@ import { WebglAddon } from "@xterm/addon-webgl";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { clamp, type Size } from "../wire/messages";
-import { ask, el } from "./dom";
+import { ask, el } from "../viewer/dom";
 import { fastGraphics } from "./gpu";
 import { guard } from "./guard";
 import { dark, light } from "./palette";
-import { webAddress } from "./text";
+import { webAddress } from "../viewer/text";
 
 const scrollback = 10_000; // lines
 const fonts = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';

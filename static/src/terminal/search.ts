@@ -1,4 +1,4 @@
-import { button, el, icon } from "./dom";
+import { button, el, icon } from "../viewer/dom";
 import type { Screen } from "./screen";
 
 /** SearchBar finds text in a screen's scrollback. */

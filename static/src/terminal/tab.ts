@@ -1,19 +1,20 @@
 import type { Opening } from "../api/model";
 import { Problem } from "../api/problem";
 import * as relay from "../api/relay";
-import { codeNamed } from "../wire/codes";
-import type { Attached, Ended, Size } from "../wire/messages";
+import type { Attached, Size } from "../wire/messages";
 import { askPaste } from "./askpaste";
 import { Banner } from "./banner";
-import { clock } from "./clock";
-import { el } from "./dom";
+import { clock } from "../viewer/clock";
+import { el } from "../viewer/dom";
+import { endingOf } from "../viewer/ending";
 import { Link } from "./link";
-import { chooseLogin, card, ending, problem, progress, signIn, type Way } from "./panel";
+import { card, fleet, problem, progress, signIn, type Way } from "../viewer/panel";
+import { chooseLogin, ending } from "./panel";
 import { Paste } from "./paste";
 import { Screen } from "./screen";
 import { SearchBar } from "./search";
-import { amount, place, plain, titleOf } from "./text";
-import { Dialer } from "./transport";
+import { amount, place, plain, titleOf } from "../viewer/text";
+import { Dialer } from "../viewer/transport";
 
 /** Spec is what a tab is to show. */
 export interface Spec {
@@ -97,6 +98,10 @@ export class Tab {
     return this.screen.size;
   }
 
+  get measure(): string {
+    return `${this.size.cols}×${this.size.rows}`;
+  }
+
   /** live says that there is a shell of ours which closing would end. */
   get live(): boolean {
     const s = this.link?.state.name;
@@ -137,7 +142,7 @@ export class Tab {
       return;
     }
     this.headline = "Opening a shell…";
-    this.say(progress("Opening a shell…", () => busy.abort()), true);
+    this.say(progress("Opening a shell…", "The relay asks the machine, which finds your login and lets the session's key in.", () => busy.abort()), true);
     this.owner.changed(this);
     void this.nameEnvoy();
     let first: Opening;
@@ -354,19 +359,5 @@ export class Tab {
     } catch {
       // connect tells what is wrong
     }
-  }
-}
-
-const fleet: Way = { label: "Fleet", leave: true, href: "/" };
-
-// endingOf finds how a session that is gone has ended.
-async function endingOf(session: string): Promise<Ended> {
-  const gone = { code: codeNamed("not_found")?.number ?? 0, detail: "" };
-  try {
-    const s = await relay.session(session);
-    if (s.state !== "closed") return gone;
-    return { code: codeNamed(s.reason === "exit" ? "ok" : s.reason)?.number ?? gone.code, detail: s.detail ?? "" };
-  } catch {
-    return gone; // it was not found, or not ours to see
   }
 }

@@ -1,8 +1,8 @@
-import { ask, button, el, icon } from "./dom";
-import { StatusLine } from "./status";
+import { ask, button, el, icon } from "../viewer/dom";
+import { StatusLine } from "../viewer/status";
 import { Tab, type Owner, type Spec } from "./tab";
 import { Toolbar } from "./toolbar";
-import { plain } from "./text";
+import { plain } from "../viewer/text";
 
 const storeKey = "scrier.tabs"; // sessionStorage: the sessions of this page, for a reload
 const most = 20; // tabs; each may hold 10,000 lines
@@ -14,7 +14,7 @@ export class Tabs implements Owner {
   private last = 0;
   private readonly strip = el("div", { class: "strip", role: "tablist", "aria-label": "Sessions" });
   private readonly panels = el("main", { class: "panels" });
-  private readonly status = new StatusLine();
+  private readonly status = new StatusLine("Columns × rows");
   private readonly toolbar: Toolbar;
   private readonly handles = new Map<Tab, HTMLElement>();
   private readonly ended = new WeakSet<Tab>();

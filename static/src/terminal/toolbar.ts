@@ -1,5 +1,6 @@
 import { chooseScheme, scheme } from "../ui/scheme";
-import { button, el, icon, type Icon } from "./dom";
+import { button, el, type Icon } from "../viewer/dom";
+import { fullScreen, ToolStrip } from "../viewer/toolstrip";
 import { changeFont, fontSize, rememberReader } from "./screen";
 import type { Tab } from "./tab";
 
@@ -14,8 +15,7 @@ const esc = "\x1b";
 export class Toolbar {
   readonly element: HTMLElement;
   readonly keys: HTMLElement;
-  private readonly tools: HTMLElement;
-  private readonly more: HTMLButtonElement;
+  private readonly strip: ToolStrip;
   private readonly theme: HTMLButtonElement;
   private readonly keysButton: HTMLButtonElement;
   private readonly endButton: HTMLButtonElement;
@@ -23,15 +23,13 @@ export class Toolbar {
 
   constructor(private readonly front: () => Tab | undefined, private readonly deeds: Deeds) {
     const tool = (name: Icon, label: string, hint: string, f: (t: Tab | undefined) => void) =>
-      button(label, { class: "button quiet tool", title: hint === "" ? label : `${label} (${hint})` }, () => {
-        this.fold();
-        f(this.front());
-      }, icon(name), el("span", { class: "label" }, label));
+      this.strip.tool(name, label, hint, () => f(this.front()));
+    this.strip = new ToolStrip("Session", () => this.front()?.screen.focus());
     this.theme = tool("theme", "Theme", "", () => this.nextTheme());
     this.keysButton = tool("keys", "Keys on the screen", "", () => this.showKeys(this.keys.hidden !== false));
     this.endButton = tool("end", "End session", "", () => this.deeds.end());
     this.endButton.classList.add("danger");
-    this.tools = el("div", { class: "tools", id: "tools" },
+    this.strip.add(
       tool("search", "Search", "Ctrl+Shift+F", (t) => t?.search.open()),
       tool("copy", "Copy", "Ctrl+Shift+C", (t) => void t?.copy()),
       tool("paste", "Paste", "Ctrl+Shift+V", (t) => void t?.pasteClipboard()),
@@ -42,10 +40,7 @@ export class Toolbar {
       tool("reader", "Screen reader", "", (t) => this.reader(t)),
       this.keysButton,
       this.endButton);
-    this.more = button("More", { class: "button quiet icon more", "aria-expanded": "false", "aria-controls": "tools" }, () => this.fold(this.tools.classList.contains("open")), icon("more"));
-    this.element = el("div", { class: "toolbar", role: "toolbar", "aria-label": "Session" }, this.more, this.tools);
-    this.element.addEventListener("keydown", (e) => this.key(e));
-    document.addEventListener("pointerdown", (e) => e.target instanceof Node && !this.element.contains(e.target) && this.fold());
+    this.element = this.strip.element;
 
     const k = (label: string, name: string, bytes: () => string) => button(name, { class: "button key" }, () => this.press(bytes()), label);
     const arrow = (letter: string) => () => (this.front()?.screen.term.modes.applicationCursorKeysMode ? `${esc}O${letter}` : `${esc}[${letter}`);
@@ -66,8 +61,7 @@ export class Toolbar {
   }
 
   focus(): void {
-    const first = this.more.offsetParent ? this.more : this.tools.querySelector("button");
-    first?.focus();
+    this.strip.focus();
   }
 
   draw(): void {
@@ -76,23 +70,6 @@ export class Toolbar {
     this.ctrl.setAttribute("aria-pressed", String(t?.sticky === true));
     this.keysButton.setAttribute("aria-pressed", String(!this.keys.hidden));
     this.theme.title = `Theme: ${scheme()}`;
-  }
-
-  private fold(on = true): void {
-    this.tools.classList.toggle("open", !on);
-    this.more.setAttribute("aria-expanded", String(!on));
-  }
-
-  private key(e: KeyboardEvent): void {
-    const all = [...this.element.querySelectorAll("button")].filter((b) => b.offsetParent && !b.disabled);
-    const at = all.findIndex((b) => b === document.activeElement);
-    const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[e.key];
-    if (e.key === "Escape") {
-      this.fold();
-      this.front()?.screen.focus();
-    } else if (step !== undefined) all.at((at + step) % all.length)?.focus();
-    else return;
-    e.preventDefault();
   }
 
   private press(s: string): void {
@@ -115,12 +92,7 @@ export class Toolbar {
   }
 
   private async fullScreen(): Promise<void> {
-    try {
-      if (document.fullscreenElement) await document.exitFullscreen();
-      else await document.documentElement.requestFullscreen();
-    } catch {
-      this.front()?.notice("The browser does not allow full screen here.");
-    }
+    if (!(await fullScreen())) this.front()?.notice("The browser does not allow full screen here.");
     this.front()?.screen.focus();
   }
 

@@ -1,7 +1,15 @@
-import type { State } from "./link";
-import type { Tab } from "./tab";
 import { el, icon } from "./dom";
+import type { Lifeline, State } from "./lifeline";
 import { ago, plain } from "./text";
+
+/** Seen is what a status line tells of. */
+export interface Seen {
+  readonly link: Lifeline | undefined;
+  readonly where: string;
+  readonly headline: string; // what there is to say without a link
+  readonly measure: string; // the screen's size
+  readonly badges?: string[]; // what else counts
+}
 
 /** stateText is the state of a link in a few words. */
 export function stateText(s: State, now: number): { text: string; mood: "ok" | "warn" | "bad" | "off" } {
@@ -34,21 +42,22 @@ export class StatusLine {
   private readonly transport = el("span", { class: "muted", title: "What carries the session" });
   private readonly rtt = el("span", { class: "muted num", title: "Round trip to the relay" });
   private readonly contact = el("span", { class: "muted num contact", title: "When the relay was last heard of" });
-  private readonly size = el("span", { class: "muted num size", title: "Columns × rows" });
+  private readonly size = el("span", { class: "muted num size" });
 
-  constructor() {
+  constructor(measured: string) {
+    this.size.title = measured;
     this.element = el("div", { class: "status" }, this.state, this.where, this.badges, this.transport, this.rtt, this.contact, this.size, this.spoken);
   }
 
-  show(tab: Tab | undefined): void {
-    const link = tab?.link;
-    if (!tab || !link) {
-      put(this.state, tab ? tab.headline : "No session");
+  show(seen: Seen | undefined): void {
+    const link = seen?.link;
+    if (!seen || !link) {
+      put(this.state, seen ? seen.headline : "No session");
       this.state.className = "dot off";
-      put(this.where, tab?.where ?? "");
+      put(this.where, seen?.where ?? "");
       for (const e of [this.transport, this.rtt, this.contact, this.size]) put(e, "");
       this.badges.replaceChildren();
-      put(this.spoken, tab?.headline ?? "");
+      put(this.spoken, seen?.headline ?? "");
       return;
     }
     const { text, mood } = stateText(link.state, performance.now());
@@ -56,13 +65,13 @@ export class StatusLine {
     this.state.className = `dot ${mood}`;
     // The countdown is for the eye only.
     put(this.spoken, link.state.name === "waiting" ? "No connection. Reconnecting." : text);
-    put(this.where, tab.where);
+    put(this.where, seen.where);
     put(this.transport, link.transport ?? "");
     put(this.rtt, link.rtt === undefined ? "" : `${link.rtt < 10 ? link.rtt.toFixed(1) : Math.round(link.rtt)} ms`);
     put(this.contact, link.silence === undefined || link.state.name === "ended" ? "" : `heard ${ago(link.silence)}`);
-    put(this.size, `${tab.size.cols}×${tab.size.rows}`);
+    put(this.size, seen.measure);
     const names = link.watchers.map((n) => plain(n, 32));
-    const badges = [];
+    const badges = [...(seen.badges ?? [])];
     if (link.info?.watching) badges.push("read-only");
     if (names.length > 0) badges.push(`${listed(names)} ${names.length === 1 ? "is" : "are"} watching`);
     if (badges.join() !== this.badges.dataset["shown"]) {

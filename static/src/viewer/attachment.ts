@@ -64,6 +64,12 @@ export class Attachment {
     this.finish({ kind: "broken" });
   }
 
+  /** fail ends it because of what the relay sent. */
+  fail(detail: string): void {
+    this.over = true;
+    this.finish({ kind: "protocol", detail });
+  }
+
   private async read(): Promise<void> {
     try {
       for (;;) {

@@ -10,6 +10,8 @@ export interface Duplex {
   send(b: Uint8Array<ArrayBuffer>): void;
   /** drained resolves when little waits to be sent. */
   drained(): Promise<void>;
+  /** backlog is about how many bytes wait to be sent. */
+  readonly backlog: number;
   /** close lets go of it: not an end of input, which would end the session. */
   close(): void;
 }
@@ -119,6 +121,7 @@ class WebTransportDuplex implements Duplex {
   readonly kind = "WebTransport";
   private readonly writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
   private readonly read: () => Promise<Uint8Array | undefined>;
+  backlog = 0;
 
   constructor(private readonly wt: WebTransport, stream: WebTransportBidirectionalStream) {
     this.writer = stream.writable.getWriter();
@@ -131,7 +134,9 @@ class WebTransportDuplex implements Duplex {
   }
 
   send(b: Uint8Array<ArrayBuffer>): void {
-    this.writer.write(b).catch(() => {}); // receive tells of a broken stream
+    const gone = () => (this.backlog -= b.length);
+    this.backlog += b.length;
+    this.writer.write(b).then(gone, gone); // receive tells of a broken stream
   }
 
   async drained(): Promise<void> {
@@ -214,6 +219,10 @@ class WebSocketDuplex implements Duplex {
 
   send(b: Uint8Array<ArrayBuffer>): void {
     if (this.ws.readyState === WebSocket.OPEN) this.ws.send(b);
+  }
+
+  get backlog(): number {
+    return this.ws.bufferedAmount;
   }
 
   async drained(): Promise<void> {

@@ -1,0 +1,12 @@
+import "../ui/theme.css";
+import "../ui/controls.css";
+import { showScheme } from "../ui/scheme";
+import "../viewer/viewer.css";
+import "./desktop.css";
+import { Page } from "./page";
+import { wanted } from "./spec";
+
+showScheme();
+const spec = wanted(location);
+if (!spec) location.replace("/");
+else void new Page(document.body, spec).start();
