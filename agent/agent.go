@@ -3,7 +3,9 @@
 // far as this machine's own policy allows. It listens nowhere.
 //
 // It never trusts a relay with more than a session: the target is always this machine's loopback,
-// the login is one whose authorized_keys holds the operator's key, and nobody becomes root.
+// the login is one whose authorized_keys holds the operator's key, and nobody becomes root. A
+// desktop's server asks who it is by itself; the agent looks who listens there before anybody types
+// a password (listener.go), and at the screen it asks who sits there (agent/console).
 package agent
 
 import (
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"scrier/agent/builtin"
+	"scrier/agent/console"
 	"scrier/agent/keys"
 	"scrier/wire"
 )
@@ -34,6 +37,7 @@ type Agent struct {
 	enrolment enrolment
 	keys      *keys.Keys
 	builtin   *builtin.Server // nil in mode sshd
+	console   *console.Console
 	lock      *os.File
 	boot      string
 	sessions  sessions
@@ -52,7 +56,7 @@ func Open(s Settings) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{Settings: s, enrolment: e, lock: lock, boot: bootID()}
+	a := &Agent{Settings: s, enrolment: e, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log)}
 	if err := a.openSSH(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

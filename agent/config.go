@@ -5,17 +5,28 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
+	"scrier/agent/console"
 	"scrier/agent/keys"
 	"scrier/config"
+	"scrier/wire"
 )
 
 // Config is agent.yaml: what this machine allows, whatever a relay asks.
 type Config struct {
-	SSH           SSH       `yaml:"ssh"`
-	AllowedPorts  []uint16  `yaml:"allowed_ports"`
-	Keys          keys.Mode `yaml:"keys"`
-	AllowedLogins []string  `yaml:"allowed_logins"`
+	SSH           SSH            `yaml:"ssh"`
+	AllowedPorts  []uint16       `yaml:"allowed_ports"`
+	Keys          keys.Mode      `yaml:"keys"`
+	AllowedLogins []string       `yaml:"allowed_logins"`
+	Console       console.Config `yaml:"console"`
+	Desktop       Desktop        `yaml:"desktop"`
+}
+
+// Desktop is the block "desktop": the machine's RDP and VNC servers.
+type Desktop struct {
+	// Listeners are users, beside root and system accounts, whose servers sessions may reach.
+	Listeners []string `yaml:"listeners"`
 }
 
 // SSHMode says which SSH server sessions reach.
@@ -58,6 +69,7 @@ func DefaultConfig() Config {
 		},
 		AllowedPorts: []uint16{22, 3389, 5900},
 		Keys:         keys.Home,
+		Console:      console.DefaultConfig(),
 	}
 }
 
@@ -87,5 +99,31 @@ func (c *Config) Check() error {
 	if c.SSH.Mode == SSHD && c.SSH.RunAs != "" {
 		return errors.New("ssh.run_as goes with mode builtin; with sshd the operator's key decides the login")
 	}
+	if err := c.Console.Check(); err != nil {
+		return err
+	}
+	return c.Desktop.check()
+}
+
+func (d *Desktop) check() error {
+	for i, name := range d.Listeners {
+		switch {
+		case !isLogin(name):
+			return fmt.Errorf("desktop.listeners: %q is not the name of a login", name)
+		case name == "nobody":
+			return errors.New("desktop.listeners: nobody is what the kernel shows for users that it does not know; it cannot be trusted")
+		case slices.Contains(d.Listeners[:i], name):
+			return fmt.Errorf("desktop.listeners: %s is there twice", name)
+		}
+	}
 	return nil
 }
+
+// isLogin says whether name can stand in the first field of passwd(5), and is neither an option nor
+// a uid to getent.
+func isLogin(name string) bool {
+	return name != "" && !isNumber(name) && len(name) <= maxLogin && name[0] != '-' && wire.Printable(name) == name && !strings.ContainsAny(name, ":/ ")
+}
+
+// maxLogin is what Linux allows for a login's name, in bytes.
+const maxLogin = 256

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"scrier/agent/console"
 	"scrier/agent/keys"
 	"scrier/wire"
 )
@@ -25,7 +26,13 @@ func TestLoadConfig(t *testing.T) {
 		"# nothing\n":                         func(*Config) {},
 		"ssh: builtin\n":                      func(c *Config) { c.SSH.Mode = Builtin },
 		"ssh: {mode: builtin, run_as: ann}\n": func(c *Config) { c.SSH.Mode, c.SSH.RunAs = Builtin, "ann" },
-		"ssh: {addr: '[::1]:2222'}\n":         func(c *Config) { c.SSH.Addr = "[::1]:2222" },
+		"console: {consent: never, control: false}\n": func(c *Config) {
+			c.Console.Consent, c.Console.Control = console.Never, false
+		},
+		"console:\n  enabled: false\n":         func(c *Config) { c.Console.Enabled = false },
+		"desktop: {listeners: [ann, bob.b]}\n": func(c *Config) { c.Desktop.Listeners = []string{"ann", "bob.b"} },
+		"desktop: {}\n":                        func(*Config) {},
+		"ssh: {addr: '[::1]:2222'}\n":          func(c *Config) { c.SSH.Addr = "[::1]:2222" },
 		"ssh: {mode: sshd, addr: 127.0.0.1:22, sshd_config: /etc/ssh/sshd_config}\nallowed_ports: [22]\nkeys: dropin\nallowed_logins: [ann, bob]\n": func(c *Config) {
 			c.AllowedPorts, c.Keys, c.AllowedLogins = []uint16{22}, keys.Dropin, []string{"ann", "bob"}
 		},
@@ -49,6 +56,18 @@ func TestLoadConfig(t *testing.T) {
 		"ssh: {addr: 127.0.0.1}\n":            "host:port",
 		"ssh: {mode: sshd, run_as: ann}\n":    "run_as",
 		"ssh: {mode: sshd}\nssh: {mode: x}\n": "[2:1]",
+		"console: {consent: maybe}\n":         "neither always nor never",
+		"console:\n  enabled: 3\n":            "[2:12]",
+		"console:\n  enable: true\n":          "[2:3]",
+		"console: false\n":                    "[1:10]",
+		"desktop: {listeners: ann}\n":         "[1:22]",
+		"desktop: {listener: [ann]}\n":        "[1:11]",
+		"desktop: {listeners: ['']}\n":        "not the name of a login",
+		"desktop: {listeners: ['-x']}\n":      "not the name of a login",
+		"desktop: {listeners: [1000]}\n":      "not the name of a login",
+		"desktop: {listeners: ['a:b']}\n":     "not the name of a login",
+		"desktop: {listeners: [a, b, a]}\n":   "a is there twice",
+		"desktop: {listeners: [nobody]}\n":    "cannot be trusted",
 	} {
 		if _, err := load(text); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v does not say %q", text, err, says)
@@ -84,6 +103,10 @@ func TestPolicy(t *testing.T) {
 	all := DefaultConfig()
 	noSSH := DefaultConfig()
 	noSSH.AllowedPorts = []uint16{3389}
+	off := DefaultConfig()
+	off.Console.Enabled = false
+	none := Config{Console: all.Console}
+	console := func(purpose string) *wire.Console { return &wire.Console{Purpose: purpose} }
 	few := DefaultConfig()
 	few.AllowedLogins = []string{"ann"}
 	for _, c := range []struct {
@@ -95,7 +118,31 @@ func TestPolicy(t *testing.T) {
 		{all, wire.Open{Kind: wire.KindSSH, Port: 22, Login: "bob"}, wire.None},
 		{all, wire.Open{Kind: wire.KindSSH, Port: 23}, wire.PortNotAllowed},
 		{all, wire.Open{Kind: "exec"}, wire.BadRequest},
-		{all, wire.Open{Kind: wire.KindVNC, Port: 5900}, wire.BadRequest},
+		{all, wire.Open{Kind: ""}, wire.BadRequest},
+		{all, wire.Open{Kind: wire.KindVNC}, wire.None},
+		{all, wire.Open{Kind: wire.KindVNC, Port: 5900}, wire.None},
+		{all, wire.Open{Kind: wire.KindVNC, Port: 3389}, wire.None},
+		{all, wire.Open{Kind: wire.KindVNC, Port: 5901}, wire.PortNotAllowed},
+		{all, wire.Open{Kind: wire.KindVNC, Port: 22}, wire.PortNotAllowed}, // sshd without a key
+		{all, wire.Open{Kind: wire.KindRDP}, wire.None},
+		{noSSH, wire.Open{Kind: wire.KindRDP}, wire.None},
+		{noSSH, wire.Open{Kind: wire.KindRDP, Port: 5900}, wire.PortNotAllowed},
+		{noSSH, wire.Open{Kind: wire.KindVNC}, wire.PortNotAllowed},
+		{all, wire.Open{Kind: wire.KindRDP, Security: wire.AnySecurity}, wire.None},
+		{all, wire.Open{Kind: wire.KindRDP, Security: wire.NLA}, wire.None},
+		{all, wire.Open{Kind: wire.KindRDP, Security: wire.TLS}, wire.None},
+		{all, wire.Open{Kind: wire.KindRDP, Security: "rdp"}, wire.BadRequest},
+		{few, wire.Open{Kind: wire.KindRDP, Login: "bob"}, wire.None}, // the desktop server asks
+		{all, wire.Open{Kind: wire.KindVNC, Console: console("")}, wire.None},
+		{none, wire.Open{Kind: wire.KindVNC, Console: console("to help")}, wire.None}, // no port of this machine
+		{all, wire.Open{Kind: wire.KindRDP, Console: console("")}, wire.BadRequest},
+		{off, wire.Open{Kind: wire.KindVNC, Console: console("")}, wire.ConsoleOff},
+		{off, wire.Open{Kind: wire.KindVNC}, wire.None},
+		{all, wire.Open{Kind: wire.KindVNC, Console: console(strings.Repeat("x", wire.MaxPurpose))}, wire.None},
+		{all, wire.Open{Kind: wire.KindVNC, Console: console(strings.Repeat("x", wire.MaxPurpose+1))}, wire.BadRequest},
+		{all, wire.Open{Kind: wire.KindVNC, Console: console("line\nline")}, wire.BadRequest},
+		{all, wire.Open{Kind: wire.KindVNC, Console: console("\u202eevil")}, wire.BadRequest},
+		{all, wire.Open{Kind: wire.KindVNC, Console: console("\xff")}, wire.BadRequest},
 		{noSSH, wire.Open{Kind: wire.KindSSH}, wire.PortNotAllowed},
 		{few, wire.Open{Kind: wire.KindSSH, Login: "bob"}, wire.LoginNotAllowed},
 		{few, wire.Open{Kind: wire.KindSSH, Login: "ann"}, wire.None},

@@ -24,12 +24,23 @@ import (
 type facts struct {
 	ssh       bool
 	sshServer string
+	sshAsked  time.Time
+
+	desktops
+	desktopsAsked time.Time
+}
+
+// desktops is what there is to be seen of a machine.
+type desktops struct {
+	rdp, vnc bool
+	console  string // who sits at the screen
 }
 
 func (f facts) read() wire.Facts {
 	out := wire.Facts{
 		OS: osName(), Arch: runtime.GOARCH, Version: wire.Version(),
 		Users: loggedIn("/run/utmp"), SSH: f.ssh, SSHServer: f.sshServer,
+		RDP: f.rdp, VNC: f.vnc, Console: f.console,
 	}
 	out.Hostname, _ = os.Hostname()
 	out.Uptime = uint64(firstNumber("/proc/uptime"))
@@ -143,4 +154,24 @@ func askSSH(ctx context.Context, addr string) (server string, ok bool) {
 		return "", false
 	}
 	return strings.TrimSpace(line), true
+}
+
+// desktops looks what there is to be seen of this machine. Nothing is connected to.
+func (l *agentLink) desktops(ctx context.Context) (d desktops) {
+	ctx, cancel := context.WithTimeout(ctx, desktopsTimeout)
+	defer cancel()
+	d.rdp, d.vnc = l.Config.serves(ctx, rdpPort), l.Config.serves(ctx, vncPort)
+	if l.Config.Console.Enabled {
+		d.console = l.console.Who(ctx)
+	}
+	return d
+}
+
+// serves says whether a session could reach a server at port.
+func (c *Config) serves(ctx context.Context, port uint16) bool {
+	if !slices.Contains(c.AllowedPorts, port) {
+		return false
+	}
+	_, err := trustedListeners(ctx, port, c.trusts)
+	return err == nil
 }

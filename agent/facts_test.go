@@ -13,7 +13,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == listenArg {
+		os.Exit(listenAs(os.Args[2], os.Args[3:]))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestFactsOfThisMachine(t *testing.T) {
 	f := facts{ssh: true, sshServer: "SSH-2.0-x"}.read()

@@ -22,6 +22,9 @@ const (
 	maxSessions    = 256             // at once; the relay's own limit is lower
 	sshAskedEvery  = 5 * time.Minute // servers log each question
 	maxInterval    = time.Minute     // between heartbeats, whatever the relay wants
+
+	desktopsAskedEvery = 15 * time.Second // who sits at the screen may take a program to find out
+	desktopsTimeout    = 2 * time.Second  // a heartbeat waits for it
 )
 
 // errRenewed ends a link that only served to renew the certificate.
@@ -71,8 +74,7 @@ type agentLink struct {
 	link    wire.Link
 	control *wire.Framed
 
-	known facts // about the SSH server; used by greet, then by beat alone
-	asked time.Time
+	known facts // used by greet, then by beat alone
 
 	mu       sync.Mutex
 	leaf     *x509.Certificate // the newest certificate that is saved
@@ -81,11 +83,11 @@ type agentLink struct {
 
 // greet is Hello and Welcome.
 func (l *agentLink) greet() (time.Duration, error) {
-	l.asked, l.known = time.Now(), l.facts(l.link.Context())
+	now := l.tell(l.link.Context())
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
 		return 0, err
 	}
-	if err := l.control.Send(&wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: l.known.read()}); err != nil {
+	if err := l.control.Send(&wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: now}); err != nil {
 		return 0, l.why(err)
 	}
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
@@ -112,12 +114,27 @@ func (l *agentLink) why(err error) error {
 	return err
 }
 
-func (l *agentLink) facts(ctx context.Context) facts {
-	if l.builtin != nil {
-		return facts{ssh: true, sshServer: "built in"}
+// tell is what the next heartbeat says. It waits for nobody for long.
+func (l *agentLink) tell(ctx context.Context) wire.Facts {
+	if due(&l.known.sshAsked, sshAskedEvery) {
+		l.known.ssh, l.known.sshServer = l.builtin != nil, "built in"
+		if l.builtin == nil {
+			l.known.sshServer, l.known.ssh = askSSH(ctx, l.Config.SSH.Addr)
+		}
 	}
-	server, ok := askSSH(ctx, l.Config.SSH.Addr)
-	return facts{ssh: ok, sshServer: server}
+	if due(&l.known.desktopsAsked, desktopsAskedEvery) {
+		l.known.desktops = l.desktops(ctx)
+	}
+	return l.known.read()
+}
+
+// due says whether it is time to ask again, and remembers that it is done now.
+func due(last *time.Time, every time.Duration) bool {
+	if !last.IsZero() && time.Since(*last) < every {
+		return false
+	}
+	*last = time.Now()
+	return true
 }
 
 // run serves the link until it ends or ctx does.
@@ -155,10 +172,7 @@ func (l *agentLink) beat(ctx context.Context, interval time.Duration) error {
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
-		if time.Since(l.asked) >= sshAskedEvery {
-			l.asked, l.known = time.Now(), l.facts(ctx)
-		}
-		if err := l.control.Send(&wire.Heartbeat{Time: wire.Millis(l.Now()), Facts: l.known.read()}); err != nil {
+		if err := l.control.Send(&wire.Heartbeat{Time: wire.Millis(l.Now()), Facts: l.tell(ctx)}); err != nil {
 			return fmt.Errorf("send heartbeat: %w", err)
 		}
 	}

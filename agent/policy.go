@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 
 	"scrier/wire"
@@ -9,11 +10,24 @@ import (
 // sshPort stands for "the SSH server" in allowed_ports, wherever ssh.addr puts it.
 const sshPort = 22
 
+// Where desktops are served when a request names no port.
+const (
+	rdpPort = 3389
+	vncPort = 5900
+)
+
 // allow checks a relay's request against this machine's own policy. The relay cannot widen it.
 func (c *Config) allow(o *wire.Open) error {
-	if o.Kind != wire.KindSSH {
-		return wire.Errorf(wire.BadRequest, "sessions of kind %q are not served by this agent", wire.Printable(string(o.Kind)))
+	switch o.Kind {
+	case wire.KindSSH:
+		return c.allowSSH(o)
+	case wire.KindRDP, wire.KindVNC:
+		return c.allowDesktop(o)
 	}
+	return wire.Errorf(wire.BadRequest, "sessions of kind %q are not served by this agent", wire.Printable(string(o.Kind)))
+}
+
+func (c *Config) allowSSH(o *wire.Open) error {
 	if o.Port != 0 && o.Port != sshPort {
 		return wire.Errorf(wire.PortNotAllowed, "an ssh session has port %d, not %d; ssh.addr in agent.yaml decides where it goes", sshPort, o.Port)
 	}
@@ -29,4 +43,44 @@ func (c *Config) allowLogin(login string) error {
 		return wire.Errorf(wire.LoginNotAllowed, "login %s is not in allowed_logins of this machine's agent.yaml", wire.Printable(login))
 	}
 	return nil
+}
+
+// allowDesktop looks at neither login nor keys: who may use a desktop, its own server asks.
+func (c *Config) allowDesktop(o *wire.Open) error {
+	if !slices.Contains([]wire.Security{"", wire.AnySecurity, wire.NLA, wire.TLS}, o.Security) {
+		return wire.Errorf(wire.BadRequest, "security %q is none of any, nla and tls", wire.Printable(string(o.Security)))
+	}
+	if o.Console != nil {
+		return c.allowConsole(o)
+	}
+	port := desktopPort(o)
+	if port == sshPort {
+		return wire.Errorf(wire.PortNotAllowed, "port %d is for sessions of kind ssh, which ask for a key", sshPort)
+	}
+	if !slices.Contains(c.AllowedPorts, port) {
+		return wire.Errorf(wire.PortNotAllowed, "port %d is not in allowed_ports of this machine's agent.yaml", port)
+	}
+	return nil
+}
+
+func (c *Config) allowConsole(o *wire.Open) error {
+	if o.Kind != wire.KindVNC {
+		return wire.Errorf(wire.BadRequest, "the screen of who sits at a machine is shared with kind vnc only")
+	}
+	// It is shown in a dialog to somebody who did not ask for it.
+	if p := o.Console.Purpose; len(p) > wire.MaxPurpose || wire.Printable(p) != p {
+		return wire.Errorf(wire.BadRequest, "a purpose has at most %d bytes, in one line of printable text", wire.MaxPurpose)
+	}
+	if !c.Console.Enabled {
+		return wire.Errorf(wire.ConsoleOff, "console.enabled is false in this machine's agent.yaml")
+	}
+	return nil
+}
+
+// desktopPort is where a request's desktop server listens.
+func desktopPort(o *wire.Open) uint16 {
+	if o.Kind == wire.KindRDP {
+		return cmp.Or(o.Port, rdpPort)
+	}
+	return cmp.Or(o.Port, vncPort)
 }

@@ -94,6 +94,12 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 	if err := l.Config.allow(open); err != nil {
 		return err
 	}
+	wait := min(time.Duration(open.Timeout)*time.Millisecond, maxWait)
+	prep, cancel := context.WithTimeoutCause(ctx, wait, wire.Errorf(wire.AgentTimeout, "the agent needed more than %s", wait))
+	defer cancel()
+	if open.Kind != wire.KindSSH {
+		return l.serveDesktop(ctx, prep, log, s, open)
+	}
 	operator, err := parseKeys(open.Keys)
 	if err != nil {
 		return err
@@ -102,9 +108,6 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 	if err != nil || ephemeral.Type() != ssh.KeyAlgoED25519 {
 		return wire.Errorf(wire.BadRequest, "the session's key is not an Ed25519 key")
 	}
-	wait := min(time.Duration(open.Timeout)*time.Millisecond, maxWait)
-	prep, cancel := context.WithTimeoutCause(ctx, wait, wire.Errorf(wire.AgentTimeout, "the agent needed more than %s", wait))
-	defer cancel()
 	if l.builtin != nil {
 		return l.serveBuiltin(ctx, prep, s, open, operator, ephemeral)
 	}

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
-	"golang.org/x/sys/unix"
 
+	"scrier/agent/become"
 	"scrier/wire"
 )
 
@@ -121,12 +120,12 @@ func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r 
 		return r, false, fmt.Errorf("make pipe: %w", err)
 	}
 	defer fromWorker.Close()
-	cmd := k.command(a)
+	cmd := k.command()
 	cmd.Stdin, cmd.Stdout = in, out
 	if lock != nil {
 		cmd.ExtraFiles = []*os.File{lock}
 	}
-	err = startUnprivileged(cmd)
+	err = become.Start(cmd, k.user(a))
 	in.Close()
 	out.Close()
 	if err != nil {
@@ -179,35 +178,17 @@ func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r 
 	return r, false, nil
 }
 
-// command becomes the account: its ids, no privileges to gain, an empty environment, and no
-// folder but the root.
-func (k *Keys) command(a account) *exec.Cmd {
-	cmd := &exec.Cmd{Path: k.cfg.Worker[0], Args: k.cfg.Worker, Dir: "/", Env: append(emptyEnvironment(), k.env...)}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if k.root {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}
-	}
-	return cmd
+// command has an empty environment and no folder but the root.
+func (k *Keys) command() *exec.Cmd {
+	return &exec.Cmd{Path: k.cfg.Worker[0], Args: k.cfg.Worker, Dir: "/", Env: append(emptyEnvironment(), k.env...)}
 }
 
-// startUnprivileged starts cmd from a thread that can gain no privileges by an exec; the child
-// inherits that. The thread is not used again: it ends with its goroutine.
-func startUnprivileged(cmd *exec.Cmd) error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() { // the first thread must not end: keep it busy, take another
-			started <- startUnprivileged(cmd)
-			runtime.UnlockOSThread()
-			return
-		}
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			started <- fmt.Errorf("set no_new_privs: %w", err)
-			return
-		}
-		started <- cmd.Start()
-	}()
-	return <-started
+// user is whom the worker becomes; an agent that is not root serves nobody but itself.
+func (k *Keys) user(a account) *become.User {
+	if !k.root {
+		return nil
+	}
+	return &become.User{UID: a.uid, GID: a.gid, Groups: a.groups}
 }
 
 // abandon kills the worker and does not wait long: in a dead file system even SIGKILL waits.

@@ -1,0 +1,63 @@
+package console
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"scrier/wire"
+)
+
+const ownPort = 5900 // where the servers of GNOME and KDE listen
+
+// ownServer says whether the desktop's own VNC server can be used, and if not, how to switch it on.
+func (c *Console) ownServer(s *screen, q Request, view bool) error {
+	how := "GNOME under Wayland shows its screen through its own server only: the user switches it on in Settings > System > Remote Desktop, " +
+		"or with `grdctl vnc enable`; or ask with protocol=rdp"
+	if s.kind == kde {
+		how = "KDE under Wayland shows its screen through its own server only: the user starts krfb and switches on desktop sharing; or ask with protocol=rdp"
+	}
+	switch {
+	case q.Port == nil || !listens(ownPort, s.uid):
+		return wire.Errorf(wire.ConsoleUnsupported, "%s", how)
+	case view:
+		return wire.Errorf(wire.ConsoleUnsupported, "the desktop's own server cannot be held to looking only, which is all that was asked for or is allowed")
+	}
+	return nil
+}
+
+// dialOwnServer connects to it. The port is taken only if it is the user's: Request.Port says so.
+func dialOwnServer(ctx context.Context, s *screen, q Request) (wire.HalfCloser, error) {
+	conn, err := q.Port(ctx, ownPort, s.uid)
+	if err != nil {
+		return nil, err
+	}
+	half, ok := conn.(wire.HalfCloser)
+	if !ok {
+		conn.Close()
+		return nil, wire.Errorf(wire.Internal, "the connection has no half-close")
+	}
+	return half, nil
+}
+
+// listens says whether a socket of uid listens at a TCP port, as /proc/net/tcp has it: the local
+// address, the state (0A: listen) and the uid are the 2nd, 4th and 8th field.
+func listens(port uint16, uid uint32) bool {
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := readUpTo(name, 8<<20)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) < 8 || f[3] != "0A" || f[7] != strconv.FormatUint(uint64(uid), 10) {
+				continue
+			}
+			_, hex, _ := strings.Cut(f[1], ":")
+			if n, err := strconv.ParseUint(hex, 16, 16); err == nil && uint16(n) == port {
+				return true
+			}
+		}
+	}
+	return false
+}

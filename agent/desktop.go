@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"scrier/agent/console"
+	"scrier/wire"
+)
+
+// serveDesktop joins the stream to a desktop server of this machine, or to its screen. Nobody logs
+// in here: the server asks who it is, and at the screen a person.
+func (l *agentLink) serveDesktop(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
+	if open.Console != nil {
+		return l.serveConsole(ctx, prep, log, s, open)
+	}
+	port := desktopPort(open)
+	var opened wire.Opened
+	if open.Kind == wire.KindRDP {
+		server, err := l.askRDP(prep, port, open.Security)
+		if err != nil {
+			return err
+		}
+		opened.Security, opened.Certificate = server.security, server.certificate
+	}
+	target, err := dialListener(prep, port, l.Config.trusts)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	if err := wire.Send(s, &opened); err != nil {
+		return err
+	}
+	log.Info("session opened", "kind", open.Kind, "port", port)
+	sent, received, err := wire.Splice(ctx, s, desktopStream{wire.Conn(target)})
+	log.Info("session ended", "kind", open.Kind, "port", port, "in", sent, "out", received)
+	return broken(err)
+}
+
+// askRDP asks the RDP server in a connection of its own, once: servers log what breaks off.
+func (l *agentLink) askRDP(ctx context.Context, port uint16, want wire.Security) (rdpServer, error) {
+	conn, err := dialListener(ctx, port, l.Config.trusts)
+	if err != nil {
+		return rdpServer{}, err
+	}
+	defer conn.Close()
+	return probeRDP(ctx, conn, want)
+}
+
+// desktopStream is a desktop server's connection. When it breaks, that is the server's doing, and
+// said so.
+type desktopStream struct{ wire.Stream }
+
+func (d desktopStream) Read(p []byte) (int, error) {
+	n, err := d.Stream.Read(p)
+	return n, serverBroke(err)
+}
+
+func (d desktopStream) Write(p []byte) (int, error) {
+	n, err := d.Stream.Write(p)
+	return n, serverBroke(err)
+}
+
+func serverBroke(err error) error {
+	if err == nil || errors.Is(err, io.EOF) || wire.CodeOf(err) != wire.Internal {
+		return err
+	}
+	return &wire.Error{Code: wire.DesktopFailed, Detail: "the connection to the desktop server broke", Err: err}
+}
+
+// sharing is the part of a [console.Share] that a session's stream needs.
+type sharing interface {
+	Done() <-chan struct{}
+	Err() error
+}
+
+// serveConsole asks who sits at the screen and shares it.
+func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
+	// An operator who gives up takes the question from the screen.
+	prep, early := watch(prep, s)
+	share, err := l.console.Share(prep, console.Request{
+		Operator: wire.Printable(open.Operator), Purpose: open.Console.Purpose, View: open.Console.View,
+		Port: dialOwned,
+	})
+	if share != nil {
+		defer share.Close()
+	}
+	if werr := early.stop(); werr != nil { // what came of it is the effect
+		err = werr
+	}
+	if err != nil {
+		return err
+	}
+	view := share.View || open.Console.View
+	if err := wire.Send(s, &wire.Opened{Login: share.Login, View: view}); err != nil {
+		return err
+	}
+	log.Info("screen shared", "login", share.Login, "view", view)
+	sent, received, err := spliceShare(ctx, early, share.Conn, share)
+	log.Info("screen no longer shared", "login", share.Login, "in", sent, "out", received)
+	return broken(err)
+}
+
+// dialOwned connects to a port of this machine's loopback at which uid listens, and nobody else.
+func dialOwned(ctx context.Context, port uint16, uid uint32) (net.Conn, error) {
+	conn, err := dialListener(ctx, port, only(uid))
+	if err != nil {
+		return nil, err // not conn: that is a nil of another type
+	}
+	return conn, nil
+}
+
+// spliceShare joins a stream to a screen's bytes until either ends, or the sharing does, whose
+// reason the relay gets then.
+func spliceShare(ctx context.Context, s wire.Stream, conn wire.HalfCloser, share sharing) (sent, received int64, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	screen := &shareStream{Stream: desktopStream{wire.Conn(conn)}, share: share}
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-over:
+		case <-share.Done():
+			if err := share.Err(); err != nil && !screen.left.Load() {
+				cancel(err)
+			}
+		}
+	})
+	sent, received, err = wire.Splice(ctx, s, screen)
+	close(over)
+	wg.Wait()
+	return sent, received, err
+}
+
+// whyWait is how long the end of a screen's bytes waits for its reason.
+const whyWait = 2 * time.Second
+
+// shareStream is a screen's bytes.
+type shareStream struct {
+	wire.Stream
+	share sharing
+	left  atomic.Bool // the relay has said that it is over
+}
+
+func (s *shareStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if err != nil && s.left.Load() {
+		return n, io.EOF
+	}
+	return n, s.why(err)
+}
+
+func (s *shareStream) Write(p []byte) (int, error) {
+	n, err := s.Stream.Write(p)
+	return n, s.why(err)
+}
+
+// why prefers the reason of the sharing's end to the end itself, which comes first.
+func (s *shareStream) why(err error) error {
+	if err == nil {
+		return nil
+	}
+	wait := time.NewTimer(whyWait)
+	defer wait.Stop()
+	select {
+	case <-s.share.Done():
+		if why := s.share.Err(); why != nil {
+			return why
+		}
+	case <-wait.C:
+	}
+	return err
+}
+
+// CloseWrite ends the whole: there is no half of a screen, and nobody is to be looked at for longer
+// than somebody looks.
+func (s *shareStream) CloseWrite() error {
+	s.left.Store(true)
+	s.Stream.Reset(wire.None)
+	return nil
+}

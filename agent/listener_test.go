@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	osuser "os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"scrier/wire"
+)
+
+const (
+	patience  = 30 * time.Second
+	listenArg = "agent-listener-under-test"
+)
+
+// listenAs is a process of a user that listens and accepts, until its input ends.
+func listenAs(uid string, addrs []string) int {
+	id, err := strconv.Atoi(uid)
+	if err == nil {
+		err = syscall.Setgid(id)
+	}
+	if err == nil {
+		err = syscall.Setuid(id)
+	}
+	for _, addr := range addrs {
+		var l net.Listener
+		if err == nil {
+			network, at, _ := strings.Cut(addr, "!")
+			l, err = net.Listen(network, at)
+		}
+		if err == nil {
+			fmt.Println(l.Addr())
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
+				}
+			}()
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// stranger listens as another user, at NETWORK!HOST:PORT, and tells the port. stop ends it.
+func stranger(t *testing.T, uid uint32, addr string) (port uint16, stop func()) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", listenArg, strconv.FormatUint(uint64(uid), 10), addr)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	stop = func() {
+		if ended {
+			return
+		}
+		ended = true
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the listener: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := netip.ParseAddrPort(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(line)
+	}
+	return at.Port(), stop
+}
+
+// realUser makes a login of this machine and removes it again.
+func realUser(t *testing.T, login string) uint32 {
+	t.Helper()
+	accounts(t, "useradd", "--no-create-home", "--shell", "/bin/sh", "--password", "*", login)
+	t.Cleanup(func() { accounts(t, "userdel", "--force", login) })
+	u, err := osuser.Lookup(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil || uid < uint64(uidMin("/etc/login.defs")) {
+		t.Fatalf("uid %s: %v", u.Uid, err)
+	}
+	return uint32(uid)
+}
+
+// accounts runs a command on the account files, which have one lock for the whole machine.
+func accounts(t *testing.T, argv ...string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || !strings.Contains(string(out), "try again later") && !strings.Contains(string(out), "cannot lock") {
+			t.Fatalf("%v: %v\n%s", argv, err, out)
+		}
+	}
+}
+
+func listen(t *testing.T, network, addr string) (*net.TCPListener, uint16) {
+	t.Helper()
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.(*net.TCPListener), l.Addr().(*net.TCPAddr).AddrPort().Port()
+}
+
+// Real sockets of real users: F14.
+func TestWhoListens(t *testing.T) {
+	alice := realUser(t, "scrlistener")
+	c := DefaultConfig()
+	named := DefaultConfig()
+	named.Desktop.Listeners = []string{"scrnobodyatall", "scrlistener"}
+	dial := func(c *Config, port uint16) wire.Code {
+		conn, err := dialListener(t.Context(), port, c.trusts)
+		if err == nil {
+			err = conn.Close()
+		}
+		return wire.CodeOf(err)
+	}
+	for _, at := range []string{"tcp4!127.0.0.1:0", "tcp4!0.0.0.0:0", "tcp!:0", "tcp6![::1]:0", "tcp6![::]:0"} {
+		port, stop := stranger(t, alice, at)
+		conn, err := dialListener(t.Context(), port, c.trusts)
+		if wire.CodeOf(err) != wire.ListenerUntrusted || conn != nil {
+			t.Errorf("%s: %v", at, err)
+		}
+		for _, says := range []string{"scrlistener", "desktop.listeners", fmt.Sprint(port)} {
+			if !strings.Contains(wire.DetailOf(err), says) {
+				t.Errorf("%s: %q does not say %q", at, wire.DetailOf(err), says)
+			}
+		}
+		if got := dial(&named, port); got != wire.None {
+			t.Errorf("%s, in desktop.listeners: %s", at, got)
+		}
+		if conn, err := dialOwned(t.Context(), port, alice); err != nil {
+			t.Errorf("%s, by uid: %v", at, err)
+		} else if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if conn, err := dialOwned(t.Context(), port, alice+1); wire.CodeOf(err) != wire.ListenerUntrusted || conn != nil {
+			t.Errorf("%s, by another uid: %v", at, err)
+		}
+		stop()
+		if got := dial(&named, port); got != wire.TargetRefused {
+			t.Errorf("%s, gone: %s", at, got)
+		}
+	}
+	for _, at := range []string{"tcp4!127.0.0.1:0", "tcp4!0.0.0.0:0", "tcp!:0", "tcp6![::1]:0"} {
+		network, addr, _ := strings.Cut(at, "!")
+		_, port := listen(t, network, addr)
+		if got := dial(&c, port); got != wire.None {
+			t.Errorf("%s of root: %s", at, got)
+		}
+	}
+	// A system account's, and what the kernel shows for users it does not know.
+	for uid, want := range map[uint32]wire.Code{100: wire.None, nobody: wire.ListenerUntrusted, 3999999999: wire.ListenerUntrusted} {
+		port, _ := stranger(t, uid, "tcp4!127.0.0.1:0")
+		if got := dial(&c, port); got != want {
+			t.Errorf("uid %d: %s", uid, got)
+		}
+	}
+	// A stranger beside root: which of the two would answer is nothing to bet on.
+	_, port := listen(t, "tcp6", "[::1]:0")
+	stranger(t, alice, fmt.Sprintf("tcp4!127.0.0.1:%d", port))
+	if got := dial(&c, port); got != wire.ListenerUntrusted {
+		t.Errorf("IPv4 of a stranger, IPv6 of root: %s", got)
+	}
+	// The stranger at IPv6 does not shut out the server at IPv4.
+	_, port = listen(t, "tcp4", "127.0.0.1:0")
+	stranger(t, alice, fmt.Sprintf("tcp6![::1]:%d", port))
+	if got := dial(&c, port); got != wire.None {
+		t.Errorf("IPv4 of root, IPv6 of a stranger: %s", got)
+	}
+}
+
+// An agent of an ordinary user reaches what that user serves.
+func TestTrustOfAnOrdinaryAgent(t *testing.T) {
+	var c Config
+	for _, x := range []struct {
+		uid, own uint32
+		want     wire.Code
+	}{
+		{1500, 1500, wire.None}, {0, 1500, wire.None}, {1501, 1500, wire.ListenerUntrusted}, {nobody, nobody, wire.ListenerUntrusted}, {1500, 0, wire.ListenerUntrusted},
+	} {
+		if err := c.trustsFor(t.Context(), x.uid, x.own); wire.CodeOf(err) != x.want {
+			t.Errorf("%+v: %v", x, err)
+		}
+	}
+}
+
+// A server that is swapped between the look and the connection is not connected to.
+func TestSwappedListener(t *testing.T) {
+	old, port := listen(t, "tcp4", "127.0.0.1:0")
+	swap := func(context.Context, uint32) error {
+		if err := old.Close(); err != nil {
+			return err
+		}
+		listen(t, "tcp4", fmt.Sprintf("127.0.0.1:%d", port)) // of root too, but another
+		return nil
+	}
+	if conn, err := dialListener(t.Context(), port, swap); wire.CodeOf(err) != wire.ListenerUntrusted || conn != nil {
+		t.Errorf("%v, %v", conn, err)
+	}
+}
+
+func TestUIDMin(t *testing.T) {
+	for text, want := range map[string]uint32{
+		"": firstUser, "UID_MIN 500\n": 500, "# UID_MIN 5\nUID_MIN\t\t 2000\n": 2000, "SYS_UID_MIN 100\n": firstUser,
+		"UID_MIN x\n": firstUser, "UID_MIN 0\n": firstUser, "UID_MIN 4294967296\n": firstUser,
+	} {
+		path := t.TempDir() + "/login.defs"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := uidMin(path); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	if got := uidMin(t.TempDir() + "/none"); got != firstUser {
+		t.Errorf("no file: %d", got)
+	}
+}
+
+func TestFindPasswd(t *testing.T) {
+	const file = "root:x:0:0::/:/bin/sh\nbroken\n1001:x:7:7::/:/bin/sh\nann:x:1001:1001::/:/bin/sh\n"
+	for key, want := range map[string]string{"ann": "ann 1001", "1001": "ann 1001", "0": "root 0", "7": "1001 7", "Ann": "", "bob": "", "9": ""} {
+		name, uid, ok := findPasswd(strings.NewReader(file), key)
+		if got := fmt.Sprint(name, " ", uid); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: %s %t", key, got, ok)
+		}
+	}
+}
