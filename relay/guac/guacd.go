@@ -31,7 +31,8 @@ const clientForbidden = 771
 // broke the rules, and is the end of the session.
 //
 // `error`, `disconnect`, `args` and `ready` are dropped: they are the caller's, see [StatusOf].
-// So is everything that is not known.
+// So is everything that is not known. A `disconnect` before the first picture is no orderly end:
+// guacd 1.3 loses an error that comes while the owner is still joining.
 func (f *FromGuacd) Pass(i *Instruction) (pass bool, reply []byte, err error) {
 	if shape, ok := drawing[string(i.Opcode())]; ok {
 		if err := f.canvases.drawn(i, shape); err != nil {

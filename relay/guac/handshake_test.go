@@ -264,7 +264,7 @@ func TestEveryBehaviourOfGuacdIsSurvived(t *testing.T) {
 				}
 				return
 			}
-			got := watch(t, counted, conn, want.policy)
+			got := watch(t, counted, conn, want)
 			if wire.CodeOf(got.err) != want.ends {
 				t.Errorf("the session ends with %v", got.err)
 			}
@@ -318,13 +318,20 @@ type watched struct {
 	err    error
 }
 
-// watch is a relay that gives up when nothing but nop came for a second. It is content when the
-// picture was there ten times, or once and then nothing for a while.
-func watch(t *testing.T, c net.Conn, conn *guac.Connection, p guac.Policy) watched {
+// watch is a relay that gives up when nothing but nop came for a second, or 30 where something
+// must come. It is content when the picture was there ten times, or once and then nothing.
+func watch(t *testing.T, c net.Conn, conn *guac.Connection, want behaviour) watched {
 	t.Helper()
-	f := guac.NewFromGuacd(p)
+	f := guac.NewFromGuacd(want.policy)
 	w := watched{passed: map[string]int{}}
-	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	wait := func() {
+		quiet := 30 * time.Second
+		if want.ends == wire.AgentTimeout || want.ends == wire.None && w.passed["sync"] > 0 {
+			quiet = time.Second
+		}
+		_ = c.SetReadDeadline(time.Now().Add(quiet))
+	}
+	wait()
 	for w.passed["sync"] < 10 {
 		i, err := conn.Next()
 		if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
@@ -360,8 +367,8 @@ func watch(t *testing.T, c net.Conn, conn *guac.Connection, p guac.Policy) watch
 		}
 		if pass {
 			w.passed[string(i.Opcode())]++
-			if i.Is("sync") {
-				_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			if !i.Is("nop") {
+				wait()
 			}
 		}
 	}

@@ -68,11 +68,19 @@ func TestReaderTakesWhatTheProtocolAllows(t *testing.T) {
 	}
 }
 
+func TestReaderTakesAsMuchAsGuacdDoes(t *testing.T) {
+	for _, args := range [][]string{slices.Repeat([]string{"a"}, 127), {strings.Repeat("a", 8192)}, {strings.Repeat("\U0001f600", 8192)}} {
+		if got := elements(instruction(t, "x", args...)); !slices.Equal(got[1:], args) {
+			t.Errorf("%d arguments of %d bytes became %d", len(args), len(args[0]), len(got)-1)
+		}
+	}
+}
+
 func TestReaderRefusesEverythingElse(t *testing.T) {
 	long := strings.Repeat("a", 8193)
 	for _, in := range []string{
 		";", ",", ".", "a", " 3.nop;", "\n", "-1.a;", "+3.nop;", "3:nop;", "03.nop;", "00.;", "3 .nop;", "3,nop;",
-		"3.nopx", "3.nop:", "3.nop\n", "3.nop,;", "3.nop,.;", "123456.", "8193." + long + ";", "99999.",
+		"3.nopx", "3.nop:", "3.nop\n", "3.nop,;", "3.nop,.;", "123456", "123456.", "8193." + long + ";", "99999.",
 		"4.name,1.\xff;", "4.name,2.\xc3\x28;", "4.name,1.\xed\xa0\x80;" /* a surrogate */, "4.name,1.\xc0\x80;", /* overlong */
 		"4.name,1.\xf4\x90\x80\x80;" /* behind the last plane */, "4.name,9.abcdefgh\xff;", "4.name,2.a\U0001f600b;",
 		"1.\U0001f600\U0001f600;", "٣.nop;", strings.Repeat("0.,", 128) + "0.;", strings.Repeat("8192."+long[:8192]+",", 9),

@@ -50,6 +50,9 @@ crypt_level=high
 certificate=%s/cert.pem
 key_file=%[2]s/key.pem
 ssl_protocols=TLSv1.2, TLSv1.3
+allow_channels=true
+allow_multimon=true
+bulk_compression=true
 max_bpp=32
 bitmap_cache=true
 bitmap_compression=true
@@ -92,14 +95,23 @@ code=20
 
 func TestRealGuacdDrawsRDP(t *testing.T) {
 	addr, port := realGuacd(t), realRDP(t)
+	drive, err := os.MkdirTemp("", "drive")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(drive) })
+	if err := os.Chmod(drive, 0o777); err != nil { // guacd is another user
+		t.Fatal(err)
+	}
 	rdp := guac.RDP{Hostname: "127.0.0.1", Port: port, Keyboard: "de-de-qwertz", Timezone: "Europe/Berlin", Policy: everything,
-		Certificate: make([]byte, 32), DrivePath: t.TempDir()}
+		Certificate: make([]byte, 32), DrivePath: drive}
 	params := func(r guac.RDP) guac.Params {
 		return guac.Params{Protocol: "rdp", Args: r.Args(), Width: 1024, Height: 768, Audio: []string{"audio/L16"}, Timezone: r.Timezone, Name: "alice"}
 	}
 	t.Run("all is allowed", func(t *testing.T) {
-		v := open(t, addr, params(rdp), everything)
-		v.picture()
+		v := insist(t, addr, params(rdp), everything, "drive", func(v *viewer, i *guac.Instruction) bool {
+			return i.Is("sync") && v.seen["img"] > 0 && v.seen["filesystem"] > 0
+		})
 		for range 20 { // xrdp's window has several fields
 			v.send("key", "97", "1")
 			v.send("key", "97", "0")
@@ -108,6 +120,25 @@ func TestRealGuacdDrawsRDP(t *testing.T) {
 		}
 		if err := v.until("a cursor", func(i *guac.Instruction) bool { return i.Is("sync") && v.seen["cursor"] > 0 }); err != nil {
 			t.Fatal(err)
+		}
+
+		// The drive: a file is put there, and the folder's listing is read.
+		v.send("put", "0", "0", "text/plain", "/hello.txt")
+		v.send("blob", "0", "aGVsbG8=")
+		v.send("end", "0")
+		v.send("get", "0", "/")
+		listed := false
+		if err := v.until("a listing", func(i *guac.Instruction) bool {
+			if i.Is("body") {
+				v.send("ack", string(i.Arg(1)), "OK", "0")
+			}
+			listed = listed || i.Is("blob") && v.seen["body"] > 0
+			return listed && i.Is("end")
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(drive, "hello.txt")); err != nil || string(b) != "hello" {
+			t.Errorf("%q, %v", b, err)
 		}
 		v.send("disconnect")
 		t.Logf("guacd sent %v", v.seen)
@@ -129,8 +160,7 @@ func TestRealGuacdDrawsRDP(t *testing.T) {
 	t.Run("NLA, which xrdp has not", func(t *testing.T) {
 		r := rdp
 		r.Security, r.Username, r.Password = wire.NLA, "alice", wire.NewSecret("secret")
-		v := open(t, addr, params(r), everything)
-		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.DesktopSecurity {
+		if err := refusal(t, addr, params(r)); err.Code != wire.DesktopSecurity {
 			t.Error(err)
 		} else {
 			t.Log(err)
@@ -139,8 +169,7 @@ func TestRealGuacdDrawsRDP(t *testing.T) {
 	t.Run("a certificate that nobody knows", func(t *testing.T) {
 		p := params(rdp)
 		p.Args["ignore-cert"] = ""
-		v := open(t, addr, p, everything)
-		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.CertificateMismatch {
+		if err := refusal(t, addr, p); err.Code != wire.CertificateMismatch {
 			t.Error(err)
 		} else {
 			t.Log(err)
@@ -149,8 +178,7 @@ func TestRealGuacdDrawsRDP(t *testing.T) {
 	t.Run("a closed port", func(t *testing.T) {
 		r := rdp
 		r.Port = freePort(t)
-		v := open(t, addr, params(r), everything)
-		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code == wire.None {
+		if err := refusal(t, addr, params(r)); err.Code != wire.TargetRefused {
 			t.Error(err)
 		} else {
 			t.Log(err)

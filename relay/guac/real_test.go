@@ -3,7 +3,6 @@ package guac_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -170,18 +169,71 @@ func (v *viewer) send(opcode string, args ...string) {
 	}
 }
 
-// until reads, as a page does, until done says so or guacd reports an error. Nothing that a real
-// guacd sends may be dropped or refused.
+// until reads until done says so or guacd reports an error.
 func (v *viewer) until(what string, done func(*guac.Instruction) bool) *wire.Error {
+	v.t.Helper()
+	status, err := v.read(done)
+	if err != nil {
+		v.t.Fatalf("%s: %v; seen so far: %v", what, err, v.seen)
+	}
+	return status
+}
+
+// insist opens a connection on which done comes to be true. guacd 1.3 starts its client before it
+// has noted who the owner is; what the client says in between (required, filesystem, audio, error)
+// is lost. So this tries again.
+func insist(t *testing.T, addr string, p guac.Params, policy guac.Policy, what string, done func(*viewer, *guac.Instruction) bool) *viewer {
+	t.Helper()
+	for range 6 {
+		v := open(t, addr, p, policy)
+		_ = v.c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		status, err := v.read(func(i *guac.Instruction) bool { return done(v, i) })
+		if status != nil {
+			t.Fatalf("%s: %v", what, status)
+		}
+		if err == nil {
+			_ = v.c.SetReadDeadline(time.Now().Add(60 * time.Second))
+			return v
+		}
+		t.Logf("%s: %v; seen so far: %v", what, err, v.seen)
+		_ = v.c.Close()
+	}
+	t.Fatalf("no %s", what)
+	return nil
+}
+
+// refusal opens a connection that comes to an error, and returns that. It insists too: where the
+// error is lost there is only a disconnect.
+func refusal(t *testing.T, addr string, p guac.Params) *wire.Error {
+	t.Helper()
+	for range 6 {
+		v := open(t, addr, p, everything)
+		_ = v.c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		status, err := v.read(func(*guac.Instruction) bool { return false })
+		_ = v.c.Close()
+		if status != nil {
+			return status
+		}
+		t.Logf("no error, but %v; seen so far: %v", err, v.seen)
+	}
+	t.Fatal("guacd reports no error")
+	return nil
+}
+
+// read reads as a page does. Nothing that a real guacd sends may be dropped or refused.
+func (v *viewer) read(done func(*guac.Instruction) bool) (*wire.Error, error) {
 	v.t.Helper()
 	for {
 		i, err := v.conn.Next()
 		if err != nil {
-			v.t.Fatalf("%s: %v; seen so far: %v", what, err, v.seen)
+			return nil, err
 		}
 		v.seen[string(i.Opcode())]++
 		if e := guac.StatusOf(i); e != nil {
-			return e
+			return e, nil
+		}
+		if i.Is("disconnect") {
+			return nil, io.EOF
 		}
 		pass, reply, err := v.fromGuacd.Pass(i)
 		if err != nil || !pass || reply != nil {
@@ -191,7 +243,7 @@ func (v *viewer) until(what string, done func(*guac.Instruction) bool) *wire.Err
 			v.send("sync", string(i.Arg(0)))
 		}
 		if done(i) {
-			return nil
+			return nil, nil
 		}
 	}
 }
@@ -268,14 +320,11 @@ func TestRealGuacdAsksForAPassword(t *testing.T) {
 	_, port := realVNC(t, "-SecurityTypes", "VncAuth", "-PasswordFile", file)
 
 	t.Run("not given", func(t *testing.T) {
-		v := open(t, addr, vnc(port, "", guac.Policy{}), guac.Policy{})
-		if err := v.until("required", func(i *guac.Instruction) bool {
+		v := insist(t, addr, vnc(port, "", guac.Policy{}), guac.Policy{}, "required", func(v *viewer, i *guac.Instruction) bool {
 			names := guac.RequiredNames(i)
 			v.toGuacd.Required(names...)
 			return slices.Contains(names, "password")
-		}); err != nil {
-			t.Fatal(err)
-		}
+		})
 		v.send("argv", "0", "text/plain", "password")
 		v.send("blob", "0", "Y29ycmVjdA==")
 		v.send("end", "0")
@@ -285,8 +334,7 @@ func TestRealGuacdAsksForAPassword(t *testing.T) {
 		open(t, addr, vnc(port, "correct", guac.Policy{}), guac.Policy{}).picture()
 	})
 	t.Run("wrong", func(t *testing.T) {
-		v := open(t, addr, vnc(port, "wrong", guac.Policy{}), guac.Policy{})
-		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.TargetRefused {
+		if err := refusal(t, addr, vnc(port, "wrong", guac.Policy{})); err.Code != wire.TargetRefused {
 			t.Error(err)
 		}
 	})
@@ -295,8 +343,7 @@ func TestRealGuacdAsksForAPassword(t *testing.T) {
 func TestRealGuacdSaysNo(t *testing.T) {
 	addr := realGuacd(t)
 	t.Run("closed port", func(t *testing.T) {
-		v := open(t, addr, vnc(freePort(t), "", guac.Policy{}), guac.Policy{})
-		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.TargetRefused {
+		if err := refusal(t, addr, vnc(freePort(t), "", guac.Policy{})); err.Code != wire.TargetRefused {
 			t.Error(err)
 		}
 	})
@@ -322,20 +369,25 @@ func TestRealGuacdSaysNo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = l.Close() }()
 		gone := make(chan struct{})
 		go func() {
 			defer close(gone)
-			if c, err := l.Accept(); err == nil {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
 				_, _ = io.WriteString(c, "RFB 003.008\n")
 				_ = c.Close()
 			}
 		}()
-		v := open(t, addr, vnc(l.Addr().(*net.TCPAddr).Port, "", guac.Policy{}), guac.Policy{})
-		if err := v.until("an error", func(*guac.Instruction) bool { return false }); err.Code != wire.TargetRefused {
+		defer func() {
+			_ = l.Close()
+			<-gone
+		}()
+		if err := refusal(t, addr, vnc(l.Addr().(*net.TCPAddr).Port, "", guac.Policy{})); err.Code != wire.TargetRefused {
 			t.Error(err)
 		}
-		<-gone
 	})
 }
 
@@ -359,18 +411,5 @@ func TestRealGuacdAsksForTheseParameters(t *testing.T) {
 			t.Errorf("%s: %q", protocol, got)
 		}
 		_ = c.Close()
-
-		version, args, err := guac.Probe(t.Context(), addr, protocol)
-		if err != nil || version != "1.3.0" || args != len(want) {
-			t.Errorf("%s: version %q, %d parameters, %v", protocol, version, args, err)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer cancel()
-	if _, _, err := guac.Probe(ctx, addr, "gopher"); wire.CodeOf(err) != wire.GuacdUnavailable {
-		t.Error(err)
-	}
-	if _, _, err := guac.Probe(t.Context(), fmt.Sprintf("127.0.0.1:%d", freePort(t)), "vnc"); wire.CodeOf(err) != wire.GuacdUnavailable {
-		t.Error(err)
 	}
 }

@@ -26,7 +26,8 @@ var statuses = map[int]struct {
 	0x0205: {wire.Conflict, "it is in use already"},
 	0x0206: {wire.DesktopFailed, "it was closed"},
 	// All that guacd's VNC says about a closed port, a server that refuses, and a wrong
-	// password. Who knows that the server was reached knows that it is the latter.
+	// password; and its RDP about a closed port and a server that breaks off. Who knows that the
+	// server was reached knows that it is one of the latter.
 	0x0207: {wire.TargetRefused, "the desktop server was not reached, or did not accept the password"},
 	0x0208: {wire.DesktopFailed, "the desktop server refuses connections"},
 	0x0209: {wire.DesktopFailed, "the desktop was opened from elsewhere"},
@@ -56,9 +57,9 @@ func Status(code int, message string) *wire.Error {
 	case strings.Contains(text, "certificate"):
 		// "SSL/TLS connection failed (untrusted/self-signed certificate?)", guacd < 1.4 with 519
 		s.code, s.what = wire.CertificateMismatch, "the desktop server's certificate was not accepted, or TLS failed"
-	case strings.Contains(text, "security"):
-		// "Server refused connection (wrong security type?)" and
-		// "Security negotiation failed (wrong security type?)", with 515 or 769
+	case strings.Contains(text, "security") && code != 0x0207:
+		// "Security negotiation failed (wrong security type?)" with 769, or with 515. With 519
+		// there is "Server refused connection (wrong security type?)", also for a closed port.
 		s.code, s.what = wire.DesktopSecurity, "the desktop server refused this kind of security"
 	}
 	detail := fmt.Sprintf("%s (guacd: %d", s.what, code)

@@ -50,26 +50,20 @@ func (f *FromViewer) Release(dst []byte) []byte {
 	return f.held.release(dst)
 }
 
-// The ranges of what a viewer sends.
+// The ranges of what a viewer sends. With those of names and paths no instruction is longer than
+// 9 KiB; guacd's parser gives up at 32.
 const (
 	maxKeysym  = 0x1fffffff // X11's have 29 bits
 	maxButtons = 0xff       // a mask: left, middle, right, wheel up and down, back, forward
 	maxScreen  = 8192       // pixels a side, guacd's own bound
 	maxTouch   = 1<<31 - 1  // browsers number fingers as they like
 	maxMessage = 1024       // bytes of an ack's text
-
-	// maxInput is the longest instruction, in bytes. A blob has 8064 characters; guacd's parser
-	// gives up at 32 KiB.
-	maxInput = 16 << 10
 )
 
 // Check says whether an instruction may be passed on to guacd: nil, or a [*wire.Error] of code
 // [wire.Forbidden] (the policy does not allow it) or [wire.Protocol] (no page sends this). Either
 // ends the viewer.
 func (f *FromViewer) Check(i *Instruction) error {
-	if len(i.Raw()) > maxInput {
-		return wire.Errorf(wire.Protocol, "the viewer sends an instruction of %d bytes", len(i.Raw()))
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch string(i.Opcode()) {

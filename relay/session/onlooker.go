@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -68,8 +69,9 @@ func (v *onlooker) put(p []byte) bool {
 	}
 }
 
-// screenWait is how long the desktop may take to end after one of its screens did.
-const screenWait = 2 * time.Second
+// screenWait is how long the desktop may take to end after one of its screens did. guacd looks at each
+// user by itself, and some only when it hears of them.
+const screenWait = 6 * time.Second
 
 // darken ends the viewer whose screen has ended: with the desktop if that ends too, else alone.
 func (v *onlooker) darken(err error) {
@@ -85,7 +87,11 @@ func (v *onlooker) darken(err error) {
 	select {
 	case <-v.display.desktop.Done():
 	default:
-		v.endLocked(&wire.Exit{Code: wire.DesktopFailed, Detail: "guacd ended this view: " + wire.DetailOf(err)})
+		why := &wire.Exit{Code: wire.CodeOf(err), Detail: wire.DetailOf(err)}
+		if errors.Is(err, io.EOF) {
+			why = &wire.Exit{Code: wire.DesktopFailed, Detail: "guacd ended this view"}
+		}
+		v.endLocked(why)
 	}
 }
 

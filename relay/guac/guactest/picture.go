@@ -82,7 +82,7 @@ func (c *call) misbehave() bool {
 	case Unauthorized:
 		return c.say("error", "Authentication failure (invalid credentials?)", "769")
 	case WrongSecurity:
-		return c.say("error", "Server refused connection (wrong security type?)", "769")
+		return c.say("error", "Security negotiation failed (wrong security type?)", "769")
 	case UpstreamTimeout:
 		return c.say("error", "Aborted. See logs.", "514")
 	case LogsOff:

@@ -30,6 +30,10 @@ import (
 const (
 	dialTime = 5 * time.Second // for one address of guacd
 
+	// settle is how long after ready the desktop server is not heard yet. guacd drops what it says to its
+	// first user before that one is registered, the question for a password among it.
+	settle = 20 * time.Millisecond
+
 	// verdict is how long one half of a desktop may be behind the other with the reason for the end.
 	verdict = time.Second
 )
@@ -81,6 +85,8 @@ type Desktop struct {
 	tunnelled chan struct{} // closed when the tunnel has ended
 	tunnelErr error         // why, before that
 	answered  atomic.Bool   // the desktop server has sent something
+	pictured  atomic.Bool   // and guacd has drawn it
+	ready     chan struct{} // closed when guacd has its first user
 
 	mu     sync.Mutex
 	taken  bool     // the root has, or had, a viewer
@@ -92,7 +98,7 @@ type Desktop struct {
 func Start(ctx context.Context, p Params) (*Desktop, error) { return start(ctx, p, usual) }
 
 func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
-	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{})}
+	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{}), ready: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	conn := p.Guacd.conn
 	back, err := listen(ctx, p.Hostname)
@@ -113,6 +119,7 @@ func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
 		return nil, d.blame(err)
 	}
 	d.id = d.root.id
+	time.AfterFunc(settle, func() { close(d.ready) })
 	d.wg.Go(d.root.keepAlive)
 	d.wg.Go(d.wait)
 	return d, nil
@@ -157,7 +164,15 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 		}
 		return
 	}
-	_, _, err = wire.Splice(d.ctx, wire.Conn(target), session.Counted(d.Tunnel, d.count))
+	select {
+	case <-d.ready:
+	case <-d.ctx.Done():
+	}
+	byGuacd := wire.Errorf(wire.GuacdUnavailable, "guacd broke off")
+	first := make(chan error, 1) // who ended it
+	_, _, err = wire.Splice(d.ctx,
+		noted{wire.Conn(target), func() { offer(first, byGuacd) }},
+		noted{session.Counted(d.Tunnel, d.count), func() { offer(first, wire.Errorf(wire.DesktopFailed, "it closed the connection")) }})
 	if err != nil && d.ctx.Err() == nil {
 		d.tunnelErr = err
 	}
@@ -171,7 +186,30 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 	select {
 	case <-d.ctx.Done():
 	case <-time.After(5 * verdict):
-		d.end(wire.Errorf(wire.DesktopFailed, "it closed the connection"))
+		offer(first, byGuacd) // neither: it was reset
+		d.end(<-first)
+	}
+}
+
+// noted is a stream that tells of its end.
+type noted struct {
+	wire.Stream
+	ended func()
+}
+
+func (n noted) Read(p []byte) (int, error) {
+	k, err := n.Stream.Read(p)
+	if err != nil {
+		n.ended()
+	}
+	return k, err
+}
+
+// offer is the first to say why, or comes too late.
+func offer(first chan<- error, why error) {
+	select {
+	case first <- why:
+	default:
 	}
 }
 
@@ -322,8 +360,11 @@ func (d *Desktop) blame(err error) error {
 	default:
 	}
 	// guacd has one word for a wrong password and a server that is not there; ours was there.
-	if code := wire.CodeOf(err); d.Kind == wire.KindVNC && d.answered.Load() && code == wire.TargetRefused {
-		return wire.Errorf(wire.DesktopLogin, "the VNC server refused: the password may be wrong or missing, or its security is of another kind")
+	if wire.CodeOf(err) == wire.TargetRefused && d.answered.Load() {
+		if d.Kind == wire.KindVNC && !d.pictured.Load() {
+			return wire.Errorf(wire.DesktopLogin, "the VNC server refused: the password may be wrong or missing, or its security is of another kind")
+		}
+		return &wire.Error{Code: wire.DesktopFailed, Detail: wire.DetailOf(err), Err: err}
 	}
 	return err
 }
@@ -335,8 +376,8 @@ func (d *Desktop) rootEnded(err error) {
 	}
 	if errors.Is(err, io.EOF) && wire.CodeOf(err) == wire.Internal {
 		err = nil
-		if !d.answered.Load() {
-			err = wire.Errorf(wire.DesktopFailed, "guacd ended the connection before there was a picture")
+		if !d.pictured.Load() {
+			err = wire.Errorf(wire.TargetRefused, "guacd ended the connection before there was a picture")
 		}
 	}
 	if err != nil {

@@ -22,6 +22,8 @@ const (
 	// takeTime is how long guacd may take to take what a viewer typed.
 	takeTime = 15 * time.Second
 
+	goodbye = 200 * time.Millisecond
+
 	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
 )
 
@@ -108,6 +110,8 @@ func (u *user) next() (*guac.Instruction, error) {
 		return nil, guac.StatusOf(i)
 	case i.Is("disconnect"):
 		return nil, io.EOF
+	case i.Is("sync"):
+		u.desktop.pictured.Store(true)
 	case i.Is("required"):
 		names := guac.RequiredNames(i)
 		u.fromViewer.Required(names...)
@@ -159,6 +163,10 @@ func (u *user) Read(p []byte) (n int, err error) {
 			}
 			if u.root() {
 				u.desktop.rootEnded(err)
+			} else if u.desktop.root.write(guac.Append(nil, "nop")) != nil {
+				// If it is the desktop that ended, guacd tells the root when it hears of it. Who reads the root
+				// sees that this one broke.
+				u.desktop.Log.Debug("the root does not take a word", "connection", u.desktop.id)
 			}
 			return n, err
 		}
@@ -287,9 +295,6 @@ func (u *user) Close() {
 	u.typing.Lock()
 	release := u.fromViewer.Release(nil)
 	u.typing.Unlock()
-	if !u.root() {
-		release = guac.Append(release, "disconnect")
-	}
 	if len(release) > 0 && u.write(release) != nil {
 		u.desktop.Log.Debug("guacd does not take the last words of a viewer", "connection", u.desktop.id)
 	}
@@ -303,9 +308,16 @@ func (u *user) Close() {
 	u.park()
 }
 
+// hangUp says goodbye and closes the connection: guacd keeps a user who just goes for another 15 s.
 func (u *user) hangUp() {
 	u.hung.Do(func() {
 		close(u.gone)
+		if u.mu.TryLock() { // otherwise guacd takes nothing anyway
+			if u.conn.SetWriteDeadline(time.Now().Add(goodbye)) == nil {
+				_, _ = u.conn.Write(guac.Append(nil, "disconnect")) // it may have gone before us
+			}
+			u.mu.Unlock()
+		}
 		_ = u.conn.Close() // both directions end; nothing is kept
 	})
 }
