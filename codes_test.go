@@ -12,12 +12,13 @@ import (
 
 // unscripted are the codes that no script meets, each with the reason.
 var unscripted = map[wire.Code]string{
-	wire.None:            "the absence of an error",
-	wire.Internal:        "there is no known way to it; one that is found is a bug with a test of its own",
-	wire.Protocol:        "needs a peer that breaks the rules: tests of packages wire, relay and agent are one",
-	wire.VersionMismatch: "needs a program of another version, and there is only one yet",
-	wire.TicketInvalid:   "programs use their tickets at once: tests of package relay do not",
-	wire.KeyfileChanged:  "needs another program to edit the file within each of five moments of a few milliseconds: agent/keys does",
+	wire.None:                "the absence of an error",
+	wire.Internal:            "there is no known way to it; one that is found is a bug with a test of its own",
+	wire.Protocol:            "needs a peer that breaks the rules: tests of packages wire, relay and agent are one",
+	wire.VersionMismatch:     "needs a program of another version, and there is only one yet",
+	wire.TicketInvalid:       "programs use their tickets at once: tests of package relay do not",
+	wire.CertificateMismatch: "needs an RDP server with another certificate a moment later: relay/guac has a real guacd meet one",
+	wire.KeyfileChanged:      "needs another program to edit the file within each of five moments of a few milliseconds: agent/keys does",
 }
 
 // meeting finds the codes that a line of a script provokes: as what a command is refused with, in

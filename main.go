@@ -44,7 +44,7 @@ func run(args []string) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:     "scrier",
-		Short:   "Shells on machines that have no inbound port open",
+		Short:   "Shells and desktops on machines that have no inbound port open",
 		Version: wire.Version(),
 		Long: `Scrier opens interactive sessions on enrolled machines (envoys) through a relay.
 The machines dial out; no inbound port is open on them.`,
@@ -64,8 +64,8 @@ The machines dial out; no inbound port is open on them.`,
 	)
 	root.AddCommand(
 		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", sshCommand()),
-		inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
-		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", webusersCommand()), inGroup("relay", auditCommand()),
+		inGroup("operator", rdpCommand()), inGroup("operator", vncCommand()), inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
+		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", webusersCommand()), inGroup("relay", auditCommand()), inGroup("relay", doctorCommand()),
 		inGroup("machine", agentCommand()),
 		versionCommand(),
 	)

@@ -1,0 +1,256 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"scrier/wire"
+)
+
+// DesktopRequest is what [Relay.Desktop] needs.
+type DesktopRequest struct {
+	Envoy    string
+	Kind     wire.Kind // wire.KindRDP or wire.KindVNC
+	Port     uint16    // 0: the kind's usual one
+	Console  *wire.Console
+	Listen   string        // host:port on loopback; empty: a free port of 127.0.0.1
+	Viewer   *Viewer       // is started; nil: the person starts one
+	Wait     time.Duration // for the viewer to connect; 0: viewerWait
+	Out      io.Writer     // is told the address
+	Messages io.Writer     // for what else is said to the person, usually standard error
+}
+
+const (
+	// viewerWait is below what VNC and RDP servers wait for a client that says nothing.
+	viewerWait = 60 * time.Second
+	// viewerLinger is how long one side may go on after the other has said that it is done.
+	viewerLinger = 5 * time.Second
+	// goneLinger is the same when nobody is there to see it.
+	goneLinger = time.Second
+)
+
+// Desktop opens a session and lends its bytes to one native viewer on this machine, until either
+// ends it. What can go wrong without a viewer is found out before one is asked for: so the port is
+// bound first, then the session opened, and the viewer comes last.
+func (r *Relay) Desktop(ctx context.Context, req DesktopRequest) error {
+	d, err := newDoor(ctx, req.Listen)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if req.Console != nil {
+		fmt.Fprintf(req.Messages, "Waiting for whoever sits at the screen of %s to allow it.\n", wire.Printable(req.Envoy))
+	}
+	stream, a, err := r.desktop(ctx, req)
+	if err != nil {
+		return err
+	}
+	who := ""
+	if a.Login != "" {
+		who = ", the screen of " + wire.Printable(a.Login)
+	}
+	fmt.Fprintf(req.Messages, "Connected to %s%s.\n", wire.Printable(a.Envoy), who)
+	return r.desktopEnded(ctx, lend(ctx, stream, d, req))
+}
+
+// desktop opens the session; what follows on the stream is the desktop server's own bytes.
+func (r *Relay) desktop(ctx context.Context, req DesktopRequest) (wire.Stream, *wire.Attached, error) {
+	stream, err := r.link.Open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
+	defer stop()
+	if err := wire.Send(stream, &wire.Connect{Envoy: req.Envoy, Kind: req.Kind, Port: req.Port, Console: req.Console}); err != nil {
+		return nil, nil, r.ended(err)
+	}
+	a, err := wire.Expect[wire.Attached](stream)
+	if err == nil && stop() {
+		return stream, a, nil
+	}
+	stream.Reset(wire.Cancelled)
+	if ctx.Err() != nil {
+		return nil, nil, wire.Cause(ctx, wire.Cancelled)
+	}
+	return nil, nil, r.ended(err)
+}
+
+// desktopEnded gives the end of a session the reason that the relay had for it.
+func (r *Relay) desktopEnded(ctx context.Context, err error) error {
+	e, coded := errors.AsType[*wire.Error](err)
+	switch {
+	case err == nil || coded && e.Code == wire.None && !wire.LinkEnded(err):
+		return nil
+	case coded && e.Code != wire.None:
+		return err
+	case ctx.Err() != nil:
+		return wire.Cause(ctx, wire.Cancelled)
+	case r.link.Context().Err() != nil:
+		return r.why()
+	}
+	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
+}
+
+// lend waits for the viewer and copies both ways to the end. It owns the stream.
+func lend(ctx context.Context, stream wire.Stream, d *door, req DesktopRequest) error {
+	wait := req.Wait
+	if wait == 0 {
+		wait = viewerWait
+	}
+	waiting, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	timer := time.AfterFunc(wait, func() {
+		giveUp(wire.Errorf(wire.Cancelled, "no viewer connected to %s within %s", d.addr(), wait))
+	})
+	defer timer.Stop()
+	held := hold(stream, giveUp)
+	if req.Viewer == nil {
+		fmt.Fprintf(req.Out, "Connect your %s viewer to %s (one connection, within %.0f s).\n", kindName(req.Kind), d.addr(), wait.Seconds())
+	} else {
+		program, err := req.Viewer.start(d.addr(), req.Messages, giveUp)
+		if err != nil {
+			giveUp(err)
+		}
+		defer program.end()
+	}
+	conn, err := d.accept(waiting, req.Messages)
+	d.close() // one connection: the next is refused
+	timer.Stop()
+	held.release()
+	if err != nil {
+		wire.Finish(held, goneLinger)
+		return err
+	}
+	v := &viewerEnd{Stream: wire.Conn(conn), session: held}
+	stop := context.AfterFunc(ctx, v.leave)
+	defer stop()
+	_, _, err = wire.Splice(context.WithoutCancel(ctx), held, v)
+	_ = conn.Close() // it was read to its end, or is broken
+	if v.left() && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)) {
+		return ctx.Err() // who closes the viewer is done; who pressed Ctrl-C too
+	}
+	return err
+}
+
+func kindName(k wire.Kind) string {
+	if k == wire.KindRDP {
+		return "RDP"
+	}
+	return "VNC"
+}
+
+// viewerEnd is the viewer's connection. However it breaks, that is the viewer's ordinary end: the
+// session is told that no more comes, and what it still says goes nowhere.
+type viewerEnd struct {
+	wire.Stream
+	session wire.Stream
+
+	mu   sync.Mutex
+	done bool
+}
+
+// gone begins the end.
+func (v *viewerEnd) gone(linger time.Duration) {
+	v.mu.Lock()
+	v.done = true
+	v.mu.Unlock()
+	_ = v.session.SetReadDeadline(time.Now().Add(linger)) // fails only on a stream that has ended
+}
+
+func (v *viewerEnd) left() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.done
+}
+
+// leave closes the connection from this side.
+func (v *viewerEnd) leave() { v.Stream.Reset(wire.None) }
+
+func (v *viewerEnd) Read(p []byte) (int, error) {
+	n, err := v.Stream.Read(p)
+	switch {
+	case errors.Is(err, io.EOF):
+		v.gone(viewerLinger)
+	case err != nil:
+		v.gone(goneLinger)
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (v *viewerEnd) Write(p []byte) (int, error) {
+	if _, err := v.Stream.Write(p); err != nil {
+		v.gone(goneLinger)
+	}
+	return len(p), nil
+}
+
+// CloseWrite half-closes; a connection that is gone needs none. Many viewers then show that the
+// desktop is gone, and keep the connection for as long as they do.
+func (v *viewerEnd) CloseWrite() error {
+	_ = v.Stream.SetReadDeadline(time.Now().Add(viewerLinger)) // fails only on a closed one
+	if err := v.Stream.CloseWrite(); err != nil && !v.left() {
+		return err
+	}
+	return nil
+}
+
+// heldMax is how much a session may say before its viewer is there; a VNC server says 12 bytes, an
+// RDP server none.
+const heldMax = 64 << 10
+
+// held is a session's stream that is read before its viewer is there, so that its end is noticed.
+type held struct {
+	wire.Stream
+	buf  []byte
+	err  error // that ended the reading, other than release
+	done chan struct{}
+}
+
+// hold reads until [held.release]; ended is told when the session ends first.
+func hold(s wire.Stream, ended func(error)) *held {
+	h := &held{Stream: s, done: make(chan struct{})}
+	go func() {
+		defer close(h.done)
+		buf := make([]byte, 4<<10)
+		for len(h.buf) < heldMax {
+			n, err := s.Read(buf)
+			h.buf = append(h.buf, buf[:n]...)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return
+			}
+			if err != nil {
+				if h.err = err; errors.Is(err, io.EOF) {
+					err = wire.Errorf(wire.DesktopFailed, "the desktop server closed the connection before a viewer connected")
+				}
+				ended(err)
+				return
+			}
+		}
+	}()
+	return h
+}
+
+// release ends the reading ahead: from here on the stream is read by others.
+func (h *held) release() {
+	_ = h.SetReadDeadline(time.Unix(1, 0)) // wakes the Read; a stream that has ended needs no waking
+	<-h.done
+	_ = h.SetReadDeadline(time.Time{})
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	if len(h.buf) > 0 {
+		n := copy(p, h.buf)
+		h.buf = h.buf[n:]
+		return n, nil
+	}
+	if h.err != nil {
+		return 0, h.err
+	}
+	return h.Stream.Read(p)
+}
