@@ -17,7 +17,7 @@ import (
 const (
 	chromium  = "/usr/bin/chromium"
 	pageDir   = "static"         // of the repository
-	pageDrive = "bench/page.mjs" // in there: what drives the browser
+	pageDrive = "bench/page.mjs" // in there: what drives the browser of the part page
 )
 
 // browserPatience is longer than any wait of the driver's own, which can say what it waited for.
@@ -28,7 +28,7 @@ func buildPages(ctx context.Context, root string) error {
 	dir := filepath.Join(root, pageDir)
 	for _, needed := range []string{chromium, filepath.Join(dir, "node_modules", "playwright-core"), filepath.Join(dir, "node_modules", "esbuild")} {
 		if _, err := os.Stat(needed); err != nil {
-			return fmt.Errorf("%w: the part page needs Chromium and `./just web`; leave it out with -skip page", err)
+			return fmt.Errorf("%w: the parts page and desktop need Chromium and `./just web`; leave them out with -skip page,desktop", err)
 		}
 	}
 	c := exec.CommandContext(ctx, "node", "build.mjs")
@@ -37,8 +37,8 @@ func buildPages(ctx context.Context, root string) error {
 	return err
 }
 
-// browser is a Chromium with two pages: one reaches the relay by WebTransport alone, one by
-// WebSocket alone.
+// browser is a Chromium with a page for each of what is compared: one that reaches the relay by
+// WebTransport alone, one by WebSocket alone.
 type browser struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
@@ -47,12 +47,13 @@ type browser struct {
 	version string
 }
 
-// command is a line to the driver; static/bench/page.mjs says what they do.
+// command is a line to the driver; static/bench/page.mjs and desktop.mjs say what they do.
 type command struct {
 	Over  string `json:"over"`
 	Do    string `json:"do"`
 	Run   string `json:"run,omitempty"`
 	Limit int64  `json:"limit,omitempty"` // ms
+	Seat  int    `json:"seat,omitempty"`  // which desktop
 }
 
 // keystroke is what became of a key.
@@ -70,10 +71,13 @@ type reply struct {
 	Bytes       int         `json:"bytes"`
 	Keys        []keystroke `json:"keys"`
 	Connections int         `json:"connections"` // since the page was opened
+	Frames      int         `json:"frames"`      // of a desktop
+	Session     string      `json:"session"`
 }
 
-// newBrowser starts one at the site's operator, who has signed in when it returns.
-func newBrowser(ctx context.Context, s *site, origin, link string) (*browser, error) {
+// newBrowser starts one at the site's operator, who has signed in when it returns. The driver is
+// told by its environment where and how.
+func newBrowser(ctx context.Context, s *site, driver string, env ...string) (*browser, error) {
 	b := &browser{log: filepath.Join(s.dir, s.name+"-browser.log"), replies: make(chan reply, 1)}
 	log, err := os.Create(b.log)
 	if err != nil {
@@ -81,10 +85,10 @@ func newBrowser(ctx context.Context, s *site, origin, link string) (*browser, er
 	}
 	defer log.Close() // the child has its own
 	dir := filepath.Join(s.root, pageDir)
-	b.cmd = exec.Command("node", filepath.Join(dir, pageDrive))
+	b.cmd = exec.Command("node", filepath.Join(dir, driver))
 	b.cmd.Dir, b.cmd.Stderr = dir, log
 	// The profile goes into our own directory, and with it.
-	b.cmd.Env = append(s.environ(), "ORIGIN="+origin, "LINK="+link, "PROMPT="+prompt, "TMPDIR="+s.dir)
+	b.cmd.Env = append(append(s.environ(), "TMPDIR="+s.dir), env...)
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if b.stdin, err = b.cmd.StdinPipe(); err != nil {
 		return nil, err

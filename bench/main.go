@@ -7,7 +7,10 @@
 //     and over two links of 50 ms of round trip each;
 //   - the echo of a keystroke in the page in a browser, over WebTransport against over WebSocket,
 //     on good and bad networks, without and with output at the same time, and the time from the
-//     click in the fleet to the prompt.
+//     click in the fleet to the prompt;
+//   - a desktop in the page, against guacamole-common-js on a WebSocket that guacd's stream comes
+//     through as it is: the first picture, a window that is dragged, the answer to a key, and what
+//     processors and memory it takes, with one viewer and with five.
 //
 // What is compared runs in turns within one run, so that whatever else the machine does meets all
 // of them. Relay, agent, sshd and clients are processes of their own, as in real use. Bench makes
@@ -27,12 +30,18 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == floorRole {
 		err := floorMain(os.Args[2:]) // serves until it fails or is ended
 		fmt.Fprintln(os.Stderr, "floor:", err)
+		os.Exit(1)
+	}
+	if len(os.Args) > 1 && os.Args[1] == bridgeRole {
+		err := bridgeMain(os.Args[2:]) // serves until it fails or is ended
+		fmt.Fprintln(os.Stderr, "bridge:", err)
 		os.Exit(1)
 	}
 	if len(os.Args) > 1 && os.Args[1] == farRole {
@@ -71,6 +80,7 @@ func parts() []part {
 	return []part{
 		{"echo", figuresOf(echo)}, {"output", figuresOf(output)},
 		{"open", figuresOf(openLoopback)}, {"wan", figuresOf(openWAN)}, {"page", pages},
+		{"desktop", figuresOf(desktops)},
 	}
 }
 
@@ -83,6 +93,11 @@ type options struct {
 	wans    int // over the links, of each
 	keys    int // in the page, of each; fewer where the network is slow
 	clicks  int // in the page, of each
+	rounds  int // of desktops, of each
+	opened  int // desktops in each round, of each
+	pressed int // keys at a desktop, of each
+	drag    time.Duration
+	viewers int // of a desktop at the same time
 	keep    bool
 	say     io.Writer // what goes on
 }
@@ -103,6 +118,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.wans, "wans", 15, "sessions of each over the links")
 	f.IntVar(&o.keys, "keys", 100, "keystrokes of each in the page, at each loss and with and without output; 40 % of them with a delay")
 	f.IntVar(&o.clicks, "clicks", 8, "sessions of each opened in the page, at each delay")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds in which each kind of desktop has its turn")
+	f.IntVar(&o.opened, "opened", 5, "desktops of each kind opened in a round")
+	f.IntVar(&o.pressed, "pressed", 150, "keys of each at desktops, in all rounds together")
+	f.DurationVar(&o.drag, "drag", 6*time.Second, "how long a window is dragged in each round")
+	f.IntVar(&o.viewers, "viewers", 5, "desktops at the same time, beside one alone; at least two")
 	f.BoolVar(&o.keep, "keep", false, "keep the directory with the logs")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -124,7 +144,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if len(o.run) == 0 {
 		return o, errors.New("no part is left to measure")
 	}
-	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks) < 1 {
+	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks, o.rounds, o.opened, o.pressed, o.viewers-1) < 1 || o.drag <= 0 {
 		return o, errors.New("at least one sample of each is needed")
 	}
 	return o, nil

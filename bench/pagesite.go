@@ -42,16 +42,25 @@ func newPageBench(ctx context.Context, w *world, o options) (*pageBench, error) 
 	if err != nil {
 		return nil, err
 	}
-	said, err := p.inNamespace(ctx, p.net.operator, "login", p.relay, "--browser")
+	link, err := p.signInLink(ctx)
 	if err != nil {
 		return nil, err
 	}
+	p.browser, err = newBrowser(ctx, p.site, pageDrive, "ORIGIN=https://"+p.relay, "LINK="+link, "PROMPT="+prompt)
+	return p, err
+}
+
+// signInLink is one that signs a browser in as the operator.
+func (s *site) signInLink(ctx context.Context) (string, error) {
+	said, err := s.inNamespace(ctx, s.net.operator, "login", s.relay, "--browser")
+	if err != nil {
+		return "", err
+	}
 	link := regexp.MustCompile(`https://\S+/signin#\S+`).FindString(said)
 	if link == "" {
-		return nil, fmt.Errorf("there is no link in %q", said)
+		return "", fmt.Errorf("there is no link in %q", said)
 	}
-	p.browser, err = newBrowser(ctx, p.site, "https://"+p.relay, link)
-	return p, err
+	return link, nil
 }
 
 // copyProgram puts this program where the OS user can run it.

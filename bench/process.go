@@ -72,6 +72,10 @@ func (w *world) daemon(ctx context.Context, namespace, name string, ready string
 		_ = c.Wait() // how it ends is told by its log
 	}()
 	w.later(d.stop)
+	if w.running == nil {
+		w.running = make(map[string]*daemon)
+	}
+	w.running[name] = d
 	re := regexp.MustCompile(ready)
 	for end := time.Now().Add(patience); ; {
 		said, err := os.ReadFile(d.log)

@@ -27,27 +27,35 @@ type site struct {
 	*world
 	net         network
 	name        string
+	conf        conf
 	port        string // of sshd
 	relay       string // its address for the operator
 	operatorDir string // SCRIER_HOME
 	known       string // known_hosts of plain ssh
 }
 
+// conf is what the configurations of a site have beside what all have.
+type conf struct{ relay, agent string } // lines of server.yaml and agent.yaml
+
 // newSite starts one. name makes its files' names its own.
 func newSite(ctx context.Context, w *world, name string, n network) (*site, error) {
+	return newSiteWith(ctx, w, name, n, conf{})
+}
+
+func newSiteWith(ctx context.Context, w *world, name string, n network, c conf) (*site, error) {
 	s := &site{
-		world: w, net: n, name: name,
+		world: w, net: n, name: name, conf: c,
 		operatorDir: filepath.Join(w.dir, name+"-operator"), known: filepath.Join(w.dir, name+"-known_hosts"),
 	}
 	var err error
 	if s.port, err = freePort(); err != nil {
 		return nil, err
 	}
-	conf, err := s.startSSHD(ctx)
+	sshdConf, err := s.startSSHD(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s, s.startScrier(ctx, conf)
+	return s, s.startScrier(ctx, sshdConf)
 }
 
 // freePort is one that nothing listens on here; in a namespace of our own every port is free.
@@ -99,14 +107,14 @@ UseDNS no
 
 func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 	relay, agent := filepath.Join(s.dir, s.name+"-relay"), filepath.Join(s.dir, s.name+"-agent")
-	listen := "127.0.0.1:0"
+	listen, text := "127.0.0.1:0", s.conf.relay
 	if s.net != loopback {
 		listen = ":0"
 		// Browsers are answered only by the names that they are to use.
-		conf := fmt.Sprintf("hosts: [%q]\n", s.net.relayForOperator)
-		if err := errors.Join(os.Mkdir(relay, 0o700), os.WriteFile(filepath.Join(relay, "server.yaml"), []byte(conf), 0o600)); err != nil {
-			return err
-		}
+		text += fmt.Sprintf("hosts: [%q]\n", s.net.relayForOperator)
+	}
+	if err := errors.Join(os.Mkdir(relay, 0o700), os.WriteFile(filepath.Join(relay, "server.yaml"), []byte(text), 0o600)); err != nil {
+		return err
 	}
 	found, err := s.daemon(ctx, s.net.relay, s.name+"-relay", `listens on \S+:(\d+) .*\nfingerprint (\S+)\n`,
 		exec.Command(s.scrier, "relay", "--state", relay, "--listen", listen))
@@ -127,7 +135,7 @@ func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 	if _, err := s.inNamespace(ctx, s.net.envoy, "agent", "enroll", "--relay", net.JoinHostPort(s.net.relayIP, port), "--token", token.Token, "--state", agent); err != nil {
 		return err
 	}
-	policy := fmt.Sprintf("ssh: {mode: sshd, addr: %q, sshd_config: %q}\n", net.JoinHostPort("127.0.0.1", s.port), sshdConf)
+	policy := fmt.Sprintf("ssh: {mode: sshd, addr: %q, sshd_config: %q}\n", net.JoinHostPort("127.0.0.1", s.port), sshdConf) + s.conf.agent
 	if err := os.WriteFile(filepath.Join(agent, "agent.yaml"), []byte(policy), 0o600); err != nil {
 		return err
 	}

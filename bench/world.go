@@ -33,6 +33,8 @@ type world struct {
 	home   string // the OS user's
 	undo   []func() error
 
+	running map[string]*daemon // by name, also those that have ended
+
 	// What opening a session takes on loopback, if that was measured already: the work, without
 	// the network.
 	openWork struct{ ours, theirs time.Duration }
@@ -84,7 +86,12 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	if err := os.Chmod(w.dir, 0o755); err != nil { // the OS user's home is in there
 		return w, err
 	}
-	if slices.Contains(o.run, "page") {
+	if slices.Contains(o.run, "desktop") {
+		if err := findDesktops(); err != nil {
+			return w, err
+		}
+	}
+	if slices.Contains(o.run, "page") || slices.Contains(o.run, "desktop") {
 		fmt.Fprintln(o.say, "building the pages")
 		if err := buildPages(ctx, w.root); err != nil {
 			return w, err

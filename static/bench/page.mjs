@@ -10,32 +10,14 @@
 //	{"do": "leave"}                     end the program and the shell
 //
 // each with "over", the transport that carries the session. Each gets a line of JSON.
-import { createHash } from "node:crypto";
-import { createInterface } from "node:readline";
-import tls from "node:tls";
-import { chromium } from "playwright-core";
+import { launch, pageOf, pause, serve, signIn, sleep } from "./chrome.mjs";
 import { probe } from "./probe.mjs";
 
 const { ORIGIN: origin, LINK: link, PROMPT: prompt } = process.env;
-const patience = 60_000; // ms for anything to become true
-const pause = () => 20 + Math.random() * 40; // ms before a key: frames of the screen must not keep step with them
 const fast = () => 80 + Math.random() * 40; // ms between keys of somebody who does not wait for echoes
 const letters = "abcdefghijklmnop";
 const columns = 100; // of echoes on the screen, bench/far.go
 const most = columns - 10; // keys without an echo yet
-
-// keyHashes are those of the public keys in the relay's chain, which the browser then accepts.
-async function keyHashes() {
-  const { hostname, port } = new URL(origin);
-  const socket = tls.connect({ host: hostname, port, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
-  await new Promise((done, failed) => socket.once("secureConnect", done).once("error", failed));
-  const hashes = [];
-  for (let cert = socket.getPeerX509Certificate(); cert; cert = cert.issuerCertificate) {
-    hashes.push(createHash("sha256").update(cert.publicKey.export({ type: "spki", format: "der" })).digest("base64"));
-  }
-  socket.destroy();
-  return hashes;
-}
 
 /** Seat is one page, which has one transport only. */
 class Seat {
@@ -117,58 +99,18 @@ class Seat {
   }
 }
 
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
-async function signIn(browser) {
-  const context = await browser.newContext();
-  const page = await context.newPage();
-  page.setDefaultTimeout(patience);
-  await page.goto(link);
-  await page.getByRole("link", { name: /^Shell on / }).waitFor();
-  const state = await context.storageState();
-  await context.close();
-  return state;
-}
-
 async function seat(browser, storageState, kind, without) {
-  // A window of its own: what is not in front is not drawn.
-  const context = await browser.newContext({ storageState, viewport: { width: 1100, height: 700 } });
-  await context.addInitScript(probe, { without, prompt });
-  const page = await context.newPage();
-  page.setDefaultTimeout(patience);
-  return new Seat(page, kind);
+  return new Seat(await pageOf(browser, { storageState, viewport: { width: 1100, height: 700 } }, probe, { without, prompt }), kind);
 }
 
-const browser = await chromium.launch({
-  executablePath: "/usr/bin/chromium",
-  handleSIGINT: false,
-  handleSIGTERM: false, // the end of standard input ends it
-  args: [
-    "--no-sandbox", "--no-first-run", "--no-proxy-server", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-3d-apis", // a terminal that is drawn as elements can be read
-    `--ignore-certificate-errors-spki-list=${(await keyHashes()).join(",")}`,
-  ],
-});
+const browser = await launch(origin, "--disable-3d-apis"); // a terminal that is drawn as elements can be read
 try {
-  const state = await signIn(browser);
+  const state = await signIn(browser, link);
   const seats = {
     WebTransport: await seat(browser, state, "WebTransport", "WebSocket"),
     WebSocket: await seat(browser, state, "WebSocket", "WebTransport"),
   };
-  const answer = (v) => process.stdout.write(JSON.stringify(v) + "\n");
-  answer({ version: browser.version() });
-  const lines = createInterface({ input: process.stdin });
-  lines.once("close", () => void browser.close()); // nobody waits for what is under way
-  for await (const line of lines) {
-    const { over, do: name, ...rest } = JSON.parse(line);
-    const s = seats[over];
-    try {
-      answer(await s[name](rest));
-    } catch (err) {
-      const shown = await s.page.evaluate(() => document.body.innerText.slice(0, 2000)).catch(() => "");
-      answer({ error: `${name} over ${over}: ${err.message}\nThe page ${s.page.url()} shows:\n${shown}` });
-    }
-  }
+  await serve(browser, async (over) => seats[over]);
 } finally {
   await browser.close();
 }
