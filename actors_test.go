@@ -99,7 +99,8 @@ func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: agent NAME [ARG…]")
 	}
 	name := args[0]
-	p := worldOf(ts).start(ts, name, append([]string{"scrier", "agent", "run", "--state", ts.MkAbs(name)}, args[1:]...)...)
+	argv := append([]string{"scrier", "agent", "run", "--state", ts.MkAbs(name)}, args[1:]...)
+	p := worldOf(ts).start(ts, name, withLogind(ts, argv)...)
 	poll(ts, "agent "+name, func() error {
 		if strings.Contains(p.out.String(), "msg=connected") {
 			return nil

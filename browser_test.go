@@ -59,7 +59,7 @@ func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
 	c := command(ts, argv[0], argv[1:]...)
 	c.Env = append(c.Env,
 		"LINK="+signInLinkFor(ts), "RELAY="+w.relay, "ORIGIN=https://localhost:"+port, "WORK="+w.dir, "SCREENSHOTS="+os.Getenv("SCREENSHOTS"),
-		"RELAY_PID="+strconv.Itoa(w.mustFind(ts, "relay").cmd.Process.Pid),
+		"GUACD_PID="+pidOf(w, "guacd"), "RELAY_PID="+strconv.Itoa(w.mustFind(ts, "relay").cmd.Process.Pid),
 		"FORWARD="+map[bool]string{true: filepath.Join(w.dir, "tcp.sock")}[noUDP])
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
@@ -79,6 +79,14 @@ func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("browser %s: %v", strings.Join(args, " "), err)
 	}
+}
+
+// pidOf is the process that was started under a name, or nothing.
+func pidOf(w *world, name string) string {
+	if p := w.find(name); p != nil {
+		return strconv.Itoa(p.cmd.Process.Pid)
+	}
+	return ""
 }
 
 // withoutUDP runs a command where there is only a loopback interface, and no UDP to port $1 on it.

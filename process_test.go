@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,8 +82,8 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	cmdGone(ts, false, []string{args[0], "0"})
 }
 
-// cmdGone waits for a process's end; "! gone" wants it to have failed, and an exit status may
-// stand behind the name.
+// cmdGone waits for a process's end; "! gone" wants it to have failed, and an exit status, or several
+// with | between them, may stand behind the name.
 func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: [!] gone NAME [STATUS]")
@@ -90,7 +91,7 @@ func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 	p := worldOf(ts).mustFind(ts, args[0])
 	waitFor(ts, p)
 	if len(args) == 2 {
-		if got := strconv.Itoa(p.cmd.ProcessState.ExitCode()); got != args[1] {
+		if got := strconv.Itoa(p.cmd.ProcessState.ExitCode()); !slices.Contains(strings.Split(args[1], "|"), got) {
 			ts.Fatalf("%s ended with %s, not %s: %s", args[0], got, args[1], p.out)
 		}
 	} else if neg == (p.err == nil) {

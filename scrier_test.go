@@ -88,6 +88,21 @@ func testMain(m *testing.M) int {
 //	browse STATUS METHOD PATH [JSON]
 //	                             see browse_test.go
 //	link FILE                    the sign-in link in FILE has the token $SIGNIN
+//	fill FILE…                   replace $NAME in files by the variable, e.g. a port
+//	guacd [ARG…]                 start guacd on $GUACD
+//	vnc NAME [-password PW] [-as USER] [ARG…]
+//	                             start a VNC server, port $NAME_port, with a desktop: an xterm that
+//	                             fills 1024x768 with the colour #1e6450; again: start it anew
+//	xrdp USER PASSWORD           start xrdp, port $XRDP_port, with such a desktop for the user
+//	seat USER [wayland]          log a user in at a screen of the machine: such a desktop, 1280x720
+//	logind [USER DISPLAY]        see desk_seat_test.go
+//	active USER CLASS            wait until such a window has the keyboard at that screen
+//	press [-soon] USER BUTTON    click a button of what Scrier shows the user at that screen
+//	asked USER BUTTON            wait until it is there
+//	! press USER                 wait until Scrier shows nothing there
+//	viewer NAME [COMMAND…]       start scrier vnc or rdp, and wait for its address, $NAME_addr
+//	[!] rfb [-password PW] ADDR STEP…
+//	                             see desk_viewer_test.go
 //
 // A program that panics, or in which the race detector finds something, fails its script.
 func TestScript(t *testing.T) {
@@ -107,6 +122,8 @@ func TestScript(t *testing.T) {
 			"status": cmdStatus, "later": cmdLater,
 			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits, "browser": cmdBrowser,
 			"browse": cmdBrowse, "link": cmdLink,
+			"fill": cmdFill, "guacd": cmdGuacd, "vnc": cmdVNC, "xrdp": cmdXRDP, "viewer": cmdViewer, "rfb": cmdRFB,
+			"seat": cmdSeat, "press": cmdPress, "logind": cmdLogind, "active": cmdActive, "asked": cmdAsked,
 		},
 	})
 }
@@ -128,6 +145,11 @@ func setup(e *testscript.Env) error {
 	if w.sshd, err = freePort(); err != nil {
 		return err
 	}
+	guacd, err := freePort()
+	if err != nil {
+		return err
+	}
+	e.Setenv("GUACD", guacd)
 	e.Setenv("PATH", filepath.Dir(binary)+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	e.Setenv("RELAY", w.relay)
 	e.Setenv("SSHD", w.sshd)

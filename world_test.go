@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -28,8 +29,13 @@ type world struct {
 	later            [][]string
 	mu               sync.Mutex
 	procs            map[string]*process
-	past             []*process         // those whose name was given to another
-	screens          map[string]*screen // by name; of the script alone
+	past             []*process          // those whose name was given to another
+	screens          map[string]*screen  // by name; of the script alone
+	rfbs             map[string]*rfb     // by address; of the script alone
+	desktops         []string            // names of X servers and the like; of the script alone
+	seats            map[string]*display // by user; of the script alone
+	soon             sync.WaitGroup      // what runs beside the script
+	guacd            string              // the port of one that was started
 }
 
 // process is one that a script started.
@@ -68,6 +74,13 @@ func (s *syncBuffer) String() string {
 }
 
 func (w *world) end(t testing.TB) {
+	w.soon.Wait()
+	for _, v := range w.rfbs {
+		v.close()
+	}
+	for _, name := range w.desktops {
+		w.endX(name)
+	}
 	w.mu.Lock()
 	procs := w.past
 	for _, p := range w.procs {
@@ -81,6 +94,11 @@ func (w *world) end(t testing.TB) {
 			<-p.done
 		}
 	}
+	if w.guacd != "" {
+		if err := endGuacd(w.guacd); err != nil {
+			t.Error(err)
+		}
+	}
 	for i := len(w.later) - 1; i >= 0; i-- {
 		c := exec.Command(w.later[i][0], w.later[i][1:]...)
 		c.Dir = w.dir
@@ -89,7 +107,7 @@ func (w *world) end(t testing.TB) {
 		}
 	}
 	for _, u := range w.users {
-		if err := removeUser(u); err != nil {
+		if err := errors.Join(endAll(u), removeUser(u)); err != nil {
 			t.Error(err)
 		}
 	}
