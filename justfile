@@ -19,10 +19,11 @@ web:
 demo *args: build
     ./scripts/demo {{ args }}
 
-# Install what the tests need (as root), then run all of them; the browsers last, as each takes a processor
+# Install what the tests need (as root), then run all of them; desktops and browsers last, as each takes a processor
 test *args: parts web lint
-    go test -race -shuffle=on -timeout 20m -skip 'TestScript/^web_' {{ args }} ./...
-    go test -race -timeout 20m -run 'TestScript/^web_' {{ args }} .
+    go test -race -shuffle=on -timeout 20m -skip 'TestScript/^(web|desktop)_' {{ args }} $(go list ./... | grep -v /agent/console$)
+    go test -race -timeout 20m {{ args }} ./agent/console
+    go test -race -timeout 20m -parallel 2 -run 'TestScript/^(web|desktop)_' {{ args }} .
 
 # Install the real parts that the tests run against, or say which are missing
 parts:
@@ -44,6 +45,6 @@ screenshots: parts web
 fuzz time="60s":
     ./scripts/fuzz {{ time }}
 
-# The tables of docs/performance.md: ratios against plain ssh and a bare splice (root, ../shared/netem)
+# The tables of docs/performance.md: ratios against plain ssh, a bare splice and a bare page on guacd (root, ../shared/netem)
 bench *args: parts web
     ./scripts/bench {{ args }}

@@ -30,6 +30,10 @@ func (x *xserver) paper() (typed string) {
 	x.t.Helper()
 	typed = x.dir + "/typed"
 	x.start(x.env, "xterm", "-bg", "#1e6496", "-fg", "#1e6496", "-cr", "#1e6496", "-geometry", "60x20+300+300", "-e", "sh", "-c", "stty -icanon -echo; cat >"+typed)
+	eventually(x.t, "the terminal, which would cover a dialog that is there before", func() bool {
+		_, err := x.xdotool("search", "--onlyvisible", "--class", "xterm")
+		return err == nil
+	})
 	return typed
 }
 

@@ -37,15 +37,13 @@ await story(async (teller) => {
   await page.getByRole("button", { name: "Clipboard", exact: true }).click();
   const text = page.getByRole("textbox", { name: "Text" });
   await until("the desktop's clipboard", async () => (await text.inputValue()) === "from the desktop: grüße");
+  let times = 0;
   await until("the paste", async () => { // the X server takes a moment to have it, and may tell its own once more
+    const pasted = `pasted-${transport}-${++times}`;
     await text.fill("to the desktop");
     await page.getByRole("button", { name: "Send to the desktop" }).click();
     await page.getByText("Sent. Paste it there as usual.").waitFor();
-    await d.click(500, 500);
-    let times = 0;
-  await until("the paste", async () => {
-    // The clipboard takes a way of its own, which may be the longer one.
-    const pasted = `pasted-${transport}-${++times}`;
+    await d.focus(500, 500);
     await d.run(`cat >${join(work, pasted)}`);
     await page.keyboard.press("Shift+Insert");
     await page.keyboard.press("Enter");

@@ -49,7 +49,7 @@ export function rdpForm(envoy: string, where: string, problem: HTMLElement | und
       if (!touched && known(keyboard, l)) keyboard.value = l;
     });
   }
-  const more = el("details", { class: "more-fields", open: old.domain !== undefined && old.domain !== "" }, el("summary", {}, "More"),
+  const more = el("details", { class: "more-fields", open: (old.domain ?? "") !== "" || (old.security ?? "any") !== "any" }, el("summary", {}, "More"),
     el("div", { class: "stack" }, field("Domain", domain, "Only where accounts belong to one."), field("Security", security)));
   const form = el("form", { class: "card form", "aria-labelledby": "form-title" },
     el("h1", { id: "form-title" }, `Remote desktop on ${where}`), problem,
