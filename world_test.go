@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -107,7 +106,13 @@ func (w *world) end(t testing.TB) {
 		}
 	}
 	for _, u := range w.users {
-		if err := errors.Join(endAll(u), removeUser(u)); err != nil {
+		// Only where there was a desktop: a worker of another script's agent may just look through the home.
+		if len(w.desktops) > 0 || len(w.seats) > 0 || w.procs["xrdp"] != nil {
+			if err := endAll(u); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := removeUser(u); err != nil {
 			t.Error(err)
 		}
 	}

@@ -78,6 +78,13 @@ func (r *Relay) openDesktop(ctx context.Context, s *session.Session, envoy fleet
 		guacd.Close()
 		return err
 	}
+	if req.Console != nil { // somebody took their time to answer, and guacd waits 15 s to be asked for something
+		guacd.Close()
+		if guacd, err = desktop.Dial(ctx, r.Config.Scrier.GuacdAddr); err != nil {
+			tunnel.Reset(wire.CodeOf(err))
+			return err
+		}
+	}
 	allowed := r.Config.Scrier.Desktop
 	policy := guac.Policy{
 		ToEnvoy: allowed.ClipboardToEnvoy, FromEnvoy: allowed.ClipboardFromEnvoy, Audio: allowed.Audio && req.Kind == wire.KindRDP,

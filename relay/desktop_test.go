@@ -250,6 +250,39 @@ func TestDesktopAsksForThePassword(t *testing.T) {
 	}
 }
 
+// H72: the user at the screen said yes to one operator. Nobody else sees it, whatever they may watch.
+func TestConsoleIsForOneOperator(t *testing.T) {
+	r, g := withGuacd(t, guactest.Normal, func(s *Settings) { s.Config.Scrier.LiveView = true })
+	ann, bob := admin(t, r, "ann"), admin(t, r, "bob")
+	req := vnc()
+	req.Console, req.Purpose = true, "the printer"
+	d := newDesk(t, r, ann, req, "WebSocket")
+	d.until("sync")
+	if !d.Desktop.Console {
+		t.Errorf("attached as %+v", d.Desktop)
+	}
+	v := viewerOf(bob)
+	v.Watch = true
+	ticket, err := r.sessions.Ticket(d.id, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := wire.NewFramed(carriers["WebSocket"](t, r, d.id))
+	if err := f.Send(&wire.Attach{Ticket: ticket, Client: make([]byte, 16)}); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := wire.Expect[wire.Attached](f); wire.CodeOf(err) != wire.Forbidden {
+		t.Errorf("attached as %+v, %v", a, err)
+	}
+	if n := audited(t, r, "session.watch"); n != 0 {
+		t.Errorf("%d records of somebody who watched", n)
+	}
+	// While somebody was asked, the connection to guacd would have grown old: it is another one.
+	if all := g.Connections(); len(all) < 2 || len(all[0].Heard) != 0 {
+		t.Errorf("guacd had %d connections", len(all))
+	}
+}
+
 // A viewer does what it may, and nothing else reaches guacd.
 func TestDesktopPolicy(t *testing.T) {
 	forbidden := [][]string{

@@ -52,6 +52,7 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 	defer func() { <-read }()
 	defer func() { _ = r.SetReadDeadline(time.Unix(1, 0)) }()
 
+	began := time.Now()
 	timer := time.NewTimer(p.wait + c.grace)
 	defer timer.Stop()
 	select {
@@ -67,6 +68,9 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 	_ = r.SetReadDeadline(time.Now().Add(time.Second)) // its group is gone, so this is the end of the file
 	switch d.answer(ch.code, <-printed) {
 	case yes:
+		if time.Since(began) > p.wait+time.Second { // not every dialog has a clock
+			return wire.Errorf(wire.ConsoleNoAnswer, "%s answered too late", s.login)
+		}
 		return nil
 	case none:
 		return wire.Errorf(wire.ConsoleNoAnswer, "%s did not answer", s.login)

@@ -107,6 +107,14 @@ func (d *display) endViewers(match func(Viewer) bool, why error) {
 	d.endLocked(match, why)
 }
 
+// admits implements [stage]: who sits at a screen said yes to one operator, whose name they were shown.
+func (d *display) admits(who Viewer) error {
+	if row := d.session.row; d.desktop.Allows().Console && who.OperatorID != row.OperatorID {
+		return wire.Errorf(wire.Forbidden, "the user at the screen let %s see it, and nobody else", row.Operator)
+	}
+	return nil
+}
+
 func (d *display) viewers() (attached bool, watchers []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

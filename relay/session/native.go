@@ -73,6 +73,8 @@ func (n *native) endViewers(match func(Viewer) bool, why error) {
 	}
 }
 
+func (n *native) admits(Viewer) error { return nil } // serve knows
+
 func (n *native) viewers() (attached bool, watchers []string) { return true, []string{} }
 
 // Counted is a tunnel that counts its bytes as they pass, and explains its errors.

@@ -106,15 +106,13 @@ func (v *seat) listen(f *wire.Framed, take func(wire.Message) error) {
 
 // check says whether the viewer may still do what m is for. It reads the store: not under the mutex.
 func (v *seat) check(m wire.Message) error {
-	_, typed := m.(*wire.Data)
-	if typed && v.active != nil && time.Since(v.checked) >= checkEvery {
-		typed = v.active()
-	}
-	if v.Check == nil || !typed && !v.Watch || time.Since(v.checked) < checkEvery {
+	_, data := m.(*wire.Data)
+	if v.Check == nil || !data && !v.Watch || time.Since(v.checked) < checkEvery {
 		return nil
 	}
 	v.checked = time.Now()
-	return v.Check(typed && !v.Watch)
+	// What a desktop's viewer sends is mostly answers: they do not keep a sign-in alive.
+	return v.Check(data && !v.Watch && (v.active == nil || v.active()))
 }
 
 func (v *seat) takeLocked(m wire.Message, refused error, take func(wire.Message) error) error {

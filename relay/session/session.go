@@ -80,6 +80,8 @@ type Session struct {
 
 // stage is what viewers of a session look at: a terminal or a display.
 type stage interface {
+	// admits says whether somebody with the right to the session may see this.
+	admits(who Viewer) error
 	// serve serves an admitted viewer until it leaves or the session ends, see [Session.Serve].
 	serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error
 	endViewers(match func(Viewer) bool, why error)
@@ -104,6 +106,9 @@ func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 	t := s.onStage()
 	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
+	}
+	if err := t.admits(who); err != nil {
+		return err
 	}
 	if err := s.admit(ctx, who); err != nil {
 		return err

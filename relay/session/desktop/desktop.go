@@ -91,6 +91,7 @@ type Desktop struct {
 	mu     sync.Mutex
 	taken  bool     // the root has, or had, a viewer
 	asked  []string // what guacd wants to know, and nobody has answered
+	typist *user    // who came last to type; nil: the root alone
 	closed bool     // nothing is started any more
 }
 
@@ -288,6 +289,7 @@ func (d *Desktop) start(f func()) {
 func (d *Desktop) askAgain(u *user) {
 	d.mu.Lock()
 	names := d.asked
+	d.typist = u
 	d.mu.Unlock()
 	if len(names) > 0 {
 		u.rest = guac.Append(nil, "required", names...)

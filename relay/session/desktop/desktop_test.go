@@ -119,6 +119,34 @@ func TestParkedRoot(t *testing.T) {
 	}
 }
 
+// A question that comes when the root is parked reaches who has joined meanwhile.
+func TestLateQuestion(t *testing.T) {
+	l := usual
+	l.firstViewer = time.Millisecond
+	talk := make(chan struct{})
+	d, g, err := begin(t, guactest.Asks, l, func(s wire.Stream) {
+		if _, err := io.ReadFull(s, make([]byte, 5)); err != nil {
+			return
+		}
+		<-talk // guacd asks when the server has greeted
+		if _, err := io.WriteString(s, "welcome"); err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, s)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.taken }() {
+		time.Sleep(time.Millisecond) // until the root is parked
+	}
+	s := join(t, d)
+	close(talk)
+	shows(t, s, "8.required,8.password;")
+	g.Await(t, "two connections", func(all []guactest.Connection) bool { return len(all) == 2 })
+	s.Close()
+}
+
 // H69: a guacd that hangs ends its desktop, whether somebody looks or not.
 func TestSilentGuacd(t *testing.T) {
 	for name, first := range map[string]time.Duration{"parked": time.Millisecond, "watched": time.Minute} {

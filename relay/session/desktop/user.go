@@ -37,9 +37,13 @@ type user struct {
 	fromViewer *guac.FromViewer
 	rest       []byte // of the instruction that Read is at
 	active     atomic.Bool
-	left       atomic.Bool   // its viewer has
-	gone       chan struct{} // closed by hangUp
-	hung       sync.Once
+	left       atomic.Bool // its viewer has
+
+	asking sync.Mutex
+	ask    []string // what the root was asked meanwhile, and the viewer has to hear; Read is broken off for it
+
+	gone chan struct{} // closed by hangUp
+	hung sync.Once
 
 	mu      sync.Mutex // one write at a time
 	reading sync.Mutex // held by who reads: Read, or the parked root
@@ -117,7 +121,11 @@ func (u *user) next() (*guac.Instruction, error) {
 		u.fromViewer.Required(names...)
 		u.desktop.mu.Lock()
 		u.desktop.asked = names
+		typist := u.desktop.typist
 		u.desktop.mu.Unlock()
+		if typist != nil && typist != u {
+			typist.tell(names)
+		}
 	}
 	pass, reply, err := u.fromGuacd.Pass(i)
 	if err == nil && len(reply) > 0 {
@@ -129,9 +137,34 @@ func (u *user) next() (*guac.Instruction, error) {
 	return i, nil
 }
 
+// tell has the viewer of u hear what guacd asked the root.
+func (u *user) tell(names []string) {
+	u.fromViewer.Required(names...)
+	u.asking.Lock()
+	defer u.asking.Unlock()
+	u.ask = names
+	u.conn.breakOff(true)
+}
+
+// told takes what the viewer is to hear.
+func (u *user) told() (names []string) {
+	u.asking.Lock()
+	defer u.asking.Unlock()
+	if names, u.ask = u.ask, nil; names != nil && !u.left.Load() {
+		u.conn.breakOff(false)
+	}
+	return names
+}
+
+// errBrokenOff is the end of a Read because the viewer has left.
+var errBrokenOff = errors.New("the viewer has left")
+
 // broken says what an error of the connection means.
 func (u *user) broken(err error) error {
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		if u.left.Load() {
+			return errBrokenOff
+		}
 		return wire.Errorf(wire.GuacdUnavailable, "guacd has said nothing for %s", u.desktop.limits.silence)
 	}
 	switch {
@@ -147,10 +180,17 @@ func (u *user) broken(err error) error {
 func (u *user) Read(p []byte) (n int, err error) {
 	u.reading.Lock()
 	defer u.reading.Unlock()
+	if u.left.Load() { // the root is parked, or about to be
+		return 0, io.EOF
+	}
 	for n < len(p) {
 		if len(u.rest) > 0 {
 			k := copy(p[n:], u.rest)
 			n, u.rest = n+k, u.rest[k:]
+			continue
+		}
+		if names := u.told(); len(names) > 0 {
+			u.rest = guac.Append(nil, "required", names...)
 			continue
 		}
 		if n > 0 && !u.in.More() {
@@ -158,8 +198,12 @@ func (u *user) Read(p []byte) (n int, err error) {
 		}
 		i, err := u.next()
 		if err != nil {
-			if u.left.Load() {
+			if errors.Is(err, errBrokenOff) || u.left.Load() && !u.root() {
 				return n, io.EOF
+			}
+			if names := u.told(); len(names) > 0 { // broken off for it
+				u.rest = guac.Append(nil, "required", names...)
+				continue
 			}
 			if u.root() {
 				u.desktop.rootEnded(err)
