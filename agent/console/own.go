@@ -2,9 +2,9 @@ package console
 
 import (
 	"context"
-	"strconv"
-	"strings"
+	"slices"
 
+	"scrier/sockets"
 	"scrier/wire"
 )
 
@@ -40,24 +40,8 @@ func dialOwnServer(ctx context.Context, s *screen, q Request) (wire.HalfCloser, 
 	return half, nil
 }
 
-// listens says whether a socket of uid listens at a TCP port, as /proc/net/tcp has it: the local
-// address, the state (0A: listen) and the uid are the 2nd, 4th and 8th field.
+// listens says whether a server of uid takes connections to a port of this machine's loopback.
 func listens(port uint16, uid uint32) bool {
-	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, err := readUpTo(name, 8<<20)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			f := strings.Fields(line)
-			if len(f) < 8 || f[3] != "0A" || f[7] != strconv.FormatUint(uint64(uid), 10) {
-				continue
-			}
-			_, hex, _ := strings.Cut(f[1], ":")
-			if n, err := strconv.ParseUint(hex, 16, 16); err == nil && uint16(n) == port {
-				return true
-			}
-		}
-	}
-	return false
+	all, err := sockets.Listeners(port)
+	return err == nil && slices.ContainsFunc(all, func(l sockets.Listener) bool { return l.UID == uid })
 }
