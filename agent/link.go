@@ -108,8 +108,8 @@ func (l *agentLink) greet() (time.Duration, error) {
 
 // why prefers the reason that ended the link to the error it caused on a stream.
 func (l *agentLink) why(err error) error {
-	if l.link.Context().Err() != nil {
-		return wire.LinkError(l.link)
+	if ended := l.link.Err(); ended != nil {
+		return ended
 	}
 	return err
 }
@@ -153,12 +153,12 @@ func (l *agentLink) run(ctx context.Context, interval time.Duration) error {
 			}
 			return l.link.Close(code, "the agent is going away")
 		case <-l.link.Context().Done():
-			return wire.LinkError(l.link)
+			return l.link.Err()
 		}
 	})
 	err := g.Wait()
-	if l.link.Context().Err() != nil && ctx.Err() == nil {
-		return wire.LinkError(l.link)
+	if ended := l.link.Err(); ended != nil && ctx.Err() == nil {
+		return ended
 	}
 	return err
 }

@@ -84,13 +84,13 @@ func (r *Relay) desktop(ctx context.Context, req DesktopRequest) (wire.Stream, *
 func (r *Relay) desktopEnded(ctx context.Context, err error) error {
 	e, coded := errors.AsType[*wire.Error](err)
 	switch {
-	case err == nil || coded && e.Code == wire.None && !wire.LinkEnded(err):
+	case err == nil || coded && e.Code == wire.None && !errors.Is(err, r.link.Err()):
 		return nil
 	case coded && e.Code != wire.None:
 		return err
 	case ctx.Err() != nil:
 		return wire.Cause(ctx, wire.Cancelled)
-	case r.link.Context().Err() != nil:
+	case r.link.Err() != nil:
 		return r.why()
 	}
 	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}

@@ -152,13 +152,13 @@ func (r *Relay) send(ctx context.Context, method, path string, in any) (*http.Re
 	return nil, p.Err()
 }
 
-// failed tells why a request got no answer. The end of the link reaches its streams first, so the
-// reason may be in their error only.
+// failed tells why a request got no answer: the code that its stream or the link ended with, or
+// that there was none.
 func (r *Relay) failed(err error) error {
 	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code != wire.None {
 		return e
 	}
-	if r.link != nil && r.link.Context().Err() != nil {
+	if r.link != nil && r.link.Err() != nil {
 		return r.why()
 	}
 	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the relay did not answer", Err: err}
@@ -166,7 +166,7 @@ func (r *Relay) failed(err error) error {
 
 // why tells how the link ended. A certificate that the relay refuses ends it without a code.
 func (r *Relay) why() error {
-	err := wire.LinkError(r.link)
+	err := r.link.Err()
 	if wire.CodeOf(err) == wire.Internal {
 		err = &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
 	}

@@ -97,7 +97,7 @@ func (r *Relay) ticket(ctx context.Context, req ShellRequest) (*wire.Attach, err
 
 // ended prefers the reason that ended the link to the error it caused on a stream.
 func (r *Relay) ended(err error) error {
-	if r.link.Context().Err() != nil {
+	if r.link.Err() != nil {
 		return r.why()
 	}
 	return err
@@ -187,7 +187,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		fmt.Fprintf(req.Messages, "Disconnected from %s.\n", wire.Printable(a.Envoy))
 		return wire.Left.ExitStatus(), nil // no success: nobody knows what became of the shell
 	case !errors.Is(why, errExit):
-		if r.link.Context().Err() != nil {
+		if r.link.Err() != nil {
 			return 0, r.why()
 		}
 		return 0, why

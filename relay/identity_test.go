@@ -158,7 +158,7 @@ func TestSecondConnection(t *testing.T) {
 		if code := ended(t, first.link); code != wire.AgentLost {
 			t.Errorf("the first link ended with %s", code)
 		}
-		if second.link.Context().Err() != nil {
+		if second.link.Err() != nil {
 			t.Error("the second link ended too")
 		}
 	})
@@ -171,7 +171,7 @@ func TestSecondConnection(t *testing.T) {
 		if _, err := clone.connect(); wire.CodeOf(err) != wire.DuplicateIdentity {
 			t.Errorf("the copy: %v", err)
 		}
-		if first.link.Context().Err() != nil {
+		if first.link.Err() != nil {
 			t.Error("the copy pushed the first out")
 		}
 		if n := audited(t, r, "envoy.duplicate"); n != 1 {
@@ -235,8 +235,8 @@ func (m *machine) renew() error {
 	}
 	answer, err := wire.Expect[wire.Renewed](s)
 	if err != nil {
-		if link.Context().Err() != nil {
-			err = wire.LinkError(link)
+		if link.Err() != nil {
+			err = link.Err()
 		}
 		return err
 	}

@@ -135,18 +135,18 @@ func (m *machine) connect() (*up, error) {
 	}
 	s, err := link.Open(m.t.Context())
 	if err != nil {
-		return nil, errors.Join(wire.LinkError(link), err)
+		return nil, errors.Join(link.Err(), err)
 	}
 	u := &up{link: link, control: wire.NewFramed(s)}
 	if err := s.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		m.t.Fatal(err)
 	}
 	if err := u.control.Send(&wire.Hello{Boot: m.boot, Time: wire.Millis(m.relay.Now()), Facts: wire.Facts{Hostname: "host"}}); err != nil {
-		return nil, errors.Join(wire.LinkError(link), err)
+		return nil, errors.Join(link.Err(), err)
 	}
 	if _, err := wire.Expect[wire.Welcome](u.control); err != nil {
-		if link.Context().Err() != nil {
-			err = wire.LinkError(link)
+		if link.Err() != nil {
+			err = link.Err()
 		}
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func ended(t *testing.T, link wire.Link) wire.Code {
 	t.Helper()
 	select {
 	case <-link.Context().Done():
-		return wire.CodeOf(wire.LinkError(link))
+		return wire.CodeOf(link.Err())
 	case <-time.After(patience):
 		t.Fatal("the link lives on")
 		return wire.None

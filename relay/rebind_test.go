@@ -103,8 +103,8 @@ func TestLinkSurvivesNewAddresses(t *testing.T) {
 			return err == nil && e.Facts.Disk == i+1
 		})
 	}
-	if u.link.Context().Err() != nil {
-		t.Errorf("the link ended: %v", wire.LinkError(u.link))
+	if u.link.Err() != nil {
+		t.Errorf("the link ended: %v", u.link.Err())
 	}
 	if audited(t, r, "envoy.duplicate") != 0 {
 		t.Error("a new address was taken for a second machine")

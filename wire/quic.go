@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -65,7 +66,8 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 		closeSocket()
 		return nil, dialError(addr, err)
 	}
-	l := &quicLink{conn: conn, done: make(chan struct{})}
+	l := newQUICLink(conn)
+	l.done = make(chan struct{})
 	go func() {
 		defer close(l.done)
 		<-conn.Context().Done()
@@ -115,38 +117,68 @@ func dialError(addr string, err error) error {
 }
 
 // QUICLink makes a Link of an accepted connection whose handshake is complete.
-func QUICLink(conn *quic.Conn) Link { return &quicLink{conn: conn} }
+func QUICLink(conn *quic.Conn) Link { return newQUICLink(conn) }
 
+// quicLink has a context of its own. quic-go tells a connection's streams of its end before it
+// ends the connection's context; whoever learns of the end first, ends ours ([quicLink.failed]).
 type quicLink struct {
 	conn *quic.Conn
 	done chan struct{} // closed when the dialled link's socket is
+	ctx  context.Context
+	end  context.CancelCauseFunc
+}
+
+func newQUICLink(conn *quic.Conn) *quicLink {
+	l := &quicLink{conn: conn}
+	l.ctx, l.end = context.WithCancelCause(context.Background())
+	context.AfterFunc(conn.Context(), l.ended)
+	return l
+}
+
+// ended ends the link's context when the connection's has.
+func (l *quicLink) ended() { l.end(quicError(context.Cause(l.conn.Context()))) }
+
+// failed is an error of quic-go's as the contract of [Link] and [Stream] has it. Errors of a
+// connection wrap [net.ErrClosed], and no error of a single stream does.
+func (l *quicLink) failed(err error) error {
+	if !errors.Is(err, net.ErrClosed) {
+		return quicError(err)
+	}
+	l.end(quicError(err)) // does nothing when it is not the first
+	return l.Err()
 }
 
 func (l *quicLink) Open(ctx context.Context) (Stream, error) {
 	s, err := l.conn.OpenStreamSync(ctx)
-	if err != nil {
-		return nil, quicError(err)
-	}
-	return &quicStream{s: s}, nil
+	return l.stream(ctx, s, err)
 }
 
 func (l *quicLink) Accept(ctx context.Context) (Stream, error) {
 	s, err := l.conn.AcceptStream(ctx)
-	if err != nil {
-		return nil, quicError(err)
+	return l.stream(ctx, s, err)
+}
+
+func (l *quicLink) stream(ctx context.Context, s *quic.Stream, err error) (Stream, error) {
+	switch {
+	case err == nil:
+		return &quicStream{s: s, link: l}, nil
+	case ctx.Err() != nil && !errors.Is(err, net.ErrClosed):
+		return nil, context.Cause(ctx)
 	}
-	return &quicStream{s: s}, nil
+	return nil, l.failed(err)
 }
 
 func (l *quicLink) Close(code Code, detail string) error {
 	err := l.conn.CloseWithError(quic.ApplicationErrorCode(code), cutString(detail, 512))
+	l.ended()
 	if l.done != nil {
 		<-l.done
 	}
 	return err
 }
 
-func (l *quicLink) Context() context.Context { return l.conn.Context() }
+func (l *quicLink) Context() context.Context { return l.ctx }
+func (l *quicLink) Err() error               { return context.Cause(l.ctx) }
 
 func (l *quicLink) Peer() Peer {
 	state := l.conn.ConnectionState().TLS
@@ -157,12 +189,6 @@ func (l *quicLink) Peer() Peer {
 			return state.ExportKeyingMaterial(label, nil, n)
 		},
 	}
-}
-
-// LinkError tells why a link ended: an [Error] with the peer's code, or the transport's own
-// error.
-func LinkError(l Link) error {
-	return quicError(context.Cause(l.Context()))
 }
 
 // quicError translates quic-go's errors into ours where they carry the peer's code. Everything
@@ -177,34 +203,37 @@ func quicError(err error) error {
 	return err
 }
 
-// LinkEnded says whether a stream's error is the end of its whole link. That shows on streams a
-// moment before it shows in [Link.Context]; quic-go's errors of a connection, and none of a
-// stream, wrap [net.ErrClosed].
-func LinkEnded(err error) bool { return errors.Is(err, net.ErrClosed) }
-
 // quicStream owns quic-go's rules: Close ends only the writing side and must not race with
 // Write, and a stream leaks until it is read to its end or CancelRead.
 type quicStream struct {
-	s  *quic.Stream
-	mu sync.Mutex // a Write and CloseWrite, never both
+	s    *quic.Stream
+	link *quicLink
+	mu   sync.Mutex // a Write and CloseWrite, never both
 }
 
 func (q *quicStream) Read(p []byte) (int, error) {
 	n, err := q.s.Read(p)
-	return n, quicError(err)
+	return n, q.fail(err)
 }
 
 func (q *quicStream) Write(p []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, err := q.s.Write(p)
-	return n, quicError(err)
+	return n, q.fail(err)
 }
 
 func (q *quicStream) CloseWrite() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return quicError(q.s.Close())
+	return q.fail(q.s.Close())
+}
+
+func (q *quicStream) fail(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return q.link.failed(err)
 }
 
 func (q *quicStream) CloseRead(code Code) { q.s.CancelRead(quic.StreamErrorCode(code)) }

@@ -169,8 +169,8 @@ func (a *agent) listen(ctx context.Context) error {
 	for {
 		m, err := a.control.Receive()
 		if err != nil {
-			if a.link.Context().Err() != nil {
-				return wire.LinkError(a.link)
+			if ended := a.link.Err(); ended != nil {
+				return ended
 			}
 			return err
 		}
@@ -220,7 +220,7 @@ func (a *agent) watch(ctx context.Context) error {
 			err := wire.Cause(ctx, wire.RelayShutdown)
 			return errors.Join(err, a.link.Close(wire.CodeOf(err), wire.DetailOf(err)))
 		case <-a.link.Context().Done():
-			return wire.LinkError(a.link)
+			return a.link.Err()
 		case <-tick.C:
 			a.mu.Lock()
 			over := a.fleet.Now().After(a.expires)
@@ -258,7 +258,7 @@ func (a *agent) ping(ctx context.Context) error {
 		case <-pong:
 			return nil
 		case <-a.link.Context().Done():
-			return wire.LinkError(a.link)
+			return a.link.Err()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -19,7 +19,7 @@ type Tunnel struct {
 
 // Why prefers the end of the agent's link to an error that it caused on the tunnel.
 func (t *Tunnel) Why(err error) error {
-	if wire.LinkEnded(err) || t.link.Context().Err() != nil {
+	if t.link.Err() != nil {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
 	}
 	return err
@@ -49,7 +49,7 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 	}
 	s, err := a.link.Open(ctx)
 	if err != nil {
-		if a.link.Context().Err() != nil {
+		if a.link.Err() != nil {
 			return nil, &wire.Error{Code: wire.AgentLost}
 		}
 		return nil, err
@@ -115,7 +115,7 @@ func CheckLogin(login string) error {
 
 // lost prefers the end of the link to the error it caused on a stream.
 func (a *agent) lost(err error) error {
-	if wire.LinkEnded(err) || a.link.Context().Err() != nil {
+	if a.link.Err() != nil {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
 	}
 	switch code := wire.CodeOf(err); {

@@ -41,6 +41,9 @@ type link struct {
 }
 
 func (l *link) Open(ctx context.Context) (wire.Stream, error) {
+	if err := l.ended(ctx); err != nil {
+		return nil, err
+	}
 	a, b := newStreams()
 	l.keep(a)
 	l.other.keep(b)
@@ -55,6 +58,9 @@ func (l *link) Open(ctx context.Context) (wire.Stream, error) {
 }
 
 func (l *link) Accept(ctx context.Context) (wire.Stream, error) {
+	if err := l.ended(ctx); err != nil {
+		return nil, err
+	}
 	select {
 	case s := <-l.incoming:
 		return s, nil
@@ -65,9 +71,21 @@ func (l *link) Accept(ctx context.Context) (wire.Stream, error) {
 	}
 }
 
+// ended is why nothing begins any more.
+func (l *link) ended(ctx context.Context) error {
+	if err := l.Err(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
 func (l *link) keep(s *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.Err(); err != nil {
+		s.fail(err)
+		return
+	}
 	l.streams = append(l.streams, s)
 }
 
@@ -79,13 +97,15 @@ func (l *link) Close(code wire.Code, detail string) error {
 }
 
 func (l *link) end(err error) {
-	l.cancel(err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.cancel(err) // does nothing when it is not the first
 	for _, s := range l.streams {
-		s.fail(err)
+		s.fail(l.Err())
 	}
+	l.streams = nil
 }
 
 func (l *link) Context() context.Context { return l.ctx }
+func (l *link) Err() error               { return context.Cause(l.ctx) }
 func (l *link) Peer() wire.Peer          { return l.peer }

@@ -106,8 +106,10 @@ func (f *flow) write(p []byte) (n int, err error) {
 		switch {
 		case f.stopped != nil:
 			return n, f.stopped
-		case f.ended != nil:
+		case errors.Is(f.ended, io.EOF):
 			return n, io.ErrClosedPipe
+		case f.ended != nil:
+			return n, f.ended
 		case len(p) == 0:
 			return n, nil
 		case len(f.buf) < Window:
