@@ -198,15 +198,8 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 	if err := wire.Send(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys())}); err != nil {
 		return err
 	}
-	return broken(l.builtin.Serve(ctx, streamCloser{s}, ephemeral, func() {}))
-}
-
-// streamCloser is a stream for those who want one Close.
-type streamCloser struct{ wire.Stream }
-
-func (s streamCloser) Close() error {
-	wire.Finish(s.Stream, time.Second)
-	return nil
+	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
+	return broken(l.builtin.Serve(ctx, conn, ephemeral, func() {}))
 }
 
 func dialTarget(ctx context.Context, addr string) (*net.TCPConn, error) {

@@ -74,22 +74,8 @@ func (r *Relay) call(ctx context.Context, _, _ string) (net.Conn, error) {
 		s.Reset(wire.None)
 		return nil, err
 	}
-	return &callConn{Stream: s, addr: r.link.Peer().Addr}, nil
+	return &wire.NetConn{Stream: s, Remote: r.link.Peer().Addr}, nil
 }
-
-// callConn is a stream as a net.Conn.
-type callConn struct {
-	wire.Stream
-	addr net.Addr
-}
-
-func (c *callConn) Close() error {
-	c.CloseRead(wire.None)
-	return c.CloseWrite()
-}
-
-func (c *callConn) LocalAddr() net.Addr  { return &net.UDPAddr{} }
-func (c *callConn) RemoteAddr() net.Addr { return c.addr }
 
 // maxAnswer bounds what a relay can make us hold; exports are streamed.
 const maxAnswer = 64 << 20

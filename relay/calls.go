@@ -66,19 +66,8 @@ func serveAPI(ctx context.Context, l net.Listener, api http.Handler, caller func
 	return serveHTTP(ctx, server, func() error { return server.Serve(l) })
 }
 
-// callConn is a stream as a net.Conn.
+// callConn is a stream of an operator's link, which says who is calling.
 type callConn struct {
-	*wire.Framed
+	*wire.NetConn
 	client *client
 }
-
-func (c *callConn) Write(p []byte) (int, error) { return c.Stream.Write(p) }
-
-func (c *callConn) Close() error {
-	c.CloseRead(wire.None)
-	return c.CloseWrite()
-}
-
-func (c *callConn) LocalAddr() net.Addr               { return &net.UDPAddr{} }
-func (c *callConn) RemoteAddr() net.Addr              { return c.client.link.Peer().Addr }
-func (c *callConn) SetReadDeadline(t time.Time) error { return c.Stream.SetReadDeadline(t) }

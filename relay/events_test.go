@@ -316,8 +316,7 @@ func TestEventsEnd(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		f := wire.NewFramed(s)
-		return &callConn{Framed: f, client: &client{link: link}}, f.Send(&wire.Call{})
+		return &wire.NetConn{Stream: s}, wire.Send(s, &wire.Call{})
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	f := follow(t, &http.Client{Transport: transport}, "http://relay")

@@ -136,7 +136,7 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 	}
 	switch m := m.(type) {
 	case *wire.Call:
-		c.calls.add(&callConn{Framed: f, client: c})
+		c.calls.add(&callConn{NetConn: &wire.NetConn{Stream: f, Remote: c.link.Peer().Addr}, client: c})
 		return // the HTTP server owns the stream now
 	case *wire.Connect:
 		err = c.connect(ctx, f, m)

@@ -93,9 +93,8 @@ func (s *Server) Account() Account { return s.account }
 // called once, when authentication has succeeded: from then on the key is not needed any more.
 //
 // Serve returns when the connection and its processes are done, that is at most a little over
-// five seconds after the connection's end. Close of conn must make its Read and Write return.
-// A peer that leaves is no error.
-func (s *Server) Serve(ctx context.Context, conn io.ReadWriteCloser, ephemeral ssh.PublicKey, authenticated func()) error {
+// five seconds after the connection's end. A peer that leaves is no error.
+func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicKey, authenticated func()) error {
 	// Closing may itself take a moment, and three parties do it.
 	hangUp := sync.OnceFunc(func() { _ = conn.Close() }) // nobody is left to care why it fails
 	defer hangUp()
@@ -129,7 +128,7 @@ func (s *Server) Serve(ctx context.Context, conn io.ReadWriteCloser, ephemeral s
 	defer watch.Wait()
 	defer close(over)
 
-	sshConn, channels, requests, err := ssh.NewServerConn(streamConn{conn}, s.config(ephemeral))
+	sshConn, channels, requests, err := ssh.NewServerConn(conn, s.config(ephemeral))
 	if err != nil {
 		return handshakeError(ctx, err, late.Load())
 	}
@@ -221,18 +220,3 @@ func ordinaryEnd(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		strings.HasPrefix(err.Error(), "ssh: disconnect, reason 11:") // SSH_DISCONNECT_BY_APPLICATION
 }
-
-// streamConn makes a net.Conn of a stream, as x/crypto/ssh wants one. It never sets deadlines,
-// and there are no addresses: the far side is a relay's tunnel.
-type streamConn struct{ io.ReadWriteCloser }
-
-func (streamConn) LocalAddr() net.Addr              { return tunnelAddr{} }
-func (streamConn) RemoteAddr() net.Addr             { return tunnelAddr{} }
-func (streamConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
-func (streamConn) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
-func (streamConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
-
-type tunnelAddr struct{}
-
-func (tunnelAddr) Network() string { return "tunnel" }
-func (tunnelAddr) String() string  { return "tunnel" }

@@ -147,7 +147,7 @@ func (s *Shell) handshake(p Params) error {
 		},
 		HostKeyAlgorithms: algorithms(p.HostKeys),
 	}
-	s.net = &tunnelConn{Stream: s.tunnel, skip: len(Greeting)}
+	s.net = newTunnelConn(s.tunnel)
 	conn, channels, requests, err := ssh.NewClientConn(s.net, "envoy", config)
 	if offered != nil {
 		return &wire.Error{Code: wire.HostKeyMismatch, Err: err, Detail: fmt.Sprintf(

@@ -1,20 +1,26 @@
 package shell
 
 import (
-	"net"
 	"sync"
 
 	"scrier/wire"
 )
 
-// tunnelConn is a stream as the net.Conn that package ssh wants. The version line was sent
+// tunnelConn is a tunnel as the net.Conn that package ssh wants. The version line was sent
 // already, so the first write of it goes nowhere.
 type tunnelConn struct {
-	wire.Stream
+	wire.NetConn
 	skip int
 
 	mu   sync.Mutex
 	wait chan struct{} // closed by the next Write, if anybody waits
+}
+
+func newTunnelConn(s wire.Stream) *tunnelConn {
+	return &tunnelConn{skip: len(Greeting), NetConn: wire.NetConn{
+		Stream: s,
+		End:    func(s wire.Stream) { s.Reset(wire.None) }, // nobody reads the rest
+	}}
 }
 
 // nextWrite is closed when the next packet has been handed to the stream.
@@ -37,26 +43,13 @@ func (c *tunnelConn) wrote() {
 func (c *tunnelConn) Write(p []byte) (int, error) {
 	defer c.wrote()
 	if c.skip == 0 {
-		return c.Stream.Write(p)
+		return c.NetConn.Write(p)
 	}
 	n := min(c.skip, len(p))
 	c.skip -= n
 	if n == len(p) {
 		return n, nil
 	}
-	m, err := c.Stream.Write(p[n:])
+	m, err := c.NetConn.Write(p[n:])
 	return n + m, err
 }
-
-func (c *tunnelConn) Close() error {
-	c.Reset(wire.None)
-	return nil
-}
-
-func (c *tunnelConn) LocalAddr() net.Addr  { return tunnelAddr{} }
-func (c *tunnelConn) RemoteAddr() net.Addr { return tunnelAddr{} }
-
-type tunnelAddr struct{}
-
-func (tunnelAddr) Network() string { return "tunnel" }
-func (tunnelAddr) String() string  { return "envoy" }
