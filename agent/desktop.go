@@ -80,10 +80,20 @@ type sharing interface {
 	Err() error
 }
 
+// maxEarly is how much an operator may send before the screen is shared. Viewers speak second, so
+// it is nothing if all is well.
+const maxEarly = 4 << 10
+
 // serveConsole asks who sits at the screen and shares it.
 func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
 	// An operator who gives up takes the question from the screen.
-	prep, early := watch(prep, s)
+	prep, giveUp := context.WithCancelCause(prep)
+	defer giveUp(nil)
+	early := wire.ReadAhead(s, maxEarly, func(err error) {
+		if !errors.Is(err, io.EOF) { // an operator who types nothing more still looks
+			giveUp(err)
+		}
+	})
 	share, err := l.console.Share(prep, console.Request{
 		Operator: wire.Printable(open.Operator), Purpose: open.Console.Purpose, View: open.Console.View,
 		Port: dialOwned,
@@ -91,7 +101,7 @@ func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s 
 	if share != nil {
 		defer share.Close()
 	}
-	if werr := early.stop(); werr != nil { // what came of it is the effect
+	if werr := early.Stop(); werr != nil { // what came of it is the effect
 		err = werr
 	}
 	if err != nil {

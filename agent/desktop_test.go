@@ -209,59 +209,6 @@ func TestShareEnds(t *testing.T) {
 	}
 }
 
-// A stream's end is noticed while nobody reads it, and what came before is not lost.
-func TestWatch(t *testing.T) {
-	near, far := wiretest.Streams()
-	ctx, w := watch(t.Context(), far)
-	near.Reset(wire.Cancelled)
-	select {
-	case <-ctx.Done():
-	case <-time.After(patience):
-		t.Fatal("nobody notices")
-	}
-	if err := w.stop(); wire.CodeOf(err) != wire.Cancelled || wire.CodeOf(wire.Cause(ctx, wire.Internal)) != wire.Cancelled {
-		t.Errorf("%v, %v", err, wire.Cause(ctx, wire.Internal))
-	}
-
-	_, far = wiretest.Streams()
-	ctx, w = watch(t.Context(), far)
-	if err := w.stop(); err != nil || ctx.Err() != nil {
-		t.Errorf("nothing happened: %v, %v", err, ctx.Err())
-	}
-	for _, early := range []bool{true, false} {
-		near, far = wiretest.Streams()
-		if early {
-			if _, err := near.Write([]byte("early")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ctx, w = watch(t.Context(), far)
-		if early {
-			select {
-			case <-w.done: // the first byte is read
-			case <-time.After(patience):
-				t.Fatal("nobody reads")
-			}
-		}
-		if err := w.stop(); err != nil || ctx.Err() != nil {
-			t.Errorf("%v, %v", err, ctx.Err())
-		}
-		if _, err := near.Write([]byte("late")); err != nil {
-			t.Fatal(err)
-		}
-		if err := near.CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		want := "late"
-		if early {
-			want = "earlylate"
-		}
-		if got, err := io.ReadAll(w); err != nil || string(got) != want {
-			t.Errorf("%q, %v", got, err)
-		}
-	}
-}
-
 // A machine tells of servers that a session could reach, and of no others.
 func TestDesktopFacts(t *testing.T) {
 	l := desktopLink(t)

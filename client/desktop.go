@@ -108,7 +108,12 @@ func lend(ctx context.Context, stream wire.Stream, d *door, req DesktopRequest) 
 		giveUp(wire.Errorf(wire.Cancelled, "no viewer connected to %s within %s", d.addr(), wait))
 	})
 	defer timer.Stop()
-	held := hold(stream, giveUp)
+	held := wire.ReadAhead(stream, heldMax, func(err error) {
+		if errors.Is(err, io.EOF) {
+			err = wire.Errorf(wire.DesktopFailed, "the desktop server closed the connection before a viewer connected")
+		}
+		giveUp(err)
+	})
 	if req.Viewer == nil {
 		fmt.Fprintf(req.Out, "Connect your %s viewer to %s (one connection, within %.0f s).\n", kindName(req.Kind), d.addr(), wait.Seconds())
 	} else {
@@ -121,7 +126,7 @@ func lend(ctx context.Context, stream wire.Stream, d *door, req DesktopRequest) 
 	conn, err := d.accept(waiting, req.Messages)
 	d.close() // one connection: the next is refused
 	timer.Stop()
-	held.release()
+	_ = held.Stop() // the splice reads the error again
 	if err != nil {
 		wire.Finish(held, goneLinger)
 		return err
@@ -203,54 +208,3 @@ func (v *viewerEnd) CloseWrite() error {
 // heldMax is how much a session may say before its viewer is there; a VNC server says 12 bytes, an
 // RDP server none.
 const heldMax = 64 << 10
-
-// held is a session's stream that is read before its viewer is there, so that its end is noticed.
-type held struct {
-	wire.Stream
-	buf  []byte
-	err  error // that ended the reading, other than release
-	done chan struct{}
-}
-
-// hold reads until [held.release]; ended is told when the session ends first.
-func hold(s wire.Stream, ended func(error)) *held {
-	h := &held{Stream: s, done: make(chan struct{})}
-	go func() {
-		defer close(h.done)
-		buf := make([]byte, 4<<10)
-		for len(h.buf) < heldMax {
-			n, err := s.Read(buf)
-			h.buf = append(h.buf, buf[:n]...)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return
-			}
-			if err != nil {
-				if h.err = err; errors.Is(err, io.EOF) {
-					err = wire.Errorf(wire.DesktopFailed, "the desktop server closed the connection before a viewer connected")
-				}
-				ended(err)
-				return
-			}
-		}
-	}()
-	return h
-}
-
-// release ends the reading ahead: from here on the stream is read by others.
-func (h *held) release() {
-	_ = h.SetReadDeadline(time.Unix(1, 0)) // wakes the Read; a stream that has ended needs no waking
-	<-h.done
-	_ = h.SetReadDeadline(time.Time{})
-}
-
-func (h *held) Read(p []byte) (int, error) {
-	if len(h.buf) > 0 {
-		n := copy(p, h.buf)
-		h.buf = h.buf[n:]
-		return n, nil
-	}
-	if h.err != nil {
-		return 0, h.err
-	}
-	return h.Stream.Read(p)
-}
