@@ -40,7 +40,7 @@ var bans = []ban{
 		why: "whose a socket is depends on nobody of ours",
 	},
 	{
-		in: []string{"scrier/relay/guac/..."}, imports: []string{"scrier/certs/...", "scrier/relay", "scrier/relay/web/...", "scrier/relay/session/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/relay/audit/...", "scrier/relay/store/..."},
+		in: []string{"scrier/relay/guac/..."}, imports: []string{"scrier/certs/...", "scrier/relay", "scrier/relay/web/...", "scrier/relay/session/...", "scrier/relay/kind/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/relay/audit/...", "scrier/relay/store/..."},
 		why: "a protocol by itself knows nobody who speaks it",
 	},
 	{
@@ -81,15 +81,39 @@ var bans = []ban{
 	},
 	{
 		in: []string{"scrier/relay/access/..."}, imports: []string{"scrier/relay/fleet/..."},
-		why: "operators and machines do not know each other; relay/connect.go joins them",
+		why: "operators and machines do not know each other; relay/open.go joins them",
 	},
 	{
 		in: []string{"scrier/relay/fleet/..."}, imports: []string{"scrier/relay/access/..."},
-		why: "operators and machines do not know each other; relay/connect.go joins them",
+		why: "operators and machines do not know each other; relay/open.go joins them",
 	},
 	{
-		in: []string{"scrier/relay/session/..."}, imports: []string{"scrier/relay", "scrier/relay/web/...", "github.com/quic-go/...", "net/http"},
-		why: "a session knows no transport",
+		in: []string{"scrier/relay/session/..."}, imports: []string{"scrier/relay", "scrier/relay/web/...", "scrier/relay/kind/...", "github.com/quic-go/...", "net/http"},
+		why: "a session knows no transport, and nothing of what it is for",
+	},
+	{
+		in: []string{"scrier/relay/session"}, imports: []string{"scrier/relay/session/..."},
+		why: "what a stage is comes before the stages",
+	},
+	{
+		in: []string{"scrier/relay/session/audience"}, imports: []string{"scrier/relay/session/terminal", "scrier/relay/session/display", "scrier/relay/session/raw", "scrier/relay/session/ssh"},
+		why: "who sees a stage is the same whatever it shows",
+	},
+	{
+		in: []string{"scrier/relay/session/terminal", "scrier/relay/session/display", "scrier/relay/session/raw"}, imports: []string{"scrier/relay/session/ssh", "scrier/relay/fleet", "scrier/relay/guac"},
+		why: "a stage shows what it is given; the kinds find it",
+	},
+	{
+		in: []string{"scrier/relay/kind/..."}, imports: []string{"scrier/relay", "scrier/relay/web/...", "github.com/quic-go/...", "net/http"},
+		why: "a kind does not know by which way a request came",
+	},
+	{
+		in: []string{"scrier/relay/kind/shell"}, imports: []string{"scrier/relay/kind/desktop", "scrier/relay/guac"},
+		why: "kinds do not know each other",
+	},
+	{
+		in: []string{"scrier/relay/kind/desktop"}, imports: []string{"scrier/relay/kind/shell", "scrier/relay/session/terminal", "scrier/relay/session/ssh"},
+		why: "kinds do not know each other",
 	},
 	{
 		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/relay/listen.go", "scrier/bench/floor.go"},

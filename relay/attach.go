@@ -2,41 +2,12 @@ package relay
 
 import (
 	"context"
-	"crypto/rand"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"scrier/relay/access"
 	"scrier/relay/session"
 	"scrier/wire"
 )
-
-// connect serves a Connect message: it opens the session and stays its viewer; of a desktop it is a
-// native one. An error that is returned has not been told to the viewer yet.
-func (c *client) connect(ctx context.Context, f *wire.Framed, req *wire.Connect) error {
-	who, err := c.who(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := c.open(ctx, who, &request{
-		Connect: *req,
-		Native:  req.Kind != wire.KindSSH,
-		prove: func(ctx context.Context) ([]ssh.PublicKey, error) {
-			if len(req.Key) == 0 {
-				return c.access.Keys(ctx, who)
-			}
-			key, err := c.access.VerifyKey(ctx, who, c.link.Peer(), req)
-			return []ssh.PublicKey{key}, err
-		},
-	})
-	if err != nil {
-		return err
-	}
-	id := make([]byte, 16)
-	rand.Read(id)
-	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: req.Size})
-}
 
 // attach serves an Attach message on an operator's link. The ticket must be the operator's own.
 func (c *client) attach(ctx context.Context, f *wire.Framed, a *wire.Attach) error {

@@ -24,7 +24,6 @@ import (
 
 	"scrier/relay/access"
 	"scrier/relay/session"
-	"scrier/relay/web"
 	"scrier/wire"
 )
 
@@ -140,7 +139,13 @@ type page struct {
 // newPage opens a session as a page does.
 func newPage(t *testing.T, r *Relay, who access.Operator, envoy string, open func(*testing.T, *Relay, wire.SessionID) wire.Stream) *page {
 	t.Helper()
-	id, err := r.connectWeb(t.Context(), who, web.ConnectRequest{EnvoyID: envoy, Protocol: "ssh", Cols: 100, Rows: 30})
+	keys, err := r.access.Keys(t.Context(), who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := r.connectWeb(t.Context(), who, &session.Request{
+		Envoy: envoy, Kind: wire.KindSSH, Keys: keys, Terminal: session.TerminalRequest{Size: wire.Size{Cols: 100, Rows: 30}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

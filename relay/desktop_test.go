@@ -14,8 +14,8 @@ import (
 	"scrier/relay/audit"
 	"scrier/relay/guac"
 	"scrier/relay/guac/guactest"
+	"scrier/relay/session"
 	"scrier/relay/store"
-	"scrier/relay/web"
 	"scrier/wire"
 )
 
@@ -50,10 +50,10 @@ func withGuacd(t *testing.T, behave guactest.Behaviour, edit ...func(*Settings))
 	return r, g
 }
 
-func vnc() web.ConnectRequest { return web.ConnectRequest{EnvoyID: "web1", Protocol: "vnc"} }
+func vnc() *session.Request { return &session.Request{Envoy: "web1", Kind: wire.KindVNC} }
 
 // newDesk opens a desktop as a page does.
-func newDesk(t *testing.T, r *Relay, who access.Operator, req web.ConnectRequest, carrier string) *desk {
+func newDesk(t *testing.T, r *Relay, who access.Operator, req *session.Request, carrier string) *desk {
 	t.Helper()
 	id, err := r.connectWeb(t.Context(), who, req)
 	if err != nil {
@@ -120,7 +120,7 @@ func TestDesktop(t *testing.T) {
 			r, g := withGuacd(t, guactest.Normal)
 			ann := admin(t, r, "ann")
 			req := vnc()
-			req.Desktop = web.DesktopRequest{Username: "anna", Password: wire.NewSecret("hunter2-secret"), Width: 800, Height: 600}
+			req.Desktop = session.DesktopRequest{Username: "anna", Password: wire.NewSecret("hunter2-secret"), Width: 800, Height: 600}
 			d := newDesk(t, r, ann, req, carrier)
 			if d.Attached.Kind != wire.KindVNC || d.Desktop == nil || d.Desktop.View || d.Desktop.ToEnvoy || d.Window == 0 || d.Watching {
 				t.Errorf("attached as %+v, %+v", d.Attached, d.Desktop)
@@ -255,7 +255,7 @@ func TestConsoleIsForOneOperator(t *testing.T) {
 	r, g := withGuacd(t, guactest.Normal, func(s *Settings) { s.Config.Scrier.LiveView = true })
 	ann, bob := admin(t, r, "ann"), admin(t, r, "bob")
 	req := vnc()
-	req.Console, req.Purpose = true, "the printer"
+	req.Console = &wire.Console{Purpose: "the printer"}
 	d := newDesk(t, r, ann, req, "WebSocket")
 	d.until("sync")
 	if !d.Desktop.Console {

@@ -22,6 +22,7 @@ import (
 
 	"scrier/certs"
 	"scrier/relay/access"
+	"scrier/relay/session"
 	"scrier/relay/web"
 	"scrier/wire"
 )
@@ -314,7 +315,7 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	}
 	// Only admins open sessions; that goes over no route yet.
 	for role, want := range map[access.Role]wire.Code{access.Admin: wire.NoSuchEnvoy, access.Viewer: wire.Forbidden, access.Compliance: wire.Forbidden} {
-		_, err := r.open(t.Context(), access.Operator{Username: "x", Role: role}, &request{Connect: wire.Connect{Envoy: "nowhere", Kind: wire.KindSSH}})
+		_, err := r.open(t.Context(), access.Operator{Username: "x", Role: role}, &session.Request{Envoy: "nowhere", Kind: wire.KindSSH})
 		if wire.CodeOf(err) != want {
 			t.Errorf("open a session as %s: %v", role, err)
 		}

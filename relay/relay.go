@@ -23,6 +23,7 @@ import (
 	"scrier/relay/access"
 	"scrier/relay/audit"
 	"scrier/relay/fleet"
+	"scrier/relay/kind"
 	"scrier/relay/session"
 	"scrier/relay/store"
 	"scrier/relay/store/bolt"
@@ -49,6 +50,7 @@ type Relay struct {
 	access   *access.Access
 	fleet    *fleet.Fleet
 	sessions *session.Table
+	kind     map[wire.Kind]kind.Kind
 	tls      *certs.Server
 	api      http.Handler
 	web      http.Handler // what browsers reach over TCP
@@ -100,6 +102,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		Max: s.Config.Scrier.MaxSessions, MaxAge: time.Duration(s.Config.Scrier.MaxAge),
 		Grace: time.Duration(s.Config.Scrier.DetachGrace), Changed: r.events.Session,
 	})
+	r.kind = r.kinds()
 	if _, err = r.audit.Append(ctx, audit.Event{Type: "relay.start", Fields: map[string]string{"version": wire.Version()}}); err != nil {
 		return nil, err
 	}

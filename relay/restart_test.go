@@ -2,6 +2,7 @@ package relay
 
 import (
 	"testing"
+	"time"
 
 	"scrier/relay/audit"
 	"scrier/relay/session"
@@ -25,7 +26,9 @@ func TestRestartClosesEachSessionOnce(t *testing.T) {
 		return s
 	}
 	waiting, active, recorded := begin(), begin(), begin()
-	if err := active.Activate(t.Context(), "deploy"); err != nil {
+	if err := r.kv.Update(t.Context(), func(tx store.Tx) error {
+		return store.ActivateSession(tx, active.ID(), "deploy", time.Now())
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.audit.Append(t.Context(), audit.Event{Type: "scrier.disconnect", Session: recorded.ID().String()}); err != nil {

@@ -251,9 +251,8 @@ func TestNoAuditNoSession(t *testing.T) {
 	serve(t, r, "web1", func(*envoy, *wire.Open, wire.Stream) { asked.Store(true) })
 	p := newPerson(t, r, "ann", access.Admin)
 	r.sessions.Journal = unwritable{r.sessions.Journal}
-	_, err := r.open(t.Context(), access.Operator{ID: p.user.ID, Username: "ann", Role: access.Admin}, &request{
-		Connect: wire.Connect{Envoy: "web1", Kind: wire.KindSSH},
-		prove:   func(context.Context) ([]ssh.PublicKey, error) { return []ssh.PublicKey{p.signer.PublicKey()}, nil },
+	_, err := r.open(t.Context(), access.Operator{ID: p.user.ID, Username: "ann", Role: access.Admin}, &session.Request{
+		Envoy: "web1", Kind: wire.KindSSH, Keys: []ssh.PublicKey{p.signer.PublicKey()},
 	})
 	if wire.CodeOf(err) != wire.AuditUnavailable {
 		t.Errorf("opened with %v", err)

@@ -2,11 +2,8 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
 	"slices"
 
-	"scrier/relay/audit"
-	"scrier/relay/store"
 	"scrier/wire"
 )
 
@@ -25,23 +22,10 @@ func (t *Tunnel) Why(err error) error {
 	return err
 }
 
-// Reason is Why for what an agent tells of a desktop's end: it resets the tunnel with a code then.
-// Of an error of the tunnel's Read or Write it gives the agent's reason if it is one that is the
-// agent's to give after Opened; every other error stays as it is.
-func (t *Tunnel) Reason(err error) error {
-	err = t.Why(err)
-	if code := wire.CodeOf(err); slices.Contains(endCodes, code) {
-		return &wire.Error{Code: code, Err: err}
-	}
-	return err
-}
-
-// endCodes are the reasons for which an agent may end a desktop that was opened.
-var endCodes = []wire.Code{wire.ConsoleEnded, wire.DesktopFailed, wire.TargetRefused}
-
 // Open asks an envoy for a session on a stream of its own. early is sent right behind the
-// request and saves a round trip; an agent that refuses discards it; it may be nil. The caller owns the tunnel
-// and resets it when ctx ends or anything fails.
+// request and saves a round trip; an agent that refuses discards it; it may be nil. What the agent
+// says in Opened is checked by the kind that asked. The caller owns the tunnel and resets it when
+// anything fails.
 func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
 	a := f.agent(id)
 	if a == nil {
@@ -75,31 +59,11 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 		s.Reset(wire.CodeOf(err))
 		return nil, err
 	}
-	if err == nil {
-		err = checkOpened(open, t.Opened)
-	}
 	if err != nil {
 		s.Reset(wire.CodeOf(err))
 		return nil, a.lost(err)
 	}
 	return t, nil
-}
-
-// checkOpened says what an agent's answer must not be.
-func checkOpened(asked *wire.Open, o *wire.Opened) error {
-	switch {
-	case (asked.Kind == wire.KindSSH || o.Login != "") && CheckLogin(o.Login) != nil:
-		return wire.Errorf(wire.Protocol, "the agent named no login")
-	case len(o.Certificate) != 0 && len(o.Certificate) != sha256.Size:
-		return wire.Errorf(wire.Protocol, "the agent reported a certificate's fingerprint of %d bytes", len(o.Certificate))
-	case asked.Kind == wire.KindRDP && (len(o.Certificate) == 0 || o.Security == ""):
-		return wire.Errorf(wire.Protocol, "the agent reported no certificate of the RDP server")
-	case o.Security != "" && o.Security != wire.NLA && o.Security != wire.TLS:
-		return wire.Errorf(wire.Protocol, "the agent reported security %.60q", o.Security)
-	case o.Security != "" && (asked.Security == wire.NLA || asked.Security == wire.TLS) && o.Security != asked.Security:
-		return wire.Errorf(wire.Protocol, "the agent reported security %s, not %s", o.Security, asked.Security)
-	}
-	return nil
 }
 
 // maxLogin is what Linux allows for a login's name, in bytes, and more than useradd does.
@@ -145,52 +109,4 @@ func (f *Fleet) Authenticated(id wire.EnvoyID, session wire.SessionID) error {
 		return &wire.Error{Code: wire.AgentLost}
 	}
 	return a.control.Send(&wire.Authenticated{Session: session})
-}
-
-// Revoke ends an envoy's identity for good: its certificates count no more, its link and its
-// sessions end.
-func (f *Fleet) Revoke(ctx context.Context, by audit.Event, id wire.EnvoyID) error {
-	return f.end(ctx, by, "envoy.revoke", id, func(tx store.Tx, e store.Envoy) error {
-		if e.Revoked.IsZero() {
-			e.Revoked = f.Now()
-		}
-		return store.PutEnvoy(tx, e)
-	})
-}
-
-// Remove revokes an envoy and forgets it.
-func (f *Fleet) Remove(ctx context.Context, by audit.Event, id wire.EnvoyID) error {
-	return f.end(ctx, by, "envoy.remove", id, func(tx store.Tx, e store.Envoy) error {
-		return store.DeleteEnvoy(tx, e.ID)
-	})
-}
-
-func (f *Fleet) end(ctx context.Context, by audit.Event, what string, id wire.EnvoyID, change func(store.Tx, store.Envoy) error) error {
-	var e store.Envoy
-	look := func(tx store.Tx) (err error) {
-		e, err = store.GetEnvoy(tx, id)
-		return err
-	}
-	if err := f.KV.View(ctx, look); err != nil {
-		return err
-	}
-	by.Type, by.Envoy, by.EnvoyName = what, id.String(), e.Hostname
-	if _, err := f.Journal.AppendEnd(ctx, by); err != nil {
-		return err
-	}
-	err := f.KV.Update(ctx, func(tx store.Tx) error {
-		if err := look(tx); err != nil {
-			return err
-		}
-		return change(tx, e)
-	})
-	if err != nil {
-		f.notDone(ctx, by, err)
-		return err
-	}
-	if a := f.agent(id); a != nil {
-		f.drop(a, &wire.Error{Code: wire.Revoked})
-	}
-	f.changed(id, false)
-	return nil
 }

@@ -58,12 +58,12 @@ func NewTable(c Config) *Table { return &Table{Config: c, live: map[wire.Session
 
 // Session is one live session.
 //
-//	Reserve -> waiting -- Activate, Start -> active
+//	Reserve -> waiting ------ Show -------> active
 //	              \                           |
 //	               `--------- Close ----------'-> closed
 type Session struct {
 	table  *Table
-	row    store.Session // as reserved; immutable but for Login, which Activate sets
+	row    store.Session // as reserved; immutable
 	source string
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -71,65 +71,23 @@ type Session struct {
 
 	sent, received atomic.Uint64 // bytes to and from the envoy
 
-	closing sync.Once
-	closed  error
-	login   atomic.Pointer[string]
+	closeOnce sync.Once
+	closed    error
 
-	stage atomic.Value // of shown; empty until Start or StartDesktop
-}
-
-// stage is what viewers of a session look at: a terminal or a display.
-type stage interface {
-	// admits says whether somebody with the right to the session may see this.
-	admits(who Viewer) error
-	// serve serves an admitted viewer until it leaves or the session ends, see [Session.Serve].
-	serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error
-	endViewers(match func(Viewer) bool, why error)
-	viewers() (attached bool, watchers []string)
-}
-
-// shown makes all stages one type, as atomic.Value wants.
-type shown struct{ stage }
-
-func (s *Session) shows(t stage) { s.stage.Store(shown{t}) }
-
-// onStage is what there is to see; nil before the session is open.
-func (s *Session) onStage() stage {
-	t, _ := s.stage.Load().(shown)
-	return t.stage
-}
-
-// Serve serves a viewer until it leaves or the session ends. An error has not been told to the
-// viewer; otherwise its last frame was sent, or its stream is reset. Who does not watch becomes
-// the session's owner, and takes it over from another viewer.
-func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
-	t := s.onStage()
-	if t == nil {
-		return wire.Errorf(wire.NotFound, "the session is not open yet")
-	}
-	if err := t.admits(who); err != nil {
-		return err
-	}
-	if err := s.admit(ctx, who); err != nil {
-		return err
-	}
-	return t.serve(ctx, f, who, a)
-}
-
-// viewers tells whether somebody has the session, and who watches.
-func (s *Session) viewers() (attached bool, watchers []string) {
-	if t := s.onStage(); t != nil {
-		return t.viewers()
-	}
-	return false, []string{}
+	mu      sync.Mutex
+	login   string     // on the machine; empty until Show
+	stages  []Stage    // in the order of Show
+	running int        // stages whose Run has not returned
+	gone    int        // stages whose viewers have gone
+	closing bool       // no stage may come any more
+	exit    *wire.Exit // how the first stage ended
 }
 
 // loginName is the account that it got on the machine; empty if there is none.
 func (s *Session) loginName() string {
-	if login := s.login.Load(); login != nil {
-		return *login
-	}
-	return ""
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.login
 }
 
 // Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close.
@@ -166,8 +124,28 @@ func (s *Session) ID() wire.SessionID { return s.row.ID }
 // watches it, and closes the session then.
 func (s *Session) Context() context.Context { return s.ctx }
 
-// Operator is the username of whose session it is.
-func (s *Session) Operator() string { return s.row.Operator }
+// Envoy is the machine that it uses.
+func (s *Session) Envoy() wire.EnvoyID { return s.row.Envoy }
+
+// Operator is the username of whose session it is, and OperatorID who that is.
+func (s *Session) Operator() string   { return s.row.Operator }
+func (s *Session) OperatorID() string { return s.row.OperatorID }
+
+// Grace is how long a stage waits for an owner to come back.
+func (s *Session) Grace() time.Duration { return s.table.Grace }
+
+// Log is the table's, with the session's id.
+func (s *Session) Log() *slog.Logger { return s.table.Log.With("session", s.row.ID) }
+
+// Changed tells that the session's viewers are others than before.
+func (s *Session) Changed() { s.table.changed(s.row.ID) }
+
+// Attached is what every viewer is told of the session; its stage fills in the rest.
+func (s *Session) Attached() *wire.Attached {
+	return &wire.Attached{
+		Session: s.row.ID, Envoy: s.row.EnvoyName, EnvoyID: s.row.Envoy, Kind: wire.Kind(s.row.Kind), Login: s.loginName(),
+	}
+}
 
 // Count counts bytes to and from the envoy.
 func (s *Session) Count(sent, received int) {
@@ -181,8 +159,7 @@ func (s *Session) Count(sent, received int) {
 func (s *Session) Intent(ctx context.Context, more map[string]string) error {
 	e := s.event("scrier.connect")
 	maps.Copy(e.Fields, more)
-	_, err := s.table.Journal.Append(ctx, e)
-	return err
+	return s.append(ctx, e)
 }
 
 func (s *Session) event(what string) audit.Event {
@@ -193,13 +170,12 @@ func (s *Session) event(what string) audit.Event {
 	}
 }
 
-// Activate makes the session active, with the login that it got.
-func (s *Session) Activate(ctx context.Context, login string) error {
-	if s.ctx.Err() != nil {
-		return wire.Cause(s.ctx, wire.Cancelled)
-	}
-	s.login.Store(&login)
-	defer s.table.changed(s.row.ID)
+// activate makes the row active, with the login that the session got.
+func (s *Session) activate(ctx context.Context, login string) error {
+	s.mu.Lock()
+	s.login = login
+	s.mu.Unlock()
+	defer s.Changed()
 	return s.table.KV.Update(ctx, func(tx store.Tx) error {
 		return store.ActivateSession(tx, s.row.ID, login, s.table.Now())
 	})
@@ -211,14 +187,18 @@ func (s *Session) End(why error) { s.cancel(why) }
 // Close ends the session for good: one audit record, then the row and its slot. It may be called
 // more than once; the first call decides the reason.
 func (s *Session) Close(code wire.Code, detail string) error {
-	s.closing.Do(func() {
+	s.closeOnce.Do(func() {
 		s.timer.Stop()
 		s.cancel(&wire.Error{Code: code, Detail: detail})
 		s.closed = s.close(code, detail)
-		if s.onStage() == nil {
-			s.table.forget(s) // otherwise it is live until its viewers have gone
+		s.mu.Lock()
+		s.closing = true
+		none := len(s.stages) == 0
+		s.mu.Unlock()
+		if none {
+			s.table.forget(s) // otherwise it is live until its stages' viewers have gone
 		}
-		s.table.changed(s.row.ID)
+		s.Changed()
 	})
 	return s.closed
 }

@@ -79,7 +79,7 @@ func (t *Table) view(r store.Session) View {
 		}
 	} else if s := t.find(r.ID); s != nil {
 		v.Sent, v.Received = s.sent.Load(), s.received.Load()
-		v.Attached, v.Watchers = s.viewers()
+		v.Attached, v.Watchers = s.present()
 	}
 	return v
 }

@@ -10,25 +10,14 @@ import (
 )
 
 const (
-	ticketLife = 10 * time.Second
+	// TicketLife is how long the right to attach is good for.
+	TicketLife = 10 * time.Second
 	ticketSize = 32
 
 	// maxTickets is how many one operator may hold at once: a page with many tabs that all come
 	// back in one moment.
 	maxTickets = 128
 )
-
-// Viewer is who wants to see a session: the right that a ticket stands for.
-type Viewer struct {
-	OperatorID string
-	Operator   string // username
-	SignIn     string // of a browser; the viewer ends with it
-	Source     string // where from, for the audit log
-	Watch      bool   // read-only
-	// Check says now and then whether the viewer's sign-in still counts, before what they typed is
-	// taken (then it is in use), and while they watch. The error ends the viewer. It may be nil.
-	Check func(typed bool) error
-}
 
 // tickets are the rights to attach that were given out and not used yet. They are in memory, and
 // so of this relay alone, and only as hashes.
@@ -67,7 +56,7 @@ func (t *Table) Ticket(id wire.SessionID, v Viewer) ([]byte, error) {
 	if t.tickets.by == nil {
 		t.tickets.by = map[[sha256.Size]byte]ticket{}
 	}
-	t.tickets.by[sha256.Sum256(secret)] = ticket{session: id, viewer: v, expires: now.Add(ticketLife)}
+	t.tickets.by[sha256.Sum256(secret)] = ticket{session: id, viewer: v, expires: now.Add(TicketLife)}
 	return secret, nil
 }
 
@@ -101,8 +90,8 @@ func (t *Table) EndViewers(match func(Viewer) bool, why error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.live {
-		if t := s.onStage(); t != nil {
-			t.endViewers(match, why)
+		for _, stage := range s.shown() {
+			stage.Audience().End(match, why)
 		}
 	}
 }

@@ -1,12 +1,14 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"golang.org/x/crypto/ssh"
 
 	"scrier/relay/access"
 	"scrier/relay/session"
@@ -30,8 +32,7 @@ type ConnectRequest struct {
 	Desktop DesktopRequest `json:"desktop,omitzero"`  // rdp and vnc
 }
 
-// DesktopRequest is what a desktop server is told. The password goes to guacd and nowhere else: it is not
-// stored, logged or recorded.
+// DesktopRequest is a [session.DesktopRequest].
 type DesktopRequest struct {
 	Username string        `json:"username,omitempty"`
 	Password wire.Secret   `json:"password,omitzero"`
@@ -73,11 +74,54 @@ func (a *api) connect(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := a.Connect(r.Context(), who, req)
+	request, err := a.request(r.Context(), who, req)
+	if err != nil {
+		return nil, err
+	}
+	id, err := a.Connect(r.Context(), who, request)
 	if err != nil {
 		return nil, err
 	}
 	return a.ticket(r, id, a.viewer(r, who))
+}
+
+// request is what the caller asks for, with the keys of theirs that count.
+func (a *api) request(ctx context.Context, who access.Operator, c ConnectRequest) (*session.Request, error) {
+	req := &session.Request{
+		Kind: wire.Kind(c.Protocol), Envoy: c.EnvoyID, Login: c.Login, Port: c.Port, Desktop: session.DesktopRequest(c.Desktop),
+		Terminal: session.TerminalRequest{
+			Term: "xterm-256color", Size: wire.Size{Cols: c.Cols, Rows: c.Rows}, Env: map[string]string{"LANG": "C.UTF-8"},
+		},
+	}
+	if c.Console {
+		req.Console = &wire.Console{View: c.View, Purpose: c.Purpose}
+	}
+	if c.Cols == 0 || c.Rows == 0 {
+		req.Terminal.Size = wire.Size{Cols: 80, Rows: 24} // the viewer tells its own
+	}
+	if req.Kind != wire.KindSSH {
+		return req, nil
+	}
+	keys, err := a.Access.Keys(ctx, who)
+	if err == nil && c.SSHPublicKey != "" {
+		keys, err = only(keys, c.SSHPublicKey)
+	}
+	req.Keys = keys
+	return req, err
+}
+
+// only is the one of the operator's keys that a request names.
+func only(keys []ssh.PublicKey, line string) ([]ssh.PublicKey, error) {
+	wanted, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil {
+		return nil, wire.Errorf(wire.BadRequest, "ssh_public_key is not a public key in authorized_keys form")
+	}
+	for _, k := range keys {
+		if bytes.Equal(k.Marshal(), wanted.Marshal()) {
+			return []ssh.PublicKey{k}, nil
+		}
+	}
+	return nil, wire.Errorf(wire.NoSSHPubkey, "the key %s is not registered for you", ssh.FingerprintSHA256(wanted))
 }
 
 func (a *api) attach(r *http.Request, who access.Operator) (any, error) {

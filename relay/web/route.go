@@ -34,7 +34,7 @@ type Config struct {
 	Audit    *audit.Log
 	Pin      certs.Pin
 	// Connect opens a session.
-	Connect func(ctx context.Context, who access.Operator, req ConnectRequest) (wire.SessionID, error)
+	Connect func(ctx context.Context, who access.Operator, req *session.Request) (wire.SessionID, error)
 	// Hashes are those of the certificates that WebTransport at this host meets; none where a
 	// browser accepts them anyway.
 	Hashes func(host string) []string

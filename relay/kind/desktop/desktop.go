@@ -1,5 +1,5 @@
-// Package desktop is a session of kind rdp or vnc: a connection of guacd's to the machine's desktop
-// server, through the session's tunnel.
+// Package desktop is the kinds rdp and vnc: a connection of guacd's to the machine's desktop server,
+// through the session's tunnel.
 //
 //	viewer's screen <-> user -- guacd -- callback -- tunnel <-> agent <-> desktop server
 //
@@ -24,6 +24,7 @@ import (
 
 	"scrier/relay/guac"
 	"scrier/relay/session"
+	"scrier/relay/session/display"
 	"scrier/wire"
 )
 
@@ -54,7 +55,7 @@ type Params struct {
 	Guacd    *Guacd
 	Hostname string // where guacd reaches this relay
 	Kind     wire.Kind
-	Tunnel   session.Tunnel
+	Tunnel   *session.Tunnel
 
 	Username, Domain string
 	Password         wire.Secret
@@ -68,11 +69,10 @@ type Params struct {
 	Console          bool
 	DrivePath        string // on guacd's host; empty: no drive
 
-	Count func(sent, received int) // of the tunnel's bytes, as they pass
-	Log   *slog.Logger
+	Log *slog.Logger
 }
 
-// Desktop is a running desktop. It is a [session.Desktop].
+// Desktop is a running desktop. It is a [display.Desktop].
 type Desktop struct {
 	Params
 	limits limits
@@ -169,11 +169,19 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 	case <-d.ready:
 	case <-d.ctx.Done():
 	}
-	byGuacd := wire.Errorf(wire.GuacdUnavailable, "guacd broke off")
-	first := make(chan error, 1) // who ended it
-	_, _, err = wire.Splice(d.ctx,
-		noted{wire.Conn(target), func() { offer(first, byGuacd) }},
-		noted{session.Counted(d.Tunnel, d.count), func() { offer(first, wire.Errorf(wire.DesktopFailed, "it closed the connection")) }})
+	// Whichever side ends first is why: the other one ends because of it.
+	byServer, byGuacd := wire.Errorf(wire.DesktopFailed, "it closed the connection"), wire.Errorf(wire.GuacdUnavailable, "guacd broke off")
+	first := make(chan error, 1)
+	because := func(why error) func() {
+		return func() {
+			select {
+			case first <- why:
+			default: // the other side was first
+			}
+		}
+	}
+	d.watch(because(byServer))
+	_, _, err = wire.Splice(d.ctx, &session.Tunnel{Stream: wire.Conn(target), Ended: because(byGuacd)}, d.Tunnel)
 	if err != nil && d.ctx.Err() == nil {
 		d.tunnelErr = err
 	}
@@ -187,39 +195,23 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 	select {
 	case <-d.ctx.Done():
 	case <-time.After(5 * verdict):
-		offer(first, byGuacd) // neither: it was reset
+		because(byGuacd)() // neither read its end: the splice reset them
 		d.end(<-first)
 	}
 }
 
-// noted is a stream that tells of its end.
-type noted struct {
-	wire.Stream
-	ended func()
-}
-
-func (n noted) Read(p []byte) (int, error) {
-	k, err := n.Stream.Read(p)
-	if err != nil {
-		n.ended()
+// watch has the tunnel tell whether the desktop server has said anything, and of its end.
+func (d *Desktop) watch(ended func()) {
+	count := d.Tunnel.Count
+	d.Tunnel.Ended = ended
+	d.Tunnel.Count = func(sent, received int) {
+		if received > 0 {
+			d.answered.Store(true)
+		}
+		if count != nil {
+			count(sent, received)
+		}
 	}
-	return k, err
-}
-
-// offer is the first to say why, or comes too late.
-func offer(first chan<- error, why error) {
-	select {
-	case first <- why:
-	default:
-	}
-}
-
-// count counts the tunnel's bytes.
-func (d *Desktop) count(sent, received int) {
-	if received > 0 {
-		d.answered.Store(true)
-	}
-	d.Count(sent, received)
 }
 
 // wait parks the root when no viewer comes for it.
@@ -244,8 +236,8 @@ func (d *Desktop) take() bool {
 	return true
 }
 
-// Join implements [session.Desktop].
-func (d *Desktop) Join(ctx context.Context, view bool) (session.Screen, error) {
+// Join implements [display.Desktop].
+func (d *Desktop) Join(ctx context.Context, view bool) (display.Screen, error) {
 	if d.ctx.Err() != nil {
 		return nil, d.ended()
 	}
@@ -297,16 +289,16 @@ func (d *Desktop) askAgain(u *user) {
 	}
 }
 
-// Allows implements [session.Desktop].
+// Allows implements [display.Desktop].
 func (d *Desktop) Allows() wire.Desktop {
 	p := d.Policy
 	return wire.Desktop{ToEnvoy: p.ToEnvoy, FromEnvoy: p.FromEnvoy, Upload: p.Upload, Download: p.Download, Audio: p.Audio, View: p.View, Console: d.Console}
 }
 
-// Done implements [session.Desktop].
+// Done implements [display.Desktop].
 func (d *Desktop) Done() <-chan struct{} { return d.ctx.Done() }
 
-// Err implements [session.Desktop].
+// Err implements [display.Desktop].
 func (d *Desktop) Err() error {
 	if err := context.Cause(d.ctx); !errors.Is(err, errOver) {
 		return err
@@ -333,7 +325,7 @@ func (d *Desktop) end(why error) {
 	d.cancel(why)
 }
 
-// Close implements [session.Desktop].
+// Close implements [display.Desktop].
 func (d *Desktop) Close() {
 	d.mu.Lock()
 	d.closed = true

@@ -1,4 +1,4 @@
-package shell
+package ssh
 
 import (
 	"sync"
@@ -6,9 +6,9 @@ import (
 	"scrier/wire"
 )
 
-// tunnelConn is a tunnel as the net.Conn that package ssh wants. The version line was sent
+// transport is a tunnel as the net.Conn that package ssh wants. The version line was sent
 // already, so the first write of it goes nowhere.
-type tunnelConn struct {
+type transport struct {
 	wire.NetConn
 	skip int
 
@@ -16,22 +16,22 @@ type tunnelConn struct {
 	wait chan struct{} // closed by the next Write, if anybody waits
 }
 
-func newTunnelConn(s wire.Stream) *tunnelConn {
-	return &tunnelConn{skip: len(Greeting), NetConn: wire.NetConn{
+func newTransport(s wire.Stream) *transport {
+	return &transport{skip: len(Greeting), NetConn: wire.NetConn{
 		Stream: s,
 		End:    func(s wire.Stream) { s.Reset(wire.None) }, // nobody reads the rest
 	}}
 }
 
 // nextWrite is closed when the next packet has been handed to the stream.
-func (c *tunnelConn) nextWrite() <-chan struct{} {
+func (c *transport) nextWrite() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wait = make(chan struct{})
 	return c.wait
 }
 
-func (c *tunnelConn) wrote() {
+func (c *transport) wrote() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.wait != nil {
@@ -40,7 +40,7 @@ func (c *tunnelConn) wrote() {
 	}
 }
 
-func (c *tunnelConn) Write(p []byte) (int, error) {
+func (c *transport) Write(p []byte) (int, error) {
 	defer c.wrote()
 	if c.skip == 0 {
 		return c.NetConn.Write(p)

@@ -1,4 +1,4 @@
-package session
+package terminal
 
 // backlogSize is how much output a session keeps: what a viewer sees that comes late or again.
 const backlogSize = 1 << 20

@@ -1,12 +1,15 @@
-package session
+// Package display is a stage: a remote desktop, shown to an owner and to watchers, each of whom is a
+// user of the desktop's own.
+package display
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 	"time"
 
+	"scrier/relay/session"
+	"scrier/relay/session/audience"
 	"scrier/wire"
 )
 
@@ -50,98 +53,76 @@ const (
 	joinTime = 15 * time.Second // for guacd to take another user
 )
 
-// display joins a desktop to those who see it.
+// Display joins a desktop to those who see it. It implements [session.Stage].
 //
 //	desktop -- a screen each --> spool -- each viewer's own pace --> viewers
 //	desktop <-- screen.Type <--- typed <-------------------------- owner (watchers: answers only)
 //
 // Viewers come and go; the desktop goes on without any until the grace is over.
-type display struct {
-	audience[*onlooker]
-	desktop Desktop
-	mu      sync.Mutex // guards the audience too
-	final   *wire.Exit
-	met     chan struct{} // closed when somebody has attached
+type Display struct {
+	session  *session.Session
+	desktop  Desktop
+	audience *audience.Audience
+
+	mu  sync.Mutex    // guards the audience too
+	met chan struct{} // closed when somebody has attached
 }
 
-// StartDesktop gives a session its desktop, which it owns from now on.
-func (s *Session) StartDesktop(d Desktop) {
-	t := &display{audience: audience[*onlooker]{session: s}, desktop: d, met: make(chan struct{})}
-	s.shows(t)
-	t.mu.Lock()
-	t.waitLocked()
-	t.mu.Unlock()
-	go t.run() // the table waits for it: the session is live until its end
+// New makes a session's display of a desktop, which it owns from now on.
+func New(s *session.Session, d Desktop) *Display {
+	t := &Display{session: s, desktop: d, met: make(chan struct{})}
+	t.audience = audience.New(s, &t.mu)
+	return t
 }
 
-// run closes the session when it is over.
-func (d *display) run() {
-	s := d.session
+// Audience implements [session.Stage].
+func (d *Display) Audience() session.Audience { return d.audience }
+
+// Run implements [session.Stage].
+func (d *Display) Run(ctx context.Context) *wire.Exit {
 	select {
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 	case <-d.desktop.Done():
 		select { // who has just opened it hears why
 		case <-d.met:
-		case <-s.ctx.Done():
-		case <-time.After(ticketLife):
+		case <-ctx.Done():
+		case <-time.After(session.TicketLife):
 		}
 	}
 	why := d.desktop.Err()
-	if s.ctx.Err() != nil { // it was ended, and the desktop's end is the effect
-		why = context.Cause(s.ctx)
+	if ctx.Err() != nil { // it was ended, and the desktop's end is the effect
+		why = context.Cause(ctx)
 	}
 	d.desktop.Close()
-	exit := &wire.Exit{Code: wire.CodeOf(why), Detail: wire.DetailOf(why)}
-	err := s.Close(exit.Code, exit.Detail)
-	s.table.Log.Info("session closed", "session", s.row.ID, "operator", s.row.Operator, "envoy", s.row.EnvoyName, "code", exit.Code, "err", errors.Join(why, err))
-	d.mu.Lock()
-	d.final = exit
-	d.mu.Unlock()
-	d.dismiss(&d.mu, exit.Code)
-	s.table.forget(s)
+	return &wire.Exit{Code: wire.CodeOf(why), Detail: wire.DetailOf(why)}
 }
 
-func (d *display) endViewers(match func(Viewer) bool, why error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.endLocked(match, why)
-}
-
-// admits implements [stage]: who sits at a screen said yes to one operator, whose name they were shown.
-func (d *display) admits(who Viewer) error {
-	if row := d.session.row; d.desktop.Allows().Console && who.OperatorID != row.OperatorID {
-		return wire.Errorf(wire.Forbidden, "the user at the screen let %s see it, and nobody else", row.Operator)
+// Admit implements [session.Stage]: who sits at a screen said yes to one operator, whose name they were
+// shown.
+func (d *Display) Admit(who session.Viewer) error {
+	if d.desktop.Allows().Console && who.OperatorID != d.session.OperatorID() {
+		return wire.Errorf(wire.Forbidden, "the user at the screen let %s see it, and nobody else", d.session.Operator())
 	}
 	return nil
 }
 
-func (d *display) viewers() (attached bool, watchers []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.owner != nil, d.namesLocked()
-}
-
-// serve implements [stage].
-func (d *display) serve(ctx context.Context, f *wire.Framed, who Viewer, _ *wire.Attach) error {
+// Serve implements [session.Stage].
+func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer, _ *wire.Attach) error {
 	screen, err := d.screen(ctx, who.Watch)
 	if err != nil {
 		return err
 	}
-	v := &onlooker{
-		seat: newSeat(who, &d.mu, f), display: d, screen: screen,
-		room: make(chan struct{}, 1), fed: make(chan struct{}, 1), closed: make(chan struct{}),
-	}
-	v.active = screen.Active
+	v := &seat{display: d, screen: screen, room: make(chan struct{}, 1), fed: make(chan struct{}, 1), closed: make(chan struct{})}
+	v.Seat = d.audience.Seat(who, f, v)
 	attached, err := d.join(v)
 	if err != nil {
 		screen.Close()
 		return err
 	}
-	defer d.gone.Done()
 	var wg sync.WaitGroup
 	wg.Go(v.show)
 	wg.Go(v.feed)
-	d.session.attend(f, &v.seat, attached, v.take, func() error { return v.serve(f) }, func(err error) { d.leave(v, err) })
+	d.audience.Attend(f, v.Seat, attached)
 	close(v.closed)
 	screen.Close()
 	wg.Wait()
@@ -149,7 +130,7 @@ func (d *display) serve(ctx context.Context, f *wire.Framed, who Viewer, _ *wire
 }
 
 // screen joins the desktop. Whoever comes just after its end sees nothing, and hears why.
-func (d *display) screen(ctx context.Context, view bool) (Screen, error) {
+func (d *Display) screen(ctx context.Context, view bool) (Screen, error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	screen, err := d.desktop.Join(ctx, view)
@@ -173,14 +154,10 @@ func (dark) Active() bool             { return false }
 func (dark) Close()                   {}
 
 // join makes v a viewer of the display.
-func (d *display) join(v *onlooker) (*wire.Attached, error) {
-	s := d.session
+func (d *Display) join(v *seat) (*wire.Attached, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.final != nil || s.ctx.Err() != nil {
-		return nil, wire.Errorf(wire.NotFound, "the session has ended")
-	}
-	if err := d.enterLocked(v); err != nil {
+	if err := d.audience.EnterLocked(v.Seat); err != nil {
 		return nil, err
 	}
 	select {
@@ -190,17 +167,7 @@ func (d *display) join(v *onlooker) (*wire.Attached, error) {
 	}
 	allows := d.desktop.Allows()
 	allows.View = allows.View || v.Watch
-	return &wire.Attached{
-		Session: s.row.ID, Envoy: s.row.EnvoyName, EnvoyID: s.row.Envoy, Kind: wire.Kind(s.row.Kind), Login: s.loginName(),
-		Window: wire.ViewerWindow, Watching: v.Watch, Size: wire.Size{}.Clamp(), Desktop: &allows,
-	}, nil
-}
-
-// leave takes v out; err tells how it went.
-func (d *display) leave(v *onlooker, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.exitLocked(v, err) && d.final == nil {
-		d.waitLocked()
-	}
+	attached := d.session.Attached()
+	attached.Window, attached.Watching, attached.Size, attached.Desktop = wire.ViewerWindow, v.Watch, wire.Size{}.Clamp(), &allows
+	return attached, nil
 }

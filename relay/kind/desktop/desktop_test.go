@@ -15,16 +15,12 @@ import (
 
 	"scrier/relay/guac/guactest"
 	"scrier/relay/session"
+	"scrier/relay/session/display"
 	"scrier/wire"
 	"scrier/wire/wiretest"
 )
 
 const patience = 30 * time.Second
-
-// tunnel is one to a desktop server that the test plays.
-type tunnel struct{ wire.Stream }
-
-func (tunnel) Why(err error) error { return err }
 
 // begin starts a desktop whose server is played by f.
 func begin(t *testing.T, behave guactest.Behaviour, l limits, f func(wire.Stream)) (*Desktop, *guactest.Server, error) {
@@ -45,8 +41,8 @@ func begin(t *testing.T, behave guactest.Behaviour, l limits, f func(wire.Stream
 		t.Fatal(err)
 	}
 	d, err := start(t.Context(), Params{
-		Guacd: guacd, Hostname: "127.0.0.1", Kind: wire.KindVNC, Tunnel: tunnel{near},
-		Count: func(int, int) {}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Guacd: guacd, Hostname: "127.0.0.1", Kind: wire.KindVNC, Tunnel: &session.Tunnel{Stream: near},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}, l)
 	if err == nil {
 		t.Cleanup(d.Close)
@@ -75,7 +71,7 @@ func ended(t *testing.T, d *Desktop) error {
 	return d.Err()
 }
 
-func join(t *testing.T, d *Desktop) session.Screen {
+func join(t *testing.T, d *Desktop) display.Screen {
 	t.Helper()
 	s, err := d.Join(t.Context(), false)
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
 )
 
-// user is one connection to guacd, and what one viewer sees. It is a [session.Screen].
+// user is one connection to guacd, and what one viewer sees. It is a [display.Screen].
 type user struct {
 	desktop    *Desktop
 	id         string
@@ -296,7 +296,7 @@ func (r *route) of(i *guac.Instruction) *user {
 	return r.user
 }
 
-// Active implements [session.Screen].
+// Active implements [display.Screen].
 func (u *user) Active() bool { return u.active.Swap(false) }
 
 func (u *user) write(p []byte) error {

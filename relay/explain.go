@@ -1,0 +1,33 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"scrier/relay/fleet"
+	"scrier/wire"
+)
+
+// explain adds to an envoy's failure what is known of the envoy: its clock, its disk, its silence.
+func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
+	code, detail := wire.CodeOf(err), wire.DetailOf(err)
+	switch code {
+	case wire.Internal:
+		r.Log.Error("open session", "envoy", id, "err", err)
+	case wire.Cancelled, wire.Killed, wire.OperatorChanged, wire.RelayShutdown, wire.AuditUnavailable, wire.Revoked, wire.GuacdUnavailable:
+		return err // the envoy has no part in it
+	}
+	v, verr := r.fleet.Find(context.WithoutCancel(ctx), id.String())
+	if verr != nil {
+		return err
+	}
+	if code == wire.AgentTimeout && v.State == fleet.Online { // a warning from a while on anyway
+		v.Warnings = append([]string{fmt.Sprintf("last seen %s ago", r.Now().Sub(v.LastSeen).Round(time.Second))}, v.Warnings...)
+	}
+	if notes := strings.Join(v.Warnings, "; "); notes != "" {
+		detail = strings.TrimPrefix(fmt.Sprintf("%s (known of %s: %s)", detail, v.Hostname, notes), " ")
+	}
+	return &wire.Error{Code: code, Detail: detail, Err: err}
+}

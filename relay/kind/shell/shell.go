@@ -1,0 +1,109 @@
+// Package shell is the kind ssh: a shell on the machine, by an SSH client that runs here.
+package shell
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"log/slog"
+	"time"
+
+	xssh "golang.org/x/crypto/ssh"
+
+	"scrier/relay/fleet"
+	"scrier/relay/kind"
+	"scrier/relay/session"
+	"scrier/relay/session/ssh"
+	"scrier/relay/session/terminal"
+	"scrier/wire"
+)
+
+// usualPort stands for the SSH server in the lists of allowed ports, wherever it listens.
+const usualPort = 22
+
+// Kind opens shells. It implements [kind.Kind].
+type Kind struct {
+	Fleet   *fleet.Fleet
+	Ports   kind.Ports
+	Timeout time.Duration // how long an envoy may take
+	Log     *slog.Logger
+}
+
+// Check implements [kind.Kind].
+func (k *Kind) Check(req *session.Request) error {
+	if req.Login != "" {
+		if err := fleet.CheckLogin(req.Login); err != nil {
+			return err
+		}
+	}
+	port := req.Port
+	if port == 0 {
+		port = usualPort
+	}
+	return k.Ports.Allow(port)
+}
+
+// Intent implements [kind.Kind].
+func (k *Kind) Intent(*session.Request) map[string]string { return nil }
+
+// Open implements [kind.Kind]: an ephemeral key, a tunnel, the SSH handshake with the host key that
+// the agent reported, a shell.
+func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Request) (_ kind.Opened, err error) {
+	signer, err := ephemeral()
+	if err != nil {
+		return kind.Opened{}, err
+	}
+	tunnel, err := k.Fleet.Open(ctx, s.Envoy(), &wire.Open{
+		Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(req.Keys),
+		Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond),
+	}, ssh.Greeting)
+	if err != nil {
+		return kind.Opened{}, err
+	}
+	opened := tunnel.Opened
+	err = fleet.CheckLogin(opened.Login)
+	if err != nil {
+		err = wire.Errorf(wire.Protocol, "the agent named no login")
+	} else {
+		err = k.Fleet.Reported(ctx, s.Envoy(), opened.HostKeys)
+	}
+	if err != nil {
+		tunnel.Reset(wire.CodeOf(err))
+		return kind.Opened{}, err
+	}
+	client, err := ssh.Dial(ctx, tunnel.Stream, ssh.Config{
+		Signer: signer, Login: opened.Login, HostKeys: opened.HostKeys,
+		Authenticated: func() {
+			if err := k.Fleet.Authenticated(s.Envoy(), s.ID()); err != nil {
+				k.Log.Debug("tell the envoy that authentication is over", "session", s.ID(), "err", err)
+			}
+		},
+	})
+	if err != nil {
+		return kind.Opened{}, tunnel.Why(err)
+	}
+	context.AfterFunc(s.Context(), client.Close)
+	size := req.Terminal.Size
+	sh, err := client.Shell(ctx, ssh.Terminal{Term: req.Terminal.Term, Size: size, Env: ssh.Env(req.Terminal.Env)})
+	if err != nil {
+		client.Close()
+		return kind.Opened{}, tunnel.Why(err)
+	}
+	return kind.Opened{Stage: terminal.New(s, sh, size), Login: opened.Login}, nil
+}
+
+// ephemeral makes the session's key. It exists in this process's memory only.
+func ephemeral() (xssh.Signer, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return xssh.NewSignerFromKey(key)
+}
+
+func marshal(keys []xssh.PublicKey) (out [][]byte) {
+	for _, k := range keys {
+		out = append(out, k.Marshal())
+	}
+	return out
+}

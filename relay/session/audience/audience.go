@@ -1,0 +1,198 @@
+// Package audience is who sees a stage of a session: its owner, whose input counts, and watchers.
+// Each has a [Seat], which sends what there is to show at the pace of its acknowledgements. What is
+// shown is the stage's: it gives each seat a [Source].
+package audience
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"scrier/relay/session"
+	"scrier/wire"
+)
+
+const (
+	maxWatchers = 16
+
+	// ExitWait is how long the viewer of a session that is ended from outside may take to take its
+	// last frame.
+	ExitWait = 2 * time.Second
+	// lastWait is how long a viewer may take to take all of a stage that ended by itself.
+	lastWait = 8 * time.Second
+)
+
+// Audience is the viewers of one stage. It implements [session.Audience]; those of its methods that
+// end in Locked are called with the stage's mutex held, all others without.
+type Audience struct {
+	session *session.Session
+	mu      *sync.Mutex // the stage's: what is shown and who sees it change together
+
+	owner    *Seat
+	watchers []*Seat
+	final    *wire.Exit     // how the session ended
+	gone     sync.WaitGroup // viewers
+	grace    *time.Timer    // until the session ends for want of an owner
+}
+
+// New is the audience of a stage of a session. mu guards the stage and its audience. The session
+// ends unless an owner comes within the grace.
+func New(s *session.Session, mu *sync.Mutex) *Audience {
+	a := &Audience{session: s, mu: mu}
+	a.waitLocked() // nobody else has it yet
+	return a
+}
+
+// OwnerLocked is the owner's seat; nil: nobody has the stage now.
+func (a *Audience) OwnerLocked() *Seat { return a.owner }
+
+// WatchersLocked are the seats of those who watch.
+func (a *Audience) WatchersLocked() []*Seat { return a.watchers }
+
+// EnterLocked takes v in: it watches, or becomes the owner and ends the one before.
+func (a *Audience) EnterLocked(v *Seat) error {
+	if a.final != nil || a.session.Context().Err() != nil {
+		return wire.Errorf(wire.NotFound, "the session has ended")
+	}
+	if v.Watch {
+		if len(a.watchers) >= maxWatchers {
+			return wire.Errorf(wire.Busy, "%d people watch this session already", len(a.watchers))
+		}
+		a.watchers = append(a.watchers, v)
+		a.tellOwnerLocked()
+	} else {
+		if a.owner != nil {
+			a.owner.EndLocked(&wire.Exit{Code: wire.TakenOver})
+		}
+		a.owner = v
+		v.names = len(a.watchers) > 0
+		a.stayLocked()
+	}
+	a.gone.Add(1)
+	return nil
+}
+
+// leave takes v out; err tells how it went.
+func (a *Audience) leave(v *Seat, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v.left = true
+	if v.Watch {
+		a.watchers = slices.DeleteFunc(a.watchers, func(w *Seat) bool { return w == v })
+		a.tellOwnerLocked()
+	}
+	if v.lost == nil {
+		v.lost = errors.Join(err, io.EOF)
+	}
+	if a.owner == v {
+		a.owner = nil
+		if v.leaving {
+			a.session.End(&wire.Error{Code: wire.Left})
+		}
+		if a.final == nil {
+			a.waitLocked()
+		}
+	}
+	v.source.Left()
+}
+
+// tellOwnerLocked has the owner told who watches now.
+func (a *Audience) tellOwnerLocked() {
+	if a.owner != nil {
+		a.owner.names = true
+		a.owner.WakeLocked()
+	}
+}
+
+// waitLocked ends the session unless an owner comes within the grace.
+func (a *Audience) waitLocked() {
+	limit := a.session.Grace()
+	a.grace = time.AfterFunc(limit, func() {
+		a.session.End(wire.Errorf(wire.ViewerLost, "nobody was attached for %s", limit))
+	})
+}
+
+func (a *Audience) stayLocked() {
+	if a.grace != nil {
+		a.grace.Stop()
+		a.grace = nil
+	}
+}
+
+func (a *Audience) allLocked() []*Seat {
+	all := slices.Clone(a.watchers)
+	if a.owner != nil {
+		all = append(all, a.owner)
+	}
+	return all
+}
+
+// WakeLocked has every seat look for what is due.
+func (a *Audience) WakeLocked() {
+	for _, v := range a.watchers {
+		v.WakeLocked()
+	}
+	if a.owner != nil {
+		a.owner.WakeLocked()
+	}
+}
+
+// End implements [session.Audience].
+func (a *Audience) End(match func(session.Viewer) bool, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, v := range a.allLocked() {
+		if match(v.Viewer) {
+			v.EndLocked(exitOf(why))
+		}
+	}
+}
+
+// Present implements [session.Audience].
+func (a *Audience) Present() (attached bool, watchers []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.owner != nil, a.namesLocked()
+}
+
+// namesLocked are those of the watchers, for the owner.
+func (a *Audience) namesLocked() []string {
+	names := []string{}
+	for _, v := range a.watchers {
+		names = append(names, v.Operator)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Dismiss implements [session.Audience]. It breaks off those that take their last frame too slowly.
+func (a *Audience) Dismiss(exit *wire.Exit) {
+	a.mu.Lock()
+	a.final = exit
+	a.stayLocked()
+	a.WakeLocked()
+	viewers := a.allLocked()
+	a.mu.Unlock()
+	patience := ExitWait
+	if exit.Code == wire.None { // a slow line still has what was shown last before it
+		patience = lastWait
+	}
+	stuck := time.AfterFunc(patience, func() {
+		for _, v := range viewers {
+			v.stream.Reset(exit.Code)
+		}
+	})
+	a.gone.Wait()
+	stuck.Stop()
+}
+
+// exitOf is an error as a viewer's last frame.
+func exitOf(why error) *wire.Exit {
+	return &wire.Exit{Code: wire.CodeOf(why), Detail: wire.DetailOf(why)}
+}
+
+// Ended is how a stage ended whose session was ended from outside.
+func Ended(ctx context.Context) *wire.Exit { return exitOf(context.Cause(ctx)) }

@@ -1,0 +1,98 @@
+package audience
+
+import (
+	"time"
+
+	"scrier/wire"
+)
+
+const (
+	// viewerStall is how long a viewer's transport may refuse to take a frame before the viewer
+	// counts as lost.
+	viewerStall = time.Minute
+
+	// ackDelay lets the acknowledgement of a keystroke travel with its echo.
+	ackDelay = 30 * time.Millisecond
+)
+
+// send sends the viewer what there is for it, at the pace of its acknowledgements, until its end.
+func (v *Seat) send(f *wire.Framed) error {
+	buf := make([]byte, wire.DataHeader+wire.MaxData)
+	delay := time.NewTimer(ackDelay)
+	defer delay.Stop()
+	late := false // the input's acknowledgement has waited long enough
+	for {
+		n, messages, last, err := v.due(buf[wire.DataHeader:], late)
+		if err != nil {
+			return err
+		}
+		late = false
+		if n > 0 || len(messages) > 0 {
+			var frame []byte
+			if n > 0 {
+				frame = wire.DataFrame(buf, n)
+			}
+			if err := f.WriteBy(time.Now().Add(viewerStall), messages, frame); err != nil {
+				return &wire.Error{Code: wire.ViewerLost, Err: err}
+			}
+		}
+		if last {
+			return nil
+		}
+		if n > 0 || len(messages) > 0 {
+			continue
+		}
+		if v.owesAck() {
+			delay.Reset(ackDelay)
+			select {
+			case <-v.wake:
+			case <-delay.C:
+				late = true
+			}
+			continue
+		}
+		<-v.wake
+	}
+}
+
+// due is what is to be sent now: messages, then n bytes in p. last says that nothing follows; late,
+// that the acknowledgement of input need not wait for output to travel with.
+func (v *Seat) due(p []byte, late bool) (n int, messages []wire.Message, last bool, err error) {
+	a := v.audience
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if v.lost != nil {
+		return 0, nil, false, v.lost
+	}
+	if v.end != nil {
+		return 0, []wire.Message{v.end}, true, nil
+	}
+	messages = v.source.News()
+	if v.pong != nil {
+		messages = append(messages, v.pong)
+		v.pong = nil
+	}
+	if v.names {
+		messages = append(messages, &wire.Watchers{Names: a.namesLocked()})
+		v.names = false
+	}
+	if limit := v.Seen + v.source.Window(); v.Next < limit {
+		n = v.source.Read(p[:min(uint64(len(p)), limit-v.Next)])
+		v.Next += uint64(n)
+		v.pace.sent(v.Next, time.Now())
+	}
+	if given := v.source.Given(); given != v.Acked && (n > 0 || late || given-v.Acked >= wire.ViewerWindow/4) {
+		v.Acked = given
+		messages = append(messages, &wire.Ack{Offset: given})
+	}
+	if a.final != nil && n == 0 && (a.final.Code != wire.None || v.source.Done()) {
+		return 0, append(messages, a.final), true, nil
+	}
+	return n, messages, false, nil
+}
+
+func (v *Seat) owesAck() bool {
+	v.audience.mu.Lock()
+	defer v.audience.mu.Unlock()
+	return v.source.Given() != v.Acked
+}

@@ -1,0 +1,43 @@
+package session
+
+import (
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// Request is what an operator asks for, by whichever way it came: a CLI's Connect or the API. Who
+// makes one has looked up, and proved where that is asked for, which keys count.
+type Request struct {
+	Kind  wire.Kind
+	Envoy string // hostname, id, or a prefix of one that only one envoy has
+	Login string // empty: the one that holds one of Keys
+	Port  uint16 // 0: the kind's usual one
+	Keys  []ssh.PublicKey
+
+	Terminal TerminalRequest // kind ssh
+	Desktop  DesktopRequest  // kinds rdp and vnc
+	Console  *wire.Console   // kind vnc: the screen of who sits at the machine
+	Native   bool            // kinds rdp and vnc: the caller shows the desktop by itself
+}
+
+// TerminalRequest is the terminal that a shell gets.
+type TerminalRequest struct {
+	Term string // as in TERM
+	Size wire.Size
+	Env  map[string]string // LANG and LC_* alone reach the machine
+}
+
+// DesktopRequest is what a desktop server is told. The password goes to guacd and nowhere else: it is
+// not stored, logged or recorded.
+type DesktopRequest struct {
+	Username string
+	Password wire.Secret
+	Domain   string
+	Security wire.Security // rdp: any, nla or tls
+	Keyboard string        // rdp: a layout by guacd's name, e.g. de-de-qwertz
+	Width    uint16        // pixels
+	Height   uint16
+	DPI      uint16
+	Timezone string // rdp: e.g. Europe/Berlin
+}

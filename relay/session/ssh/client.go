@@ -1,0 +1,178 @@
+// Package ssh is the SSH client of sessions, which runs in the relay: one connection a session, over
+// the session's tunnel, and any number of channels on it.
+//
+// The server's host key must be one that the envoy's agent reported. Whatever the server opens or
+// asks for is refused: there is no forwarding here, no agent, no X11.
+package ssh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// Version is our side of SSH's version exchange (RFC 4253, 4.2). It may be sent ahead.
+const Version = "SSH-2.0-Scrier"
+
+// Greeting is [Version] as it goes over the wire.
+var Greeting = []byte(Version + "\r\n")
+
+const (
+	// handshakeTimeout bounds what a hostile server can make us wait.
+	handshakeTimeout = 15 * time.Second
+
+	// closeWait is how long a server may take to close a channel that we have closed.
+	closeWait = 2 * time.Second
+)
+
+// Config is what a [Client] is made with.
+type Config struct {
+	Signer   ssh.Signer // the session's ephemeral key
+	Login    string
+	HostKeys [][]byte // SSH wire format; the only ones that are accepted
+	// Authenticated is called when authentication is over, well or not.
+	Authenticated func()
+}
+
+// Client is one authenticated SSH connection. Its methods may be called at the same time.
+//
+// It ends with its last channel: the transport is closed then, which no server can hold up.
+type Client struct {
+	conn      ssh.Conn
+	transport *transport
+	wait      sync.WaitGroup
+
+	mu       sync.Mutex
+	channels int
+	closed   bool
+}
+
+// Dial makes a client of a tunnel on which [Greeting] was sent already. The client owns the tunnel
+// from then on, also when Dial fails.
+func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
+	cl := &Client{transport: newTransport(tunnel)}
+	err := cl.within(ctx, func() error { return cl.handshake(c) })
+	if err != nil {
+		cl.Close()
+		return nil, err
+	}
+	return cl, nil
+}
+
+// within runs a step of the server's, which ends with ctx or after handshakeTimeout at the latest:
+// closing the transport is what ends a step that a hostile server drags out.
+func (c *Client) within(ctx context.Context, step func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, wire.Errorf(wire.TargetRefused, "the SSH server did not finish its handshake within %s", handshakeTimeout))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { c.transport.Reset(wire.CodeOf(wire.Cause(ctx, wire.Cancelled))) })
+	err := step()
+	if !stop() {
+		err = errors.Join(wire.Cause(ctx, wire.Cancelled), err)
+	}
+	if wire.CodeOf(err) == wire.Internal {
+		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server broke off: " + wire.Printable(err.Error()), Err: err}
+	}
+	return err
+}
+
+func (c *Client) handshake(p Config) error {
+	authenticated := sync.OnceFunc(p.Authenticated)
+	defer authenticated()
+	var offered ssh.PublicKey
+	verified := false
+	config := &ssh.ClientConfig{
+		User:          p.Login,
+		Auth:          []ssh.AuthMethod{ssh.PublicKeys(p.Signer)},
+		ClientVersion: Version,
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			offered = key
+			for _, k := range p.HostKeys {
+				if bytes.Equal(k, key.Marshal()) {
+					offered, verified = nil, true
+					return nil
+				}
+			}
+			return errors.New("not a reported host key")
+		},
+		HostKeyAlgorithms: algorithms(p.HostKeys),
+	}
+	conn, channels, requests, err := ssh.NewClientConn(c.transport, "envoy", config)
+	if offered != nil {
+		return &wire.Error{Code: wire.HostKeyMismatch, Err: err, Detail: fmt.Sprintf(
+			"the server shows %s %s, the agent reported %s", offered.Type(), ssh.FingerprintSHA256(offered), fingerprints(p.HostKeys))}
+	}
+	if err != nil {
+		if strings.Contains(err.Error(), "unable to authenticate") {
+			return &wire.Error{Code: wire.AuthFailed, Detail: "as " + p.Login, Err: err}
+		}
+		if verified { // the server is the right one, and broke off when it learned who wants in
+			return &wire.Error{Code: wire.AuthFailed, Detail: "as " + p.Login + ": the SSH server ended the connection", Err: err}
+		}
+		return &wire.Error{Code: wire.TargetRefused, Detail: "SSH handshake: " + wire.Printable(err.Error()), Err: err}
+	}
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+	// The server's keep-alives are global requests: the refusal is the answer that they want.
+	c.wait.Go(func() { ssh.DiscardRequests(requests) })
+	c.wait.Go(func() {
+		for ch := range channels {
+			_ = ch.Reject(ssh.Prohibited, "this client opens its own channels only") // the peer may be gone
+		}
+	})
+	return nil
+}
+
+// open opens a channel; alone says that the client has no other one.
+func (c *Client) open(kind string, data []byte) (ch ssh.Channel, requests <-chan *ssh.Request, alone bool, err error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil, nil, false, wire.Errorf(wire.Cancelled, "the SSH connection is closed")
+	}
+	alone = c.channels == 0
+	c.channels++
+	c.mu.Unlock()
+	ch, requests, err = c.conn.OpenChannel(kind, data)
+	if err != nil {
+		c.leave()
+	}
+	return ch, requests, alone, err
+}
+
+// leave takes a channel off the connection; the last one closes it.
+func (c *Client) leave() {
+	c.mu.Lock()
+	c.channels--
+	last := c.channels == 0
+	c.mu.Unlock()
+	if last {
+		c.shut()
+	}
+}
+
+// Close ends everything, the transport first: no server can hold it up.
+func (c *Client) Close() {
+	c.shut()
+	c.wait.Wait()
+}
+
+func (c *Client) shut() {
+	c.mu.Lock()
+	c.closed = true
+	conn := c.conn
+	c.mu.Unlock()
+	c.transport.Reset(wire.None)
+	if conn != nil {
+		_ = conn.Close() // the transport is gone already
+	}
+}

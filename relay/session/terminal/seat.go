@@ -1,0 +1,150 @@
+package terminal
+
+import (
+	"context"
+
+	"scrier/relay/session"
+	"scrier/relay/session/audience"
+	"scrier/wire"
+)
+
+// seat is one attached viewer of a terminal. It is an [audience.Source].
+type seat struct {
+	*audience.Seat
+	terminal *Terminal
+	size     wire.Size // the terminal's, as a watcher was told
+}
+
+// Serve implements [session.Stage].
+func (t *Terminal) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a *wire.Attach) error {
+	v := &seat{terminal: t}
+	v.Seat = t.audience.Seat(who, f, v)
+	attached, err := t.join(v, a)
+	if err != nil {
+		return err
+	}
+	t.audience.Attend(f, v.Seat, attached)
+	return nil
+}
+
+// join makes v a viewer of the terminal.
+func (t *Terminal) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	start, head := t.out.start(), t.out.head
+	v.Next = start
+	if a.From != nil {
+		if *a.From > head {
+			return nil, wire.Errorf(wire.BadRequest, "the session has produced %d bytes, not %d", head, *a.From)
+		}
+		v.Next = max(start, *a.From)
+	}
+	v.Seen = v.Next
+	if err := t.audience.EnterLocked(v.Seat); err != nil {
+		return nil, err
+	}
+	attached := t.session.Attached()
+	if !v.Watch {
+		t.seen = v.Seen
+		var id [16]byte
+		copy(id[:], a.Client)
+		c := t.input.become(id)
+		attached.Typed, v.Acked = c.taken, c.given
+		if a.Size != (wire.Size{}) {
+			t.resizeLocked(a.Size)
+		}
+		wake(t.room)
+	}
+	v.size = t.input.size
+	attached.Offset, attached.Head = v.Next, head
+	attached.Window, attached.Watching, attached.Size = wire.ViewerWindow, v.Watch, v.size
+	return attached, nil
+}
+
+func (v *seat) owns() bool { return v.terminal.audience.OwnerLocked() == v.Seat }
+
+// News implements [audience.Source].
+func (v *seat) News() (messages []wire.Message) {
+	t := v.terminal
+	if start := t.out.start(); v.Next < start { // a watcher only: the owner holds the channel back
+		v.Next, v.Seen = start, max(v.Seen, start)
+		messages = append(messages, &wire.Notice{Code: wire.Busy, Text: "you fell behind: some output is not shown"})
+	}
+	if v.Watch && v.size != t.input.size {
+		v.size = t.input.size
+		messages = append(messages, &wire.Resize{Size: v.size})
+	}
+	return messages
+}
+
+// Read implements [audience.Source].
+func (v *seat) Read(p []byte) int {
+	t := v.terminal
+	n := t.out.read(p, v.Next)
+	if t.over && v.Next+uint64(n) == t.out.head {
+		wake(t.idle)
+	}
+	return n
+}
+
+// Window implements [audience.Source].
+func (v *seat) Window() uint64 { return wire.ViewerWindow }
+
+// Shown implements [audience.Source].
+func (v *seat) Shown() {
+	if v.owns() {
+		v.terminal.seen = v.Seen
+		wake(v.terminal.room)
+	}
+}
+
+// Done implements [audience.Source].
+func (v *seat) Done() bool { return v.Next == v.terminal.out.head }
+
+// Given implements [audience.Source].
+func (v *seat) Given() uint64 {
+	if !v.owns() {
+		return v.Acked
+	}
+	return v.terminal.input.clients[0].given
+}
+
+// Active implements [audience.Source].
+func (v *seat) Active() bool { return true }
+
+// Left implements [audience.Source].
+func (v *seat) Left() {
+	wake(v.terminal.room)
+	wake(v.terminal.idle)
+}
+
+// Take implements [audience.Source].
+func (v *seat) Take(m wire.Message) error {
+	t := v.terminal
+	if v.Watch {
+		return wire.Errorf(wire.Forbidden, "a watcher does not type")
+	}
+	if !v.owns() {
+		return nil // it has just been taken over; its end is on its way
+	}
+	switch m := m.(type) {
+	case *wire.Data:
+		return t.input.add(m.Bytes)
+	case *wire.Resize:
+		t.resizeLocked(m.Size)
+	case *wire.EOF:
+		t.input.end()
+	default:
+		return wire.Errorf(wire.Protocol, "unexpected %T from a viewer", m)
+	}
+	return nil
+}
+
+func (t *Terminal) resizeLocked(size wire.Size) {
+	if !t.input.resizeTo(size) {
+		return
+	}
+	for _, w := range t.audience.WatchersLocked() {
+		w.WakeLocked()
+	}
+}
