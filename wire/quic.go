@@ -122,21 +122,19 @@ func QUICLink(conn *quic.Conn) Link { return newQUICLink(conn) }
 // quicLink has a context of its own. quic-go tells a connection's streams of its end before it
 // ends the connection's context; whoever learns of the end first, ends ours ([quicLink.failed]).
 type quicLink struct {
+	Life
 	conn *quic.Conn
 	done chan struct{} // closed when the dialled link's socket is
-	ctx  context.Context
-	end  context.CancelCauseFunc
 }
 
 func newQUICLink(conn *quic.Conn) *quicLink {
-	l := &quicLink{conn: conn}
-	l.ctx, l.end = context.WithCancelCause(context.Background())
+	l := &quicLink{Life: NewLife(), conn: conn}
 	context.AfterFunc(conn.Context(), l.ended)
 	return l
 }
 
 // ended ends the link's context when the connection's has.
-func (l *quicLink) ended() { l.end(quicError(context.Cause(l.conn.Context()))) }
+func (l *quicLink) ended() { l.End(quicError(context.Cause(l.conn.Context()))) }
 
 // failed is an error of quic-go's as the contract of [Link] and [Stream] has it. Errors of a
 // connection wrap [net.ErrClosed], and no error of a single stream does.
@@ -144,7 +142,7 @@ func (l *quicLink) failed(err error) error {
 	if !errors.Is(err, net.ErrClosed) {
 		return quicError(err)
 	}
-	l.end(quicError(err)) // does nothing when it is not the first
+	l.End(quicError(err))
 	return l.Err()
 }
 
@@ -176,9 +174,6 @@ func (l *quicLink) Close(code Code, detail string) error {
 	}
 	return err
 }
-
-func (l *quicLink) Context() context.Context { return l.ctx }
-func (l *quicLink) Err() error               { return context.Cause(l.ctx) }
 
 func (l *quicLink) Peer() Peer {
 	state := l.conn.ConnectionState().TLS

@@ -58,7 +58,8 @@ type Link interface {
 	// Close ends the link and all its streams; the peer sees code and detail. It returns when
 	// nothing of the link is left on this side. A link that has ended already keeps its reason.
 	Close(code Code, detail string) error
-	// Context ends with the link, and its cause is [Link.Err].
+	// Context ends with the link. Its cause has no code: what the end of the link means for what runs
+	// in the context is decided by who runs it, and not by the peer.
 	Context() context.Context
 	// Err is nil while the link lives. Then it is how it ended: an [Error] with the code and detail
 	// with which one of the sides closed it, or, when it broke, the transport's own error, whose

@@ -13,10 +13,8 @@ import (
 
 // Pair returns the two ends of a new link. Peer certificates are those given.
 func Pair(a, b wire.Peer) (wire.Link, wire.Link) {
-	ctxA, cancelA := context.WithCancelCause(context.Background())
-	ctxB, cancelB := context.WithCancelCause(context.Background())
-	la := &link{ctx: ctxA, cancel: cancelA, peer: a, incoming: make(chan *stream, 64)}
-	lb := &link{ctx: ctxB, cancel: cancelB, peer: b, incoming: make(chan *stream, 64)}
+	la := &link{Life: wire.NewLife(), peer: a, incoming: make(chan *stream, 64)}
+	lb := &link{Life: wire.NewLife(), peer: b, incoming: make(chan *stream, 64)}
 	la.other, lb.other = lb, la
 	for _, l := range []*link{la, lb} {
 		if l.peer.Addr == nil {
@@ -30,8 +28,7 @@ func Pair(a, b wire.Peer) (wire.Link, wire.Link) {
 }
 
 type link struct {
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
+	wire.Life
 	peer     wire.Peer
 	other    *link
 	incoming chan *stream
@@ -50,8 +47,8 @@ func (l *link) Open(ctx context.Context) (wire.Stream, error) {
 	select {
 	case l.other.incoming <- b:
 		return a, nil
-	case <-l.ctx.Done():
-		return nil, context.Cause(l.ctx)
+	case <-l.Context().Done():
+		return nil, l.Err()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -64,8 +61,8 @@ func (l *link) Accept(ctx context.Context) (wire.Stream, error) {
 	select {
 	case s := <-l.incoming:
 		return s, nil
-	case <-l.ctx.Done():
-		return nil, context.Cause(l.ctx)
+	case <-l.Context().Done():
+		return nil, l.Err()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -99,13 +96,11 @@ func (l *link) Close(code wire.Code, detail string) error {
 func (l *link) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cancel(err) // does nothing when it is not the first
+	l.End(err)
 	for _, s := range l.streams {
 		s.fail(l.Err())
 	}
 	l.streams = nil
 }
 
-func (l *link) Context() context.Context { return l.ctx }
-func (l *link) Err() error               { return context.Cause(l.ctx) }
-func (l *link) Peer() wire.Peer          { return l.peer }
+func (l *link) Peer() wire.Peer { return l.peer }
