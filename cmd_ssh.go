@@ -26,11 +26,11 @@ it over from wherever it is shown now. See "scrier sessions list" for its id.
 
 In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sends a tilde
   ~^Z  suspends scrier
-` + exitHelp("0    the remote shell's exit status; 255 when a signal ended it",
+` + remoteExitHelp("N    the remote shell's exit status, if it ended by itself\n255  a signal ended it, or you left with ~.",
 			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
 			wire.EnvoyOffline, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey,
 			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
-			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.TakenOver, wire.Left, wire.AuditUnavailable) +
+			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier ssh web1
   scrier ssh web1 --login deploy
@@ -83,7 +83,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
 	c.Flags().StringVar(&attach, "attach", "", "go on with the open `SESSION` of this id")
 	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of that of the last login")
-	return c
+	return passesStatus(c)
 }
 
 // oneKey is the signer that --ssh-key-file names.

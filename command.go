@@ -229,3 +229,19 @@ func exitHelp(own string, likely ...wire.Code) string {
 	}
 	return b.String()
 }
+
+// remoteExitHelp is exitHelp for commands that pass on a remote program's status: own says what it
+// is, and errors differ by their names only.
+func remoteExitHelp(own string, likely ...wire.Code) string {
+	var b strings.Builder
+	b.WriteString("\nEXIT STATUS\n")
+	for line := range strings.Lines(own) {
+		b.WriteString("  " + strings.TrimSpace(line) + "\n")
+	}
+	fmt.Fprintf(&b, "  %-4d an error of Scrier's: standard error says which, in a line that begins with \"scrier:\"\n", wire.NoStatus)
+	b.WriteString("       and ends with its name:\n")
+	for _, c := range append([]wire.Code{wire.Usage}, likely...) {
+		fmt.Fprintf(&b, "         %-22s %s\n", c, c.Meaning())
+	}
+	return b.String()
+}

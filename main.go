@@ -38,7 +38,7 @@ func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
-	return report(os.Stderr, usage(c, err))
+	return statusOf(c, report(os.Stderr, usage(c, err)), err)
 }
 
 func newRoot() *cobra.Command {
@@ -92,6 +92,24 @@ func inGroup(id string, c *cobra.Command) *cobra.Command {
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// passesStatus marks a command that ends with the exit status of a remote program, which may be any
+// number. So there is one status for all errors of ours, [wire.NoStatus].
+func passesStatus(c *cobra.Command) *cobra.Command {
+	c.Annotations = map[string]string{passes: "true"}
+	return c
+}
+
+const passes = "passes the exit status of a remote program"
+
+// statusOf is the status that the program ends with, if report gave status for err.
+func statusOf(c *cobra.Command, status int, err error) int {
+	_, told := errors.AsType[exitStatus](err)
+	if err != nil && !told && c.Annotations[passes] != "" {
+		return wire.NoStatus
+	}
+	return status
+}
 
 // report tells the person what went wrong and what to do about it, and gives the exit status.
 // All of it may hold strings of the far side.

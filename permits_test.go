@@ -44,7 +44,7 @@ func cmdPermits(ts *testscript.TestScript, neg bool, args []string) {
 		status, err := strconv.Atoi(strings.TrimSpace(f[1]))
 		ts.Check(err)
 		if who.May(verb) != nil {
-			status = wire.Forbidden.ExitStatus()
+			status = refusal(wire.Forbidden, argv)
 		}
 		s := openScreen(ts, "permits", argv)
 		s.wait(status)

@@ -68,6 +68,15 @@ func cmdShell(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stdout(), strings.ReplaceAll(s.shown(), "\r", ""))
 }
 
+// refusal is the exit status of a command that fails with a code: `scrier ssh`, which passes on the
+// remote shell's, has one for all.
+func refusal(code wire.Code, argv []string) int {
+	if strings.Contains(strings.Join(argv, " "), "scrier ssh") {
+		return wire.NoStatus
+	}
+	return code.ExitStatus()
+}
+
 // cmdRefused runs a command in a terminal of its own. It must end with the code's exit status and
 // tell the code, what it means and what to do.
 //
@@ -81,7 +90,7 @@ func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("there is no code %s", args[0])
 	}
 	s := openScreen(ts, "refused", args[1:])
-	s.wait(code.ExitStatus())
+	s.wait(refusal(code, args[1:]))
 	shown := strings.ReplaceAll(s.shown(), "\r", "")
 	fmt.Fprint(ts.Stdout(), shown)
 	want := `(?s)(?:^|\n)scrier: .* \(` + args[0] + `\)\n`

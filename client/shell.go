@@ -29,8 +29,8 @@ type ShellRequest struct {
 	Messages io.Writer // for what is said to the person, usually standard error
 }
 
-// Shell opens a session and is its terminal until it ends. status is the remote shell's; an
-// error means that there was none.
+// Shell opens a session and is its terminal until it ends. status is the remote shell's, or
+// [wire.NoStatus] if a signal ended it or the person left; an error means that there was none.
 func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err error) {
 	first, err := r.first(ctx, req)
 	if err != nil {
@@ -185,7 +185,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	switch {
 	case errors.Is(why, errLeft):
 		fmt.Fprintf(req.Messages, "Disconnected from %s.\n", wire.Printable(a.Envoy))
-		return wire.Left.ExitStatus(), nil // no success: nobody knows what became of the shell
+		return wire.NoStatus, nil // no success: nobody knows what became of the shell
 	case !errors.Is(why, errExit):
 		if r.link.Err() != nil {
 			return 0, r.why()
@@ -196,16 +196,13 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		return 0, &wire.Error{Code: exit.Code, Detail: exit.Detail}
 	case exit.Signal != "":
 		fmt.Fprintf(req.Messages, "The remote shell was ended by SIG%s.\n", wire.Printable(exit.Signal))
-		return signalled, nil
+		return wire.NoStatus, nil
 	}
 	return int(exit.Status), nil
 }
 
 // stuckTerminal is how long a terminal that takes no more output may hold up the end.
 const stuckTerminal = time.Second
-
-// signalled is what ssh(1) exits with when a signal ended the remote shell.
-const signalled = 255
 
 var errExit = errors.New("the session ended")
 

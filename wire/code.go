@@ -9,13 +9,24 @@ import (
 
 // Code is a stable error number. One table serves every place where an error crosses a
 // boundary: CBOR messages, QUIC and WebTransport error codes, WebSocket close codes (4000+n),
-// API problem types and the exit status of the scrier command.
+// API problem types and the exit status of the scrier command ([Code.ExitStatus]).
 //
-// The table is append-only: a number or a name, once released, never changes its meaning.
-// Numbers stay in 64–125, the part of the exit-status range that neither shells (126 and up)
-// nor ordinary programs (1–63) use; where sysexits(3) has a number of the same meaning it is
-// kept. That range is full: what is of desktops has 32–63, as no desktop has an exit status.
+// The table is append-only: a number, a name or an exit status, once released, never changes;
+// testdata/codes.txt holds it to that.
+//
+// New codes are numbered from 300 to 999, in the hundred of their [Class], which decides the exit
+// status. Numbers up to 125 are older: there a code is its own exit status. They are 64 to 125,
+// which neither shells (126 and up) nor most programs (1 to 63) use, with the meaning of
+// sysexits(3) where it has one, and 32 to 46 for desktops, since 64 to 125 was full by then. What is
+// free between 1 and 125 stays free: a program's own statuses are there, such as the verdicts of
+// `scrier audit verify`.
+//
+// A command that passes on the status of a remote program ends with [NoStatus] for all codes.
 type Code uint16
+
+// NoStatus is what a command that passes on a remote program's exit status ends with when there is
+// none to pass on, as ssh(1) does: the code stands on standard error.
+const NoStatus = 255
 
 // None is the absence of an error; on a stream it is an ordinary end.
 const None Code = 0
@@ -205,18 +216,10 @@ func (c Code) Meaning() string {
 // Hint is what the person can do about it; it may be empty.
 func (c Code) Hint() string { return codes[c].hint }
 
-// ExitStatus is the status with which the scrier command ends for this code.
-func (c Code) ExitStatus() int {
-	if c > 125 {
-		return int(Internal)
-	}
-	return int(c)
-}
-
 // Codes lists the table in the order of its numbers, for documentation and tests.
 func Codes() []Code {
 	var all []Code
-	for c := Code(0); c < 256; c++ {
+	for c := Code(0); c <= MaxCode; c++ {
 		if _, ok := codes[c]; ok {
 			all = append(all, c)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -105,7 +106,7 @@ func dialError(addr string, err error) error {
 		return e
 	}
 	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
-		return &Error{Code: Code(e.ErrorCode), Detail: e.ErrorMessage, Err: err}
+		return &Error{Code: numbered(uint64(e.ErrorCode)), Detail: e.ErrorMessage, Err: err}
 	}
 	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode == noApplicationProtocol {
 		return &Error{Code: VersionMismatch, Detail: "the relay at " + addr + " speaks another version of the protocol", Err: err}
@@ -190,13 +191,16 @@ func (l *quicLink) Peer() Peer {
 // else (time-outs, refused datagrams) is left as it is: the caller knows what it means.
 func quicError(err error) error {
 	if e, ok := errors.AsType[*quic.StreamError](err); ok {
-		return &Error{Code: Code(e.ErrorCode), Err: err}
+		return &Error{Code: numbered(uint64(e.ErrorCode)), Err: err}
 	}
 	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
-		return &Error{Code: Code(e.ErrorCode), Detail: e.ErrorMessage, Err: err}
+		return &Error{Code: numbered(uint64(e.ErrorCode)), Detail: e.ErrorMessage, Err: err}
 	}
 	return err
 }
+
+// numbered is the code of a number that a peer chose; QUIC's are up to 2^62.
+func numbered(n uint64) Code { return Code(min(n, math.MaxUint16)) }
 
 // quicStream owns quic-go's rules: Close ends only the writing side and must not race with
 // Write, and a stream leaks until it is read to its end or CancelRead.

@@ -167,6 +167,9 @@ func (s *wsStream) CloseRead(wire.Code) {}
 func (s *wsStream) Reset(code wire.Code) {
 	t := time.AfterFunc(time.Second, func() { _ = s.c.CloseNow() })
 	defer t.Stop()
+	if code > wire.MaxCode { // a peer chose the number
+		code = wire.Internal
+	}
 	_ = s.c.Close(closeBase+websocket.StatusCode(code), code.String()) // it may be gone already
 	s.cancel()
 }
