@@ -124,7 +124,7 @@ var bans = []ban{
 		why: "what browsers speak ends in one room; behind it there are streams",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/bbolt"}, but: []string{"scrier/relay/store/bolt/*", "scrier/relay/audit/*"},
+		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/bbolt"}, but: []string{"scrier/relay/boltfile/*", "scrier/relay/store/bolt/*", "scrier/relay/audit/*"},
 		why: "the store has more than one backend to come",
 	},
 }

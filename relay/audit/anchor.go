@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"scrier/relay/boltfile"
 )
 
 // The anchor is a copy of a recent checkpoint in a file of its own beside the log. It lags at
@@ -33,7 +35,7 @@ func readAnchor(path string) ([]byte, error) {
 }
 
 func writeAnchor(path string, signed []byte) error {
-	if err := replaceFile(anchorPath(path), signed); err != nil {
+	if err := boltfile.Replace(anchorPath(path), signed); err != nil {
 		return fmt.Errorf("write anchor: %w", err)
 	}
 	return nil

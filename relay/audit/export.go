@@ -67,7 +67,7 @@ type exportLine struct {
 // readLines returns the records from <= seq < to, and after each the checkpoint that ends with
 // it. What is in the file goes out as it is: it is for Verify to judge.
 func (l *Log) readLines(from, to uint64) (lines []exportLine, err error) {
-	err = l.file.db.View(func(tx *bbolt.Tx) error {
+	err = l.file.DB.View(func(tx *bbolt.Tx) error {
 		records := tx.Bucket(recordsBucket).Cursor()
 		checkpoints := tx.Bucket(checkpointsBucket)
 		for k, v := records.Seek(key(from)); k != nil && number(k) < to; k, v = records.Next() {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sys/unix"
 
+	"scrier/relay/boltfile"
 	"scrier/wire"
 )
 
@@ -38,7 +39,7 @@ func loadKey(path, name string, create bool) (signingKey, error) {
 		if text, _, err = note.GenerateKey(rand.Reader, name); err != nil {
 			return signingKey{}, fmt.Errorf("make audit key: %w", err)
 		}
-		if err := replaceFile(path, []byte(text+"\n")); err != nil {
+		if err := boltfile.Replace(path, []byte(text+"\n")); err != nil {
 			return signingKey{}, fmt.Errorf("save audit key: %w", err)
 		}
 	}

@@ -21,26 +21,26 @@ import (
 // The records under the checkpoint are not read again: that is what an export's [Verify] is for.
 func (l *Log) load() (*rollback, error) {
 	var size uint64
-	err := l.file.guardedView(func(tx *bbolt.Tx) error {
+	err := l.file.GuardedView(func(tx *bbolt.Tx) error {
 		if k, _ := tx.Bucket(recordsBucket).Cursor().Last(); k != nil {
 			size = number(k) + 1
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, damaged(l.file.path, err)
+		return nil, damaged(l.file.Path(), err)
 	}
 	if l.key, err = loadKey(l.cfg.KeyPath, l.cfg.Name, size == 0); err != nil {
 		return nil, err
 	}
-	err = l.file.guardedView(func(tx *bbolt.Tx) error {
+	err = l.file.GuardedView(func(tx *bbolt.Tx) error {
 		var err error
 		l.head, l.writer.signed, err = readHead(tx, l.key, size)
 		return err
 	})
 	if err != nil {
 		if !errors.Is(err, ErrTampered) {
-			err = damaged(l.file.path, err)
+			err = damaged(l.file.Path(), err)
 		}
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func (l *Log) compareAnchor() (*rollback, error) {
 		return nil, nil
 	}
 	var root tlog.Hash
-	err = l.file.guardedView(func(tx *bbolt.Tx) error {
+	err = l.file.GuardedView(func(tx *bbolt.Tx) error {
 		t, err := loadTree(c.size, storedHashes(tx))
 		root = t.root()
 		return err

@@ -265,7 +265,8 @@ func TestFailedCommitThatHappened(t *testing.T) {
 		if err := l.closeErr; err != nil {
 			t.Fatal(err)
 		}
-		if err := l.file.open(); err != nil {
+		var err error
+		if l.file, err = openFile(cfg); err != nil {
 			t.Fatal(err)
 		}
 		e := event(3)
@@ -274,7 +275,7 @@ func TestFailedCommitThatHappened(t *testing.T) {
 			t.Fatal(err)
 		}
 		if happened {
-			if err := l.file.db.Update(func(tx *bbolt.Tx) error { return l.put(tx, b) }); err != nil {
+			if err := l.file.DB.Update(func(tx *bbolt.Tx) error { return l.put(tx, b) }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -284,13 +285,13 @@ func TestFailedCommitThatHappened(t *testing.T) {
 		if want := map[bool]uint64{false: 3, true: 4}[happened]; l.Size() != want || l.writer.covered != want {
 			t.Errorf("happened %v: size %d, covered %d", happened, l.Size(), l.writer.covered)
 		}
-		if err := l.file.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(recordsBucket).Put(key(l.Size()-1), []byte{0xa0}) }); err != nil {
+		if err := l.file.DB.Update(func(tx *bbolt.Tx) error { return tx.Bucket(recordsBucket).Put(key(l.Size()-1), []byte{0xa0}) }); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.reload(b); !errors.Is(err, ErrTampered) {
 			t.Errorf("happened %v: a changed file: %v", happened, err)
 		}
-		if err := l.file.db.Close(); err != nil {
+		if err := l.file.Abandon(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"scrier/relay/boltfile"
 	"scrier/wire"
 )
 
@@ -63,7 +64,7 @@ var errClosed = errors.New("the audit log is closed")
 // Log is an open log. Its methods are safe for concurrent use.
 type Log struct {
 	cfg  Config
-	file *file
+	file *boltfile.File
 	key  signingKey
 
 	requests chan *request
@@ -104,7 +105,7 @@ func Open(cfg Config) (*Log, error) {
 	rollback, err := l.load()
 	if err != nil {
 		// Not marked as clean: the next start looks at the file as closely as this one.
-		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), f.db.Close())
+		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), f.Abandon())
 	}
 	go l.write()
 	if rollback != nil {
@@ -145,7 +146,7 @@ func (l *Log) Records(ctx context.Context, from uint64, limit int) ([]Record, er
 	}
 	limit = min(limit, MaxRecords)
 	var records []Record
-	err := l.file.db.View(func(tx *bbolt.Tx) error {
+	err := l.file.DB.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(recordsBucket).Cursor()
 		for k, v := c.Seek(key(from)); k != nil && len(records) < limit; k, v = c.Next() {
 			r, err := decodeRecord(v)

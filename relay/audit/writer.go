@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"scrier/relay/boltfile"
 	"scrier/wire"
 )
 
@@ -74,9 +75,9 @@ func (l *Log) finish() error {
 	}
 	err := l.serve(nil, true)
 	if l.writer.broken != nil {
-		return errors.Join(err, l.file.db.Close()) // not marked as clean
+		return errors.Join(err, l.file.Abandon()) // not marked as clean
 	}
-	if err := errors.Join(err, l.file.close()); err != nil {
+	if err := errors.Join(err, l.file.Close()); err != nil {
 		return fmt.Errorf("close audit log: %w", err)
 	}
 	return nil
@@ -123,11 +124,11 @@ func (l *Log) serve(batch []*request, sign bool) error {
 }
 
 func (l *Log) allocate() error {
-	used, err := l.file.used()
+	used, err := l.file.Used()
 	if err != nil {
 		return err
 	}
-	return l.file.allocate(used)
+	return l.file.Allocate(used)
 }
 
 // batch is what one commit writes.
@@ -176,13 +177,13 @@ func (l *Log) prepare(requests []*request, sign, probe bool) (*batch, error) {
 
 // commit makes the batch durable.
 func (l *Log) commit(b *batch) error {
-	err := l.file.db.Update(func(tx *bbolt.Tx) error { return l.put(tx, b) })
+	err := l.file.DB.Update(func(tx *bbolt.Tx) error { return l.put(tx, b) })
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("commit audit log: %w", err)
 	if l.writer.failed == nil {
-		l.cfg.Log.Error("the audit log cannot be written", "path", l.file.path, "error", err, "code", wire.AuditUnavailable)
+		l.cfg.Log.Error("the audit log cannot be written", "path", l.file.Path(), "error", err, "code", wire.AuditUnavailable)
 	}
 	// A commit that failed late may have happened. What the file says now counts.
 	if rerr := l.reload(b); rerr != nil {
@@ -220,7 +221,7 @@ func (l *Log) put(tx *bbolt.Tx, b *batch) error {
 		}
 	}
 	if b.probe {
-		return tx.Bucket(metaBucket).Put(probeKey, key(uint64(l.cfg.Now().UnixNano())))
+		return tx.Bucket(boltfile.Meta).Put(probeKey, key(uint64(l.cfg.Now().UnixNano())))
 	}
 	return nil
 }
@@ -251,7 +252,7 @@ func (l *Log) reload(b *batch) error {
 		now    head
 		signed []byte
 	)
-	err := l.file.guardedView(func(tx *bbolt.Tx) error {
+	err := l.file.GuardedView(func(tx *bbolt.Tx) error {
 		size := uint64(0)
 		if k, _ := tx.Bucket(recordsBucket).Cursor().Last(); k != nil {
 			size = number(k) + 1

