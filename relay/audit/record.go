@@ -1,15 +1,16 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"scrier/wire"
 )
 
 // MaxRecord is the longest encoded record, in bytes.
@@ -81,102 +82,49 @@ func (r Record) encode() ([]byte, error) {
 	return b, nil
 }
 
+// row is a record as package cbor decodes it.
+type row struct {
+	Seq       uint64            `cbor:"1,keyasint"`
+	Time      int64             `cbor:"2,keyasint"`
+	Prev      tlog.Hash         `cbor:"3,keyasint"`
+	Type      string            `cbor:"4,keyasint"`
+	Operator  string            `cbor:"5,keyasint,omitempty"`
+	Envoy     string            `cbor:"6,keyasint,omitempty"`
+	EnvoyName string            `cbor:"7,keyasint,omitempty"`
+	Session   string            `cbor:"8,keyasint,omitempty"`
+	Source    string            `cbor:"9,keyasint,omitempty"`
+	Code      string            `cbor:"10,keyasint,omitempty"`
+	Detail    string            `cbor:"11,keyasint,omitempty"`
+	Fields    map[string]string `cbor:"12,keyasint,omitempty"`
+}
+
 // decodeRecord accepts what encode returns and nothing else, so that there is no second encoding
-// of a record which would hash to something else.
+// of a record which would hash to something else: whatever the library reads is encoded again, and
+// must be what was read.
 func decodeRecord(data []byte) (Record, error) {
 	if len(data) > MaxRecord {
 		return Record{}, errTooLong
 	}
-	var r Record
-	d := decoder{rest: data}
-	pairs := d.head(majorMap)
-	for last := uint64(0); pairs > 0 && d.err == nil; pairs-- {
-		k := d.head(majorUint)
-		if k != last+1 && (k <= last || last < keyType) { // ascending, and of the first four none is missing
-			d.fail("its keys are not in order")
-			break
-		}
-		last = k
-		d.value(&r, k)
+	var w row
+	if err := wire.Unmarshal(data, &w); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", errNotCanonical, err)
 	}
-	if d.err == nil && r.Type == "" {
-		d.fail("it has no type")
-	}
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("something follows it")
-	}
-	return r, d.err
-}
-
-func (d *decoder) value(r *Record, key uint64) {
 	switch {
-	case key == keySeq:
-		r.Seq = d.head(majorUint)
-	case key == keyTime:
-		r.Time = time.Unix(0, d.integer()).UTC()
-	case key == keyPrev:
-		if prev := d.bytes(majorBytes); len(prev) == len(r.Prev) {
-			copy(r.Prev[:], prev)
-		} else {
-			d.fail("it has no hash of the one before")
-		}
-	case key < keyFields:
-		s := r.texts()[key-keyType]
-		if *s = d.text(); *s == "" {
-			d.fail("it has an empty text")
-		}
-	case key == keyFields:
-		r.Fields = d.fields()
-	default:
-		d.fail("it has a key that is not known")
+	case w.Type == "":
+		return Record{}, fmt.Errorf("%w: it has no type", errNotCanonical)
+	case len(w.Fields) > maxFields:
+		return Record{}, fmt.Errorf("%w: it has too many fields", errNotCanonical)
 	}
-}
-
-func (d *decoder) fields() map[string]string {
-	n := d.head(majorMap)
-	if n == 0 || n > maxFields {
-		d.fail("it has too many fields or none")
-		return nil
+	r := Record{w.Seq, time.Unix(0, w.Time).UTC(), w.Prev, Event{w.Type, w.Operator, w.Envoy, w.EnvoyName, w.Session, w.Source, w.Code, w.Detail, w.Fields}}
+	again, err := r.encode()
+	if err != nil {
+		return Record{}, err
 	}
-	fields := make(map[string]string, n)
-	for last := ""; n > 0 && d.err == nil; n-- {
-		k := d.text()
-		if len(fields) > 0 && compareKeys(last, k) >= 0 {
-			d.fail("its fields are not in order")
-		}
-		fields[k], last = d.text(), k
+	if !bytes.Equal(again, data) {
+		return Record{}, errNotCanonical
 	}
-	return fields
+	return r, nil
 }
 
 // leaf is the hash by which both the tree and the next record hold on to a record.
 func leaf(data []byte) tlog.Hash { return tlog.RecordHash(data) }
-
-// integer reads an int64 of either sign.
-func (d *decoder) integer() int64 {
-	major, n := d.item()
-	switch {
-	case n > math.MaxInt64:
-	case major == majorUint:
-		return int64(n)
-	case major == majorNegative:
-		return ^int64(n)
-	}
-	d.fail("its time is not a time")
-	return 0
-}
-
-func (d *decoder) text() string {
-	b := d.bytes(majorText)
-	if !utf8.Valid(b) {
-		d.fail("it has a text that is not UTF-8")
-		return ""
-	}
-	return string(b)
-}
-
-func (d *decoder) fail(why string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%w: %s", errNotCanonical, why)
-	}
-}

@@ -43,22 +43,6 @@ func anyEvent(t *rapid.T) Event {
 	return e
 }
 
-// row is a record as a general CBOR library sees it, to compare the codec with.
-type row struct {
-	Seq       uint64            `cbor:"1,keyasint"`
-	Time      int64             `cbor:"2,keyasint"`
-	Prev      [32]byte          `cbor:"3,keyasint"`
-	Type      string            `cbor:"4,keyasint"`
-	Operator  string            `cbor:"5,keyasint,omitempty"`
-	Envoy     string            `cbor:"6,keyasint,omitempty"`
-	EnvoyName string            `cbor:"7,keyasint,omitempty"`
-	Session   string            `cbor:"8,keyasint,omitempty"`
-	Source    string            `cbor:"9,keyasint,omitempty"`
-	Code      string            `cbor:"10,keyasint,omitempty"`
-	Detail    string            `cbor:"11,keyasint,omitempty"`
-	Fields    map[string]string `cbor:"12,keyasint,omitempty"`
-}
-
 // reference encodes r with the library.
 func reference(t interface{ Fatal(...any) }, r Record) []byte {
 	mode, err := cbor.CoreDetEncOptions().EncMode()
