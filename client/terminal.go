@@ -37,7 +37,6 @@ type Terminal struct {
 	signals chan os.Signal
 	wake    *os.File      // readable when a Read must return; set by Raw
 	resumed chan struct{} // closed when a stop is over; set while stopped
-	signal  os.Signal     // the one that closed done
 }
 
 type terminalState int
@@ -100,6 +99,7 @@ func (t *Terminal) Raw() (restore func(), err error) {
 
 // watch handles signals until quit is closed.
 func (t *Terminal) watch(quit <-chan struct{}) {
+	ended := false
 	for {
 		select {
 		case <-quit:
@@ -113,13 +113,10 @@ func (t *Terminal) watch(quit <-chan struct{}) {
 			default:
 				t.giveBack()
 				signal.Stop(t.signals)
-				t.mu.Lock()
-				first := t.signal == nil
-				t.signal = s
-				t.mu.Unlock()
-				if first {
+				if !ended { // more may have come before Stop
 					close(t.done)
 				}
+				ended = true
 			}
 		}
 	}
@@ -148,13 +145,6 @@ func (t *Terminal) restoreLocked() {
 
 // Done is closed when a signal asks the program to end; the terminal is restored by then.
 func (t *Terminal) Done() <-chan struct{} { return t.done }
-
-// Signal is the signal that closed Done; nil before.
-func (t *Terminal) Signal() os.Signal {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.signal
-}
 
 // Read reads what is typed. It returns [os.ErrClosed] once the terminal was restored.
 func (t *Terminal) Read(b []byte) (int, error) {

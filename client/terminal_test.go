@@ -65,7 +65,7 @@ func playTerminal(play string) int {
 	for {
 		select {
 		case <-done:
-			fmt.Fprintf(t, "ended by %v\n", t.Signal())
+			fmt.Fprint(t, "ended by a signal\n")
 			return 3
 		case k := <-keys:
 			switch k {
