@@ -11,5 +11,8 @@ func HandshakeWithin(ctx context.Context, c net.Conn, p Params, args, ready time
 	return timing{args, ready}.handshake(ctx, c, p)
 }
 
+// Buffered is how many bytes were read and not returned yet.
+func (r *Reader) Buffered() int { return r.end - r.start }
+
 // Drawing lists the opcodes that draw.
 func Drawing() map[string]string { return drawing }

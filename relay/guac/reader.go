@@ -97,9 +97,6 @@ func (r *Reader) Next() (*Instruction, error) {
 // an error. A caller who gathers instructions flushes when there is no more.
 func (r *Reader) More() bool { return r.advance() != nil || r.state == whole }
 
-// Buffered is how many bytes were read and not returned yet.
-func (r *Reader) Buffered() int { return r.end - r.start }
-
 // take returns the whole instruction and begins the next.
 func (r *Reader) take() *Instruction {
 	r.in, r.out = r.out, r.in
