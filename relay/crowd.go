@@ -85,9 +85,5 @@ func (c *browserConn) Close() error {
 
 // sourceOf is an address without its port.
 func sourceOf(addr net.Addr) string {
-	host, _, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	return host
+	return wire.Host(addr.String())
 }

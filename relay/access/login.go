@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -25,7 +24,7 @@ const (
 // proof a certificate of 8 hours. The proof is an SSH signature over our nonce and bytes of this
 // very TLS connection, so that it is worth nothing anywhere else.
 func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *wire.Login) error {
-	source := host(peer.Addr)
+	source := wire.Host(peer.Addr.String())
 	if err := a.attempts.allow(source); err != nil {
 		return err
 	}
@@ -168,13 +167,4 @@ func (a *Access) refused(ctx context.Context, source, username string, err error
 		Code: wire.CodeOf(err).String(), Detail: wire.DetailOf(err),
 	})
 	return errors.Join(err, jerr)
-}
-
-// host is an address without its port.
-func host(addr net.Addr) string {
-	h, _, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	return h
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -55,11 +54,7 @@ func (a *Attacher) session(w http.ResponseWriter, r *http.Request) (wire.Session
 
 // source is where a request comes from, without the port.
 func source(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+	return wire.Host(r.RemoteAddr)
 }
 
 // serve runs a stream to its end and returns the code it ended with.
