@@ -189,7 +189,7 @@ func contains(r audit.Record, text string) bool {
 func (a *api) auditExport(w http.ResponseWriter, r *http.Request, _ access.Operator) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="scrier-audit.txt"`)
-	if err := a.Audit.Export(r.Context(), &patient{w}); err != nil {
+	if err := a.Audit.Export(r.Context(), &streamed{w}); err != nil {
 		a.Log.Error("export the audit log", "err", err)
 		// The answer is under way already: break it off, so that it does not look complete.
 		panic(http.ErrAbortHandler)

@@ -61,7 +61,7 @@ type Ticket struct {
 
 func (a *api) sessionRoutes() []route {
 	return []route{
-		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Ticket{}, patient: true},
+		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Ticket{}, slow: true},
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
 		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
 		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},

@@ -76,7 +76,7 @@ type route struct {
 	raw             rawHandler // instead of handle: answers that are no JSON, or set cookies
 	in, out         any        // zero values of the JSON that is taken and given, if any
 	query           []param
-	patient         bool   // the answer may take as long as an envoy does
+	slow            bool   // the answer may take as long as an envoy does
 	media           string // of an answer that is no JSON
 	more            string // for the description, besides what
 }
@@ -104,8 +104,8 @@ func API(c Config) http.Handler {
 			if raw == nil {
 				raw = a.json(r.handle)
 			}
-			if r.patient {
-				raw = patiently(raw)
+			if r.slow {
+				raw = slowly(raw)
 			}
 			m.Method(r.method, r.pattern, a.guard(r.verb, raw))
 		}
@@ -119,8 +119,8 @@ func API(c Config) http.Handler {
 	return m
 }
 
-// patiently gives an answer more time than the server does.
-func patiently(h rawHandler) rawHandler {
+// slowly gives an answer more time than the server does.
+func slowly(h rawHandler) rawHandler {
 	return func(w http.ResponseWriter, r *http.Request, who access.Operator) {
 		// A server that sets no time limits cannot lengthen them either.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience))

@@ -87,11 +87,11 @@ func last(w http.ResponseWriter, d time.Duration) error {
 	return err
 }
 
-// patient writes an answer of any length as long as the client takes it: each write has a
+// streamed writes an answer of any length as long as the client takes it: each write has a
 // deadline of its own.
-type patient struct{ http.ResponseWriter }
+type streamed struct{ http.ResponseWriter }
 
-func (p *patient) Write(b []byte) (int, error) {
+func (p *streamed) Write(b []byte) (int, error) {
 	if err := last(p.ResponseWriter, writeTimeout); err != nil {
 		return 0, err
 	}
