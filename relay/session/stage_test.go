@@ -1,41 +1,19 @@
-package session
+package session_test
 
 import (
 	"context"
-	"log/slog"
-	"path/filepath"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"scrier/relay/audit"
+	"scrier/relay/session"
+	"scrier/relay/session/sessiontest"
 	"scrier/relay/store"
-	"scrier/relay/store/bolt"
 	"scrier/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// journal keeps what is written down.
-type journal struct {
-	mu     sync.Mutex
-	events []audit.Event
-}
-
-func (j *journal) Append(_ context.Context, e audit.Event) (audit.Record, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.events = append(j.events, e)
-	return audit.Record{}, nil
-}
-
-func (j *journal) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
-	return j.Append(ctx, e)
-}
-func (j *journal) Records(context.Context, uint64, int) ([]audit.Record, error) { return nil, nil }
-func (j *journal) Size() uint64                                                 { return 0 }
 
 // played is a stage that ends when the test says so.
 type played struct {
@@ -55,38 +33,14 @@ func (p *played) Run(ctx context.Context) *wire.Exit {
 		return &wire.Exit{Code: wire.CodeOf(context.Cause(ctx))}
 	}
 }
-func (p *played) Admit(Viewer) error                                              { return nil }
-func (p *played) Serve(context.Context, *wire.Framed, Viewer, *wire.Attach) error { return nil }
-func (p *played) Audience() Audience                                              { return p }
-func (p *played) End(func(Viewer) bool, error)                                    {}
-func (p *played) Present() (bool, []string)                                       { return true, []string{} }
-func (p *played) Dismiss(e *wire.Exit)                                            { p.dismissed <- e }
+func (p *played) Admit(session.Viewer) error                                              { return nil }
+func (p *played) Serve(context.Context, *wire.Framed, session.Viewer, *wire.Attach) error { return nil }
+func (p *played) Audience() session.Audience                                              { return p }
+func (p *played) End(func(session.Viewer) bool, error)                                    {}
+func (p *played) Present() (bool, []string)                                               { return true, []string{} }
+func (p *played) Dismiss(e *wire.Exit)                                                    { p.dismissed <- e }
 
-func newTable(t *testing.T) (*Table, *journal) {
-	t.Helper()
-	kv, err := bolt.Open(bolt.Config{Path: filepath.Join(t.TempDir(), "state.db"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := kv.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	j := new(journal)
-	return NewTable(Config{KV: kv, Journal: j, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Max: 5, MaxAge: time.Hour, Grace: time.Minute}), j
-}
-
-func reserve(t *testing.T, table *Table) *Session {
-	t.Helper()
-	s, err := table.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID(), Kind: "ssh"}, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func state(t *testing.T, table *Table, s *Session) View {
+func state(t *testing.T, table *session.Table, s *session.Session) session.View {
 	t.Helper()
 	v, err := table.Get(t.Context(), s.ID())
 	if err != nil {
@@ -98,8 +52,8 @@ func state(t *testing.T, table *Table, s *Session) View {
 // A session has several stages: each ends by itself, the session with the last one, once, and with
 // what the first one said.
 func TestStages(t *testing.T) {
-	table, j := newTable(t)
-	s := reserve(t, table)
+	table, j := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
 	first, second := newPlayed(), newPlayed()
 	for _, p := range []*played{first, second} {
 		if err := s.Show(t.Context(), "deploy", p); err != nil {
@@ -124,8 +78,8 @@ func TestStages(t *testing.T) {
 	if v := state(t, table, s); v.State != store.Closed || v.Reason != wire.Left.String() {
 		t.Errorf("closed as %+v", v)
 	}
-	if len(j.events) != 1 || j.events[0].Type != "scrier.disconnect" {
-		t.Errorf("written down: %+v", j.events)
+	if e := j.Events(); len(e) != 1 || e[0].Type != "scrier.disconnect" {
+		t.Errorf("written down: %+v", e)
 	}
 	if err := s.Show(t.Context(), "deploy", newPlayed()); err == nil {
 		t.Error("a closed session shows another stage")
@@ -134,8 +88,8 @@ func TestStages(t *testing.T) {
 
 // Whatever ends a session from outside ends all its stages, and is the reason.
 func TestKillEndsAllStages(t *testing.T) {
-	table, _ := newTable(t)
-	s := reserve(t, table)
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
 	first, second := newPlayed(), newPlayed()
 	for _, p := range []*played{first, second} {
 		if err := s.Show(t.Context(), "", p); err != nil {
@@ -160,8 +114,8 @@ func TestKillEndsAllStages(t *testing.T) {
 
 // A stage that comes when the session has ended already ends at once, and is no secret leftover.
 func TestShowTooLate(t *testing.T) {
-	table, _ := newTable(t)
-	s := reserve(t, table)
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
 	s.End(&wire.Error{Code: wire.Killed})
 	p := newPlayed()
 	if err := s.Show(t.Context(), "deploy", p); wire.CodeOf(err) != wire.Killed {

@@ -1,0 +1,77 @@
+// Package sessiontest gives tests a table of sessions, with a real store and an audit log in memory.
+package sessiontest
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"scrier/relay/audit"
+	"scrier/relay/session"
+	"scrier/relay/store"
+	"scrier/relay/store/bolt"
+	"scrier/wire"
+)
+
+// Journal keeps what is written down.
+type Journal struct {
+	mu     sync.Mutex
+	events []audit.Event
+}
+
+// Append implements [session.Journal].
+func (j *Journal) Append(_ context.Context, e audit.Event) (audit.Record, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, e)
+	return audit.Record{}, nil
+}
+
+// AppendEnd implements [session.Journal].
+func (j *Journal) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
+	return j.Append(ctx, e)
+}
+
+// Records implements [session.Journal].
+func (j *Journal) Records(context.Context, uint64, int) ([]audit.Record, error) { return nil, nil }
+
+// Size implements [session.Journal].
+func (j *Journal) Size() uint64 { return 0 }
+
+// Events are what was written down.
+func (j *Journal) Events() []audit.Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append([]audit.Event(nil), j.events...)
+}
+
+// Table makes a table for five sessions.
+func Table(t testing.TB) (*session.Table, *Journal) {
+	t.Helper()
+	kv, err := bolt.Open(bolt.Config{Path: filepath.Join(t.TempDir(), "state.db"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := kv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	j := new(Journal)
+	return session.NewTable(session.Config{
+		KV: kv, Journal: j, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Max: 5, MaxAge: time.Hour, Grace: time.Minute,
+	}), j
+}
+
+// Reserve begins a session of ann's on a made-up envoy.
+func Reserve(t testing.TB, table *session.Table) *session.Session {
+	t.Helper()
+	s, err := table.Reserve(t.Context(), store.Session{Operator: "ann", OperatorID: "1", Envoy: wire.NewEnvoyID(), Kind: "ssh"}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
