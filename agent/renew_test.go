@@ -70,14 +70,12 @@ func TestRenewalOnTheLink(t *testing.T) {
 	if err := relay.Send(&wire.Renewed{Chain: issued}); err != nil {
 		t.Fatal(err)
 	}
-	var pair *tls.Certificate
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if pair, err = l.State.certificate(); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
+	if _, err := wire.Expect[wire.Kept](relay); err != nil { // it is saved by then
+		t.Fatal(err)
+	}
+	pair, err := l.State.certificate()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if string(pair.Certificate[0]) != string(issued[0]) {
 		t.Error("another certificate was saved")

@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"io"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -105,7 +104,7 @@ func (e *envoy) sshRequests(s wire.Stream, open *wire.Open, on func(c ssh.Channe
 		return nil, nil
 	}}
 	config.AddHostKey(e.hostKey)
-	conn, channels, requests, err := ssh.NewServerConn(streamConn{s}, config)
+	conn, channels, requests, err := ssh.NewServerConn(sshConn(s), config)
 	if err != nil {
 		return
 	}
@@ -133,11 +132,10 @@ func exit(c ssh.Channel, status uint32) {
 	_ = c.Close()
 }
 
-type streamConn struct{ wire.Stream }
-
-func (s streamConn) Close() error         { return s.CloseWrite() }
-func (s streamConn) LocalAddr() net.Addr  { return &net.TCPAddr{} }
-func (s streamConn) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+// sshConn is a tunnel as an SSH server wants it.
+func sshConn(s wire.Stream) *wire.NetConn {
+	return &wire.NetConn{Stream: s, End: func(s wire.Stream) { _ = s.CloseWrite() }}
+}
 
 // viewer is an operator's attached terminal.
 type viewer struct {
@@ -165,6 +163,33 @@ func (p *person) connect(envoy string) (*viewer, error) {
 	}
 	a, err := wire.Expect[wire.Attached](f)
 	return &viewer{f, a}, err
+}
+
+// types sends what a person types.
+func (v *viewer) types(t *testing.T, text string) {
+	t.Helper()
+	frame := append(make([]byte, wire.DataHeader), text...)
+	if err := v.WriteData(wire.DataFrame(frame, len(text))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// roundTrip types a byte and waits for its echo.
+func (v *viewer) roundTrip(t *testing.T) {
+	t.Helper()
+	if err := v.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	v.types(t, ".")
+	for {
+		m, err := v.Receive()
+		if err != nil {
+			t.Fatalf("waiting for an echo: %v", err)
+		}
+		if _, ok := m.(*wire.Data); ok {
+			return
+		}
+	}
 }
 
 // exit reads on until the session's end.

@@ -163,7 +163,7 @@ func TestEvilEnvoys(t *testing.T) {
 func (e *envoy) server(s wire.Stream, o *wire.Open, f func(*ssh.ServerConn, ssh.NewChannel)) {
 	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
 	config.AddHostKey(e.hostKey)
-	conn, channels, requests, err := ssh.NewServerConn(streamConn{s}, config)
+	conn, channels, requests, err := ssh.NewServerConn(sshConn(s), config)
 	if err != nil {
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,6 +138,38 @@ func TestHandshakesAreBounded(t *testing.T) {
 	for _, end := range ends {
 		end()
 	}
+	waitFor(t, "the slots to come back", func() bool { return l.handshakes.Load() == 0 })
+}
+
+// The bound holds when all come at once, too: as many get in as there are places, and not one more,
+// however often others are turned away meanwhile.
+func TestHandshakesAreBoundedInAStorm(t *testing.T) {
+	l := new(listener)
+	ctx, end := context.WithCancel(t.Context())
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for host := range byte(16) {
+		wg.Go(func() {
+			for range maxHandshakes {
+				if _, err := l.admit(ctx, &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: 1}}); err == nil {
+					admitted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// Who is turned away is counted for a moment, which may turn away another: never one too many.
+	for host := byte(16); admitted.Load() < maxHandshakes && host < 20; host++ {
+		for range maxHandshakes {
+			if _, err := l.admit(ctx, &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: 1}}); err == nil {
+				admitted.Add(1)
+			}
+		}
+	}
+	if n := admitted.Load(); n != maxHandshakes || l.handshakes.Load() != n {
+		t.Errorf("%d were admitted and %d are counted, there is room for %d", n, l.handshakes.Load(), maxHandshakes)
+	}
+	end()
 	waitFor(t, "the slots to come back", func() bool { return l.handshakes.Load() == 0 })
 }
 

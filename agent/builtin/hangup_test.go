@@ -39,12 +39,16 @@ func TestCutConnection(t *testing.T) {
 			l := serve(t, newServer(t))
 			c := l.dial(t)
 			s := startShell(t, c)
-			s.send(t, "sleep 1000\n")
+			farewell := filepath.Join(openDir(t), "farewell")
+			s.send(t, "sh -c 'trap \"echo bye >"+farewell+"; exit\" HUP; sleep 1000 & wait'\n")
 			eventually(t, "sleep runs in the foreground", func() bool { return inForeground(t, s.pid, "sleep") })
 			pid := s.pid
-			began := time.Now()
 			cut(l, c, s)
 			eventually(t, "the shell ends", func() bool { return !alive(pid) })
+			eventually(t, "the program in the foreground hears SIGHUP", func() bool {
+				text, _ := os.ReadFile(farewell)
+				return string(text) == "bye\n"
+			})
 			if name == "channel" {
 				if err := newSession(t, c).Run("true"); err != nil {
 					t.Errorf("the connection is gone too: %v", err)
@@ -52,9 +56,6 @@ func TestCutConnection(t *testing.T) {
 				return
 			}
 			l.wait(t)
-			if took := time.Since(began); took >= hangupGrace {
-				t.Errorf("took %v: it was not SIGHUP that ended the shell", took)
-			}
 			if name == "context" {
 				wantCode(t, l.err, wire.Revoked)
 			} else if l.err != nil {
@@ -126,12 +127,8 @@ func TestHangupIsHeard(t *testing.T) {
 					return err == nil && bytes.Contains(stat, []byte(") T "))
 				})
 			}
-			began := time.Now()
 			l.conn.Close()
 			l.wait(t)
-			if took := time.Since(began); took >= hangupGrace {
-				t.Errorf("took %v: it was not SIGHUP that ended the process", took)
-			}
 			if text, err := os.ReadFile(farewell); err != nil || string(text) != "bye\n" {
 				t.Errorf("%q, %v", text, err)
 			}
