@@ -28,15 +28,15 @@ type DesktopRequest struct {
 const (
 	// viewerWait is below what VNC and RDP servers wait for a client that says nothing.
 	viewerWait = 60 * time.Second
-	// viewerLinger is how long one side may go on after the other has said that it is done.
+	// viewerLinger is how long one side may still send after the other has ended its direction.
 	viewerLinger = 5 * time.Second
-	// goneLinger is the same when nobody is there to see it.
+	// goneLinger is the same when the viewer is gone, so that nobody sees what is sent.
 	goneLinger = time.Second
 )
 
-// Desktop opens a session and lends its bytes to one native viewer on this machine, until either
-// ends it. What can go wrong without a viewer is found out before one is asked for: so the port is
-// bound first, then the session opened, and the viewer comes last.
+// Desktop opens a session and passes its bytes to one native viewer on this machine, until one of
+// the two ends it. The port is bound first, then the session is opened, and the viewer comes last:
+// so everything that can go wrong without a viewer is known before the person is asked to start one.
 func (r *Relay) Desktop(ctx context.Context, req DesktopRequest) error {
 	d, err := newDoor(ctx, req.Listen)
 	if err != nil {
@@ -80,7 +80,7 @@ func (r *Relay) desktop(ctx context.Context, req DesktopRequest) (wire.Stream, *
 	return nil, nil, r.ended(err)
 }
 
-// desktopEnded gives the end of a session the reason that the relay had for it.
+// desktopEnded finds the reason that the relay had for the end of a session.
 func (r *Relay) desktopEnded(ctx context.Context, err error) error {
 	e, coded := errors.AsType[*wire.Error](err)
 	switch {
@@ -137,7 +137,7 @@ func lend(ctx context.Context, stream wire.Stream, d *door, req DesktopRequest) 
 	_, _, err = wire.Splice(context.WithoutCancel(ctx), held, v)
 	_ = conn.Close() // it was read to its end, or is broken
 	if v.left() && (err == nil || errors.Is(err, os.ErrDeadlineExceeded)) {
-		return ctx.Err() // who closes the viewer is done; who pressed Ctrl-C too
+		return ctx.Err() // closing the viewer and Ctrl-C both are ordinary ends
 	}
 	return err
 }
@@ -149,8 +149,9 @@ func kindName(k wire.Kind) string {
 	return "VNC"
 }
 
-// viewerEnd is the viewer's connection. However it breaks, that is the viewer's ordinary end: the
-// session is told that no more comes, and what it still says goes nowhere.
+// viewerEnd is the viewer's connection. If it breaks, in whatever way, this counts as the viewer's
+// ordinary end: the session is told that no more comes, and what the session still sends is thrown
+// away.
 type viewerEnd struct {
 	wire.Stream
 	session wire.Stream
@@ -195,8 +196,8 @@ func (v *viewerEnd) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// CloseWrite half-closes; a connection that is gone needs none. Many viewers then show that the
-// desktop is gone, and keep the connection for as long as they do.
+// CloseWrite half-closes the connection, unless it is gone. Many viewers then tell the person that
+// the desktop has ended, and keep the connection open until the person closes that message.
 func (v *viewerEnd) CloseWrite() error {
 	_ = v.Stream.SetReadDeadline(time.Now().Add(viewerLinger)) // fails only on a closed one
 	if err := v.Stream.CloseWrite(); err != nil && !v.left() {
@@ -205,6 +206,6 @@ func (v *viewerEnd) CloseWrite() error {
 	return nil
 }
 
-// heldMax is how much a session may say before its viewer is there; a VNC server says 12 bytes, an
-// RDP server none.
+// heldMax is how many bytes a session may send before its viewer has connected. A VNC server sends
+// 12, an RDP server none.
 const heldMax = 64 << 10

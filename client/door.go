@@ -73,8 +73,8 @@ func (d *door) accept(ctx context.Context, messages io.Writer) (*net.TCPConn, er
 	}
 }
 
-// ownerOf is the uid of the process at the other end of a connection on this machine. Only Linux
-// tells; elsewhere everybody counts as us.
+// ownerOf is the uid of the process at the other end of a connection on this machine. Only Linux can
+// tell it; on other systems every process counts as our own user's.
 func ownerOf(c *net.TCPConn) (uid int, err error) {
 	if runtime.GOOS != "linux" {
 		return os.Getuid(), nil

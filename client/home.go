@@ -1,5 +1,5 @@
-// Package client is the near end: what an operator's machine knows of relays, how it proves who
-// the operator is, and the terminal.
+// Package client is the operator's side: what the operator's machine knows of relays, how it proves
+// who the operator is, and the terminal.
 //
 // A relay is trusted by the pin of its CA, compared once by a person, as with ssh's known hosts.
 // The login is a certificate of 8 hours for a key that never leaves this machine.
@@ -110,7 +110,7 @@ func (h Home) change(edit func(*known)) error {
 	return certs.WriteFile(h.path(), append(data, '\n'))
 }
 
-// Login is a login that counts, as far as this machine can tell.
+// Login is a login that has not expired, by this machine's clock; the relay may have ended it.
 type Login struct {
 	Relay string // host:port
 	Known
@@ -154,8 +154,8 @@ func at(relay string) string {
 	return " at " + relay
 }
 
-// Logout forgets the login at one relay, or at all of them, and returns which it forgot. The
-// pins stay, as ssh's known hosts do, unless they are to be forgotten too.
+// Logout deletes the login at one relay, or at all of them, and returns at which. The pins stay, as
+// ssh's known hosts do, unless the caller wants them deleted too.
 func (h Home) Logout(relay string, all, pins bool) (forgotten []string, err error) {
 	if _, err := os.Stat(h.path()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -188,7 +188,7 @@ func (h Home) Logout(relay string, all, pins bool) (forgotten []string, err erro
 	return forgotten, err
 }
 
-// DefaultPort is a relay's unless another is named.
+// DefaultPort is the port of a relay whose name has none.
 const DefaultPort = "8443"
 
 // WithPort adds the default port to a relay's name that has none.

@@ -27,8 +27,8 @@ type LoginRequest struct {
 const (
 	dialTimeout  = 15 * time.Second
 	replyTimeout = 30 * time.Second
-	// nonceUse is how old a challenge may be when it is answered; typing a passphrase may take
-	// longer, then another one is asked for.
+	// nonceUse is how old a challenge may be when it is answered. Typing a passphrase may take
+	// longer; then the relay is asked for another challenge.
 	nonceUse = 30 * time.Second
 )
 

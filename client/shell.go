@@ -95,7 +95,7 @@ func (r *Relay) ticket(ctx context.Context, req ShellRequest) (*wire.Attach, err
 	return a, nil
 }
 
-// ended prefers the reason that ended the link to the error it caused on a stream.
+// ended returns the reason for the end of the link, if the link has ended, and else err.
 func (r *Relay) ended(err error) error {
 	if r.link.Err() != nil {
 		return r.why()
@@ -121,11 +121,12 @@ func (r *Relay) prove(c *wire.Connect, key ssh.Signer) error {
 // errLeft is the person's ~.
 var errLeft = errors.New("disconnected")
 
-// attach joins the terminal to the session. There is no queue on the way: a terminal that is
-// slow to show stops the stream by flow control.
+// attach connects the terminal with the session. There is no queue between them: if the terminal is
+// slow, flow control stops the stream.
 func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a *wire.Attached) (int, error) {
 	t := req.Terminal
-	// Which account it is, before anything is typed: the key may have been planted in another one.
+	// Say which account it is before anything is typed: somebody may have put the key into the account
+	// of another user.
 	fmt.Fprintf(req.Messages, "Connected to %s as %s.\n", wire.Printable(a.Envoy), wire.Printable(a.Login))
 	restore, err := t.Raw()
 	if err != nil {
@@ -169,7 +170,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	done := make(chan struct{})
 	go func() { defer close(done); wg.Wait() }()
 	if !errors.Is(why, errExit) {
-		// Who disconnects, or ends this program, ends the session; only a connection that breaks
+		// A person who disconnects, or ends this program, ends the session. A connection that breaks
 		// leaves it open.
 		leaves := errors.Is(why, errLeft) || wire.CodeOf(why) == wire.Cancelled || program.Err() != nil
 		if !leaves || f.SetDeadline(time.Now().Add(stuckTerminal)) != nil || f.CloseWrite() != nil {

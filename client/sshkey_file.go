@@ -39,7 +39,7 @@ func ReadPublicKeyFile(path string) (ssh.PublicKey, error) {
 	return id.public, err
 }
 
-// readIdentity finds out whose file this is.
+// readIdentity finds out which key a file belongs to.
 func readIdentity(path string) (identity, error) {
 	data, err := readKeyFile(path, false)
 	if err != nil {

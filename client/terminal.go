@@ -69,7 +69,7 @@ func (t *Terminal) Raw() (restore func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make terminal raw: %w", err)
 	}
-	// Signals first: one that came between would leave the terminal raw.
+	// Signals come first: a signal after MakeRaw and before Notify would leave the terminal raw.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT)
 	if !signal.Ignored(unix.SIGHUP) { // under nohup it stays ignored
@@ -109,7 +109,7 @@ func (t *Terminal) watch(quit <-chan struct{}) {
 			case unix.SIGCONT:
 				t.resume()
 			case unix.SIGTSTP:
-				_, _ = t.stop() // where it cannot stop it goes on
+				_, _ = t.stop() // if it cannot stop, it goes on
 			default:
 				t.giveBack()
 				signal.Stop(t.signals)
@@ -133,8 +133,9 @@ func (t *Terminal) giveBack() {
 	t.resumedLocked()
 }
 
-// restoreLocked sets the terminal as it was, if it is still ours: in the background it is
-// somebody else's, who has set it as they need it, and touching it would stop this process.
+// restoreLocked sets the terminal as it was, unless this process is in the background. Then the
+// terminal belongs to the program in the foreground, which has set it as it needs it; and changing it
+// would stop this process.
 func (t *Terminal) restoreLocked() {
 	fd := int(t.in.Fd())
 	if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && group != unix.Getpgrp() {
@@ -254,8 +255,9 @@ func (t *Terminal) stop() (resumed <-chan struct{}, err error) {
 	return t.resumed, unix.Kill(0, unix.SIGSTOP)
 }
 
-// resume makes the terminal raw again after any stop, a foreign SIGSTOP too, as the shell will
-// have changed it. Continued in the background, this stops the program again until it is in front.
+// resume makes the terminal raw again after any stop, also after a SIGSTOP from outside, as the shell
+// has changed the terminal meanwhile. If the program is continued in the background, this stops it
+// again until it is in the foreground.
 func (t *Terminal) resume() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

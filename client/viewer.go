@@ -25,8 +25,8 @@ type Viewer struct {
 	shared bool
 }
 
-// viewers are the programs that are known, by kind, the first that is there being taken. None gets
-// a user name or a password: arguments are seen by every user of the machine.
+// viewers are the programs that are known for a kind; the first one that is installed is used. None
+// of them gets a user name or a password, as every user of the machine can see arguments.
 func viewers(kind wire.Kind) []Viewer {
 	if kind == wire.KindRDP {
 		slashV := func(host, port string) []string { return []string{"/v:" + net.JoinHostPort(host, port)} }
@@ -38,7 +38,7 @@ func viewers(kind wire.Kind) []Viewer {
 			}},
 		}
 	}
-	// Two colons: behind one, small numbers are displays.
+	// Two colons, as a small number behind one colon means a display, not a port.
 	colons := func(host, port string) []string { return []string{host + "::" + port} }
 	return []Viewer{
 		{Name: "vncviewer", args: colons}, {Name: "xtigervncviewer", args: colons}, {Name: "xtightvncviewer", args: colons},
@@ -85,7 +85,7 @@ func FindViewer(kind wire.Kind, name, goos string) (*Viewer, error) {
 	return &Viewer{Name: name, path: path, args: func(host, port string) []string { return []string{net.JoinHostPort(host, port)} }}, nil
 }
 
-// viewerProgram is a viewer that runs. The nil one is none.
+// viewerProgram is a viewer that runs; nil means that there is none.
 type viewerProgram struct {
 	cancel context.CancelFunc
 	done   chan struct{} // nil: it is not waited for
@@ -94,8 +94,8 @@ type viewerProgram struct {
 // viewerExit is how long a viewer may take to end when its desktop has, and again when it was told to.
 const viewerExit = 2 * time.Second
 
-// start runs the viewer; failed is told if it ends badly. That means something only while it has not
-// connected.
+// start runs the viewer, and calls failed if it ends with an error. Such an error matters only if the
+// viewer has not connected yet.
 func (v *Viewer) start(addr string, messages io.Writer, failed func(error)) (*viewerProgram, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

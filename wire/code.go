@@ -261,7 +261,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // CodeOf is the code of the first [Error] in err's chain, [None] for nil and [Internal] for
-// everything else, a bare context error included: what a time-out means, its caller knows.
+// everything else. A bare context error is Internal too: only the caller knows what a time-out means.
 func CodeOf(err error) Code {
 	if err == nil {
 		return None

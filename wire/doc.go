@@ -41,25 +41,27 @@
 //	Connect -> Attached | Refused, then raw bytes         a new session of kind rdp or vnc
 //	Attach -> Attached | Refused, then as a viewer        one that is open
 //
-// Viewer link. A WebTransport stream or a WebSocket of binary messages, which are one stream of
-// bytes whatever their bounds; it begins with Attach. Browsers send no cookies with
-// WebTransport: the ticket in Attach is what says who they are.
+// Viewer link. A WebTransport stream, or a WebSocket of binary messages. Where a WebSocket message
+// begins and ends means nothing: all of them together are one stream of bytes. It begins with
+// Attach. Browsers send no cookies with WebTransport, so it is the ticket in Attach that says who
+// they are.
 //
 // Viewer. Framed for life, as WebSocket has no half-close:
 //
 //	viewer -> Data, Resize, EOF, Ack, Ping
 //	relay  -> Data, Notice, Ack, Pong, Watchers, Resize (to watchers), Exit
 //
-// The CLI's FIN ends the session; a stream that breaks, and every end of a browser's, leaves it
-// open for a while. Both directions are numbered by bytes. Output goes on where a returning viewer says it was; input
-// goes on where Attached says that it arrived.
+// FIN from the CLI ends the session. A stream that breaks leaves the session open for a while, and
+// so does every end of a browser's stream. The bytes of both directions are counted from the
+// session's beginning. When a viewer comes back, output continues at the byte that Attach names, and
+// input at the byte that Attached names.
 //
-// A desktop's Data is a stream of Guacamole instructions (UTF-8, cut anywhere). Each attachment begins a
-// stream of its own in both directions, at offset 0, with a whole picture: nothing is gone on with, and
-// Resize, EOF and Attach.From mean nothing.
+// The Data of a desktop is a stream of Guacamole instructions (UTF-8, cut anywhere). Each attachment
+// begins a new stream in both directions, at offset 0, with a whole picture. Nothing of an earlier
+// attachment is continued, and Resize, EOF and Attach.From have no meaning.
 //
-// Backpressure. Neither side is more than [ViewerWindow] ahead of what the other acknowledged;
-// below that it is the transport's flow control. No queue of frames stands between two streams.
+// Backpressure. Neither side sends more than [ViewerWindow] beyond what the other has acknowledged.
+// The transport's flow control works below that. There is no queue of frames between two streams.
 package wire
 
 // ALPN tokens; they are the protocol's version.

@@ -8,7 +8,7 @@ import (
 // Message is one CBOR message; the frame type is part of its meaning.
 type Message interface{ frame() FrameType }
 
-// Hello is the agent's first word. Its identity is its certificate's, never a field.
+// Hello is the agent's first message. Who the agent is comes from its certificate, never from a field.
 type Hello struct {
 	Boot  string `cbor:"1,keyasint"` // kernel boot id; tells a restart from a copy
 	Time  int64  `cbor:"2,keyasint"` // the agent's clock, Unix milliseconds
@@ -228,9 +228,9 @@ type Desktop struct {
 	Console   bool `cbor:"7,keyasint"` // it is the screen of who sits there
 }
 
-// Ack says how much has arrived where it was meant to: of the output, on the viewer's screen; of
-// the input, at the shell. The relay sends output at most [ViewerWindow] ahead of it, and keeps
-// what lies behind it for a viewer that comes back.
+// Ack says how much has arrived at its destination: of the output, on the viewer's screen; of the
+// input, at the shell. The relay sends output at most [ViewerWindow] beyond the last Ack, and keeps
+// what was not acknowledged for a viewer that comes back.
 type Ack struct {
 	Offset uint64 `cbor:"1,keyasint"`
 }
@@ -269,7 +269,7 @@ type Exit struct {
 	Signal string `cbor:"4,keyasint"` // or the signal that ended it, without SIG
 }
 
-// Enrol spends a token for an identity.
+// Enrol asks for an identity and uses up a token.
 type Enrol struct {
 	Secret []byte            `cbor:"1,keyasint"` // the token's secret half
 	CSR    []byte            `cbor:"2,keyasint"`
@@ -286,7 +286,7 @@ type Enrolled struct {
 	Time    int64    `cbor:"4,keyasint"` // the relay's clock, Unix milliseconds
 }
 
-// Login begins a login: with which keys could you prove yourself?
+// Login begins a login: it lists the keys with which the operator could prove who they are.
 type Login struct {
 	Username string   `cbor:"1,keyasint"` // empty: whoever the key belongs to
 	Keys     [][]byte `cbor:"2,keyasint"` // SSH wire format, at most 64
