@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	acmeCheck = time.Minute // between looks at what autocert has
+	acmeCheck = time.Minute // how often the relay asks autocert for its certificate
 	// Between attempts after failures, doubling: Let's Encrypt allows five failed ones an hour.
 	acmeRetryMin, acmeRetryMax = 2 * time.Minute, time.Hour
 	acmeTimeout                = 30 * time.Second // of one request
@@ -38,9 +38,9 @@ type ACMEConfig struct {
 	Log       *slog.Logger
 }
 
-// ACME is a certificate that the relay gets and renews by itself (RFC 8555), proving that the name
-// is its own in a handshake on its own port (RFC 8737). Until there is one, the relay's own
-// certificate is shown: no browser's handshake waits for the CA.
+// ACME is a certificate that the relay gets and renews by itself (RFC 8555). It proves that it owns
+// the name in a TLS handshake on its own port (RFC 8737). Until there is a certificate, the relay
+// shows the one that it made itself, so no browser waits for the CA.
 type ACME struct {
 	ACMEConfig
 	manager atomic.Pointer[autocert.Manager]
@@ -71,8 +71,8 @@ func (a *ACME) challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return m.GetCertificate(hello)
 }
 
-// Run gets the certificate, and takes over each renewal. After ctx it waits for the step under
-// way, which its next request ends.
+// Run gets the certificate, and uses each renewed one. When ctx ends it waits for the step that is
+// under way, which fails at its next request.
 func (a *ACME) Run(ctx context.Context) error {
 	m := &autocert.Manager{
 		// Who configures a domain accepts the CA's terms; docs/relay.md says so.
@@ -98,7 +98,7 @@ func (a *ACME) Run(ctx context.Context) error {
 		m.Client.DirectoryURL = autocert.DefaultACMEDirectory
 	}
 	a.manager.Store(m)
-	// What a browser would send; autocert picks the kind of key by it.
+	// This is what a browser would send; autocert chooses the kind of key by it.
 	hello := &tls.ClientHelloInfo{
 		ServerName:   a.Domain,
 		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
@@ -130,7 +130,7 @@ func (a *ACME) take(pair *tls.Certificate) {
 	a.Log.Info("certificate by ACME", "name", a.Domain, "ends", pair.Leaf.NotAfter.UTC())
 }
 
-// tether ends requests with ctx, which autocert does not know: it makes contexts of its own.
+// tether ends requests when ctx ends. autocert makes contexts of its own and does not know ctx.
 func tether(ctx context.Context, base http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(req *http.Request) (*http.Response, error) {
 		rctx, cancel := context.WithTimeout(req.Context(), acmeTimeout)

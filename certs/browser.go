@@ -20,8 +20,8 @@ const (
 	browserLife = 13 * 24 * time.Hour
 	// browserBackdate lets a browser whose clock is slow connect.
 	browserBackdate = 24 * time.Hour
-	// browserAhead is how long a successor's hash is given out before it is shown: far longer than
-	// from a page's asking for the hashes to its connection.
+	// browserAhead is how long the hash of the next certificate is given out before that certificate
+	// is shown. It is far longer than a page needs from asking for the hashes to connecting.
 	browserAhead = time.Hour
 )
 
@@ -31,7 +31,7 @@ const (
 //
 //	half of its life over          browserAhead later, or when the old one ends
 //	current ──────────────▶ current, next ──────────────▶ next is current
-//	   ▲ the clock was set back behind its making: a new one at once
+//	   ▲ the clock was set back to before it was made: a new one at once
 type browserCerts struct {
 	mu            sync.Mutex
 	current, next *browserCert
@@ -71,8 +71,9 @@ func (b *browserCerts) get(ca *CA, hosts []string) (show *tls.Certificate, hashe
 	return b.current.tls, hashes, nil
 }
 
-// usable says whether browsers with a right clock take it. Before its making the clock was wrong,
-// then or now; an hour is the tolerance of clocks that are being set.
+// usable says whether browsers with a right clock accept it. A certificate that was made in the future
+// shows that the clock was wrong then, or is wrong now. An hour is tolerated, for clocks that are being
+// set.
 func (c *browserCert) usable(now time.Time) bool {
 	return now.After(c.made.Add(-time.Hour)) && now.Before(c.tls.Leaf.NotAfter)
 }
@@ -83,7 +84,7 @@ func makeBrowserCert(ca *CA, hosts []string) (*browserCert, error) {
 		return nil, err
 	}
 	now := ca.now()
-	// No identity in it: Scrier's own programs do not take it for a relay's.
+	// It has no identity, so Scrier's own programs do not accept it as a relay's.
 	template := &x509.Certificate{
 		SerialNumber:          serial(),
 		Subject:               pkix.Name{CommonName: "browser " + ca.Cluster()},

@@ -92,7 +92,8 @@ func makeCA(keyPath, certPath string, now func() time.Time) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the CA: %w", err)
 	}
-	// The certificate first: a key without it would look like a broken CA after a crash.
+	// The certificate is written first: after a crash, a key without a certificate would look like a
+	// broken CA.
 	if err := SaveChain(certPath, [][]byte{der}); err != nil {
 		return nil, err
 	}

@@ -116,8 +116,8 @@ func LoadPair(path string) (*tls.Certificate, error) {
 	return pair, nil
 }
 
-// WriteFile replaces a file of one's own state as a whole and for good: mode 0600, synced, never
-// half written.
+// WriteFile replaces a file of the program's own state. It has mode 0600 and is synced; after a crash
+// there is the old content or the new, and no mixture.
 func WriteFile(path string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
@@ -125,7 +125,7 @@ func WriteFile(path string, data []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(f.Name()) // the first error is the one to tell
+			_ = os.Remove(f.Name()) // the first error is the one that is returned
 			err = fmt.Errorf("write %s: %w", path, err)
 		}
 	}()

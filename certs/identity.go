@@ -1,10 +1,10 @@
-// Package certs decides who is who: it makes the relay's certificate authority, issues
+// Package certs says who somebody is: it makes the relay's certificate authority, issues
 // certificates, reads identities out of verified ones, and is the only place that builds a
 // tls.Config.
 //
-// Everybody trusts one thing, the public key of the relay's CA, and holds it as a [Pin]: agents
-// get it inside their enrolment token, operators compare it at their first login. Host names and
-// the system's root certificates play no part between Scrier's own programs.
+// Agents and operators trust one thing, the public key of the relay's CA, which they keep as a [Pin].
+// Agents get it in their enrolment token, operators compare it at their first login. Between Scrier's
+// own programs host names and the system's root certificates are not used.
 //
 // An identity is a URI in the certificate, chosen by the relay; whatever a signing request asks
 // for beyond its public key is ignored. Session tickets and 0-RTT are off everywhere, as a
@@ -35,8 +35,8 @@ type Identity struct {
 	Cluster string
 	Role    Role
 	ID      string // an envoy's UUID, an operator's UUID, a relay's name
-	// Generation grows with each renewal of an agent's certificate, so that a copy of an old one
-	// is noticed, and is the operator's epoch in an operator's.
+	// Generation grows with each renewal of an agent's certificate, so that a copy of an old one is
+	// noticed. In an operator's certificate it is the operator's epoch.
 	Generation uint64
 }
 

@@ -7,8 +7,8 @@ import (
 	"scrier/wire"
 )
 
-// ExporterLabel derives the bytes that bind a login to its TLS connection (RFC 8446, 7.5): a
-// signature taken from one connection is worth nothing on another.
+// ExporterLabel derives the bytes that bind a login to its TLS connection (RFC 8446, 7.5). So a
+// signature that was made for one connection is refused on every other.
 const ExporterLabel = "EXPORTER-scrier-proof"
 
 // ExporterSize is how many bytes are derived.

@@ -11,12 +11,12 @@ import (
 )
 
 // Probe does a TLS handshake as a client on conn and returns the server's certificate. It verifies
-// nothing, and that is right for its one use: the certificate is reported, and nothing is trusted
-// because of it. Nothing is sent or read in the connection, which ends with the handshake; who
-// connects later holds the server to what was reported here.
+// nothing. That is right for its one use: the certificate is reported, and nothing is trusted because
+// of it. No data is sent or read after the handshake, and the connection ends. The program that
+// connects later compares the server's certificate with the one that was reported.
 //
-// Old versions and cipher suites are good enough for that, as the server at the other end is on
-// this machine, and refusing them would hide servers that a viewer can use.
+// Old versions and cipher suites are accepted, as the server is on this machine, and a viewer may be
+// able to use a server that has nothing newer.
 func Probe(ctx context.Context, conn net.Conn) (*x509.Certificate, error) {
 	c := tls.Client(conn, &tls.Config{
 		InsecureSkipVerify:     true,
@@ -38,7 +38,7 @@ func Probe(ctx context.Context, conn net.Conn) (*x509.Certificate, error) {
 	return chain[0], nil
 }
 
-// everySuite is the ones that package crypto/tls leaves out of its own choice, too.
+// everySuite is all cipher suites, also those that package crypto/tls does not offer by itself.
 func everySuite() []uint16 {
 	var all []uint16
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {

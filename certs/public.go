@@ -34,8 +34,9 @@ type Public interface {
 // PublicCert is a certificate with names of its own.
 type PublicCert struct {
 	*tls.Certificate
-	// Known says that the system's roots vouch for it. Browsers demand that for HTTP/3 and
-	// WebTransport: there, one of a company's own CA counts for nothing, even where it is installed.
+	// Known says that it was issued under one of the system's root certificates. Browsers demand that
+	// for HTTP/3 and WebTransport: there they refuse a certificate of a company's own CA, even if that
+	// CA is installed.
 	Known bool
 }
 
@@ -50,8 +51,8 @@ func newPublicCert(pair *tls.Certificate, roots *x509.CertPool, now time.Time) *
 	return &PublicCert{Certificate: pair, Known: err == nil}
 }
 
-// covers says whether a handshake that asks for host gets this certificate. Addresses stand in no
-// handshake (RFC 6066, 3), so none is covered.
+// covers says whether a handshake that asks for host gets this certificate. A handshake cannot name
+// an IP address (RFC 6066, 3), so no address is covered.
 func (p *PublicCert) covers(host string, now time.Time) bool {
 	if p == nil || host == "" || net.ParseIP(strings.Trim(host, "[]")) != nil {
 		return false
@@ -73,7 +74,7 @@ type FilesConfig struct {
 	Log       *slog.Logger
 }
 
-// Files is a certificate that somebody else keeps fresh, in two files.
+// Files is a certificate in two files, which another program renews.
 type Files struct {
 	FilesConfig
 	cert   atomic.Pointer[PublicCert]
@@ -104,8 +105,8 @@ func (f *Files) Run(ctx context.Context) error {
 	}
 }
 
-// reload takes new files if they are good. What is broken is told once, and the old certificate
-// stays: a renewal writes two files, and may be seen between them.
+// reload uses new files if they are good. If they are not, this is logged once and the old certificate
+// stays: a renewal writes two files, and reload may come between the two.
 func (f *Files) reload() {
 	before := f.cert.Load()
 	if err := f.load(); err != nil {
@@ -121,7 +122,7 @@ func (f *Files) reload() {
 	}
 }
 
-// load reads the files if they are not as they were when last tried.
+// load reads the files if they have changed since it last read them.
 func (f *Files) load() error {
 	certPEM, cerr := readPEM("tls.cert", f.Cert)
 	keyPEM, kerr := readPEM("tls.key", f.Key)
@@ -202,7 +203,7 @@ func parseChain(data []byte) (chain []*x509.Certificate, err error) {
 	return chain, nil
 }
 
-// fit says why browsers would not take a chain, whoever signed it.
+// fit says why browsers would refuse a chain, whoever has signed it.
 func fit(chain []*x509.Certificate, now time.Time) error {
 	leaf := chain[0]
 	if now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {

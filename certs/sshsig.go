@@ -95,7 +95,7 @@ func signSSH(rand io.Reader, s ssh.Signer, data []byte) (*ssh.Signature, error) 
 }
 
 // VerifySSH checks that blob is a signature over message made for namespace, and returns the key
-// that made it. Whether that key means anything is for the caller to say. Malformed blobs are
+// that made it. The caller decides whether that key is one that counts. Malformed blobs are
 // [wire.BadRequest], keys of the wrong kind [wire.KeyUnusable], everything else that does not
 // hold [wire.Unauthenticated].
 func VerifySSH(blob []byte, namespace string, message []byte) (ssh.PublicKey, error) {
@@ -141,7 +141,7 @@ func ParseSSHSignature(blob []byte) (*SSHSignature, error) {
 	if err != nil {
 		return nil, wire.Errorf(wire.BadRequest, "parse SSH signature's key: %w", err)
 	}
-	// One key, one encoding: whoever compares or stores keys by their bytes relies on it.
+	// A key must have one encoding only, as keys are compared and stored by their bytes.
 	if !bytes.Equal(key.Marshal(), w.PublicKey) {
 		return nil, wire.Errorf(wire.BadRequest, "SSH signature's key is not in canonical form")
 	}

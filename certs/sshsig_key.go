@@ -10,8 +10,8 @@ import (
 	"scrier/wire"
 )
 
-// The RSA moduli that are accepted, in bits: below, the key is weak; above, checking a signature
-// costs whoever must check it too much.
+// The sizes of RSA moduli that are accepted, in bits. A smaller key is weak; with a larger one,
+// checking a signature takes the relay too much time.
 const (
 	minRSABits = 2048
 	maxRSABits = 8192

@@ -16,8 +16,8 @@ import (
 	"scrier/wire"
 )
 
-// renewalGrace is how long after its end an agent's certificate still serves to get a new one,
-// and nothing else: a machine that was off over the holidays comes back by itself.
+// renewalGrace is how long an agent's certificate that has expired can still be renewed. It is good
+// for nothing else then. So a machine that was switched off over the holidays comes back by itself.
 const renewalGrace = 30 * 24 * time.Hour
 
 // Server makes the relay's TLS configurations.
@@ -47,8 +47,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return s.Public.Run(ctx)
 }
 
-// QUIC tells by ALPN what is demanded of a client: agents show a certificate, CLIs may, browsers
-// have none.
+// QUIC is the configuration for QUIC. ALPN decides what a client must show: an agent must show a
+// certificate, a CLI may show one, a browser has none.
 func (s *Server) QUIC() *tls.Config {
 	c := s.config(wire.ALPNAgent, wire.ALPNClient, wire.ALPNH3)
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -68,7 +68,7 @@ func (s *Server) QUIC() *tls.Config {
 			c.GetCertificate = s.h3Cert
 			return c, nil
 		}
-		return nil, nil // the configuration as it is: TLS's own alert says that no protocol fits
+		return nil, nil // TLS goes on with the configuration as it is, and says that no protocol fits
 	}
 	return c
 }
@@ -135,7 +135,7 @@ func (s *Server) Hashes(host string) []string {
 	}
 	_, hashes, err := s.browser.get(s.CA, s.Hosts)
 	if err != nil {
-		return nil // the handshake fails of the same, and the page takes the WebSocket
+		return nil // the handshake fails for the same reason, and the page uses the WebSocket
 	}
 	return hashes
 }
@@ -155,7 +155,8 @@ func (s *Server) relayCert() (*tls.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cert != nil {
-		// Also when the clock was set back behind the making: nobody would accept it.
+		// A new one is also made if the clock was set back to before the old one was made: nobody would
+		// accept the old one.
 		now, made := s.CA.now(), s.cert.Leaf.NotBefore.Add(relayBackdate)
 		if now.After(made.Add(-time.Hour)) && now.Before(s.cert.Leaf.NotAfter.Add(-relayLife/3)) {
 			return s.cert, nil
@@ -177,8 +178,8 @@ func (s *Server) relayCert() (*tls.Certificate, error) {
 	return s.cert, nil
 }
 
-// verifyPeer stands in VerifyConnection, which, unlike VerifyPeerCertificate, no kind of
-// handshake skips.
+// verifyPeer is called by VerifyConnection, because every kind of handshake calls that;
+// VerifyPeerCertificate is skipped by some.
 func (s *Server) verifyPeer(want Role) func(tls.ConnectionState) error {
 	return func(cs tls.ConnectionState) error {
 		if len(cs.PeerCertificates) == 0 {

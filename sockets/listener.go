@@ -36,8 +36,8 @@ func at(port uint16, all *[]Listener) func(socket) {
 }
 
 // reachable keeps those that a connection to 127.0.0.1 reaches, or, if there are none, to ::1.
-// Whether a socket at :: takes IPv4 too is not told. It does not beside one of IPv4: bind(2)
-// refuses that, but to sockets of one user.
+// The kernel does not tell whether a socket at :: takes IPv4 connections too. If there is a socket of
+// IPv4 as well, it does not: bind(2) refuses to have both, unless they belong to one user.
 func reachable(all []Listener) []Listener {
 	var four, six []Listener
 	for _, l := range all {

@@ -1,8 +1,8 @@
 // Package sockets tells who has the TCP sockets of this machine, as the kernel does in /proc/net/tcp
 // (proc_net_tcp(5)): who listens at a port, and who is at the other end of a local connection.
 //
-// Any user may listen at a free port above 1023, and connect to one on loopback. So whoever connects
-// to a local server, or waits for a local client, looks who that is.
+// Any user may listen at a free port above 1023, and any user may connect to a port on loopback. So a
+// program that connects to a local server, or waits for a local client, must find out whose it is.
 package sockets
 
 import (
@@ -18,7 +18,7 @@ import (
 	"strconv"
 )
 
-// Where the kernel tells of sockets; of this process's network, whatever /proc/net is.
+// The files in which the kernel lists the sockets of this process's network namespace.
 const (
 	procTCP  = "/proc/self/net/tcp"
 	procTCP6 = "/proc/self/net/tcp6"
@@ -80,8 +80,8 @@ func read(path string, each func(socket), states ...string) error {
 	return nil
 }
 
-// parse reads a table and calls each for the sockets in one of the states. A table that is not as it
-// should be is an error: what is not understood is not trusted.
+// parse reads a table and calls each for the sockets in one of the states. A line that it does not
+// understand is an error, as nothing may be trusted because of a table that was misread.
 func parse(r io.Reader, each func(socket), states ...string) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
@@ -124,8 +124,8 @@ const (
 	fieldInode  = 9
 )
 
-// parseLine reads one line; ok says whether its state is wanted. Of the others nothing more is looked
-// at: a busy server has a hundred thousand.
+// parseLine reads one line; ok says whether its state is wanted. If it is not, the rest of the line is
+// not read: a busy server has a hundred thousand lines.
 func parseLine(line []byte, states []string) (s socket, ok bool, err error) {
 	bad := func(what string) (socket, bool, error) {
 		return socket{}, false, fmt.Errorf("%s in %.200q", what, line)
