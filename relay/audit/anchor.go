@@ -13,8 +13,8 @@ import (
 
 // The anchor is a copy of a recent checkpoint in a file of its own beside the log. It lags at
 // most one interval behind and is never ahead of what is durable, so a log that is shorter than
-// its anchor was replaced. Whoever can write both files is found out only by a checkpoint that is
-// kept elsewhere ([VerifyOptions.Pinned]).
+// its anchor was replaced. If somebody replaces both files, only a checkpoint that is kept elsewhere
+// shows it ([VerifyOptions.Pinned]).
 func anchorPath(path string) string { return path + ".head" }
 
 // readAnchor returns nil if there is none.

@@ -13,8 +13,7 @@ const (
 	maxWait  = 10 * time.Second // for a disk that does not answer
 )
 
-// request is something for the writer to do. What a request asks besides the append is done in
-// the same commit.
+// request is something for the writer to do. All that one request asks for is done in one commit.
 type request struct {
 	event      *Event // append it
 	ends       bool   // it may use the reserve
@@ -33,7 +32,7 @@ type answer struct {
 // [wire.AuditUnavailable]; nothing may start then. After an error the record may be there all the
 // same, for instance when ctx ended while it was written.
 //
-// Append refuses as soon as the reserve is touched: what only starts may not use it up.
+// Append refuses once the free space is down to the reserve, as the reserve is kept for [Log.AppendEnd].
 func (l *Log) Append(ctx context.Context, e Event) (Record, error) {
 	return l.append(ctx, e, false)
 }

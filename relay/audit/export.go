@@ -65,7 +65,7 @@ type exportLine struct {
 }
 
 // readLines returns the records from <= seq < to, and after each the checkpoint that ends with
-// it. What is in the file goes out as it is: it is for Verify to judge.
+// it. What is in the file is exported as it is, damaged or not; Verify finds out.
 func (l *Log) readLines(from, to uint64) (lines []exportLine, err error) {
 	err = l.file.DB.View(func(tx *bbolt.Tx) error {
 		records := tx.Bucket(recordsBucket).Cursor()
@@ -103,8 +103,8 @@ func (e *exporter) line(word string, data []byte) {
 	}
 }
 
-// end signs what was written. The root is the one that this process has kept, not one computed
-// from what the file held: a record that was changed in the file does not get signed anew.
+// end signs what was written. It signs the root that this process has kept in memory, and computes
+// none from the file: else a record that was changed in the file would get a good signature.
 func (e *exporter) end(l *Log, at head) error {
 	if e.err == nil {
 		e.err = e.w.Flush()

@@ -162,8 +162,8 @@ func (r rollback) event() Event {
 	}}
 }
 
-// compareAnchor compares the log with the newest checkpoint that was seen of it, which the file
-// itself could not tell if it was replaced by an older one.
+// compareAnchor compares the log with the anchor, the newest checkpoint that was written beside it. If
+// somebody replaced the file by an older one, the file itself does not show that; the anchor does.
 func (l *Log) compareAnchor() (*rollback, error) {
 	size := l.head.tree.size
 	signed, err := readAnchor(l.cfg.Path)
@@ -172,7 +172,7 @@ func (l *Log) compareAnchor() (*rollback, error) {
 	}
 	if signed == nil {
 		if l.writer.signed == nil {
-			return nil, nil // too young to have one
+			return nil, nil // the log is so new that it has none
 		}
 		l.cfg.Log.Warn("the audit log has no anchor: a rollback before now cannot be noticed", "path", anchorPath(l.cfg.Path))
 		return nil, writeAnchor(l.cfg.Path, l.writer.signed)

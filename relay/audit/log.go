@@ -58,7 +58,7 @@ var (
 	ErrTampered = errors.New("the audit log was tampered with")
 )
 
-// errClosed is what a closed log says.
+// errClosed is the error of a closed log.
 var errClosed = errors.New("the audit log is closed")
 
 // Log is an open log. Its methods are safe for concurrent use.
@@ -104,7 +104,7 @@ func Open(cfg Config) (*Log, error) {
 	}
 	rollback, err := l.load()
 	if err != nil {
-		// Not marked as clean: the next start looks at the file as closely as this one.
+		// The file is not marked as clean, so the next start checks all of it, as this one did.
 		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), f.Abandon())
 	}
 	go l.write()

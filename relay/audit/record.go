@@ -18,8 +18,8 @@ const MaxRecord = 64 << 10
 
 // A record is encoded as core deterministic CBOR (RFC 8949, 4.2.1): a map with these integer
 // keys in this order. The first four are always there, of the others those that are not empty.
-// There is no float, tag, null or indefinite length, and no room for a key that this version does
-// not know: a log with a new one is a log of a new format.
+// There is no float, tag, null or indefinite length. A key that this version does not know is an
+// error: a log that has one is of a new format.
 const (
 	keySeq       = 1 // unsigned
 	keyTime      = 2 // integer, Unix nanoseconds

@@ -108,8 +108,9 @@ func beginning(line []byte) bool {
 
 const base64Alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-// parse splits a line, and counts it into the digest unless it is the end. There is one spelling
-// of everything: base64 with stray bits or carriage returns, which Go would skip, is refused.
+// parse splits a line, and adds it to the digest unless it is the last line. Everything can be spelt
+// in one way only: base64 with unused bits set, or with carriage returns, which Go would skip, is
+// refused.
 func (v *verifier) parse(line []byte) (word string, body []byte, err error) {
 	space := bytes.IndexByte(line[:min(len(line), len(checkpointWord))], ' ')
 	if space < 0 || bytes.IndexByte(line, '\r') >= 0 {
@@ -184,7 +185,7 @@ func (v *verifier) record(data []byte) error {
 	v.last = leaf(data)
 	v.add(v.last)
 	if v.tree.size == v.pinned.size && v.tree.root() != v.pinned.root {
-		v.report.Covered = 0 // the signatures in it contradict the pinned one: none of them counts
+		v.report.Covered = 0 // the export contradicts the pinned checkpoint, so none of its signatures counts
 		return bad(0, "its first %d records are not those of the pinned checkpoint", v.pinned.size)
 	}
 	return nil
@@ -196,8 +197,8 @@ func (v *verifier) add(h tlog.Hash) {
 	v.report.Records = v.tree.size
 }
 
-// blame finds which of two records that do not follow each other was changed: the second, unless
-// a third follows the second, or the first, unless a signature covers it.
+// blame finds which of two records that do not follow each other was changed. It is the second, but
+// if a third record follows the second rightly, it is the first, unless a signature covers that.
 func (v *verifier) blame(second tlog.Hash) error {
 	seq := v.tree.size
 	why := fmt.Sprintf("record %d does not follow the one before it", seq)
@@ -207,7 +208,7 @@ func (v *verifier) blame(second tlog.Hash) error {
 	line, err := v.next()
 	if err != nil {
 		if _, ok := errors.AsType[*finding](err); ok {
-			return bad(seq-1, "%s", why) // either; nothing comes after them
+			return bad(seq-1, "%s", why) // it may be either, as nothing comes after them
 		}
 		return err
 	}

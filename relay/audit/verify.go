@@ -20,8 +20,8 @@ type Verdict int
 const (
 	// OK: the export is whole, and every record is what was written.
 	OK Verdict = iota + 1
-	// IncompleteTail: the export ends early, as after a crash or a broken download. What is
-	// there contradicts nothing; the records beyond [Report.Covered] are not vouched for.
+	// IncompleteTail: the export ends early, as after a crash or a broken download. Nothing in it is
+	// contradicted, but no signature covers the records beyond [Report.Covered].
 	IncompleteTail
 	// Tampered: something contradicts a signature, a hash, or the format.
 	Tampered
@@ -42,8 +42,8 @@ func (v Verdict) String() string {
 
 // VerifyOptions say what is known beforehand.
 type VerifyOptions struct {
-	// Key is the verifier key that is trusted. Without one the key in the export is believed,
-	// which shows accidents and unskilled changes, but not a log that was made up as a whole.
+	// Key is the verifier key that is trusted. Without one the key in the export is used. Then Verify
+	// finds accidents and simple changes, but not a log that was made up and signed with another key.
 	Key string
 	// Pinned is a signed checkpoint that was kept from before ([Log.Checkpoint],
 	// [Report.Checkpoint]). The export must hold the same records up to there: that shows a log
@@ -63,7 +63,7 @@ type Report struct {
 	// If no record is to blame it equals Records.
 	FirstBad   uint64
 	Key        string    // verifier key the signatures were checked with
-	Trusted    bool      // Key is the one of the options, and not the export's own word
+	Trusted    bool      // Key came from the options, not from the export itself
 	Checkpoint []byte    // the last good checkpoint, to be pinned; nil if none
 	Exported   time.Time // when the export was made, if OK
 }

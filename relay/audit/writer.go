@@ -12,7 +12,7 @@ import (
 	"scrier/wire"
 )
 
-// writer is the state of the goroutine that alone writes the log.
+// writer is the state of the one goroutine that writes the log.
 type writer struct {
 	signed   []byte    // the last checkpoint that is durable, nil if none
 	covered  uint64    // its size
@@ -185,7 +185,7 @@ func (l *Log) commit(b *batch) error {
 	if l.writer.failed == nil {
 		l.cfg.Log.Error("the audit log cannot be written", "path", l.file.Path(), "error", err, "code", wire.AuditUnavailable)
 	}
-	// A commit that failed late may have happened. What the file says now counts.
+	// A commit that returned an error may have been written all the same: look what the file holds.
 	if rerr := l.reload(b); rerr != nil {
 		l.writer.broken = rerr
 		return errors.Join(err, rerr)
@@ -208,8 +208,8 @@ func (l *Log) put(tx *bbolt.Tx, b *batch) error {
 		}
 	}
 	if b.signed != nil {
-		// Of each block of CheckpointEvery records the newest checkpoint is kept: so many are
-		// needed to say where a log was changed, and no more.
+		// Of each block of CheckpointEvery records the newest checkpoint is kept. That is enough to say
+		// in which block a log was changed.
 		every := uint64(l.cfg.CheckpointEvery)
 		if old := l.writer.covered; old > 0 && (old-1)/every == (b.head.tree.size-1)/every {
 			if err := checkpoints.Delete(key(old)); err != nil {
@@ -236,7 +236,7 @@ func (l *Log) advance(b *batch, sign bool) {
 	}
 	w := &l.writer
 	w.signed, w.covered = b.signed, b.head.tree.size
-	// The anchor costs a sync of its own: under load once an interval is enough.
+	// Writing the anchor takes a sync of its own, so under load it is written once in an interval.
 	if now := time.Now(); w.covered > 0 && (sign || now.Sub(w.anchored) >= l.cfg.CheckpointInterval) {
 		w.anchored = now
 		if err := writeAnchor(l.cfg.Path, w.signed); err != nil {

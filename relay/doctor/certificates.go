@@ -73,7 +73,7 @@ func (e *examiner) shown(ctx context.Context, what, alpn string, soon time.Durat
 	}
 	var leaf *x509.Certificate
 	conf := e.trust(alpn).TLS()
-	// Who it is, the check of the port says; what is wrong with a certificate is said here.
+	// Whether it is the right relay is for the check of the port; this check is about the certificate.
 	conf.VerifyConnection = func(cs tls.ConnectionState) error { leaf = cs.PeerCertificates[0]; return nil }
 	link, err := e.dial(ctx, conf)
 	if err != nil {
@@ -159,7 +159,7 @@ func (e *examiner) acme(ctx context.Context, domain string) []Finding {
 	return e.known(what, leaf, err == nil)
 }
 
-// own says whether a chain is of the relay's own authority.
+// own says whether a chain was issued by the relay's own CA.
 func (e *examiner) own(chain []*x509.Certificate) bool {
 	ca, err := e.ca()
 	return err == nil && chain[len(chain)-1].Equal(ca)
@@ -184,7 +184,7 @@ func (e *examiner) clock(ctx context.Context) []Finding {
 
 const (
 	someOffset = 5 * time.Second // HTTP's Date has whole seconds
-	// muchOffset is where programs begin to refuse each other.
+	// muchOffset is the difference from which on programs refuse each other.
 	muchOffset = time.Minute
 )
 

@@ -2,8 +2,8 @@
 // is wrong and what to do about it. It changes nothing, works while the relay is down (which is
 // then a finding), and needs neither the relay's store nor its keys.
 //
-// Every check has a time limit of its own, and those that do not need one another run at once. What
-// cannot be told on this machine is skipped, and said to be.
+// Every check has a time limit of its own, and checks that do not depend on each other run at the same
+// time. A check that is not possible on this machine is skipped, and the report says so.
 package doctor
 
 import (
@@ -159,12 +159,12 @@ func (e *examiner) configuration() []Finding {
 	return group("configuration", f)
 }
 
-// find says where the relay is, and whom to expect there.
+// find says where the relay is, and which CA it must have.
 func (e *examiner) find() {
 	e.addr = e.Relay
 	if host, port, err := net.SplitHostPort(e.conf.Listen); e.addr == "" && e.here && err == nil && port != "0" {
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-			host = "127.0.0.1" // every address has it too
+			host = "127.0.0.1" // it listens at every address, so at this one too
 		}
 		e.addr = net.JoinHostPort(host, port)
 	}

@@ -20,7 +20,7 @@ import (
 const howToGuacd = "run one on this host: `docker run -d --restart unless-stopped --network host --entrypoint /opt/guacamole/sbin/guacd guacamole/guacd:1.6.0 -f -b 127.0.0.1`, " +
 	"or the distribution's package guacd (docs/desktops.md); without desktops set scrier.guacd_addr to \"\""
 
-// guacd looks at what draws desktops for the relay.
+// guacd checks the guacds, which draw desktops for the relay.
 func (e *examiner) guacd(ctx context.Context) []Finding {
 	const name = "guacd"
 	if !e.here && e.Config == "" {
@@ -74,7 +74,7 @@ type asked struct {
 	names   []string
 }
 
-// ask begins a handshake with guacd, and goes away.
+// ask begins a handshake with guacd, and then closes the connection.
 func ask(ctx context.Context, addr, protocol string) (asked, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -108,9 +108,9 @@ func ask(ctx context.Context, addr, protocol string) (asked, error) {
 	return a, nil
 }
 
-// sinceSafe is a parameter of RDP that guacd has since 1.6.0, the first version without the known
-// holes in what it does with a hostile server's answers (CVE-2023-43826, CVE-2024-35164). The
-// version that it names is that of its protocol, which is the same as in 1.5.
+// sinceSafe is a parameter of RDP that guacd has since 1.6.0. That is the first version in which the
+// known attacks of a hostile desktop server are fixed (CVE-2023-43826, CVE-2024-35164). The version
+// that guacd itself names is of its protocol, and is the same as in 1.5.
 const sinceSafe = "disable-gfx"
 
 func versionFinding(addr string, rdp, vnc asked) Finding {
@@ -137,8 +137,8 @@ func versionFinding(addr string, rdp, vnc asked) Finding {
 	return f
 }
 
-// exposed says when a guacd on this machine can be reached from others: it asks nobody who they are,
-// and connects to whatever it is told to.
+// exposed finds out whether other machines can reach a guacd on this machine. They must not: guacd asks
+// nobody who they are, and connects to whatever address it is given.
 func (e *examiner) exposed(addr string) []Finding {
 	host, port, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {

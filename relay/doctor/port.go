@@ -117,12 +117,12 @@ func (e *examiner) bound() []Finding {
 	return []Finding{f}
 }
 
-// trust is how this run meets the relay: by its pin, if that is known.
+// trust says how this run checks who the relay is: by its pin, if that is known.
 func (e *examiner) trust(alpn string) certs.Client {
 	return certs.Client{ALPN: alpn, Pin: e.pin, Now: e.Now, Seen: func(*x509.Certificate) error { return nil }}
 }
 
-// compared says what a good answer proves.
+// compared says what it means that the relay answered: with a pin, that it is the right one.
 func (e *examiner) compared() string {
 	if e.pin == nil {
 		return "answers; its fingerprint is not known here, so it was not compared"

@@ -40,7 +40,7 @@ func (e *examiner) state(context.Context) []Finding {
 // owner is who owns a file.
 func owner(i os.FileInfo) uint32 { return i.Sys().(*syscall.Stat_t).Uid }
 
-// modes looks who else may read or write the state.
+// modes checks that nobody else may read or write the state.
 func (e *examiner) modes(dir os.FileInfo) Finding {
 	f := Finding{What: "permissions", Status: OK, Detail: fmt.Sprintf("%s is %04o, owned by uid %d", e.State, dir.Mode().Perm(), owner(dir))}
 	if dir.Mode().Perm()&0o077 != 0 {
@@ -99,11 +99,11 @@ func spaceStatus(free, files, freeFiles uint64) Status {
 	return OK
 }
 
-// youngLog is far more than a relay takes to sign its first head.
+// youngLog is far more time than a relay needs to sign its first checkpoint.
 const youngLog = time.Minute
 
-// auditHead looks whether the audit log is there with its anchor. What is in it, `scrier audit
-// verify` says.
+// auditHead checks that the audit log is there with its anchor. `scrier audit verify` checks what is in
+// it.
 func (e *examiner) auditHead() Finding {
 	f := Finding{What: "audit log", Status: OK, Detail: "there, with its head; `scrier audit verify` checks what is in it"}
 	if _, err := os.Stat(filepath.Join(e.State, "audit.db")); errors.Is(err, fs.ErrNotExist) {

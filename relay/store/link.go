@@ -13,12 +13,12 @@ import (
 type Link struct {
 	Hash      [32]byte  `cbor:"1,keyasint"`
 	Operator  string    `cbor:"2,keyasint"` // id
-	Epoch     uint64    `cbor:"3,keyasint"` // the operator's when it was made; it counts no longer than that one
+	Epoch     uint64    `cbor:"3,keyasint"` // the operator's when the link was made; another epoch makes the link invalid
 	CreatedBy string    `cbor:"4,keyasint,omitempty"`
 	Expires   time.Time `cbor:"5,keyasint,omitzero"`
 }
 
-// maxLinks is how many one operator has at a time; whoever asks again and again wants the last.
+// maxLinks is how many one operator has at a time. A person who asks several times uses the last one.
 const maxLinks = 8
 
 const linkPrefix = "link/"

@@ -17,7 +17,7 @@ type Operator struct {
 	Username string    `cbor:"2,keyasint"` // unique
 	Role     string    `cbor:"3,keyasint"`
 	Keys     []Key     `cbor:"4,keyasint,omitempty"`
-	Epoch    uint64    `cbor:"5,keyasint"` // goes up when earlier logins shall no longer count
+	Epoch    uint64    `cbor:"5,keyasint"` // goes up to make all earlier logins invalid
 	Created  time.Time `cbor:"6,keyasint,omitzero"`
 	Changed  time.Time `cbor:"7,keyasint,omitzero"`
 }
@@ -72,8 +72,9 @@ func PutOperator(tx Tx, o Operator) error {
 	return put(tx, operatorPrefix+o.ID, o)
 }
 
-// claim writes an index entry that must not exist. The entries of the operator's former state
-// are gone by now, so an entry means another owner, or the same key twice in one operator.
+// claim writes an index entry that must not exist. PutOperator has removed the entries of the
+// operator's former state by then. So an entry that exists belongs to another operator, or this one
+// has the same key twice.
 func claim(tx Tx, key, id, taken string) error {
 	switch _, err := tx.Get(key); {
 	case err == nil:

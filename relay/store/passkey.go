@@ -68,7 +68,7 @@ func AddPasskey(tx Tx, p Passkey) error {
 	return put(tx, passkeysOf(p.Operator)+p.ID(), p)
 }
 
-// UsePasskey writes down that a passkey was used, with the state that its authenticator told.
+// UsePasskey notes that a passkey was used, and what its authenticator said about itself.
 // A passkey that was removed meanwhile is [wire.NotFound].
 func UsePasskey(tx Tx, p Passkey) error {
 	if _, err := GetPasskey(tx, p.Operator, p.ID()); err != nil {

@@ -14,7 +14,7 @@ import (
 type SignIn struct {
 	Hash     [32]byte  `cbor:"1,keyasint"` // SHA-256 of the cookie's value
 	Operator string    `cbor:"2,keyasint"` // id
-	Epoch    uint64    `cbor:"3,keyasint"` // the operator's when it began; it counts no longer than that one
+	Epoch    uint64    `cbor:"3,keyasint"` // the operator's when it began; another epoch ends the sign-in
 	Created  time.Time `cbor:"4,keyasint,omitzero"`
 	Seen     time.Time `cbor:"5,keyasint,omitzero"`
 	Source   string    `cbor:"6,keyasint,omitempty"` // address
@@ -84,7 +84,7 @@ func SignInByID(tx Tx, id string) (SignIn, error) {
 	return SignIn{}, missing(ErrNotFound, wire.NotFound, "there is no such sign-in")
 }
 
-// SignIns lists an operator's sign-ins, those that count no more too, in no meaningful order.
+// SignIns lists an operator's sign-ins in no meaningful order, also those that have expired or ended.
 func SignIns(tx Tx, operator string) ([]SignIn, error) {
 	var all []SignIn
 	prefix := signInsOf(operator)
@@ -98,7 +98,7 @@ func SignIns(tx Tx, operator string) ([]SignIn, error) {
 	return all, nil
 }
 
-// SeeSignIn notes that a sign-in was used; one that is gone meanwhile stays gone.
+// SeeSignIn notes that a sign-in was used. If it was deleted meanwhile, this does not bring it back.
 func SeeSignIn(tx Tx, hash [32]byte, at time.Time) error {
 	s, err := get[SignIn](tx, signInKey(hash))
 	if errors.Is(err, ErrNotFound) || err == nil && !s.Seen.Before(at) {

@@ -13,9 +13,9 @@
 //		…
 //	})
 //
-// What belongs together is kept together here and not by the callers: a username and a key have
-// one owner, a token is redeemed once, a session's slot is taken and given back with its row
-// ([ReserveSession], [CloseSession]), and a closed session never changes again.
+// This package, not its callers, keeps records consistent with each other: a username and a key have
+// one owner, a token is redeemed once, a session's slot is taken and given back together with its
+// row ([ReserveSession], [CloseSession]), and a closed session never changes again.
 //
 // The package decides nothing about who may do what, keeps no private key, no ticket and no
 // session content, and writes no audit record.

@@ -117,7 +117,7 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	return nil
 }
 
-// Healthy says whether there is space for what is still to come. Changes may succeed without.
+// Healthy says whether the space that is allocated ahead is there. Without it changes may still succeed.
 func (d *DB) Healthy() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -139,7 +139,7 @@ func (d *DB) noteHeadroom(err error) {
 
 // Close waits for the running transactions, marks the file as closed cleanly, and lets go of it.
 func (d *DB) Close() error {
-	d.turn <- struct{}{} // a commit's end is bounded by the disk alone
+	d.turn <- struct{}{} // the wait ends when the commit under way does
 	defer func() { <-d.turn }()
 	if d.closed {
 		return nil
