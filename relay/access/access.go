@@ -46,8 +46,8 @@ func New(c Config) *Access {
 	return &Access{Config: c, attempts: attempts{now: c.Now}}
 }
 
-// Admit says whether an identity that a certificate proved still counts: the operator exists,
-// and neither keys nor role changed since.
+// Admit says whether an identity from a certificate is still valid: the operator exists, and neither
+// keys nor role have changed since it was issued.
 func (a *Access) Admit(id certs.Identity) error {
 	_, err := a.Identify(context.Background(), id)
 	return err

@@ -8,8 +8,9 @@ import (
 	"scrier/wire"
 )
 
-// Failed logins and enrolments make their source wait: the first few cost nothing, so that a person with the
-// wrong key notices only the error, then a minute's rate limits guessing and log spam.
+// A source whose logins or enrolments fail has to wait. The first few failures cost nothing, so a person
+// with the wrong key sees only the error. After those the source waits up to a minute, which limits
+// guessing and what is written to the audit log.
 const (
 	freeFailures = 10
 	forgetAfter  = time.Minute

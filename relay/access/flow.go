@@ -27,7 +27,8 @@ type flow struct {
 	expires  time.Time
 }
 
-// flows are the open challenges. They live in memory: a relay that restarts asks again.
+// flows are the open challenges. They are kept in memory; after a restart of the relay the browser asks
+// for a new one.
 type flows struct {
 	mu sync.Mutex
 	by map[[32]byte]flow
@@ -58,8 +59,8 @@ func (f *flows) add(w flow, options any, now time.Time) (Flow, error) {
 	return Flow{ID: id, Options: options}, nil
 }
 
-// take ends a challenge: whatever comes of it, it is good for one answer. It must be answered by
-// the operator, and on the site, that it was made for.
+// take removes a challenge, as it is good for one answer, right or wrong. The answer must come from the
+// operator, and from the site, that the challenge was made for.
 func (f *flows) take(id, operator string, site Site, now time.Time) (flow, error) {
 	key, _ := hashSecret(id)
 	f.mu.Lock()

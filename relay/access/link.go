@@ -26,7 +26,7 @@ type Link struct {
 func (a *Access) Link(ctx context.Context, by Operator, id string) (Link, error) {
 	var row store.Operator
 	if err := a.KV.View(ctx, func(tx store.Tx) (err error) {
-		if id == by.ID { // find would take another's username that is this id
+		if id == by.ID { // find would prefer another operator whose username is this id
 			row, err = store.GetOperator(tx, id)
 		} else {
 			row, err = find(tx, id)
@@ -45,7 +45,7 @@ func (a *Access) Link(ctx context.Context, by Operator, id string) (Link, error)
 	return Link{Token: token, Expires: link.Expires}, err
 }
 
-// SignInByLink spends a link. A link that is unknown, used, expired, or older than the operator's
+// SignInByLink uses up a link. A link that is unknown, used, expired, or older than the operator's
 // last change is [wire.LinkInvalid], without saying which.
 func (a *Access) SignInByLink(ctx context.Context, b Browser, token string) (SignedIn, error) {
 	if err := a.attempts.allow(b.Source); err != nil {
@@ -77,7 +77,7 @@ func newSecret() (secret string, hash [32]byte) {
 	return base64.RawURLEncoding.EncodeToString(raw[:]), sha256.Sum256(raw[:])
 }
 
-// hashSecret is the hash of a secret that somebody gave; anything but the one form is none.
+// hashSecret is the hash of a secret that came from outside; ok is false if it has not the right form.
 func hashSecret(secret string) (hash [32]byte, ok bool) {
 	if len(secret) != base64.RawURLEncoding.EncodedLen(secretSize) {
 		return hash, false

@@ -21,8 +21,8 @@ const (
 )
 
 // Login serves a Login message on a stream: a challenge for one of the offered keys, and for its
-// proof a certificate of 8 hours. The proof is an SSH signature over our nonce and bytes of this
-// very TLS connection, so that it is worth nothing anywhere else.
+// proof a certificate of 8 hours. The proof is an SSH signature over our nonce and bytes of this TLS
+// connection, so it is refused on any other connection.
 func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *wire.Login) error {
 	source := wire.Host(peer.Addr.String())
 	if err := a.attempts.allow(source); err != nil {

@@ -1,8 +1,8 @@
 // Package access decides who may do what: operators and their keys, their sign-in, and the one
 // table of roles.
 //
-// Everything is denied that the table does not allow. There is one question, [Operator.May], and
-// every route, command and session goes through it.
+// What the table does not allow is denied. Every route, command and session asks [Operator.May], and
+// nothing else decides.
 package access
 
 import (

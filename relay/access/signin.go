@@ -20,7 +20,7 @@ import (
 //   - the operator's role or keys change, or the operator is deleted: each sign-in is bound to the
 //     operator's epoch.
 //
-// The cookie is known to the browser alone; here is its hash.
+// Only the browser knows the cookie; the relay keeps its hash.
 const (
 	signInIdle = 30 * time.Minute
 	signInLife = 12 * time.Hour
@@ -125,8 +125,8 @@ func SignInID(cookie string) string {
 	return store.SignInID(hash)
 }
 
-// IdentifyBrowser finds the operator whose browser has this cookie. That is no use of it yet: see
-// [Access.Touch].
+// IdentifyBrowser finds the operator whose browser has this cookie. It does not count as use of the
+// sign-in: see [Access.Touch].
 func (a *Access) IdentifyBrowser(ctx context.Context, cookie string) (Operator, error) {
 	hash, ok := hashSecret(cookie)
 	if !ok {
@@ -152,12 +152,12 @@ func (a *Access) Touch(ctx context.Context, id string) error {
 		return nil
 	}
 	if err := a.KV.Update(ctx, func(tx store.Tx) error { return store.SeeSignIn(tx, s.Hash, now) }); err != nil {
-		a.Log.Warn("note that a sign-in is in use", "err", err) // it counts all the same, for now
+		a.Log.Warn("note that a sign-in is in use", "err", err) // the sign-in is still valid
 	}
 	return nil
 }
 
-// Counts says whether a sign-in still counts, which is no use of it.
+// Counts says whether a sign-in is still valid. It does not count as use of the sign-in.
 func (a *Access) Counts(ctx context.Context, id string) error {
 	_, _, err := a.live(ctx, func(tx store.Tx) (store.SignIn, error) { return store.SignInByID(tx, id) })
 	return err
@@ -215,7 +215,7 @@ type sweeps struct {
 	last time.Time
 }
 
-// due says whether it is time to sweep, and takes it that the caller does.
+// due says whether it is time to sweep. If it is, the caller must do so: the next time is set.
 func (s *sweeps) due(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -60,7 +60,7 @@ func (a *Access) SignOut(ctx context.Context, who Operator, id string) error {
 	var s store.SignIn
 	look := func(tx store.Tx) (err error) {
 		if s, err = store.SignInByID(tx, id); err == nil && (who.ID == "" || s.Operator != who.ID) {
-			err = wire.Errorf(wire.NotFound, "there is no such sign-in") // whose else it is, is nobody's business
+			err = wire.Errorf(wire.NotFound, "there is no such sign-in") // it may be another operator's, which the caller must not learn
 		}
 		return err
 	}
@@ -80,8 +80,8 @@ func (a *Access) SignOut(ctx context.Context, who Operator, id string) error {
 	return err
 }
 
-// SignOutEverywhere ends all of an operator's own sign-ins, and the links that are still unused:
-// whoever took over a browser may have made one.
+// SignOutEverywhere ends all of an operator's own sign-ins, and the links that are still unused, as an
+// attacker who had taken over a browser may have made one.
 func (a *Access) SignOutEverywhere(ctx context.Context, who Operator) error {
 	check := func(tx store.Tx) error {
 		_, err := self(tx, who)

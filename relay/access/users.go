@@ -120,7 +120,7 @@ func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
 			if err != nil {
 				return err
 			}
-			for _, t := range tokens { // nobody enrols a machine with a right that is gone
+			for _, t := range tokens { // a deleted operator's tokens must enrol no machine
 				if t.CreatedBy == row.Username {
 					if err := store.DeleteToken(tx, t.Hash); err != nil {
 						return err
@@ -181,8 +181,8 @@ func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error
 	return keys, err
 }
 
-// change writes what is about to happen to the audit log, then does it: what cannot be written
-// down does not happen, and what failed is written down as failed.
+// change writes to the audit log what is about to happen, and then does it. If that cannot be written,
+// nothing is done; if the change fails, the audit log says that it failed.
 func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) error) error {
 	record := a.Journal.Append
 	switch e.Type {

@@ -18,7 +18,7 @@ import (
 
 const (
 	helloTimeout = 15 * time.Second
-	pingTimeout  = 2 * time.Second // to tell a dead first connection from a copied machine
+	pingTimeout  = 2 * time.Second // for an answer from the first of two connections of one identity
 
 	// controlRate bounds what an agent may say: a heartbeat and an answer now and then.
 	controlRate  = 20 // messages a second
@@ -41,7 +41,7 @@ type agent struct {
 	renewed    time.Time
 	facts      wire.Facts
 	seen       time.Time
-	silent     bool // for longer than it should be, and that was told ([Fleet.findSilent])
+	silent     bool // it was reported as silent ([Fleet.findSilent]) and has not been heard since
 	pings      map[uint64]chan struct{}
 }
 
@@ -128,8 +128,8 @@ func (a *agent) renewOnly(ctx context.Context, m *wire.Renew) error {
 // renewEvery is how often a link may renew: far more often than any agent has reason to.
 const renewEvery = time.Minute
 
-// renew issues the next generation. The one before counts until the agent says that it has kept
-// the new one, or uses it: the answer may be lost.
+// renew issues the next generation. The one before stays valid until the agent says that it has saved
+// the new one, or uses it, as the answer with the new one may be lost.
 func (a *agent) renew(m *wire.Renew) error {
 	a.mu.Lock()
 	next, has, last := a.issued+1, a.generation, a.renewed
@@ -155,7 +155,7 @@ func (a *agent) renew(m *wire.Renew) error {
 	return a.control.Send(&wire.Renewed{Chain: chain})
 }
 
-// kept makes the newest certificate the oldest that counts.
+// kept makes all certificates before the newest one invalid.
 func (a *agent) kept(ctx context.Context) error {
 	a.mu.Lock()
 	a.generation = a.issued

@@ -54,9 +54,9 @@ func (f *Fleet) Token(ctx context.Context, by audit.Event, name string, ttl time
 	return token, row.Expires, err
 }
 
-// Enrol spends a token for a new identity. Only the public key of the request counts; who the
-// machine is, the relay decides. The token is spent in the transaction that makes the envoy, so
-// that what fails leaves it good, and every failure is written down.
+// Enrol uses up a token and makes a new identity. It takes the public key from the request and nothing
+// else; the relay decides who the machine is. The token is used up in the transaction that makes the
+// envoy, so it stays valid when that fails. Every failure is in the audit log.
 func (f *Fleet) Enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.Enrolled, error) {
 	answer, err := f.enrol(ctx, source, m)
 	if err != nil {
@@ -106,7 +106,7 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	}
 	err = f.KV.Update(ctx, func(tx store.Tx) error {
 		if _, err := store.RedeemToken(tx, hash, now); err != nil {
-			return err // somebody else was faster
+			return err // another machine used the token first
 		}
 		return store.PutEnvoy(tx, e)
 	})

@@ -35,8 +35,8 @@ type Config struct {
 	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
 	// it was revoked. It ends the envoy's sessions and must not block for long.
 	Lost func(wire.EnvoyID, error)
-	// Changed is called after an envoy changed in a way that a list of envoys shows, or was
-	// forgotten; seen says that it was no more than heard of. It must not block. Nil: nobody watches.
+	// Changed is called after an envoy changed in a way that a list of envoys shows, or was removed.
+	// seen says that only a heartbeat came. It must not block. Nil: nobody watches.
 	Changed func(id wire.EnvoyID, seen bool)
 }
 
@@ -135,7 +135,7 @@ func (f *Fleet) Admit(id certs.Identity) error {
 	return nil
 }
 
-// notDone writes down that what was written down before did not happen.
+// notDone adds to the audit log that a change which is in it already has failed.
 func (f *Fleet) notDone(ctx context.Context, e audit.Event, err error) {
 	e.Code, e.Detail = wire.CodeOf(err).String(), "not done: "+wire.DetailOf(err)
 	if _, jerr := f.Journal.AppendEnd(context.WithoutCancel(ctx), e); jerr != nil {
@@ -143,7 +143,7 @@ func (f *Fleet) notDone(ctx context.Context, e audit.Event, err error) {
 	}
 }
 
-// duplicate writes down that two machines seem to share an identity.
+// duplicate adds to the audit log that two machines seem to share an identity.
 func (f *Fleet) duplicate(e store.Envoy, why, detail string) {
 	f.Log.Error("duplicate identity", "envoy", e.ID, "why", why, "detail", detail)
 	if _, err := f.Journal.Append(context.Background(), audit.Event{

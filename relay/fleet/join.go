@@ -10,9 +10,10 @@ import (
 
 // join makes a the envoy's agent, or refuses it.
 //
-// Two connections of one identity are a restarted or reconnected agent, or a copied machine. The
-// same kernel boot id, or a first connection that no longer answers, tells the former: the new
-// one takes over. Otherwise the first stays, and the second is refused and written down.
+// If there are two connections of one identity, the agent was restarted or has reconnected, or the
+// machine was copied. It is the same machine if the kernel's boot id is the same, or if the first
+// connection no longer answers: then the new connection takes over. Otherwise it is a copy: the first
+// connection stays, the second is refused, and the audit log says so.
 func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	f.mu.Lock()
 	turn := f.joining[a.id]
@@ -30,8 +31,8 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 		}
 		f.drop(old, wire.Errorf(wire.AgentLost, "the agent connected anew"))
 	}
-	// A revocation between the handshake and now finds the row, not the link: look again, in the
-	// transaction that records the connection.
+	// A revocation that came after the handshake has changed the row but could not find this link: so
+	// look at the row again, in the transaction that records the connection.
 	err = f.KV.Update(ctx, func(tx store.Tx) error {
 		e, err := store.GetEnvoy(tx, a.id)
 		if wire.CodeOf(err) == wire.NoSuchEnvoy || err == nil && !e.Revoked.IsZero() {
@@ -55,8 +56,9 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	return func() { f.drop(a, &wire.Error{Code: wire.AgentLost}) }, nil
 }
 
-// recheck closes the gap between the row and the table of live links: who revokes writes the row
-// first and looks for a link then, so one of the two sees the other.
+// recheck looks at the row after the link is in the table of live links. A revocation writes the row
+// first and looks for a link then. So either the revocation finds the link, or recheck finds the
+// revocation.
 func (f *Fleet) recheck(ctx context.Context, a *agent) error {
 	err := f.KV.View(ctx, func(tx store.Tx) error {
 		e, err := store.GetEnvoy(tx, a.id)
@@ -66,7 +68,7 @@ func (f *Fleet) recheck(ctx context.Context, a *agent) error {
 		return err
 	})
 	if err != nil {
-		f.drop(a, err) // behind the transaction: it writes in one of its own
+		f.drop(a, err) // after the transaction, as drop begins one of its own
 	}
 	return err
 }
@@ -103,7 +105,7 @@ func (f *Fleet) drop(a *agent, why error) {
 	if !mine {
 		return
 	}
-	f.Lost(a.id, why) // before the link: so the sessions learn the reason and not its effect
+	f.Lost(a.id, why) // before the link is closed, so that the sessions end for why and not for a lost link
 	if err := a.link.Close(wire.CodeOf(why), wire.DetailOf(why)); err != nil {
 		f.Log.Debug("close link", "envoy", a.id, "err", err)
 	}

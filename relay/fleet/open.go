@@ -14,7 +14,7 @@ type Tunnel struct {
 	link   wire.Link
 }
 
-// Why prefers the end of the agent's link to an error that it caused on the tunnel.
+// Why is [wire.AgentLost] if the agent's link has ended, as that is what broke the tunnel, and else err.
 func (t *Tunnel) Why(err error) error {
 	if t.link.Err() != nil {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
@@ -69,7 +69,7 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 // maxLogin is what Linux allows for a login's name, in bytes, and more than useradd does.
 const maxLogin = 256
 
-// CheckLogin keeps what is no login's name out of rows, logs and pages.
+// CheckLogin refuses what cannot be the name of a login, so that it is in no row, log or page.
 func CheckLogin(login string) error {
 	if login == "" || len(login) > maxLogin || wire.Printable(login) != login {
 		return wire.Errorf(wire.BadRequest, "%.60q is not the name of a login", login)
@@ -77,7 +77,8 @@ func CheckLogin(login string) error {
 	return nil
 }
 
-// lost prefers the end of the link to the error it caused on a stream.
+// lost is [wire.AgentLost] if the agent's link has ended, as that is what broke the stream. Else it is
+// the agent's refusal, if an agent may refuse for that reason.
 func (a *agent) lost(err error) error {
 	if a.link.Err() != nil {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
@@ -87,7 +88,7 @@ func (a *agent) lost(err error) error {
 		return err
 	case code == wire.Internal:
 		return &wire.Error{Code: wire.AgentLost, Detail: "the agent broke off before its answer", Err: err}
-	default: // what ends a session is the relay's to say: a hostile agent must not name the reason
+	default: // only the relay decides why a session ends: a hostile agent must not choose another reason
 		return &wire.Error{Code: wire.Protocol, Detail: "the agent refused with a reason that is not its to give", Err: err}
 	}
 }

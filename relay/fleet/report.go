@@ -13,8 +13,8 @@ import (
 	"scrier/wire"
 )
 
-// Reported remembers the host keys that an envoy's agent reports, and writes down when they are
-// not those of last time: a new SSH server, or somebody between.
+// Reported remembers the host keys that an envoy's agent reports. If they are not those of last time,
+// the audit log says so: the machine has a new SSH server, or somebody listens in its place.
 func (f *Fleet) Reported(ctx context.Context, id wire.EnvoyID, blobs [][]byte) error {
 	var now []string
 	for _, b := range blobs {
@@ -34,8 +34,8 @@ func (f *Fleet) Reported(ctx context.Context, id wire.EnvoyID, blobs [][]byte) e
 }
 
 // ReportedCertificate remembers the fingerprint (SHA-256) of the RDP server's certificate that an
-// envoy's agent reports, and writes down when it is not that of last time: a new certificate, or
-// somebody between. Nothing is remembered of nil.
+// envoy's agent reports. If it is not that of last time, the audit log says so: the server has a new
+// certificate, or somebody listens in its place. nil is not remembered.
 func (f *Fleet) ReportedCertificate(ctx context.Context, id wire.EnvoyID, sum []byte) error {
 	if len(sum) == 0 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"scrier/wire"
 )
 
-// silentEvery is how often silent agents are looked for: nothing else happens when an envoy
-// becomes stale.
+// silentEvery is how often the fleet looks for silent agents. It must look, as an envoy becomes stale
+// because nothing happens.
 const silentEvery = 5 * time.Second
 
 func (f *Fleet) changed(id wire.EnvoyID, seen bool) {
@@ -37,8 +37,8 @@ func (f *Fleet) findSilent() {
 	}
 }
 
-// Those is the envoys with these ids, as they are at one moment, and the ids of which there is
-// no envoy.
+// Those returns the envoys with these ids, as they are at one moment, and those of the ids that no
+// envoy has.
 func (f *Fleet) Those(ctx context.Context, ids []wire.EnvoyID) (found []Envoy, gone []wire.EnvoyID, err error) {
 	rows := make([]store.Envoy, 0, len(ids))
 	err = f.KV.View(ctx, func(tx store.Tx) error {

@@ -30,9 +30,9 @@ const clientForbidden = 771
 // goes to guacd: it refuses a stream that the policy does not allow. An error means that guacd
 // broke the rules, and is the end of the session.
 //
-// `error`, `disconnect`, `args` and `ready` are dropped: they are the caller's, see [StatusOf].
-// So is everything that is not known. A `disconnect` before the first picture is no orderly end:
-// guacd 1.3 loses an error that comes while the owner is still joining.
+// `error`, `disconnect`, `args` and `ready` are dropped, as they are for the caller to read, see
+// [StatusOf]. Everything that is not known is dropped as well. A `disconnect` before the first picture
+// is not an orderly end: guacd 1.3 loses an error that comes while the owner is still joining.
 func (f *FromGuacd) Pass(i *Instruction) (pass bool, reply []byte, err error) {
 	if shape, ok := drawing[string(i.Opcode())]; ok {
 		if err := f.canvases.drawn(i, shape); err != nil {
@@ -136,7 +136,7 @@ func (f *FromGuacd) img(i *Instruction) (pass bool, reply []byte, err error) {
 	if !mask || !ok || !okX || !okY {
 		return false, nil, odd(i)
 	}
-	// How large the picture is stands in the picture; its corner is what is known here.
+	// The size of the picture is inside the picture; only its corner is known here.
 	if err := f.canvases.use(layer); err != nil {
 		return false, nil, err
 	}
@@ -153,8 +153,8 @@ func (f *FromGuacd) img(i *Instruction) (pass bool, reply []byte, err error) {
 // streamIndex is what a folder's listing is sent as.
 const streamIndex = "application/vnd.glyptodon.guacamole.stream-index+json"
 
-// body is the answer to a viewer's get: body,object,stream,mimetype,name. Who may only put files
-// may see what there is.
+// body is the answer to a viewer's get: body,object,stream,mimetype,name. A viewer that may only put
+// files may still see the names of those that are there.
 func (f *FromGuacd) body(i *Instruction) (pass bool, reply []byte, err error) {
 	object, ok := between(i.Arg(0), 0, maxObjects-1)
 	wellFormed := ok && i.Len() >= 4 && label(i.Arg(2), maxMimetype) && label(i.Arg(3), maxPath)
@@ -179,7 +179,7 @@ func (f *FromGuacd) object(i *Instruction) (pass bool, reply []byte, err error) 
 	return pass, nil, nil
 }
 
-// set gives a layer a property; these two are what the page knows.
+// set gives a layer a property. The page knows two of them.
 func (f *FromGuacd) set(i *Instruction) (pass bool, reply []byte, err error) {
 	layer, ok := between(i.Arg(0), -maxIndex, maxIndex)
 	if !ok || i.Len() < 3 {

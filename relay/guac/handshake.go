@@ -10,16 +10,15 @@ import (
 	"scrier/wire"
 )
 
-// How long guacd may take. It loads a library before it says args, and starts threads before it
-// says ready; both take milliseconds. To the name of a protocol that it does not have it says
-// nothing at all.
+// How long guacd may take. It loads a library before it sends args, and starts threads before it sends
+// ready; both take milliseconds. If it does not have the protocol it sends nothing at all.
 const (
 	argsTimeout  = 10 * time.Second
 	readyTimeout = 15 * time.Second
 )
 
-// Connection is a connection through guacd of which the handshake is over. What the desktop
-// server makes of it comes later, as drawing or as an error.
+// Connection is a connection through guacd whose handshake is over. Whether the desktop server accepts
+// it shows later, by a picture or by an error.
 type Connection struct {
 	ID      string // by which others join: "$" and a UUID
 	Version string // guacd's protocol version, "1.3.0"
@@ -153,7 +152,7 @@ func within(ctx context.Context, c net.Conn, limit time.Duration, step func() er
 	})
 	err := step()
 	if !stop() {
-		<-cut // so that the deadline is not set behind our back
+		<-cut // else the deadline might be set after this function has returned
 		if err == nil || isTimeout(err) {
 			return context.Cause(ctx)
 		}

@@ -22,7 +22,7 @@ type Params struct {
 // join says whether this is to join a connection that is open.
 func (p Params) join() bool { return strings.HasPrefix(p.Protocol, "$") }
 
-// check says what guacd's parser would choke on, before anything is sent.
+// check says what guacd's parser would refuse, before anything is sent.
 func (p Params) check() error {
 	if p.Protocol == "" || !sendable(p.Protocol) {
 		return wire.Errorf(wire.BadRequest, "there is no such desktop protocol")
@@ -40,7 +40,7 @@ func (p Params) check() error {
 	return nil
 }
 
-// sendable says whether guacd takes s for what it is: its strings end at a NUL.
+// sendable says whether guacd reads all of s: its strings end at the first NUL.
 func sendable(s string) bool {
 	return len(s) <= maxParameter && utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }
@@ -111,7 +111,7 @@ func (p Params) values(v version, asked []string) []string {
 		case name == "read-only" && p.ReadOnly:
 			value = "true"
 		case name == ignoreCert && pinned:
-			value = "" // a guacd that can pin a certificate does not ignore it
+			value = "" // this guacd can pin the certificate, so it must not ignore it
 		}
 		values = append(values, value)
 	}

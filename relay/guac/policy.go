@@ -1,6 +1,6 @@
 package guac
 
-// Policy is what a viewer of a desktop may do. Nothing is allowed unless it is said.
+// Policy is what a viewer of a desktop may do. What is not set is not allowed.
 type Policy struct {
 	ToEnvoy   bool // the viewer's clipboard may be sent to the desktop
 	FromEnvoy bool // the desktop's clipboard comes

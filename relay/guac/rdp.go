@@ -24,9 +24,9 @@ type RDP struct {
 
 // The two parameters about the server's certificate. guacd knows the second one from 1.6 on:
 // "sha256:" and pairs of hexadecimal digits with colons between them, as FreeRDP's
-// /cert:fingerprint has it. Before, it can only ignore the certificate or ask its own store; it
-// is ignored then, because what guacd dials is the relay, whose tunnel ends at an agent that has
-// looked who listens there.
+// /cert:fingerprint has it. An older guacd can only ignore the certificate or look into a store of its
+// own. It is told to ignore it, because guacd connects to the relay, and the tunnel behind it ends at
+// an agent that has checked whose program listens there.
 const (
 	ignoreCert       = "ignore-cert"
 	certFingerprints = "cert-fingerprints"
@@ -78,8 +78,8 @@ func (r RDP) Args() map[string]string {
 	return args
 }
 
-// args sets what RDP and VNC have in common. The relay enforces it as well; guacd need not even
-// offer what is refused.
+// args sets what RDP and VNC have in common. The relay enforces the same rules itself; with these
+// parameters guacd does not offer what the relay would refuse.
 func (p Policy) args(args map[string]string) {
 	deny(args, "disable-copy", !p.FromEnvoy)
 	deny(args, "disable-paste", !p.ToEnvoy || p.View)

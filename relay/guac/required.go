@@ -1,6 +1,6 @@
 package guac
 
-// What a desktop server may ask for while it lets somebody in.
+// What a desktop server may ask for during its login.
 const (
 	username = "username"
 	password = "password"

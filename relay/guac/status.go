@@ -25,9 +25,9 @@ var statuses = map[int]struct {
 	0x0204: {wire.NotFound, "guacd has no such connection"},
 	0x0205: {wire.Conflict, "it is in use already"},
 	0x0206: {wire.DesktopFailed, "it was closed"},
-	// All that guacd's VNC says about a closed port, a server that refuses, and a wrong
-	// password; and its RDP about a closed port and a server that breaks off. Who knows that the
-	// server was reached knows that it is one of the latter.
+	// guacd's VNC gives this one status for a closed port, a server that refuses, and a wrong
+	// password; its RDP for a closed port and a server that breaks off. A caller who knows that the
+	// server was reached can rule out the closed port.
 	0x0207: {wire.TargetRefused, "the desktop server was not reached, or did not accept the password"},
 	0x0208: {wire.DesktopFailed, "the desktop server refuses connections"},
 	0x0209: {wire.DesktopFailed, "the desktop was opened from elsewhere"},

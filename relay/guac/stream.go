@@ -25,8 +25,8 @@ type streams struct {
 	open  int // how many are passed
 }
 
-// set gives stream n a fate and says whether that many may be open. An index that is used again
-// stands for a new stream; so do both guacd and the page see it.
+// set gives stream n a fate and says whether so many streams may be open. An index that is used again
+// is a new stream; guacd and the page treat it so too.
 func (s *streams) set(n int, f fate) bool {
 	if s.fates[n] == passed {
 		s.open--

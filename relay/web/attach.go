@@ -22,8 +22,8 @@ const (
 // WebTransport's end drops what has not.
 const finishTime = 15 * time.Second
 
-// Attacher joins browsers to sessions, over WebTransport and WebSocket alike: both become a
-// [wire.Stream], and nothing behind it knows which.
+// Attacher attaches browsers to sessions, over WebTransport or WebSocket. Both become a [wire.Stream],
+// and the code behind it does not know which of them it is.
 type Attacher struct {
 	// Attach serves a stream that has just begun. source is where it comes from.
 	Attach func(ctx context.Context, s wire.Stream, source string, id wire.SessionID) error

@@ -10,8 +10,8 @@ import (
 const identity = "identity"
 
 // pickCoding chooses a content coding by Accept-Encoding (RFC 9110, 12.5.3) out of what there is,
-// best first. The client's weight decides, then our order; a coding that it does not name is not
-// used, and what it refuses altogether it gets as it is.
+// best first. The client's weight decides, then our order. A coding that the client does not name is not
+// used. If the client refuses all of them, the answer is sent without one.
 func pickCoding(accept []string, has []string) string {
 	weights := map[string]float64{}
 	for _, header := range accept {

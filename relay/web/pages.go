@@ -16,8 +16,9 @@ import (
 // PagesConfig is what the pages are served from.
 type PagesConfig struct {
 	Files fs.FS // as static/build.mjs makes them
-	// Covered says whether host (with or without a port) has a certificate that browsers know: then
-	// HSTS. Elsewhere it would take away the button with which one accepts the relay's own.
+	// Covered says whether host (with or without a port) has a certificate that browsers know. Only
+	// then HSTS is sent: with the relay's own certificate it would take away the button with which a
+	// person accepts that certificate.
 	Covered func(host string) bool
 	// HTTP3 says whether browsers take that certificate for HTTP/3 as well: then Alt-Svc.
 	HTTP3 func(host string) bool
@@ -43,8 +44,8 @@ const (
 	cacheDay   = "public, max-age=86400"
 	// cacheForEver is for names that hold a hash of what is in them.
 	cacheForEver = "public, max-age=31536000, immutable"
-	// strictTransport is half a year: a relay that loses its certificate for good locks browsers out
-	// for so long.
+	// strictTransport is half a year. If the relay loses its certificate for good, browsers cannot reach
+	// it for that long.
 	strictTransport = "max-age=15552000"
 )
 
@@ -53,8 +54,8 @@ const permissions = "clipboard-read=(self), clipboard-write=(self), fullscreen=(
 	"publickey-credentials-create=(self), publickey-credentials-get=(self), " +
 	"camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), midi=(), payment=(), serial=(), usb=()"
 
-// Pages is what the relay serves to anybody: whether it lives, and the pages, which know nothing
-// until somebody signs in. Documents are never stored, and what they refer to is stored for ever.
+// Pages is what the relay serves to anybody: /healthz, and the pages, which hold nothing secret until
+// somebody signs in. Browsers never store documents, and may store for ever what documents refer to.
 func Pages(c PagesConfig) http.Handler { return &pages{c} }
 
 type pages struct{ PagesConfig }
@@ -88,7 +89,8 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isDocument says whether a path is one of the app's views; it routes them itself.
+// isDocument says whether a path is one of the app's views. The app does its own routing, so all of them
+// are the same document.
 func isDocument(name string) bool {
 	switch name {
 	case "", "sessions", "operators", "enrol", "audit", "account", "signin":

@@ -1,8 +1,8 @@
-// Package web is the relay's HTTP side: the API, and for now one plain page.
+// Package web is the relay's HTTP side: the API, the pages, and the streams of browsers.
 //
 // The API is the same over every carrier: the admin socket on the relay's host, and an operator's
-// QUIC link. It never asks the network who is calling: the carrier says it ([WithCaller]). Each
-// route names the verb it needs; a route without one cannot be written down.
+// QUIC link. Who is calling is known from the carrier ([WithCaller]), never from the request. Each route
+// names the verb it needs; the table has no way to write a route without one.
 package web
 
 import (

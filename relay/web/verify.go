@@ -82,7 +82,7 @@ var errRead = errors.New("the verdict is known")
 func last(w http.ResponseWriter, d time.Duration) error {
 	err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d))
 	if errors.Is(err, http.ErrNotSupported) {
-		return nil // who sets no deadlines needs none moved
+		return nil // a server without deadlines has none to move
 	}
 	return err
 }

@@ -72,14 +72,15 @@ func newWSStream(c *websocket.Conn) *wsStream {
 	return s
 }
 
-// pump reads messages. A goroutine of its own does, as ending a read that waits would end the
-// whole connection, the writing side included.
+// pump reads messages in a goroutine of its own: to cancel a read that waits would end the whole
+// connection, writing included.
 func (s *wsStream) pump(ctx context.Context) {
 	defer close(s.done)
 	defer close(s.pieces)
 	for {
 		if err := s.message(ctx); err != nil {
-			// A close handshake is no end of a session: only the page's own word is.
+			// A close handshake does not mean that the person has ended the session: the page would
+			// have said so in a frame.
 			s.err = &wire.Error{Code: wire.ViewerLost, Err: err}
 			return
 		}

@@ -28,8 +28,8 @@ const (
 	// another deadline. HTTP/3's server has none of its own.
 	h3Request = 30 * time.Second
 
-	// webTransportIdle is webSocketIdle where a connection lives on by itself: the browser's network
-	// process keeps it also when the page is frozen.
+	// webTransportIdle is webSocketIdle for WebTransport. The browser's network process keeps the
+	// connection alive even when the page is frozen.
 	webTransportIdle = webSocketIdle
 
 	// streamWait is how long a page may take from its session to its stream.
@@ -84,7 +84,7 @@ type wtStream struct {
 	s  *webtransport.Stream
 	mu sync.Mutex // a Write and CloseWrite, never both
 
-	idle  time.Duration // without a word of the page the stream ends
+	idle  time.Duration // if the page sends nothing for so long the stream ends
 	rmu   sync.Mutex
 	until time.Time // as SetReadDeadline set it
 }
@@ -97,7 +97,7 @@ func (w *wtStream) Read(p []byte) (int, error) {
 		return 0, wtError(err)
 	}
 	n, err := w.s.Read(p)
-	if errors.Is(err, io.EOF) { // a tab that closes may look so; it ends no session
+	if errors.Is(err, io.EOF) { // it may be a tab that was closed, which does not end the session
 		err = &wire.Error{Code: wire.ViewerLost, Err: err}
 	}
 	return n, wtError(err)
