@@ -14,14 +14,18 @@ const (
 	maxClients = 8 // whose input is remembered, for when they come back
 )
 
-// input is what the owner typed and the channel has not taken yet. The terminal's mutex guards it.
+// input is what the owner typed, and the size that their terminal got, in order: what the channel has
+// not taken yet. The terminal's mutex guards it.
 type input struct {
 	fed     chan struct{} // wakes feed
-	size    wire.Size
-	resize  bool // size is news to the channel
 	typed   []byte
 	eof     bool
 	clients []client // the owner's first
+
+	size    wire.Size
+	resize  bool      // size is news to the channel
+	before  int       // how much of typed came before that
+	resized time.Time // when the channel was told a size
 }
 
 // client is how much input of one viewer was taken, over all its connections.
@@ -37,43 +41,39 @@ func newInput(size wire.Size) input {
 
 // feed gives the channel what was typed, and the terminal's size.
 func (t *Terminal) feed(ctx context.Context) {
-	var last time.Time // of a resize
 	for {
+		t.mu.Lock()
+		next := t.input.next(time.Now())
+		t.mu.Unlock()
+		var later <-chan time.Time
+		if next.wait > 0 {
+			later = time.After(next.wait)
+		}
+		var err error
+		switch {
+		case len(next.bytes) > 0:
+			if _, err = t.channel.Write(next.bytes); err == nil {
+				t.session.Count(len(next.bytes), 0)
+				t.given(next.from, len(next.bytes))
+				continue
+			}
+		case next.size != wire.Size{}:
+			if err = t.channel.Resize(next.size); err == nil {
+				continue
+			}
+		case next.eof:
+			err = t.channel.CloseWrite()
+		}
+		if err != nil {
+			return // pump sees the end
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.ended:
 			return
 		case <-t.input.fed:
-		}
-		for more := true; more; {
-			t.mu.Lock()
-			in := &t.input
-			size, resize := in.size, in.resize
-			if resize && time.Since(last) < resizeEvery {
-				resize = false
-				time.AfterFunc(resizeEvery-time.Since(last), func() { wake(in.fed) })
-			}
-			in.resize = in.resize && !resize
-			bytes, from := in.take()
-			more = len(bytes) > 0
-			eof := in.eof && !more
-			t.mu.Unlock()
-			if resize {
-				last = time.Now()
-				if t.channel.Resize(size) != nil {
-					return // pump sees the end
-				}
-			}
-			if more {
-				if _, err := t.channel.Write(bytes); err != nil {
-					return
-				}
-				t.session.Count(len(bytes), 0)
-				t.given(from, len(bytes))
-			} else if eof && t.channel.CloseWrite() != nil {
-				return
-			}
+		case <-later:
 		}
 	}
 }
@@ -103,17 +103,39 @@ func (in *input) add(p []byte) error {
 	return nil
 }
 
-// take gives some of the input, and tells whose it is.
-func (in *input) take() (bytes []byte, from [16]byte) {
-	if len(in.typed) == 0 {
-		return nil, from
+// step is what the channel gets next: one of these, or nothing.
+type step struct {
+	bytes []byte
+	from  [16]byte // whose bytes
+	size  wire.Size
+	eof   bool
+	wait  time.Duration // nothing, but something after this time
+}
+
+// next takes what comes first. A size waits until resizeEvery after the last one, as a window that is
+// dragged makes hundreds a second; what was typed behind it waits with it.
+func (in *input) next(now time.Time) step {
+	n := len(in.typed)
+	if in.resize {
+		n = in.before
 	}
-	n := min(len(in.typed), wire.MaxData)
-	bytes, in.typed = in.typed[:n:n], in.typed[n:]
-	if len(in.typed) == 0 {
-		in.typed = nil // what comes next has a buffer of its own: feed is still at this one
+	switch {
+	case n > 0:
+		n = min(n, wire.MaxData)
+		bytes := in.typed[:n:n]
+		if in.typed = in.typed[n:]; len(in.typed) == 0 {
+			in.typed = nil // what comes next has a buffer of its own: feed is still at this one
+		}
+		in.before = max(in.before-n, 0)
+		return step{bytes: bytes, from: in.clients[0].id}
+	case in.resize:
+		if wait := resizeEvery - now.Sub(in.resized); wait > 0 {
+			return step{wait: wait}
+		}
+		in.resize, in.resized = false, now
+		return step{size: in.size}
 	}
-	return bytes, in.clients[0].id
+	return step{eof: in.eof}
 }
 
 // end says that the owner has no more input.
@@ -127,7 +149,10 @@ func (in *input) resizeTo(size wire.Size) bool {
 	if size = size.Clamp(); size == in.size {
 		return false
 	}
-	in.size, in.resize = size, true
+	if !in.resize { // a later size takes the place of one that waits
+		in.resize, in.before = true, len(in.typed)
+	}
+	in.size = size
 	wake(in.fed)
 	return true
 }
@@ -141,7 +166,7 @@ func (in *input) become(id [16]byte) client {
 	}
 	if len(in.clients) > 0 {
 		in.clients[0].taken -= uint64(len(in.typed))
-		in.typed, in.eof = nil, false
+		in.typed, in.before, in.eof = nil, 0, false
 	}
 	c := client{id: id}
 	if i := slices.IndexFunc(in.clients, func(c client) bool { return c.id == id }); i >= 0 {
