@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
+	"strconv"
 
+	"scrier/agent/account"
 	"scrier/agent/console"
 	"scrier/agent/keys"
 	"scrier/config"
-	"scrier/wire"
 )
 
 // Config is agent.yaml: what this machine allows, whatever a relay asks.
@@ -119,11 +119,8 @@ func (d *Desktop) check() error {
 	return nil
 }
 
-// isLogin says whether name can stand in the first field of passwd(5), and is neither an option nor
-// a uid to getent.
+// isLogin says whether name can be a login's, and is no uid to getent.
 func isLogin(name string) bool {
-	return name != "" && !isNumber(name) && len(name) <= maxLogin && name[0] != '-' && wire.Printable(name) == name && !strings.ContainsAny(name, ":/ ")
+	_, err := strconv.ParseUint(name, 10, 64)
+	return err != nil && account.ValidLogin(name)
 }
-
-// maxLogin is what Linux allows for a login's name, in bytes.
-const maxLogin = 256

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -109,7 +110,7 @@ func realUser(t *testing.T, login string) uint32 {
 		t.Fatal(err)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil || uid < uint64(uidMin("/etc/login.defs")) {
+	if err != nil || uid < uint64(account.System().UIDMin()) {
 		t.Fatalf("uid %s: %v", u.Uid, err)
 	}
 	return uint32(uid)
@@ -187,7 +188,7 @@ func TestWhoListens(t *testing.T) {
 		}
 	}
 	// A system account's, and what the kernel shows for users it does not know.
-	for uid, want := range map[uint32]wire.Code{100: wire.None, nobody: wire.ListenerUntrusted, 3999999999: wire.ListenerUntrusted} {
+	for uid, want := range map[uint32]wire.Code{100: wire.None, account.Nobody: wire.ListenerUntrusted, 3999999999: wire.ListenerUntrusted} {
 		port, _ := stranger(t, uid, "tcp4!127.0.0.1:0")
 		if got := dial(&c, port); got != want {
 			t.Errorf("uid %d: %s", uid, got)
@@ -214,9 +215,9 @@ func TestTrustOfAnOrdinaryAgent(t *testing.T) {
 		uid, own uint32
 		want     wire.Code
 	}{
-		{1500, 1500, wire.None}, {0, 1500, wire.None}, {1501, 1500, wire.ListenerUntrusted}, {nobody, nobody, wire.ListenerUntrusted}, {1500, 0, wire.ListenerUntrusted},
+		{1500, 1500, wire.None}, {0, 1500, wire.None}, {1501, 1500, wire.ListenerUntrusted}, {account.Nobody, account.Nobody, wire.ListenerUntrusted}, {1500, 0, wire.ListenerUntrusted},
 	} {
-		if err := c.trustsFor(t.Context(), x.uid, x.own); wire.CodeOf(err) != x.want {
+		if err := c.trustsFor(t.Context(), account.System(), x.uid, x.own); wire.CodeOf(err) != x.want {
 			t.Errorf("%+v: %v", x, err)
 		}
 	}
@@ -234,33 +235,5 @@ func TestSwappedListener(t *testing.T) {
 	}
 	if conn, err := dialListener(t.Context(), port, swap); wire.CodeOf(err) != wire.ListenerUntrusted || conn != nil {
 		t.Errorf("%v, %v", conn, err)
-	}
-}
-
-func TestUIDMin(t *testing.T) {
-	for text, want := range map[string]uint32{
-		"": firstUser, "UID_MIN 500\n": 500, "# UID_MIN 5\nUID_MIN\t\t 2000\n": 2000, "SYS_UID_MIN 100\n": firstUser,
-		"UID_MIN x\n": firstUser, "UID_MIN 0\n": firstUser, "UID_MIN 4294967296\n": firstUser,
-	} {
-		path := t.TempDir() + "/login.defs"
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := uidMin(path); got != want {
-			t.Errorf("%q: %d", text, got)
-		}
-	}
-	if got := uidMin(t.TempDir() + "/none"); got != firstUser {
-		t.Errorf("no file: %d", got)
-	}
-}
-
-func TestFindPasswd(t *testing.T) {
-	const file = "root:x:0:0::/:/bin/sh\nbroken\n1001:x:7:7::/:/bin/sh\nann:x:1001:1001::/:/bin/sh\n"
-	for key, want := range map[string]string{"ann": "ann 1001", "1001": "ann 1001", "0": "root 0", "7": "1001 7", "Ann": "", "bob": "", "9": ""} {
-		name, uid, ok := findPasswd(strings.NewReader(file), key)
-		if got := fmt.Sprint(name, " ", uid); ok != (want != "") || ok && got != want {
-			t.Errorf("%s: %s %t", key, got, ok)
-		}
 	}
 }

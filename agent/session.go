@@ -199,7 +199,7 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 		return err
 	}
 	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
-	return broken(l.builtin.Serve(ctx, conn, ephemeral, func() {}))
+	return broken(l.builtin.Serve(ctx, conn, ephemeral))
 }
 
 func dialTarget(ctx context.Context, addr string) (*net.TCPConn, error) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -34,23 +35,21 @@ func TestUIDZeroIsNeverServed(t *testing.T) {
 		}
 	}
 	// Another name for uid 0, as the name service would tell it.
-	fakeGetent(t, "toor:x:0:1000::/root:/bin/bash")
-	_, err := New(Config{User: "toor", HostKey: host})
+	_, err := findAccount(t.Context(), fakeGetent(t, "toor:x:0:1000::/root:/bin/bash"), "toor")
 	wantCode(t, err, wire.AccountNotLoginable)
 	if err != nil && !strings.Contains(err.Error(), "uid 0") {
 		t.Errorf("refused for another reason: %v", err)
 	}
 }
 
-// fakeGetent answers every question with one line.
-func fakeGetent(t *testing.T, line string) {
+// fakeGetent is a database whose getent answers every question with one line.
+func fakeGetent(t *testing.T, line string) account.Database {
 	t.Helper()
-	dir := t.TempDir()
-	script := "#!/bin/sh\ncat <<'END'\n" + line + "\nEND\n"
-	if err := os.WriteFile(filepath.Join(dir, "getent"), []byte(script), 0o755); err != nil {
+	getent := filepath.Join(t.TempDir(), "getent")
+	if err := os.WriteFile(getent, []byte("#!/bin/sh\ncat <<'END'\n"+line+"\nEND\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return account.Database{Getent: getent, Etc: "/etc"}
 }
 
 func TestAccountsRefused(t *testing.T) {
@@ -66,18 +65,6 @@ func TestAccountsRefused(t *testing.T) {
 	if _, err := New(Config{User: testLogin}); err == nil {
 		t.Error("no host key")
 	}
-	for _, line := range []string{
-		"", "x", "x:x:1000", "x:x:-1:1::/:/bin/sh", "x:x:4294967295:1::/:/bin/sh", "x:x:1000:4294967295::/:/bin/sh",
-		"x:x:4294967296:1::/:/bin/sh", "x:x:0x0:1::/:/bin/sh", ":x:1000:1::/:/bin/sh", "a:x:1:1::/:/bin/sh\nb:x:1:1::/:/bin/sh",
-	} {
-		if a, err := parsePasswd([]byte(line + "\n")); err == nil {
-			t.Errorf("%q is taken for %+v", line, a)
-		}
-	}
-	a, err := parsePasswd([]byte("u:x:1000:100:Name,,,::\n"))
-	if err != nil || a.Home != "/" || a.Shell != "/bin/sh" || a.UID != 1000 || a.GID != 100 || a.Name != "u" {
-		t.Errorf("%+v, %v", a, err)
-	}
 }
 
 // TestBecomesTheUser starts as root and looks at what the session's process is.
@@ -90,8 +77,8 @@ func TestBecomesTheUser(t *testing.T) {
 	defer unix.Close(inherited)
 	s := newServer(t)
 	c := serve(t, s).dial(t)
-	if s.Login() != testLogin || s.Account().Home != "/home/"+testLogin {
-		t.Errorf("%+v", s.Account())
+	if s.Login() != testLogin || s.account.Home != "/home/"+testLogin {
+		t.Errorf("%+v", s.account)
 	}
 	want, err := exec.Command("id", testLogin).Output()
 	if err != nil || !strings.Contains(string(want), "games") {
@@ -209,8 +196,7 @@ func TestForeignLogin(t *testing.T) {
 	if s, err = New(Config{HostKey: host}); err != nil || s.Login() != testLogin {
 		t.Errorf("no login: %v", err)
 	}
-	fakeGetent(t, "other:x:54321:54321::/home/other:/bin/sh")
-	_, err = New(Config{User: "other", HostKey: host})
+	_, err = findAccount(t.Context(), fakeGetent(t, "other:x:54321:54321::/home/other:/bin/sh"), "other")
 	wantCode(t, err, wire.AccountNotLoginable)
 	if err != nil && !strings.Contains(err.Error(), "its own") {
 		t.Errorf("refused for another reason: %v", err)

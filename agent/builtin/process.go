@@ -40,7 +40,9 @@ func (s *Server) start(args []string, session *session) (*process, error) {
 	}
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if s.asRoot {
-		attr.Credential = &syscall.Credential{Uid: s.account.UID, Gid: s.account.GID, Groups: s.account.Groups}
+		// The primary group is in the list as well, as a login has it: newgrp must not lose it.
+		groups := append([]uint32{s.account.GID}, s.account.Groups...)
+		attr.Credential = &syscall.Credential{Uid: s.account.UID, Gid: s.account.GID, Groups: groups}
 	}
 	p.cmd = &exec.Cmd{Path: s.account.Shell, Args: args, SysProcAttr: attr}
 	open := s.openPipes

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"scrier/agent/account"
 )
 
 // A pty is a pseudo-terminal of the kernel's. The master is in non-blocking mode under Go's
@@ -60,7 +62,7 @@ func (p *pty) openSlave(fd int, size unix.Winsize, modes string) error {
 
 // give makes the terminal the account's own, as login(1) does. tty is the group that terminals
 // belong to, so that wall(1) can write to them; 0 where there is none.
-func (p *pty) give(a Account, tty uint32) error {
+func (p *pty) give(a account.Account, tty uint32) error {
 	gid, mode := tty, os.FileMode(0o620)
 	if tty == 0 {
 		gid, mode = a.GID, 0o600

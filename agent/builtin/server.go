@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -39,7 +40,7 @@ type Config struct {
 
 // A Server is an SSH server for one account. It may serve many connections at a time.
 type Server struct {
-	account Account
+	account account.Account
 	hostKey ssh.Signer
 	log     *slog.Logger
 
@@ -62,19 +63,20 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()
-	a, err := findAccount(ctx, c.User)
+	db := account.System()
+	a, err := findAccount(ctx, db, c.User)
 	if err != nil {
 		return nil, err
 	}
 	if c.Shell != "" {
 		a.Shell = c.Shell
 	}
-	if err := a.check(); err != nil {
+	if err := checkShell(a); err != nil {
 		return nil, err
 	}
 	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0}
 	if s.asRoot {
-		s.ttyGroup = ttyGroup(ctx)
+		s.ttyGroup = ttyGroup(ctx, db)
 	}
 	return s, nil
 }
@@ -83,18 +85,14 @@ func New(c Config) (*Server, error) {
 func (s *Server) HostKeys() []ssh.PublicKey { return []ssh.PublicKey{s.hostKey.PublicKey()} }
 
 // Login is the name of the account that is served.
-func (s *Server) Login() string { return s.account.Name }
-
-// Account is the account that is served.
-func (s *Server) Account() Account { return s.account }
+func (s *Server) Login() string { return s.account.Login }
 
 // Serve speaks SSH on conn until the peer goes, conn fails or ctx ends, and closes conn. Only the
-// holder of ephemeral is let in, and only under the server's login. authenticated, if not nil, is
-// called once, when authentication has succeeded: from then on the key is not needed any more.
+// holder of ephemeral is let in, and only under the server's login.
 //
 // Serve returns when the connection and its processes are done, that is at most a little over
 // five seconds after the connection's end. A peer that leaves is no error.
-func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicKey, authenticated func()) error {
+func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicKey) error {
 	// Closing may itself take a moment, and three parties do it.
 	hangUp := sync.OnceFunc(func() { _ = conn.Close() }) // nobody is left to care why it fails
 	defer hangUp()
@@ -133,9 +131,6 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicK
 		return handshakeError(ctx, err, late.Load())
 	}
 	close(authDone)
-	if authenticated != nil {
-		authenticated()
-	}
 
 	var work sync.WaitGroup
 	work.Go(func() { ssh.DiscardRequests(requests) }) // tcpip-forward and all others: refused
@@ -162,7 +157,7 @@ func (s *Server) config(ephemeral ssh.PublicKey) *ssh.ServerConfig {
 		ServerVersion: "SSH-2.0-Scrier",
 		MaxAuthTries:  3,
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if meta.User() != s.account.Name || !bytes.Equal(key.Marshal(), want) {
+			if meta.User() != s.account.Login || !bytes.Equal(key.Marshal(), want) {
 				return nil, errors.New("not this session's login and key")
 			}
 			return &ssh.Permissions{}, nil

@@ -112,7 +112,7 @@ func (s *session) start(r *ssh.Request) {
 	}
 	p, err := s.server.start(args, s)
 	if err != nil {
-		s.server.log.Error("start session process", "login", a.Name, "err", err)
+		s.server.log.Error("start session process", "login", a.Login, "err", err)
 		reply(false)
 		s.channel.Close()
 		return
@@ -128,8 +128,8 @@ func (s *session) environ(tty string) []string {
 	a := s.server.account
 	env := map[string]string{
 		"HOME":    a.Home,
-		"USER":    a.Name,
-		"LOGNAME": a.Name,
+		"USER":    a.Login,
+		"LOGNAME": a.Login,
 		"SHELL":   a.Shell,
 		"PATH":    "/usr/local/bin:/usr/bin:/bin:/usr/games",
 		"LANG":    "C.UTF-8",

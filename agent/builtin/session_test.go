@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"scrier/agent/account"
 )
 
 func TestExec(t *testing.T) {
@@ -95,7 +97,7 @@ func TestExec(t *testing.T) {
 		}
 		env := string(out)
 		a := serverAccount(t)
-		for _, want := range []string{"HOME=" + a.Home, "USER=" + a.Name, "LOGNAME=" + a.Name, "SHELL=" + a.Shell, "LANG=C", "LC_ALL=C", "TERM=C"} {
+		for _, want := range []string{"HOME=" + a.Home, "USER=" + a.Login, "LOGNAME=" + a.Login, "SHELL=" + a.Shell, "LANG=C", "LC_ALL=C", "TERM=C"} {
 			if !strings.Contains("\x00"+env, "\x00"+want+"\x00") {
 				t.Errorf("%s is missing in %q", want, env)
 			}
@@ -128,7 +130,7 @@ func TestExec(t *testing.T) {
 	})
 }
 
-func serverAccount(t *testing.T) Account { return newServer(t).Account() }
+func serverAccount(t *testing.T) account.Account { return newServer(t).account }
 
 func TestBulk(t *testing.T) {
 	const size = 10 << 20

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -19,6 +20,7 @@ type Console struct {
 	cfg      Config
 	log      *slog.Logger
 	programs programs
+	database account.Database
 	root     bool
 	serves   func(uid uint32) bool // whose screen may be shared
 	patience time.Duration
@@ -32,13 +34,14 @@ type Console struct {
 // New makes a Console; it starts nothing.
 func New(c Config, log *slog.Logger) *Console {
 	uid := uint32(os.Geteuid())
-	least := uidMin()
-	serves := func(u uint32) bool { return u >= least && u < nobody }
+	database := account.System()
+	least := database.UIDMin()
+	serves := func(u uint32) bool { return account.Regular(u, least) && u < account.Nobody }
 	if uid != 0 {
 		serves = func(u uint32) bool { return u == uid }
 	}
 	return &Console{
-		cfg: c, log: log, programs: systemPrograms(), root: uid == 0, serves: serves, patience: patience, grace: grace,
+		cfg: c, log: log, programs: systemPrograms(), database: database, root: uid == 0, serves: serves, patience: patience, grace: grace,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -45,13 +46,13 @@ func TestNobody(t *testing.T) {
 }
 
 func TestSystemAccountsAreNobody(t *testing.T) {
-	c := New(DefaultConfig(), u0log(t))
-	for _, uid := range []uint32{0, 1, 33, uidMin() - 1, nobody, 4294967294, 4294967295} {
+	c, least := New(DefaultConfig(), u0log(t)), account.System().UIDMin()
+	for _, uid := range []uint32{0, 1, 33, least - 1, account.Nobody, 4294967294, 4294967295} {
 		if c.serves(uid) {
 			t.Errorf("uid %d is served", uid)
 		}
 	}
-	if !c.serves(uidMin()) {
+	if !c.serves(least) {
 		t.Error("the first user is not served")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -192,7 +193,7 @@ func (u *user) run(env []string, argv ...string) (string, error) {
 	err = become.Start(cmd, &u.who)
 	w.Close()
 	must(u.t, err)
-	out, _ := readLimit(r, 1<<20)
+	out, _ := io.ReadAll(io.LimitReader(r, 1<<20))
 	return string(out), cmd.Wait()
 }
 

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"scrier/wire"
 )
 
 const (
@@ -19,6 +21,7 @@ const (
 	maxEnviron = 64 << 10 // bytes of one process's environment that are read
 	maxArgs    = 8 << 10  // and of its command line
 	maxAuths   = 4        // files that are tried as an X server's authority
+	maxPath    = 1024
 )
 
 // process is what is known of one.
@@ -197,4 +200,18 @@ func xServer(display string, uid uint32) (there bool, auths []string) {
 	return true, auths
 }
 
-func readLimit(r io.Reader, n int64) ([]byte, error) { return io.ReadAll(io.LimitReader(r, n)) }
+// path says whether s is an absolute path that is spelt in one way and holds nothing that a
+// terminal would not show.
+func path(s string) bool {
+	return filepath.IsAbs(s) && filepath.Clean(s) == s && len(s) <= maxPath && wire.Printable(s) == s
+}
+
+// readUpTo reads at most n bytes of a file of the system.
+func readUpTo(name string, n int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, n))
+}

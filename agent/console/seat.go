@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"strconv"
 	"strings"
 )
 
@@ -64,4 +65,10 @@ func (c *Console) activeSeat(ctx context.Context) (s *seat, known bool) {
 		}
 	}
 	return s, true
+}
+
+// number reads a uid in its canonical form.
+func number(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil && strconv.FormatUint(n, 10) == s
 }

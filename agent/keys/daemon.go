@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -101,7 +102,7 @@ func yesNo(s string) (bool, error) {
 }
 
 // expand is expand_authorized_keys: the tokens, and the home before a relative path.
-func expand(pattern string, a account) (string, error) {
+func expand(pattern string, a account.Account) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {
 		if pattern[i] != '%' {
@@ -115,20 +116,20 @@ func expand(pattern string, a account) (string, error) {
 		case '%':
 			b.WriteByte('%')
 		case 'h':
-			b.WriteString(a.home)
+			b.WriteString(a.Home)
 		case 'u':
-			b.WriteString(a.login)
+			b.WriteString(a.Login)
 		case 'U':
-			b.WriteString(strconv.FormatUint(uint64(a.uid), 10))
+			b.WriteString(strconv.FormatUint(uint64(a.UID), 10))
 		default:
 			return "", wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile %q", wire.Printable(pattern))
 		}
 	}
 	file := b.String()
 	if !path.IsAbs(file) {
-		file = a.home + "/" + file
+		file = a.Home + "/" + file
 	}
-	if slices.Contains(strings.Split(file, "/"), "..") || !plain(file) || len(file) >= 4096 || strings.HasSuffix(file, "/") {
+	if slices.Contains(strings.Split(file, "/"), "..") || wire.Printable(file) != file || len(file) >= 4096 || strings.HasSuffix(file, "/") {
 		return "", wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile %q", wire.Printable(pattern))
 	}
 	return path.Clean(file), nil

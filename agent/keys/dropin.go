@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -144,14 +145,14 @@ func (k *Keys) sweepDropin(ctx context.Context, s *sweep) error {
 	c := cleaning{sweep: &sweeping{agent: k.cfg.Agent, now: k.cfg.Now(), zone: zone{local: time.Local, utc: true}}}
 	for _, entry := range entries {
 		login := entry.Name()
-		if name, ok := strings.CutPrefix(login, ".-"); ok && validLogin(name) {
+		if name, ok := strings.CutPrefix(login, ".-"); ok && account.ValidLogin(name) {
 			if lock, err := k.locks.acquire(ctx, 0, k.dropinFile(name)); err == nil {
 				os.Remove(k.dropinFile(login)) // a crash left it
 				lock.release()
 			}
 			continue
 		}
-		if !validLogin(login) {
+		if !account.ValidLogin(login) {
 			continue
 		}
 		removed := 0

@@ -10,15 +10,18 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
 // scanBudget bounds one Find, whatever the homes do.
 const scanBudget = 10 * time.Second
 
+const maxHomes = 2000 // that one scan looks at
+
 // candidate is one login during a Find.
 type candidate struct {
-	account
+	account.Account
 	daemon daemon
 	files  []string // expanded
 	match  *Match   // the operator's key gives a shell here
@@ -77,27 +80,27 @@ func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login str
 
 // candidates finds out which files sshd reads for each account, and refuses files that two of
 // them share. unread are those that are left out.
-func (k *Keys) candidates(ctx context.Context, found, others []account, scan bool) (all []*candidate, unread []string) {
+func (k *Keys) candidates(ctx context.Context, found, others []account.Account, scan bool) (all []*candidate, unread []string) {
 	for _, a := range found {
 		switch {
-		case len(all) >= maxHomes, scan && k.pool.isSlow(a.uid, k.cfg.Now()):
-			unread = append(unread, a.login)
+		case len(all) >= maxHomes, scan && k.pool.isSlow(a.UID, k.cfg.Now()):
+			unread = append(unread, a.Login)
 		default:
-			all = append(all, &candidate{account: a})
+			all = append(all, &candidate{Account: a})
 		}
 	}
-	accounts := make([]account, len(all))
+	accounts := make([]account.Account, len(all))
 	for i, c := range all {
-		accounts[i] = c.account
+		accounts[i] = c.Account
 	}
 	k.supplementary(ctx, accounts)
 	for i, c := range all {
-		c.account = accounts[i]
+		c.Account = accounts[i]
 	}
 	loginable := all
 	for _, a := range others {
-		if realShell(a.shell) {
-			loginable = append(slices.Clip(loginable), &candidate{account: a})
+		if realShell(a.Shell) {
+			loginable = append(slices.Clip(loginable), &candidate{Account: a})
 		}
 	}
 	var group errgroup.Group
@@ -113,16 +116,16 @@ func (k *Keys) candidates(ctx context.Context, found, others []account, scan boo
 	twice := map[string]bool{}
 	for _, c := range loginable {
 		for _, file := range c.files {
-			if uid, ok := owner[file]; ok && uid != c.uid {
+			if uid, ok := owner[file]; ok && uid != c.UID {
 				twice[file] = true
 			}
-			owner[file] = c.uid
+			owner[file] = c.UID
 		}
 	}
 	for _, c := range all {
 		for _, file := range c.files {
 			if twice[file] && c.err == nil {
-				c.err = wire.Errorf(wire.KeyfileShared, "%s serves %s and others", file, c.login)
+				c.err = wire.Errorf(wire.KeyfileShared, "%s serves %s and others", file, c.Login)
 			}
 		}
 	}
@@ -131,39 +134,39 @@ func (k *Keys) candidates(ctx context.Context, found, others []account, scan boo
 
 // configure asks sshd about the candidate.
 func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
-	d, err := k.daemonFor(ctx, c.account)
+	d, err := k.daemonFor(ctx, c.Account)
 	if err != nil {
 		return fileError(err)
 	}
 	c.daemon = d
 	if !d.publicKeys || !d.takesEphemeral() {
-		return wire.Errorf(wire.KeyfileUnsupported, "sshd takes no ed25519 public keys from %s", c.login)
+		return wire.Errorf(wire.KeyfileUnsupported, "sshd takes no ed25519 public keys from %s", c.Login)
 	}
 	patterns, dropin := d.files, false
 	if k.cfg.Mode == Dropin {
 		patterns = nil
 		for _, pattern := range d.files {
-			if file, err := expand(pattern, c.account); err == nil && file == k.dropinFile(c.login) {
+			if file, err := expand(pattern, c.Account); err == nil && file == k.dropinFile(c.Login) {
 				dropin = true
 			} else {
 				patterns = append(patterns, pattern)
 			}
 		}
 		if !dropin {
-			return wire.Errorf(wire.KeyfileUnsupported, "sshd does not read %s: see AuthorizedKeysFile in sshd_config", k.dropinFile(c.login))
+			return wire.Errorf(wire.KeyfileUnsupported, "sshd does not read %s: see AuthorizedKeysFile in sshd_config", k.dropinFile(c.Login))
 		}
 		if len(patterns) == 0 { // the operator's own keys are looked up elsewhere, by a command perhaps
 			patterns = []string{".ssh/authorized_keys"}
 		}
 	}
 	if len(patterns) == 0 {
-		return wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile is none for %s", c.login)
+		return wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile is none for %s", c.Login)
 	}
 	for _, pattern := range patterns {
 		if shared(pattern) {
 			return wire.Errorf(wire.KeyfileShared, "%s serves every login", wire.Printable(pattern))
 		}
-		file, err := expand(pattern, c.account)
+		file, err := expand(pattern, c.Account)
 		if err != nil {
 			return fileError(err)
 		}
@@ -190,7 +193,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 	if c.daemon.dns {
 		q.Names = []string{"localhost", "ip6-localhost", "localhost.localdomain"}
 	}
-	r, _, err := k.ask(ctx, c.account, q, nil)
+	r, _, err := k.ask(ctx, c.Account, q, nil)
 	if err != nil {
 		return fileError(err)
 	}
@@ -204,7 +207,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 		at := -1
 		for n, f := range r.Files { // sshd goes from file to file until one accepts
 			if f.Code != wire.None && bad == nil {
-				bad = &wire.Error{Code: f.Code, Detail: c.login + ": " + f.Detail}
+				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
 			}
 			if hit := slices.IndexFunc(f.Found, func(l answerLine) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > line.Standing {
 				file, line, at = f, f.Found[hit], n
@@ -220,8 +223,8 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 			c.barred = reasonDaemon
 		case line.Standing == eligible:
 			c.match = &Match{
-				Login: c.login, UID: int(c.uid), GID: int(c.gid), Home: c.home, Shell: c.shell, File: c.files[at], Key: key,
-				VerifyRequired: line.Verify, who: c.account, size: file.Size, tail: file.Tail, zone: zone{local: time.Local, utc: c.daemon.utc}, strict: c.daemon.strict,
+				Login: c.Login, UID: int(c.UID), GID: int(c.GID), Home: c.Home, Shell: c.Shell, File: c.files[at], Key: key,
+				VerifyRequired: line.Verify, who: c.Account, size: file.Size, tail: file.Tail, zone: zone{local: time.Local, utc: c.daemon.utc}, strict: c.daemon.strict,
 			}
 			for _, s := range line.Sources {
 				c.match.sources = append(c.match.sources, k.sources[s])
@@ -243,7 +246,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 	for _, c := range all {
 		switch {
 		case c.match != nil:
-			if err := k.loginable(ctx, c.account, !c.daemon.pam); err != nil {
+			if err := k.loginable(ctx, c.Account, !c.daemon.pam); err != nil {
 				c.err = fileError(err)
 				locked = append(locked, c)
 			} else {
@@ -254,7 +257,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		case c.err != nil:
 			failed = append(failed, c)
 			if c.err.Code == wire.KeyfileTimeout {
-				unread = append(unread, c.login)
+				unread = append(unread, c.Login)
 			}
 		}
 	}
@@ -269,7 +272,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 	case len(locked) > 0:
 		return Match{}, locked[0].err
 	case len(barred) > 0:
-		return Match{}, wire.Errorf(wire.KeyRestricted, "the key of %s: %s", barred[0].login, barred[0].barred)
+		return Match{}, wire.Errorf(wire.KeyRestricted, "the key of %s: %s", barred[0].Login, barred[0].barred)
 	case len(failed) > 0 && len(all) == 1:
 		return Match{}, failed[0].err
 	}
@@ -282,7 +285,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		switch {
 		case c.err.Code == wire.KeyfileTimeout: // among the unread
 		case others < 5:
-			detail = append(detail, fmt.Sprintf("%s: %s", c.login, c.err.Code))
+			detail = append(detail, fmt.Sprintf("%s: %s", c.Login, c.err.Code))
 			others++
 		}
 	}
@@ -295,7 +298,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 func names(all []*candidate) string {
 	logins := make([]string, len(all))
 	for i, c := range all {
-		logins[i] = wire.Printable(c.login)
+		logins[i] = wire.Printable(c.Login)
 	}
 	slices.Sort(logins)
 	return strings.Join(logins, ", ")

@@ -218,21 +218,6 @@ func TestUIDs(t *testing.T) {
 	}
 }
 
-func TestParsePasswd(t *testing.T) {
-	t.Parallel()
-	for line, ok := range map[string]bool{
-		"a:x:1000:1000:A B,,,:/home/a:/bin/sh": true, "a:x:1000:1000::/home/a:": true, "a:x:1000:1000::/home/a/:/bin/sh": true,
-		"": false, "a": false, "a:x:1000:1000::/home/a": false, "a:x:1000:1000::/home/a:/bin/sh:x": false, "a:x:1000:1000::home:/bin/sh": false,
-		"a:x:1000:1000:::/bin/sh": false, "a b:x:1000:1000::/home/a:/bin/sh": false, "a:x:1000:01::/home/a:/bin/sh": false,
-		"../a:x:1000:1000::/home/a:/bin/sh": false, "-a:x:1000:1000::/home/a:/bin/sh": false, "a:x:1000:1000::/home/\x01:/bin/sh": false,
-		"a:x:1000:1000::/home/\xff:/bin/sh": false, strings.Repeat("a", 257) + ":x:1:1::/:/bin/sh": false,
-	} {
-		if _, got := parsePasswd(line); got != ok {
-			t.Errorf("%q: %v", line, got)
-		}
-	}
-}
-
 // TestLoginable: what cannot log in is said before anything is installed (H23).
 func TestLoginable(t *testing.T) {
 	t.Parallel()
@@ -308,19 +293,5 @@ func TestManyUsers(t *testing.T) {
 	w.script("getent", "exec yes scralice:x:5000:5000::/:/bin/sh\n")
 	if _, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, ""); err == nil {
 		t.Error("found in a directory without end")
-	}
-}
-
-// TestWithoutGetent reads the files themselves.
-func TestWithoutGetent(t *testing.T) {
-	t.Parallel()
-	k := newHost(t)
-	keys := k.open(k.config())
-	keys.getent = ""
-	for key, want := range map[string]int{"root": 1, "0": 1, "no-such-login": 0} {
-		got, err := keys.passwd(context.Background(), key)
-		if err != nil || len(got) != want {
-			t.Errorf("%s: %v %v", key, got, err)
-		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -39,7 +40,7 @@ type hostKeyCache struct {
 // type of key. The agent vouches for them, so that the relay need not trust on first sight.
 func (k *Keys) HostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, error) {
 	if len(k.cfg.AuthorizedKeysFile) == 0 {
-		d, err := k.daemonFor(ctx, account{login: "root", home: "/"})
+		d, err := k.daemonFor(ctx, account.Account{Login: "root", Home: "/"})
 		if err == nil && len(d.hostKeys) > 0 {
 			if keys, err := readHostKeys(d.hostKeys); err == nil {
 				return keys, nil

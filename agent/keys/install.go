@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -40,7 +41,7 @@ func (i *Installed) Neutralised() bool { return i.neutralised.Load() }
 // Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. On
 // an error nothing usable stays, or expires by itself where the home does not answer.
 func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key ssh.PublicKey) (*Installed, error) {
-	if m.who.login == "" || len(m.sources) == 0 {
+	if m.who.Login == "" || len(m.sources) == 0 {
 		return nil, wire.Errorf(wire.Internal, "install without a match")
 	}
 	expiry := k.cfg.Now().Add(k.cfg.Lifetime)
@@ -55,7 +56,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, not %s", wire.Printable(key.Type()), ssh.KeyAlgoED25519)
 	}
 	rec := &record{
-		Session: session, Login: m.Login, UID: m.who.uid, File: m.File, Mode: k.cfg.Mode,
+		Session: session, Login: m.Login, UID: m.who.UID, File: m.File, Mode: k.cfg.Mode,
 		Time: k.cfg.Now().UTC().Truncate(time.Second), Expiry: line.expiry.UTC(), Line: line.text(m.zone), Size: m.size, Tail: m.tail,
 	}
 	if k.cfg.Mode == Dropin {
@@ -88,7 +89,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 
 // add has a worker append the line. As long as the file turns out to be another than in the
 // journal, the journal is corrected first: a crash must leave the size from which the line began.
-func (k *Keys) add(ctx context.Context, who account, strict bool, rec *record, lock *fileLock) (unknown bool, err error) {
+func (k *Keys) add(ctx context.Context, who account.Account, strict bool, rec *record, lock *fileLock) (unknown bool, err error) {
 	for range maxRedo {
 		q := request{
 			Task: taskInstall, Files: []string{rec.File}, Strict: strict, Now: k.cfg.Now().Unix(), UTC: true,
@@ -180,7 +181,7 @@ func (e *neutralisedError) Error() string { return "neutralised only: " + e.err.
 // take has a worker take the lines of records, which are all of one file, out of it. Their
 // journal entries go with them; those of lines that are only off stay and are kept in pending.
 // torn looks for incomplete appends too.
-func (k *Keys) take(ctx context.Context, who account, records []*record, lock *fileLock, torn bool) error {
+func (k *Keys) take(ctx context.Context, who account.Account, records []*record, lock *fileLock, torn bool) error {
 	q := request{Task: taskClean, Files: []string{records[0].File}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: torn}
 	for _, rec := range records {
 		q.add(rec, torn)

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -169,7 +170,7 @@ func readRecord(file io.Reader, name string) (*record, error) {
 		return nil, err
 	}
 	e, ok := parseEphemeral(r.Line, zone{local: time.Local, utc: true})
-	if !ok || e.session != r.Session || r.Session.String() != name || !filepath.IsAbs(r.File) || !validLogin(r.Login) || r.Size < 0 {
+	if !ok || e.session != r.Session || r.Session.String() != name || !filepath.IsAbs(r.File) || !account.ValidLogin(r.Login) || r.Size < 0 {
 		return nil, errors.New("not a record")
 	}
 	return &r, nil

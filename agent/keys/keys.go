@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/account"
+	"scrier/agent/program"
 	"scrier/wire"
 )
 
@@ -60,8 +62,9 @@ type Keys struct {
 	sources []netip.Addr
 	root    bool
 	uid     uint32
-	getent  string   // the program; "" reads /etc/passwd itself
 	env     []string // of workers; only tests set it
+
+	database account.Database
 
 	journal journal
 	locks   locks
@@ -141,7 +144,7 @@ func New(cfg Config) (*Keys, error) {
 	}
 	cfg.Worker, cfg.AllowedLogins = slices.Clone(cfg.Worker), slices.Clone(cfg.AllowedLogins)
 	k.cfg = cfg
-	k.getent = findProgram("getent", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/bin")
+	k.database = account.System()
 	k.pool = newPool(max(4, 2*runtime.NumCPU()))
 	k.locks = locks{dir: cfg.LockDir, held: map[string]*heldLock{}}
 	if k.journal, err = openJournal(filepath.Join(cfg.StateDir, "sessions")); err != nil {
@@ -168,7 +171,7 @@ type Match struct {
 	Unread         []string  // logins whose homes did not answer: the scan was partial
 
 	sources []netip.Addr // those that the line lets in
-	who     account
+	who     account.Account
 	size    int64
 	tail    bool
 	zone    zone
@@ -177,16 +180,7 @@ type Match struct {
 
 // findProgram looks in fixed folders before PATH, because the agent may run as root.
 func findProgram(name string, folders ...string) string {
-	for _, dir := range append(folders, filepath.SplitList(os.Getenv("PATH"))...) {
-		full := filepath.Join(dir, name)
-		if !filepath.IsAbs(full) {
-			continue
-		}
-		if st, err := os.Stat(full); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-			return full
-		}
-	}
-	return ""
+	return program.Find(name, append(folders, filepath.SplitList(os.Getenv("PATH"))...)...)
 }
 
 // budget bounds a wait and names what was waited for.

@@ -229,7 +229,7 @@ func (h *host) open(cfg Config, env ...string) *Keys {
 	h.t.Helper()
 	k, err := New(cfg)
 	h.must(err)
-	k.getent, k.env = filepath.Join(h.dir, "getent"), env
+	k.database.Getent, k.env = filepath.Join(h.dir, "getent"), env
 	h.t.Cleanup(func() { h.must(k.Close()) })
 	return k
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -70,7 +71,7 @@ func TestSymlinks(t *testing.T) {
 			}
 			// As if the link had come after the search.
 			m := Match{Login: u.login, File: u.file(), sources: k.sources, zone: zone{utc: true}, strict: true,
-				who: account{login: u.login, uid: uint32(u.uid), gid: uint32(u.uid), home: u.home}}
+				who: account.Account{Login: u.login, UID: uint32(u.uid), GID: uint32(u.uid), Home: u.home}}
 			eph, _ := newKey(t)
 			if _, err = k.Install(context.Background(), m, wire.NewSessionID(), eph); wire.CodeOf(err) != wire.KeyfileSymlink {
 				t.Errorf("%s: install: %v", name, err)
@@ -266,7 +267,7 @@ func TestStrictModes(t *testing.T) {
 	cfg := h.config()
 	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
 	k := h.open(cfg)
-	k.getent = findProgram("getent", "/usr/bin")
+	k.database = account.System()
 	type perm struct {
 		uid  int
 		mode os.FileMode

@@ -89,7 +89,7 @@ func (job agentJob) do() error {
 	if err != nil {
 		return err
 	}
-	k.getent, k.env = filepath.Join(job.Dir, "getent"), job.Env
+	k.database.Getent, k.env = filepath.Join(job.Dir, "getent"), job.Env
 	k.reach = func(point string) {
 		if point == job.Crash {
 			unix.Kill(os.Getpid(), unix.SIGKILL)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/crypto/ssh"
+
+	"scrier/agent/program"
 )
 
 const maxRevoked = 16 << 20
@@ -43,8 +45,8 @@ func (k *Keys) isRevoked(ctx context.Context, list string, key ssh.PublicKey) (b
 		asked, ok := newAskedKey(key)
 		return !ok || bytes.Contains(content, []byte(asked.text)), nil // wherever on the line it stands
 	}
-	program := findProgram("ssh-keygen", "/usr/bin", "/usr/local/bin")
-	if program == "" || !filepath.IsAbs(list) {
+	keygen := findProgram("ssh-keygen", "/usr/bin", "/usr/local/bin")
+	if keygen == "" || !filepath.IsAbs(list) {
 		return false, fmt.Errorf("there is no ssh-keygen")
 	}
 	temp, err := os.CreateTemp(k.cfg.StateDir, ".key-*")
@@ -59,6 +61,6 @@ func (k *Keys) isRevoked(ctx context.Context, list string, key ssh.PublicKey) (b
 	if err != nil {
 		return false, err
 	}
-	_, _, status, err := output(ctx, maxDaemonOutput, program, "-Q", "-f", list, temp.Name())
-	return status != 0, err
+	answer, err := program.Ask(ctx, maxDaemonOutput, keygen, "-Q", "-f", list, temp.Name())
+	return answer.Status != 0, err
 }

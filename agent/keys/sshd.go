@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"scrier/agent/account"
+	"scrier/agent/program"
 	"scrier/wire"
 )
 
@@ -27,21 +29,21 @@ type daemonCache struct {
 }
 
 // daemonFor asks sshd about one login.
-func (k *Keys) daemonFor(ctx context.Context, a account) (daemon, error) {
+func (k *Keys) daemonFor(ctx context.Context, a account.Account) (daemon, error) {
 	if len(k.cfg.AuthorizedKeysFile) > 0 {
 		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, utc: true}, nil
 	}
-	program := k.cfg.SSHD
-	if program == "" {
-		program = findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
+	sshd := k.cfg.SSHD
+	if sshd == "" {
+		sshd = findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
 	}
-	if program == "" {
+	if sshd == "" {
 		return k.daemonDefault(errors.New("there is no sshd"), true)
 	}
-	state, matches := k.configState(program)
+	state, matches := k.configState(sshd)
 	login := ""
 	if matches {
-		login = a.login
+		login = a.Login
 	}
 	k.daemon.mu.Lock()
 	d, ok := k.daemon.byLogin[login]
@@ -50,7 +52,7 @@ func (k *Keys) daemonFor(ctx context.Context, a account) (daemon, error) {
 	if ok {
 		return d, nil
 	}
-	version, err := k.sshdVersion(ctx, program)
+	version, err := k.sshdVersion(ctx, sshd)
 	if err != nil {
 		return k.daemonDefault(err, true)
 	}
@@ -58,7 +60,7 @@ func (k *Keys) daemonFor(ctx context.Context, a account) (daemon, error) {
 	if version[0] < 7 || (version[0] == 7 && version[1] < 7) {
 		return daemon{}, wire.Errorf(wire.KeyfileUnsupported, "OpenSSH %d.%d knows no expiry-time; 7.7 does", version[0], version[1])
 	}
-	d, err = k.askDaemon(ctx, program, a)
+	d, err = k.askDaemon(ctx, sshd, a)
 	if err != nil {
 		return k.daemonDefault(err, utc)
 	}
@@ -84,47 +86,47 @@ func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
 	}, nil
 }
 
-func (k *Keys) askDaemon(ctx context.Context, program string, a account) (daemon, error) {
-	argv := []string{program, "-T", "-C", "user=" + a.login + ",host=localhost,addr=127.0.0.1," + k.local}
-	if strings.Contains(a.login, ",") {
+func (k *Keys) askDaemon(ctx context.Context, sshd string, a account.Account) (daemon, error) {
+	argv := []string{sshd, "-T", "-C", "user=" + a.Login + ",host=localhost,addr=127.0.0.1," + k.local}
+	if strings.Contains(a.Login, ",") {
 		return daemon{}, fmt.Errorf("a login with a comma")
 	}
 	if k.cfg.SSHDConfig != "" {
 		argv = append(argv, "-f", k.cfg.SSHDConfig)
 	}
-	out, text, status, err := output(ctx, maxDaemonOutput, argv...)
+	answer, err := program.Ask(ctx, maxDaemonOutput, argv...)
 	if err != nil {
 		return daemon{}, err
 	}
-	if status != 0 {
+	if answer.Status != 0 {
 		argv[1] = "-G" // since 9.3: the same without host keys and /run/sshd
-		if again, _, status, err := output(ctx, maxDaemonOutput, argv...); err == nil && status == 0 {
-			return parseDaemon(again)
+		if again, err := program.Ask(ctx, maxDaemonOutput, argv...); err == nil && again.Status == 0 {
+			return parseDaemon(again.Stdout)
 		}
-		line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+		line, _, _ := strings.Cut(strings.TrimSpace(string(answer.Stderr)), "\n")
 		return daemon{}, fmt.Errorf("sshd -T: %s", wire.Printable(line))
 	}
-	return parseDaemon(out)
+	return parseDaemon(answer.Stdout)
 }
 
 var versionText = regexp.MustCompile(`OpenSSH_(\d{1,3})\.(\d{1,3})`)
 
 // sshdVersion reads the version from `sshd -V`, which old versions do not know: their usage has it.
-func (k *Keys) sshdVersion(ctx context.Context, program string) ([2]int, error) {
-	key := fileState(program)
+func (k *Keys) sshdVersion(ctx context.Context, sshd string) ([2]int, error) {
+	key := fileState(sshd)
 	k.daemon.mu.Lock()
 	version, known := k.daemon.version, k.daemon.program == key
 	k.daemon.mu.Unlock()
 	if known {
 		return version, nil
 	}
-	out, text, _, err := output(ctx, maxDaemonOutput, program, "-V")
+	answer, err := program.Ask(ctx, maxDaemonOutput, sshd, "-V")
 	if err != nil {
 		return version, err
 	}
-	m := versionText.FindSubmatch(append(out, text...))
+	m := versionText.FindSubmatch(append(answer.Stdout, answer.Stderr...))
 	if m == nil {
-		return version, fmt.Errorf("%s does not tell its version", program)
+		return version, fmt.Errorf("%s does not tell its version", sshd)
 	}
 	for i := range version {
 		version[i], _ = strconv.Atoi(string(m[i+1]))
@@ -137,13 +139,13 @@ func (k *Keys) sshdVersion(ctx context.Context, program string) ([2]int, error) 
 
 // configState fingerprints the configuration files, by name, size and time, and says whether
 // the answer depends on the login. What cannot be read is taken to have a Match block.
-func (k *Keys) configState(program string) (state string, matches bool) {
+func (k *Keys) configState(sshd string) (state string, matches bool) {
 	main := k.cfg.SSHDConfig
 	if main == "" {
 		main = "/etc/ssh/sshd_config"
 	}
 	var b strings.Builder
-	b.WriteString(fileState(program))
+	b.WriteString(fileState(sshd))
 	seen := 0
 	var walk func(file string, depth int)
 	walk = func(file string, depth int) {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -42,7 +43,7 @@ func TestRealSSHD(t *testing.T) {
 		clock := now
 		cfg.Now = func() time.Time { return clock }
 		k := h.open(cfg)
-		k.getent = findProgram("getent", "/usr/bin")
+		k.database = account.System()
 		ctx := context.Background()
 
 		install := func() (*Installed, ssh.Signer) {
@@ -240,7 +241,7 @@ func TestAccountMatrix(t *testing.T) {
 	cfg := h.config()
 	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
 	k := h.open(cfg)
-	k.getent = findProgram("getent", "/usr/bin")
+	k.database = account.System()
 	for i, c := range []struct {
 		name string
 		more []string
@@ -277,7 +278,7 @@ func TestOwnUserOnly(t *testing.T) {
 grep "^$2:" `+w.dir+`/$1 || exit 2
 `)
 	found, others, err := k.accounts(context.Background(), "")
-	if err != nil || len(found) != 1 || found[0].login != "scralice" || len(others) != 0 {
+	if err != nil || len(found) != 1 || found[0].Login != "scralice" || len(others) != 0 {
 		t.Errorf("%v %v %v", found, others, err)
 	}
 	_, _, err = k.accounts(context.Background(), "scrbob")

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
 func TestExpand(t *testing.T) {
 	t.Parallel()
-	a := account{login: "alice", uid: 1001, home: "/home/alice"}
+	a := account.Account{Login: "alice", UID: 1001, Home: "/home/alice"}
 	for pattern, want := range map[string]string{
 		".ssh/authorized_keys":    "/home/alice/.ssh/authorized_keys",
 		"%h/.ssh/keys":            "/home/alice/.ssh/keys",
@@ -44,7 +45,7 @@ func FuzzDaemon(f *testing.F) {
 	f.Add([]byte("authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2\nstrictmodes yes\nhostkey /etc/ssh/k\n"))
 	f.Add([]byte("authorizedkeysfile none\nusepam no\nforcecommand none\npermittty no\nrequiredrsasize 2048\n"))
 	f.Add([]byte("pubkeyacceptedalgorithms ssh-rsa,x\nauthorizedkeysfile %h/%u/%U/%%\nrevokedkeys /x y\n"))
-	a := account{login: "alice", uid: 1001, home: "/home/alice"}
+	a := account.Account{Login: "alice", UID: 1001, Home: "/home/alice"}
 	f.Fuzz(func(t *testing.T, out []byte) {
 		d, err := parseDaemon(out)
 		if err != nil {
@@ -72,7 +73,7 @@ func TestConfigs(t *testing.T) {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	u := account{login: "root", uid: 4242, home: "/home/root"} // sshd -T looks the name up
+	u := account.Account{Login: "root", UID: 4242, Home: "/home/root"} // sshd -T looks the name up
 	included := filepath.Join(h.dir, "included.conf")
 	hostKey := filepath.Join(h.dir, "hk")
 	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
@@ -110,7 +111,7 @@ func TestConfigs(t *testing.T) {
 		cfg := h.config()
 		cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
 		k := h.open(cfg)
-		can := &candidate{account: u}
+		can := &candidate{Account: u}
 		err := k.configure(context.Background(), can)
 		if (err == nil) != (c.code == 0) || (err != nil && err.Code != c.code) || (err == nil && !slices.Equal(can.files, c.files)) {
 			t.Errorf("%s: %q %v", c.name, can.files, err)
@@ -140,7 +141,7 @@ echo x >>`+count+`; echo "authorizedkeysfile $(grep -c . `+config+`)/%u"
 	k := h.open(cfg)
 	ask := func(login string) string {
 		t.Helper()
-		d, err := k.daemonFor(context.Background(), account{login: login, uid: 7})
+		d, err := k.daemonFor(context.Background(), account.Account{Login: login, UID: 7})
 		h.must(err)
 		return d.files[0]
 	}
@@ -183,7 +184,7 @@ func TestSSHDVersions(t *testing.T) {
 		cfg.AuthorizedKeysFile = nil
 		cfg.SSHD = h.script("sshd", "case $1 in -V) cat >&2 <<'E'\n"+banner+"\nE\nexit 1;; esac\necho authorizedkeysfile a\n")
 		k := h.open(cfg)
-		d, err := k.daemonFor(context.Background(), account{login: "a", uid: 7})
+		d, err := k.daemonFor(context.Background(), account.Account{Login: "a", UID: 7})
 		got := "local"
 		if d.utc {
 			got = "utc"

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"scrier/agent/account"
 	"scrier/wire"
 )
 
@@ -61,7 +62,7 @@ func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 	for _, c := range candidates {
 		for _, file := range c.files {
 			group.Go(func() error {
-				k.sweepFile(ctx, c.account, file, nil, &s)
+				k.sweepFile(ctx, c.Account, file, nil, &s)
 				return nil
 			})
 		}
@@ -115,7 +116,7 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 	group.SetLimit(cap(k.pool.slots))
 	for where, records := range byFile {
 		group.Go(func() error {
-			a, err := k.sameAccount(ctx, records[0])
+			a, same, err := k.sameAccount(ctx, records[0])
 			if err != nil {
 				s.fail(records[0].Login, err)
 				for _, rec := range records {
@@ -123,7 +124,7 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 				}
 				return nil
 			}
-			if a == nil { // deleted, or the name is another's now
+			if !same { // deleted, or the name is another's now
 				for _, rec := range records {
 					s.drop(k, rec)
 				}
@@ -131,7 +132,7 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 			}
 			for len(records) > 0 {
 				n := min(len(records), maxLines)
-				k.sweepFile(ctx, *a, where.file, records[:n], s)
+				k.sweepFile(ctx, a, where.file, records[:n], s)
 				records = records[n:]
 			}
 			return nil
@@ -163,31 +164,26 @@ func (s *sweep) drop(k *Keys, rec *record) {
 }
 
 // sameAccount is the login of a record if it is still the same user's.
-func (k *Keys) sameAccount(ctx context.Context, rec *record) (*account, error) {
-	all, err := k.passwd(ctx, rec.Login)
-	if err != nil {
-		return nil, err
+func (k *Keys) sameAccount(ctx context.Context, rec *record) (a account.Account, same bool, err error) {
+	a, ok, err := k.database.Login(ctx, rec.Login)
+	if err != nil || !ok || a.UID != rec.UID || a.UID == 0 {
+		return account.Account{}, false, err
 	}
-	for _, a := range all {
-		if a.login == rec.Login && a.uid == rec.UID && a.uid != 0 {
-			one := []account{a}
-			k.supplementary(ctx, one)
-			return &one[0], nil
-		}
-	}
-	return nil, nil
+	one := []account.Account{a}
+	k.supplementary(ctx, one)
+	return one[0], true, nil
 }
 
 // sweepFile cleans one file of the lines of records and of what the grammar finds.
-func (k *Keys) sweepFile(ctx context.Context, a account, file string, records []*record, s *sweep) {
+func (k *Keys) sweepFile(ctx context.Context, a account.Account, file string, records []*record, s *sweep) {
 	free := func() {
 		for _, rec := range records {
 			rec.release()
 		}
 	}
-	lock, err := k.locks.acquire(ctx, a.uid, file)
+	lock, err := k.locks.acquire(ctx, a.UID, file)
 	if err != nil {
-		s.fail(a.login, err)
+		s.fail(a.Login, err)
 		free()
 		return
 	}
@@ -198,7 +194,7 @@ func (k *Keys) sweepFile(ctx context.Context, a account, file string, records []
 	}
 	r, _, err := k.ask(ctx, a, q, lock.file)
 	if err != nil {
-		s.fail(a.login, err)
+		s.fail(a.Login, err)
 		free()
 		return
 	}
@@ -212,6 +208,6 @@ func (k *Keys) sweepFile(ctx context.Context, a account, file string, records []
 	}
 	free()
 	if !f.Off || len(records) > 0 {
-		s.fail(a.login, &wire.Error{Code: f.Code, Detail: f.Detail})
+		s.fail(a.Login, &wire.Error{Code: f.Code, Detail: f.Detail})
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"scrier/agent/account"
 	"scrier/agent/become"
 	"scrier/wire"
 )
@@ -70,16 +71,16 @@ func (p *pool) setSlow(uid uint32, until time.Time) {
 
 // enter waits for a free slot. It refuses a login whose last worker has not died yet, so that a
 // dead file system costs one process and not one a session.
-func (p *pool) enter(ctx context.Context, a account) error {
+func (p *pool) enter(ctx context.Context, a account.Account) error {
 	p.mu.Lock()
 	total := 0
 	for _, n := range p.stuck {
 		total += n
 	}
-	stuck := p.stuck[a.uid] > 0 || total >= maxAbandoned
+	stuck := p.stuck[a.UID] > 0 || total >= maxAbandoned
 	p.mu.Unlock()
 	if stuck {
-		return wire.Errorf(wire.KeyfileTimeout, "the home of %s does not answer", a.login)
+		return wire.Errorf(wire.KeyfileTimeout, "the home of %s does not answer", a.Login)
 	}
 	select {
 	case p.slots <- struct{}{}:
@@ -92,21 +93,21 @@ func (p *pool) enter(ctx context.Context, a account) error {
 // ask runs one worker as the account. lock, if any, stays held until the worker is gone, even
 // when the agent dies before. unknown says that the worker may have done its work although
 // there is an error.
-func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r reply, unknown bool, err error) {
-	q.UID, q.Home, q.Agent = a.uid, a.home, k.cfg.Agent.String()
+func (k *Keys) ask(ctx context.Context, a account.Account, q request, lock *os.File) (r reply, unknown bool, err error) {
+	q.UID, q.Home, q.Agent = a.UID, a.Home, k.cfg.Agent.String()
 	text, err := cbor.Marshal(q)
 	if err != nil || len(text) > maxRequest {
 		return r, false, wire.Errorf(wire.Internal, "write request of %d bytes: %w", len(text), err)
 	}
-	if a.uid == 0 || (!k.root && a.uid != k.uid) {
-		return r, false, wire.Errorf(wire.LoginNotAllowed, "uid %d is not served", a.uid)
+	if a.UID == 0 || (!k.root && a.UID != k.uid) {
+		return r, false, wire.Errorf(wire.LoginNotAllowed, "uid %d is not served", a.UID)
 	}
 	if err := k.pool.enter(ctx, a); err != nil {
 		return r, false, err
 	}
 	defer func() { <-k.pool.slots }()
 	caller := ctx
-	ctx, cancel := k.budget(ctx, workerBudget, "the home of "+a.login)
+	ctx, cancel := k.budget(ctx, workerBudget, "the home of "+a.Login)
 	defer cancel()
 
 	in, toWorker, err := os.Pipe()
@@ -129,7 +130,7 @@ func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r 
 	in.Close()
 	out.Close()
 	if err != nil {
-		return r, false, wire.Errorf(wire.Internal, "start worker as %s: %w", a.login, err)
+		return r, false, wire.Errorf(wire.Internal, "start worker as %s: %w", a.Login, err)
 	}
 	ended := make(chan error, 1)
 	k.pool.wg.Add(1)
@@ -157,7 +158,7 @@ func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r 
 	case exit = <-ended:
 	case <-ctx.Done():
 		if caller.Err() == nil {
-			k.pool.setSlow(a.uid, k.cfg.Now().Add(slowTime))
+			k.pool.setSlow(a.UID, k.cfg.Now().Add(slowTime))
 		}
 		exit = k.abandon(a, cmd, ended)
 	}
@@ -165,12 +166,12 @@ func (k *Keys) ask(ctx context.Context, a account, q request, lock *os.File) (r 
 	case ctx.Err() != nil:
 		return reply{}, true, wire.Cause(ctx, wire.KeyfileTimeout)
 	case exit != nil:
-		return reply{}, true, wire.Errorf(wire.Internal, "worker of %s: %w", a.login, errors.Join(exit, err))
+		return reply{}, true, wire.Errorf(wire.Internal, "worker of %s: %w", a.Login, errors.Join(exit, err))
 	case err != nil:
-		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.login, err)
+		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.Login, err)
 	}
 	if err := r.check(q); err != nil {
-		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.login, err)
+		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.Login, err)
 	}
 	for i := range r.Files {
 		r.Files[i].Detail = wire.Printable(r.Files[i].Detail)
@@ -184,15 +185,15 @@ func (k *Keys) command() *exec.Cmd {
 }
 
 // user is whom the worker becomes; an agent that is not root serves nobody but itself.
-func (k *Keys) user(a account) *become.User {
+func (k *Keys) user(a account.Account) *become.User {
 	if !k.root {
 		return nil
 	}
-	return &become.User{UID: a.uid, GID: a.gid, Groups: a.groups}
+	return &become.User{UID: a.UID, GID: a.GID, Groups: a.Groups}
 }
 
 // abandon kills the worker and does not wait long: in a dead file system even SIGKILL waits.
-func (k *Keys) abandon(a account, cmd *exec.Cmd, ended chan error) error {
+func (k *Keys) abandon(a account.Account, cmd *exec.Cmd, ended chan error) error {
 	_ = cmd.Process.Kill()
 	select {
 	case err := <-ended:
@@ -200,16 +201,16 @@ func (k *Keys) abandon(a account, cmd *exec.Cmd, ended chan error) error {
 	case <-time.After(killBudget):
 	}
 	k.pool.mu.Lock()
-	k.pool.stuck[a.uid]++
+	k.pool.stuck[a.UID]++
 	k.pool.mu.Unlock()
 	k.pool.wg.Go(func() {
 		<-ended
 		k.pool.mu.Lock()
 		defer k.pool.mu.Unlock()
-		if k.pool.stuck[a.uid]--; k.pool.stuck[a.uid] == 0 {
-			delete(k.pool.stuck, a.uid)
+		if k.pool.stuck[a.UID]--; k.pool.stuck[a.UID] == 0 {
+			delete(k.pool.stuck, a.UID)
 		}
 	})
-	k.cfg.Log.Warn("a worker does not die; its home is left alone until it does", "login", a.login, "pid", cmd.Process.Pid)
+	k.cfg.Log.Warn("a worker does not die; its home is left alone until it does", "login", a.Login, "pid", cmd.Process.Pid)
 	return context.DeadlineExceeded
 }
