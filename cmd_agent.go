@@ -109,6 +109,7 @@ func agentSweepCommand() *cobra.Command {
 		Short: "Remove session keys that a crash left in authorized_keys files",
 		Long: `Remove what sessions of this agent left in authorized_keys files, for all users. "agent run" does
 the same when it starts; this is for an agent that will not run again. Other lines stay as they are.
+A file that cannot be read is reported; it is an error only if this agent has written to it.
 ` + exitHelp("0    done", wire.Unauthenticated, wire.BadConfig, wire.StateInUse),
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -127,9 +128,13 @@ the same when it starts; this is for an agent that will not run again. Other lin
 	return c
 }
 
-// reportSweep tells what a sweep has done; what it could not do is an error.
+// reportSweep tells what a sweep has done. What it could not clean is an error; what it could not
+// read, and never wrote to, is not: any user can make such a file.
 func reportSweep(c *cobra.Command, swept keys.Swept) error {
 	fmt.Fprintf(c.OutOrStdout(), "session keys: %d removed, %d made harmless\n", swept.Removed, swept.Neutralised)
+	for _, f := range swept.Unread {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: %s (%s); this agent has no note of having written there\n", wire.Printable(f.Login), wire.Printable(f.Detail), f.Code)
+	}
 	for _, f := range swept.Failed {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: %s (%s)\n", wire.Printable(f.Login), wire.Printable(f.Detail), f.Code)
 	}

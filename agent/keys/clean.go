@@ -44,7 +44,7 @@ func (w worker) clean(q request, p *place) (answerFile, error) {
 		err = wire.Errorf(wire.KeyfileChanged, "%s kept changing", p.name)
 	}
 	var off error
-	if a.Neutralised, off = w.neutralise(p, c); off != nil {
+	if a.Neutralised, a.Left, off = w.neutralise(p, c); off != nil {
 		err = fmt.Errorf("%w; write #: %v", err, off)
 	}
 	a.Off = off == nil
@@ -79,37 +79,35 @@ func (q request) cleaning() (cleaning, error) {
 	return c, nil
 }
 
-// neutralise is the second rung.
-func (w worker) neutralise(p *place, c cleaning) (int, error) {
+// neutralise is the second of these. left is how many lines it has found and not disabled.
+func (w worker) neutralise(p *place, c cleaning) (done, left int, err error) {
 	f, err := p.open()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer f.close()
 	content, err := f.read()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	offsets := c.offsets(content)
 	if len(offsets) == 0 {
-		return 0, nil
+		return 0, 0, nil
 	}
 	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return 0, fmt.Errorf("open %s for writing: %w", p.name, err)
+		return 0, len(offsets), fmt.Errorf("open %s for writing: %w", p.name, err)
 	}
 	defer unix.Close(fd)
-	done := 0
-	for _, at := range offsets {
+	for i, at := range offsets {
 		head := make([]byte, len(lineHead))
 		n, err := unix.Pread(fd, head, at)
 		if err != nil || !strings.HasPrefix(lineHead, string(head[:max(n, 0)])) || n < 1 {
-			return done, errRedo
+			return i, len(offsets) - i, errRedo
 		}
 		if _, err := unix.Pwrite(fd, []byte{'#'}, at); err != nil {
-			return done, fmt.Errorf("write %s in place: %w", p.name, err)
+			return i, len(offsets) - i, fmt.Errorf("write %s in place: %w", p.name, err)
 		}
-		done++
 	}
-	return done, nil
+	return len(offsets), 0, nil
 }

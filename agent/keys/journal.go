@@ -34,6 +34,14 @@ type record struct {
 	file *os.File // holds a flock while the session's process lives
 }
 
+// target is the file of a login.
+type target struct {
+	uid  uint32
+	file string
+}
+
+func (r *record) target() target { return target{r.UID, r.File} }
+
 // journal is the folder of records.
 type journal struct{ dir string }
 
@@ -136,6 +144,37 @@ func (j journal) abandoned() (records []*record, broken int, err error) {
 		records = append(records, r)
 	}
 	return records, broken, nil
+}
+
+// files are the files that the journal has records of, whether their sessions live or not. unsure
+// says that there are records that cannot be read.
+func (j journal) files() (all map[target]bool, unsure bool, err error) {
+	entries, err := os.ReadDir(j.dir)
+	if err != nil {
+		return nil, false, fmt.Errorf("read journal: %w", err)
+	}
+	all = map[target]bool{}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".new") {
+			continue // its line is not written yet, or there is an older record of it
+		}
+		file, err := os.OpenFile(filepath.Join(j.dir, entry.Name()), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its session has just ended
+		}
+		if err != nil {
+			unsure = true
+			continue
+		}
+		r, err := readRecord(file, strings.TrimSuffix(entry.Name(), ".json"))
+		file.Close()
+		if err != nil {
+			unsure = true
+			continue
+		}
+		all[r.target()] = true
+	}
+	return all, unsure, nil
 }
 
 // dyingTime: an agent that was killed while it started a worker dies only when that has started.

@@ -68,6 +68,7 @@ type answerFile struct {
 	Removed     int  `cbor:"8,keyasint,omitempty"`
 	Neutralised int  `cbor:"9,keyasint,omitempty"`  // disabled in place; Code says why
 	Off         bool `cbor:"10,keyasint,omitempty"` // none of the lines is in force any more
+	Left        int  `cbor:"11,keyasint,omitempty"` // clean: lines that were found, should go, and are in force still
 }
 
 type answerLine struct {
@@ -119,8 +120,8 @@ func (a reply) check(q request) error {
 		return fmt.Errorf("%d files in the answer, %d asked", len(a.Files), len(q.Files))
 	}
 	for _, f := range a.Files {
-		if len(f.Detail) > maxDetail || len(f.Found) > len(q.Keys) || f.Size < 0 || f.Removed < 0 || f.Neutralised < 0 ||
-			f.Removed > maxFile || f.Neutralised > maxFile {
+		if len(f.Detail) > maxDetail || len(f.Found) > len(q.Keys) || f.Size < 0 || f.Removed < 0 || f.Neutralised < 0 || f.Left < 0 ||
+			f.Removed > maxFile || f.Neutralised > maxFile || f.Left > maxFile {
 			return fmt.Errorf("a number out of range")
 		}
 		if f.Code != wire.None && (f.Code < wire.KeyfileSymlink || f.Code > wire.KeyfileUnsupported) && f.Code != wire.Internal {

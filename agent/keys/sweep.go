@@ -1,7 +1,9 @@
 package keys
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -15,9 +17,13 @@ type Swept struct {
 	Removed     int
 	Neutralised int // made comments: the file could not be replaced
 	Failed      []Failure
+	// Unread are files that could not be looked through, and of which nothing says that this
+	// agent ever wrote to them: no entry of its journal, and no line that was found there.
+	Unread []Failure
 }
 
-// Failure is a login whose leftovers may still be there; they expire by themselves.
+// Failure is a login whose file could not be cleaned, and why. What is left there expires by
+// itself.
 type Failure struct {
 	Login  string
 	Code   wire.Code
@@ -41,6 +47,10 @@ func (k *Keys) Sweep(ctx context.Context) (Swept, error) {
 // are expired, and those of others that are expired for five minutes.
 func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 	var s sweep
+	var err error
+	if s.written, s.unsure, err = k.journal.files(); err != nil { // before entries go
+		return s.Swept, err
+	}
 	if err := k.sweepJournal(ctx, &s); err != nil {
 		return s.Swept, err
 	}
@@ -54,8 +64,8 @@ func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 		return s.Swept, err
 	}
 	candidates, unread := k.candidates(ctx, found, others, true)
-	for _, login := range unread {
-		s.fail(login, wire.Errorf(wire.KeyfileTimeout, "not looked at"))
+	for _, login := range unread { // had the agent written there, the journal's part had told
+		s.Unread = append(s.Unread, Failure{login, wire.KeyfileTimeout, "not looked at"})
 	}
 	var group errgroup.Group
 	group.SetLimit(cap(k.pool.slots))
@@ -68,12 +78,22 @@ func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 		}
 	}
 	_ = group.Wait()
+	slices.SortFunc(s.Failed, Failure.compare)
+	slices.SortFunc(s.Unread, Failure.compare)
 	return s.Swept, context.Cause(ctx)
+}
+
+func (f Failure) compare(g Failure) int {
+	return cmp.Or(cmp.Compare(f.Login, g.Login), cmp.Compare(f.Detail, g.Detail))
 }
 
 // sweep is a sweep under way.
 type sweep struct {
-	mu sync.Mutex
+	written map[target]bool // by this agent, as its journal has it
+	unsure  bool            // the journal has entries that cannot be read
+
+	mu   sync.Mutex
+	told map[target]bool // in Failed or Unread already
 	Swept
 }
 
@@ -91,6 +111,26 @@ func (s *sweep) fail(login string, err error) {
 	s.Failed = append(s.Failed, Failure{login, e.Code, e.Detail})
 }
 
+// failFile is fail for one file, which is told of once. unread says that there is no sign of this
+// agent's lines in it, because it could not be read.
+func (s *sweep) failFile(t target, login string, err error, unread bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told[t] {
+		return
+	}
+	if s.told == nil {
+		s.told = map[target]bool{}
+	}
+	s.told[t] = true
+	e := fileError(err)
+	if f := (Failure{login, e.Code, e.Detail}); unread && !s.written[t] && !s.unsure {
+		s.Unread = append(s.Unread, f)
+	} else {
+		s.Failed = append(s.Failed, f)
+	}
+}
+
 // sweepJournal groups the abandoned records by file and takes their lines away.
 func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 	records, broken, err := k.journal.abandoned()
@@ -100,17 +140,13 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 	if broken > 0 {
 		k.cfg.Log.Warn("journal entries could not be read; their lines expire by themselves", "entries", broken)
 	}
-	type place struct {
-		uid  uint32
-		file string
-	}
-	byFile := map[place][]*record{}
+	byFile := map[target][]*record{}
 	for _, rec := range records {
 		if rec.Mode == Dropin {
 			k.sweepRecord(ctx, rec, s)
 			continue
 		}
-		byFile[place{rec.UID, rec.File}] = append(byFile[place{rec.UID, rec.File}], rec)
+		byFile[rec.target()] = append(byFile[rec.target()], rec)
 	}
 	var group errgroup.Group
 	group.SetLimit(cap(k.pool.slots))
@@ -181,9 +217,10 @@ func (k *Keys) sweepFile(ctx context.Context, a account.Account, file string, re
 			rec.release()
 		}
 	}
+	where := target{a.UID, file}
 	lock, err := k.locks.acquire(ctx, a.UID, file)
 	if err != nil {
-		s.fail(a.Login, err)
+		s.failFile(where, a.Login, err, false)
 		free()
 		return
 	}
@@ -192,9 +229,9 @@ func (k *Keys) sweepFile(ctx context.Context, a account.Account, file string, re
 	for _, rec := range records {
 		q.add(rec, true)
 	}
-	r, _, err := k.ask(ctx, a, q, lock.file)
+	r, started, err := k.ask(ctx, a, q, lock.file)
 	if err != nil {
-		s.fail(a.Login, err)
+		s.failFile(where, a.Login, err, len(records) == 0 && (started || wire.CodeOf(err) == wire.KeyfileTimeout))
 		free()
 		return
 	}
@@ -208,6 +245,6 @@ func (k *Keys) sweepFile(ctx context.Context, a account.Account, file string, re
 	}
 	free()
 	if !f.Off || len(records) > 0 {
-		s.fail(a.Login, &wire.Error{Code: f.Code, Detail: f.Detail})
+		s.failFile(where, a.Login, &wire.Error{Code: f.Code, Detail: f.Detail}, len(records) == 0 && f.Left == 0)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"scrier/wire"
 )
 
@@ -104,4 +106,89 @@ func TestBrokenJournal(t *testing.T) {
 	_, err := w.k.Sweep(context.Background())
 	w.must(err)
 	w.tidy()
+}
+
+// TestSweepOfUnreadableFiles: any user can make a file that cannot be read. It fails a sweep only
+// if this agent has written there, as its journal or the file itself says.
+func TestSweepOfUnreadableFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	link, closed := w.user("scrlink"), w.user("scrclosed")
+	w.must(os.Symlink("/etc/hostname", link.file()))
+	w.keys(closed, "# mine\n")
+	w.must(os.Chmod(closed.file(), 0))
+	unread := func(swept Swept) string {
+		t.Helper()
+		var all []string
+		for _, f := range swept.Unread {
+			all = append(all, f.Login+" "+f.Code.String())
+		}
+		return strings.Join(all, ", ")
+	}
+	const both = "scrclosed keyfile_permissions, scrlink keyfile_symlink"
+	swept, err := w.k.SweepAll(ctx)
+	if got := unread(swept); err != nil || got != both || len(swept.Failed) != 0 {
+		t.Fatalf("%q, failed %+v, %v", got, swept.Failed, err)
+	}
+
+	// A file that the journal says was written to, and that has become unreadable since.
+	job := w.job()
+	job.Crash = "installed"
+	runAgent(t, job)
+	content := w.read(w.u.file())
+	hidden := w.u.file() + ".hidden"
+	w.must(os.Rename(w.u.file(), hidden))
+	w.must(os.Symlink("authorized_keys.hidden", w.u.file()))
+	for _, k := range []*Keys{w.k, w.open(w.cfg)} { // the note stays until it is clean
+		swept, err = k.SweepAll(ctx)
+		if got := unread(swept); err != nil || got != both || len(swept.Failed) != 1 || swept.Failed[0].Login != "scralice" || swept.Failed[0].Code != wire.KeyfileSymlink {
+			t.Fatalf("%q, failed %+v, %v", got, swept.Failed, err)
+		}
+		if swept, err = k.Sweep(ctx); err != nil || len(swept.Unread) != 0 || len(swept.Failed) != 1 {
+			t.Fatalf("%+v, %v", swept, err)
+		}
+	}
+	w.must(os.Rename(hidden, w.u.file()))
+	if swept, err = w.k.SweepAll(ctx); err != nil || swept.Removed != 1 || len(swept.Failed) != 0 || unread(swept) != both {
+		t.Fatalf("%+v, %v", swept, err)
+	}
+	w.tidy()
+
+	// No note, but a line of this agent that can be read and not taken out.
+	own, _ := testLine(t, w.cfg.Agent, time.Now().Add(-time.Second))
+	w.keys(w.u, content[:strings.Index(content, "restrict,")]+own+"\n")
+	w.must(os.Chown(w.u.file(), 0, 0))
+	w.must(os.Chmod(w.u.file(), 0o644))
+	if swept, err = w.k.SweepAll(ctx); err != nil || len(swept.Failed) != 1 || swept.Failed[0].Code != wire.KeyfilePermissions || unread(swept) != both {
+		t.Fatalf("%+v, %v", swept, err)
+	}
+	w.keys(w.u, text(w.key)+"\n")
+
+	// A note that nobody can read may be of any file. It is gone with the sweep that says so.
+	w.must(os.WriteFile(filepath.Join(w.k.journal.dir, wire.NewSessionID().String()+".json"), []byte("{"), 0o600))
+	if swept, err = w.k.SweepAll(ctx); err != nil || len(swept.Failed) != 2 || len(swept.Unread) != 0 {
+		t.Fatalf("%+v, %v", swept, err)
+	}
+	if swept, err = w.k.SweepAll(ctx); err != nil || len(swept.Failed) != 0 || unread(swept) != both {
+		t.Fatalf("%+v, %v", swept, err)
+	}
+	w.tidy()
+}
+
+// TestSweepOfDeadHome: a home that does not answer is not this agent's fault either.
+func TestSweepOfDeadHome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dead := w.user("scrdead")
+	deadFileSystem(t, dead.home)
+	for range 2 { // the second time it is left out from the start
+		swept, err := w.k.SweepAll(context.Background())
+		if err != nil || len(swept.Failed) != 0 || len(swept.Unread) != 1 || swept.Unread[0].Login != "scrdead" || swept.Unread[0].Code != wire.KeyfileTimeout {
+			t.Fatalf("%+v, %v", swept, err)
+		}
+	}
+	wantCode(t, w.k.Close(), wire.KeyfileTimeout)
+	unix.Unmount(dead.home, unix.MNT_FORCE|unix.MNT_DETACH)
+	eventually(t, "the worker dies", func() bool { return !w.k.pool.isSlow(uint32(dead.uid), time.Now().Add(slowTime)) })
 }
