@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scrier/agent/keys"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -26,7 +26,7 @@ const keysWorker = "keys-worker"
 
 func run(args []string) int {
 	if len(args) == 2 && args[0] == "agent" && args[1] == keysWorker {
-		return keys.Work(os.Stdin, os.Stdout)
+		return worker.Worker{}.Work(os.Stdin, os.Stdout)
 	}
 	if len(args) > 0 && args[0] != "relay" {
 		// quic-go's advice about kernel buffers is for servers; on a terminal it is in the way.

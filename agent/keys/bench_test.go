@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
@@ -15,7 +16,7 @@ func BenchmarkSession(b *testing.B) {
 	ctx := context.Background()
 	keys := []ssh.PublicKey{w.key}
 	m := w.find()
-	eph, _ := newKey(b)
+	eph, _ := keystest.NewKey(b)
 	b.Run("find", func(b *testing.B) {
 		for b.Loop() {
 			w.find()
@@ -23,7 +24,7 @@ func BenchmarkSession(b *testing.B) {
 	})
 	b.Run("find named", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := w.k.Find(ctx, keys, w.u.login); err != nil {
+			if _, err := w.k.Find(ctx, keys, w.u.Login); err != nil {
 				b.Fatal(err)
 			}
 		}

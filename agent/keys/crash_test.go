@@ -5,14 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
 func (w *world) job() agentJob {
-	eph, _ := newKey(w.t)
+	eph, _ := keystest.NewKey(w.T)
 	return agentJob{
-		Dir: w.dir, State: w.cfg.StateDir, Lock: w.cfg.LockDir, Agent: w.cfg.Agent.String(),
-		Key: text(w.key), Ephemeral: text(eph), Session: wire.NewSessionID().String(), Remove: true,
+		Dir: w.Dir, State: w.cfg.StateDir, Lock: w.cfg.LockDir, Agent: w.cfg.Agent.String(),
+		Key: keystest.Text(w.key), Ephemeral: keystest.Text(eph), Session: wire.NewSessionID().String(), Remove: true,
 	}
 }
 
@@ -37,23 +38,23 @@ func TestCrashes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			content := "# first\n" + text(w.key) + " me" + c.tail
+			content := "# first\n" + keystest.Text(w.key) + " me" + c.tail
 			for _, point := range c.points {
-				w.keys(w.u, content)
+				w.PutKeys(w.u, content)
 				job := w.job()
 				c.set(&job, point)
 				// A worker that dies alone is reported by the agent, which undoes an install by itself.
 				if killed, out := runAgent(t, job); killed != c.killed || (!killed && !strings.Contains(out, "killed")) {
 					t.Fatalf("%s: killed %v: %s", point, killed, out)
 				}
-				if got := w.read(w.u.file()); !strings.HasPrefix(got, content) {
+				if got := w.Read(w.u.File()); !strings.HasPrefix(got, content) {
 					t.Fatalf("%s: before the sweep: %q", point, got)
 				}
 				swept, err := w.open(w.cfg).Sweep(context.Background())
 				if err != nil || len(swept.Failed) > 0 {
 					t.Fatalf("%s: %+v %v", point, swept, err)
 				}
-				if got := w.read(w.u.file()); got != content {
+				if got := w.Read(w.u.File()); got != content {
 					t.Fatalf("%s: %q", point, got)
 				}
 				w.tidy()

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/line"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -88,7 +90,7 @@ func parseDaemon(out []byte) (daemon, error) {
 	if !seenFiles {
 		return d, errors.New("read sshd -T: it names no authorizedkeysfile")
 	}
-	if len(d.files) > maxPaths {
+	if len(d.files) > worker.MaxPaths {
 		return d, errors.New("read sshd -T: too many files in authorizedkeysfile")
 	}
 	return d, nil
@@ -149,7 +151,7 @@ func (d daemon) takes(key ssh.PublicKey) bool {
 	names := []string{key.Type()}
 	if key.Type() == ssh.KeyAlgoRSA {
 		names = []string{ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512}
-		if rsaBits(key) < d.rsaBits {
+		if line.RSABits(key) < d.rsaBits {
 			return false
 		}
 	}

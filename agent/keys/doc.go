@@ -2,9 +2,13 @@
 // authorized_keys holds one of the operator's public keys, adds one ephemeral key to that
 // login, takes it away again, and sweeps what a crash left behind.
 //
+// This package is the half that may run as root: it asks who there is and what sshd does, keeps
+// the journal, and starts workers. What touches a home is package worker, which runs as the user;
+// what a line means is package line, which touches nothing.
+//
 // The walk of one session is [Keys.Find], [Keys.Install], [Installed.Remove]:
 //
-//	Find     getent passwd -> sshd -T (which files?) -> a worker per login reads them
+//	Find     the logins -> sshd -T (which files?) -> a worker per login reads them
 //	Install  journal entry, fsynced -> lock -> a worker appends one line
 //	Remove   lock -> a worker takes the line out -> journal entry gone
 //
@@ -14,7 +18,7 @@
 //
 // What it refuses to do:
 //
-//   - to touch a home as root. All work there is done by a worker process ([Work]) that became
+//   - to touch a home as root. All work there is done by a worker process that became
 //     that user, with no way back, before it opened anything, and that is killed and abandoned
 //     when the file system does not answer. Its answer is not trusted: a user may lie about
 //     their own files, never about another's.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
@@ -25,14 +26,14 @@ func (k *Keys) dropinAdd(rec *record) error {
 	if err := makeFolder(k.cfg.DropinDir, 0o755); err != nil {
 		return err
 	}
-	return dropinEdit(rec.File, func(content []byte) []byte { return insert(content, rec.Line) })
+	return dropinEdit(rec.File, func(content []byte) []byte { return line.Insert(content, rec.Line) })
 }
 
 // dropinTake removes the line of a record and the record. The caller holds the lock, or the
 // record's process is gone.
 func (k *Keys) dropinTake(rec *record) error {
 	err := dropinEdit(rec.File, func(content []byte) []byte {
-		content, _ = cleaning{lines: []string{rec.Line}}.apply(content)
+		content, _ = line.Cleaning{Lines: []string{rec.Line}}.Apply(content)
 		return content
 	})
 	if err != nil {
@@ -80,13 +81,13 @@ func readDropin(name string) ([]byte, error) {
 	}
 	var content []byte
 	if err == nil {
-		content, err = io.ReadAll(io.LimitReader(f, maxFile+1))
+		content, err = io.ReadAll(io.LimitReader(f, line.MaxFile+1))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read drop-in: %w", err)
 	}
-	if len(content) > maxFile {
-		return nil, wire.Errorf(wire.KeyfileTooBig, "%s has more than %d bytes", name, maxFile)
+	if len(content) > line.MaxFile {
+		return nil, wire.Errorf(wire.KeyfileTooBig, "%s has more than %d bytes", name, line.MaxFile)
 	}
 	return content, nil
 }
@@ -142,7 +143,7 @@ func (k *Keys) sweepDropin(ctx context.Context, s *sweep) error {
 	if err != nil {
 		return fmt.Errorf("read drop-ins: %w", err)
 	}
-	c := cleaning{sweep: &sweeping{agent: k.cfg.Agent, now: k.cfg.Now(), zone: zone{local: time.Local, utc: true}}}
+	c := line.Cleaning{Sweep: &line.Sweep{Agent: k.cfg.Agent, Now: k.cfg.Now(), Zone: line.Zone{Local: time.Local, UTC: true}}}
 	for _, entry := range entries {
 		login := entry.Name()
 		if name, ok := strings.CutPrefix(login, ".-"); ok && account.ValidLogin(name) {
@@ -159,7 +160,7 @@ func (k *Keys) sweepDropin(ctx context.Context, s *sweep) error {
 		lock, err := k.locks.acquire(ctx, 0, k.dropinFile(login))
 		if err == nil {
 			err = dropinEdit(k.dropinFile(login), func(content []byte) []byte {
-				content, removed = c.apply(content)
+				content, removed = c.Apply(content)
 				return content
 			})
 			lock.release()

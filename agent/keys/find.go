@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/line"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -25,7 +27,7 @@ type candidate struct {
 	daemon daemon
 	files  []string // expanded
 	match  *Match   // the operator's key gives a shell here
-	barred reason   // the operator's key is here, on a line that gives none
+	barred string   // the operator's key is here and gives none: why
 	err    *wire.Error
 }
 
@@ -38,8 +40,8 @@ func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login str
 	caller := ctx
 	ctx, cancel := k.budget(ctx, scanBudget, "looking for the operator's key")
 	defer cancel()
-	if len(operatorKeys) > maxKeys {
-		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(operatorKeys), maxKeys)
+	if len(operatorKeys) > worker.MaxKeys {
+		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(operatorKeys), worker.MaxKeys)
 	}
 	var usable []ssh.PublicKey
 	for _, key := range operatorKeys {
@@ -49,7 +51,7 @@ func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login str
 		if cert, ok := key.(*ssh.Certificate); ok {
 			key = cert.Key
 		}
-		if _, ok := newAskedKey(key); ok {
+		if _, ok := line.NewKey(key); ok {
 			usable = append(usable, key)
 		}
 	}
@@ -136,7 +138,7 @@ func (k *Keys) candidates(ctx context.Context, found, others []account.Account, 
 func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
 	d, err := k.daemonFor(ctx, c.Account)
 	if err != nil {
-		return fileError(err)
+		return worker.FileError(err)
 	}
 	c.daemon = d
 	if !d.publicKeys || !d.takesEphemeral() {
@@ -168,7 +170,7 @@ func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
 		}
 		file, err := expand(pattern, c.Account)
 		if err != nil {
-			return fileError(err)
+			return worker.FileError(err)
 		}
 		if !slices.Contains(c.files, file) {
 			c.files = append(c.files, file)
@@ -183,7 +185,7 @@ func (d daemon) takesEphemeral() bool {
 
 // look sends a worker to the candidate's files and judges what it has found.
 func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wire.Error {
-	q := request{Task: taskLook, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc}
+	q := worker.Request{Task: worker.Look, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc}
 	for _, key := range keys {
 		q.Keys = append(q.Keys, key.Marshal())
 	}
@@ -195,46 +197,46 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 	}
 	r, _, err := k.ask(ctx, c.Account, q, nil)
 	if err != nil {
-		return fileError(err)
+		return worker.FileError(err)
 	}
 	var bad *wire.Error
 	for i, key := range keys {
 		if !c.daemon.takes(key) {
 			continue
 		}
-		var file answerFile
-		var line answerLine
+		var file worker.Result
+		var best worker.Found
 		at := -1
 		for n, f := range r.Files { // sshd goes from file to file until one accepts
 			if f.Code != wire.None && bad == nil {
 				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
 			}
-			if hit := slices.IndexFunc(f.Found, func(l answerLine) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > line.Standing {
-				file, line, at = f, f.Found[hit], n
-				if line.Standing >= restricted {
+			if hit := slices.IndexFunc(f.Found, func(l worker.Found) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > best.Standing {
+				file, best, at = f, f.Found[hit], n
+				if best.Standing >= line.Restricted {
 					break
 				}
 			}
 		}
 		switch {
-		case line.Standing == eligible && k.revoked(ctx, c.daemon, key):
-			c.barred = reasonRevoked
-		case line.Standing == eligible && (c.daemon.forced || !c.daemon.terminal):
-			c.barred = reasonDaemon
-		case line.Standing == eligible:
+		case best.Standing == line.Eligible && k.revoked(ctx, c.daemon, key):
+			c.barred = "it is in sshd's RevokedKeys"
+		case best.Standing == line.Eligible && (c.daemon.forced || !c.daemon.terminal):
+			c.barred = "sshd's configuration gives it no shell with a terminal"
+		case best.Standing == line.Eligible:
 			c.match = &Match{
 				Login: c.Login, UID: int(c.UID), GID: int(c.GID), Home: c.Home, Shell: c.Shell, File: c.files[at], Key: key,
-				VerifyRequired: line.Verify, who: c.Account, size: file.Size, tail: file.Tail, zone: zone{local: time.Local, utc: c.daemon.utc}, strict: c.daemon.strict,
+				VerifyRequired: best.Verify, who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
 			}
-			for _, s := range line.Sources {
+			for _, s := range best.Sources {
 				c.match.sources = append(c.match.sources, k.sources[s])
 			}
-			if line.Before != 0 {
-				c.match.NotAfter = time.Unix(line.Before, 0)
+			if best.Before != 0 {
+				c.match.NotAfter = time.Unix(best.Before, 0)
 			}
 			return nil
-		case line.Standing != absent:
-			c.barred = line.Reason
+		case best.Standing != line.Absent:
+			c.barred = best.Reason.String()
 		}
 	}
 	return bad
@@ -247,12 +249,12 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		switch {
 		case c.match != nil:
 			if err := k.loginable(ctx, c.Account, !c.daemon.pam); err != nil {
-				c.err = fileError(err)
+				c.err = worker.FileError(err)
 				locked = append(locked, c)
 			} else {
 				matches = append(matches, c)
 			}
-		case c.barred != reasonNone:
+		case c.barred != "":
 			barred = append(barred, c)
 		case c.err != nil:
 			failed = append(failed, c)

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/keys/keystest"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -19,12 +21,12 @@ import (
 func TestPlantedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	mallory := w.user("scrmallory")
-	w.keys(mallory, text(w.key)+"\n")
-	w.keys(w.user("scrzoe"), "# nothing\n")
+	mallory := w.User("scrmallory")
+	w.PutKeys(mallory, keystest.Text(w.key)+"\n")
+	w.PutKeys(w.User("scrzoe"), "# nothing\n")
 	ctx := context.Background()
 	_, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "")
-	wantCode(t, err, wire.AmbiguousLogin)
+	keystest.WantCode(t, err, wire.AmbiguousLogin)
 	if got := wire.DetailOf(err); got != "scralice, scrmallory" {
 		t.Errorf("detail %q", got)
 	}
@@ -40,13 +42,13 @@ func TestPlantedKey(t *testing.T) {
 		t.Errorf("%v %v", m.Login, err)
 	}
 	_, err = k.Find(ctx, []ssh.PublicKey{w.key}, "scrmallory")
-	wantCode(t, err, wire.LoginNotAllowed)
+	keystest.WantCode(t, err, wire.LoginNotAllowed)
 }
 
 func TestFindRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	stranger, _ := newKey(t)
+	stranger, _ := keystest.NewKey(t)
 	ctx := context.Background()
 	for _, c := range []struct {
 		name, login string
@@ -56,8 +58,8 @@ func TestFindRefuses(t *testing.T) {
 		{"unknown key", "", []ssh.PublicKey{stranger}, wire.PubkeyNotAuthorized},
 		{"unknown key, named", "scralice", []ssh.PublicKey{stranger}, wire.PubkeyNotAuthorized},
 		{"no keys", "", nil, wire.PubkeyNotAuthorized},
-		{"weak key", "", []ssh.PublicKey{rsaKey(t, 1024)}, wire.PubkeyNotAuthorized},
-		{"too many keys", "", slices.Repeat([]ssh.PublicKey{stranger}, maxKeys+1), wire.BadRequest},
+		{"weak key", "", []ssh.PublicKey{keystest.RSAKey(t, 1024)}, wire.PubkeyNotAuthorized},
+		{"too many keys", "", slices.Repeat([]ssh.PublicKey{stranger}, worker.MaxKeys+1), wire.BadRequest},
 		{"no such login", "scrnobody", []ssh.PublicKey{w.key}, wire.PubkeyNotAuthorized},
 		{"root", "root", []ssh.PublicKey{w.key}, wire.LoginNotAllowed},
 		{"a number", "0", []ssh.PublicKey{w.key}, wire.PubkeyNotAuthorized},
@@ -84,7 +86,7 @@ func TestFindRefuses(t *testing.T) {
 func TestRestricted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	key := text(w.key)
+	key := keystest.Text(w.key)
 	for line, why := range map[string]string{
 		`command="/bin/true" ` + key:          "command=",
 		`no-pty ` + key:                       "no terminal",
@@ -99,20 +101,20 @@ func TestRestricted(t *testing.T) {
 		`frob ` + key + "\nno-pty " + key:     "no terminal",
 		`no-pty ` + key + "\nrestrict " + key: "no terminal",
 	} {
-		w.keys(w.u, line+"\n")
+		w.PutKeys(w.u, line+"\n")
 		_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
 		if wire.CodeOf(err) != wire.KeyRestricted || !strings.Contains(wire.DetailOf(err), why) || !strings.Contains(wire.DetailOf(err), "scralice") {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
 	// A second key of the operator's is not barred by the first.
-	second, _ := newKey(t)
-	w.keys(w.u, "no-pty "+key+"\n"+text(second)+"\n")
+	second, _ := keystest.NewKey(t)
+	w.PutKeys(w.u, "no-pty "+key+"\n"+keystest.Text(second)+"\n")
 	m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key, second}, "")
 	if err != nil || string(m.Key.Marshal()) != string(second.Marshal()) {
 		t.Errorf("%v", err)
 	}
-	w.keys(w.u, "verify-required "+key+"\n")
+	w.PutKeys(w.u, "verify-required "+key+"\n")
 	if m := w.find(); !m.VerifyRequired {
 		t.Error("verify-required is lost")
 	}
@@ -124,25 +126,25 @@ func TestSeveralFiles(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.AuthorizedKeysFile = []string{"%h/.ssh/authorized_keys", ".ssh/authorized_keys2"}
 	w.k = w.open(w.cfg)
-	second := w.u.ssh("authorized_keys2")
+	second := w.u.SSH("authorized_keys2")
 	put := func(first, other string) {
 		t.Helper()
-		w.keys(w.u, first)
-		w.must(os.WriteFile(second, []byte(other), 0o600))
-		w.own(w.u, second)
+		w.PutKeys(w.u, first)
+		w.Must(os.WriteFile(second, []byte(other), 0o600))
+		w.Own(w.u, second)
 	}
-	key := text(w.key)
+	key := keystest.Text(w.key)
 	put("# nothing\n", key)
 	if m := w.find(); m.File != second {
 		t.Errorf("found in %s", m.File)
 	}
 	in, err := w.install()
-	w.must(err)
-	if len(usable(w.read(second))) != 1 {
+	w.Must(err)
+	if len(keystest.Usable(w.Read(second))) != 1 {
 		t.Error("not in the second file")
 	}
-	w.must(in.Remove(context.Background()))
-	if got := w.read(second); got != key {
+	w.Must(in.Remove(context.Background()))
+	if got := w.Read(second); got != key {
 		t.Errorf("%q", got)
 	}
 	put(`expiry-time="20200101" `+key+"\n", key)
@@ -151,9 +153,9 @@ func TestSeveralFiles(t *testing.T) {
 	}
 	put("no-pty "+key+"\n", key)
 	_, err = w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
-	wantCode(t, err, wire.KeyRestricted)
-	w.must(os.Remove(w.u.file()))
-	w.must(os.Symlink("authorized_keys2", w.u.file())) // one bad file does not hide the other
+	keystest.WantCode(t, err, wire.KeyRestricted)
+	w.Must(os.Remove(w.u.File()))
+	w.Must(os.Symlink("authorized_keys2", w.u.File())) // one bad file does not hide the other
 	if m := w.find(); m.File != second {
 		t.Errorf("found in %s", m.File)
 	}
@@ -163,23 +165,23 @@ func TestSeveralFiles(t *testing.T) {
 func TestSharedFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	bob := w.user("scrbob")
-	bob.home = w.u.home
-	w.write()
+	bob := w.User("scrbob")
+	bob.Home = w.u.Home
+	w.Write()
 	_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
 	if code := wire.CodeOf(err); code != wire.PubkeyNotAuthorized || !strings.Contains(err.Error(), "keyfile_shared") {
 		t.Errorf("%v", err)
 	}
 	// With root, who is not served, all the same.
-	w.users = w.users[:1]
-	w.write()
-	w.must(os.WriteFile(filepath.Join(w.dir, "passwd"), []byte(w.read(filepath.Join(w.dir, "passwd"))+"admin:x:0:0::"+w.u.home+":/bin/bash\n"), 0o644))
+	w.Users = w.Users[:1]
+	w.Write()
+	w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte(w.Read(filepath.Join(w.Dir, "passwd"))+"admin:x:0:0::"+w.u.Home+":/bin/bash\n"), 0o644))
 	_, err = w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
-	wantCode(t, err, wire.KeyfileShared)
+	keystest.WantCode(t, err, wire.KeyfileShared)
 	cfg := w.cfg
-	cfg.AuthorizedKeysFile = []string{filepath.Join(w.dir, "all_keys")}
+	cfg.AuthorizedKeysFile = []string{filepath.Join(w.Dir, "all_keys")}
 	_, err = w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
-	wantCode(t, err, wire.KeyfileShared)
+	keystest.WantCode(t, err, wire.KeyfileShared)
 }
 
 // TestUIDs: entries that would be root or nobody's under another spelling (H22).
@@ -192,7 +194,7 @@ func TestUIDs(t *testing.T) {
 		"4294967296": wire.PubkeyNotAuthorized, "18446744073709551616": wire.PubkeyNotAuthorized, "999": wire.LoginNotAllowed, "65534": wire.LoginNotAllowed,
 		"4294967294": wire.LoginNotAllowed, "1": wire.LoginNotAllowed, "٣": wire.PubkeyNotAuthorized,
 	} {
-		w.must(os.WriteFile(filepath.Join(w.dir, "passwd"), []byte("toor:x:"+uid+":0::"+w.u.home+":/bin/bash\n"), 0o644))
+		w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte("toor:x:"+uid+":0::"+w.u.Home+":/bin/bash\n"), 0o644))
 		for _, login := range []string{"toor", ""} {
 			_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, login)
 			want := code
@@ -208,8 +210,8 @@ func TestUIDs(t *testing.T) {
 	cfg := w.cfg
 	cfg.AllowedLogins = []string{"toor"}
 	k := w.open(cfg)
-	for uid, ok := range map[string]bool{"0": false, fmt.Sprint(w.u.uid): true, "00": false} {
-		w.must(os.WriteFile(filepath.Join(w.dir, "passwd"), []byte("toor:x:"+uid+":"+fmt.Sprint(w.u.uid)+"::"+w.u.home+":/bin/bash\n"), 0o644))
+	for uid, ok := range map[string]bool{"0": false, fmt.Sprint(w.u.UID): true, "00": false} {
+		w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte("toor:x:"+uid+":"+fmt.Sprint(w.u.UID)+"::"+w.u.Home+":/bin/bash\n"), 0o644))
 		for _, login := range []string{"toor", ""} {
 			if _, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, login); (err == nil) != ok {
 				t.Errorf("uid %q, allowed, login %q: %v", uid, login, err)
@@ -223,7 +225,7 @@ func TestLoginable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	today := time.Now().Unix() / 86400
-	shadow := func(fields string) func() { return func() { w.shadow = "scralice:" + fields + "\n" } }
+	shadow := func(fields string) func() { return func() { w.Shadow = "scralice:" + fields + "\n" } }
 	for name, c := range map[string]struct {
 		prepare func()
 		code    wire.Code
@@ -236,22 +238,22 @@ func TestLoginable(t *testing.T) {
 		"expired long ago":  {shadow("*:19000:0:99999:7::1:"), wire.AccountNotLoginable},
 		"password inactive": {shadow(fmt.Sprintf("*:%d:0:30:7:5::", today-40)), wire.AccountNotLoginable},
 		"password old":      {shadow(fmt.Sprintf("*:%d:0:30:7:::", today-40)), 0},
-		"no entry":          {func() { w.shadow = "" }, 0},
-		"nologin":           {func() { w.u.shell = "/usr/sbin/nologin" }, wire.AccountNotLoginable},
-		"false":             {func() { w.u.shell = "/bin/false" }, wire.AccountNotLoginable},
-		"not a shell":       {func() { w.u.shell = "/usr/bin/passwd" }, wire.AccountNotLoginable},
-		"no shell":          {func() { w.u.shell = "" }, 0},
+		"no entry":          {func() { w.Shadow = "" }, 0},
+		"nologin":           {func() { w.u.Shell = "/usr/sbin/nologin" }, wire.AccountNotLoginable},
+		"false":             {func() { w.u.Shell = "/bin/false" }, wire.AccountNotLoginable},
+		"not a shell":       {func() { w.u.Shell = "/usr/bin/passwd" }, wire.AccountNotLoginable},
+		"no shell":          {func() { w.u.Shell = "" }, 0},
 	} {
-		w.shadow, w.u.shell = "", "/bin/bash"
+		w.Shadow, w.u.Shell = "", "/bin/bash"
 		c.prepare()
-		w.write()
+		w.Write()
 		for _, login := range []string{"", "scralice"} {
 			_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, login)
 			if got := wire.CodeOf(err); got != c.code {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if got := w.read(w.u.file()); strings.Contains(got, marker) {
+		if got := w.Read(w.u.File()); strings.Contains(got, keystest.Marker) {
 			t.Errorf("%s: installed", name)
 		}
 	}
@@ -268,8 +270,8 @@ func TestManyUsers(t *testing.T) {
 	for i := range 50_000 {
 		fmt.Fprintf(&b, "ldap%d:x:%d:%d::/nonexistent/%d:/bin/bash\n", i, 200_000+i, 200_000, i)
 	}
-	passwd := filepath.Join(w.dir, "passwd")
-	w.must(os.WriteFile(passwd, []byte(w.read(passwd)+b.String()), 0o644))
+	passwd := filepath.Join(w.Dir, "passwd")
+	w.Must(os.WriteFile(passwd, []byte(w.Read(passwd)+b.String()), 0o644))
 	start := time.Now()
 	if m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil || m.Login != "scralice" {
 		t.Errorf("%v %v", m, err)
@@ -281,7 +283,7 @@ func TestManyUsers(t *testing.T) {
 	// here: 2,000 workers would keep the machine busy for the other tests.
 	start = time.Now()
 	found, others, err := w.k.accounts(context.Background(), "")
-	w.must(err)
+	w.Must(err)
 	all, unread := w.k.candidates(context.Background(), found, others, true)
 	if len(found) != 50_001 || len(all) != maxHomes || len(unread) != 50_001-maxHomes {
 		t.Errorf("%d found, %d looked at, %d not", len(found), len(all), len(unread))
@@ -290,7 +292,7 @@ func TestManyUsers(t *testing.T) {
 		t.Errorf("listing: took %v", took)
 	}
 	// An answer without end is cut.
-	w.script("getent", "exec yes scralice:x:5000:5000::/:/bin/sh\n")
+	w.Script("getent", "exec yes scralice:x:5000:5000::/:/bin/sh\n")
 	if _, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, ""); err == nil {
 		t.Error("found in a directory without end")
 	}

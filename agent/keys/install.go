@@ -9,12 +9,16 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/line"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
 // cleanBudget is for taking back what a failed install may have left, and is given even when the
 // caller has given up.
 const cleanBudget = 8 * time.Second
+
+const maxRetry = 5 // installs of one line into a file that keeps changing
 
 // Installed is an ephemeral key that has a line. Every Installed must be removed.
 //
@@ -51,13 +55,13 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	if key == nil {
 		return nil, wire.Errorf(wire.KeyUnusable, "no ephemeral key")
 	}
-	line, ok := newEphemeral(k.cfg.Agent, session, m.sources, expiry, key)
+	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: m.sources, Expiry: expiry}, key)
 	if !ok {
 		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, not %s", wire.Printable(key.Type()), ssh.KeyAlgoED25519)
 	}
 	rec := &record{
 		Session: session, Login: m.Login, UID: m.who.UID, File: m.File, Mode: k.cfg.Mode,
-		Time: k.cfg.Now().UTC().Truncate(time.Second), Expiry: line.expiry.UTC(), Line: line.text(m.zone), Size: m.size, Tail: m.tail,
+		Time: k.cfg.Now().UTC().Truncate(time.Second), Expiry: eph.Expiry.UTC(), Line: eph.Text(m.zone), Size: m.size, Tail: m.tail,
 	}
 	if k.cfg.Mode == Dropin {
 		rec.File = k.dropinFile(m.Login)
@@ -81,7 +85,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	}
 	if err != nil {
 		i.undo(ctx, lock, unknown || wire.CodeOf(err) == wire.KeyfileNoSpace)
-		return nil, fileError(err)
+		return nil, worker.FileError(err)
 	}
 	k.reach("installed")
 	return i, nil
@@ -90,9 +94,9 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 // add has a worker append the line. As long as the file turns out to be another than in the
 // journal, the journal is corrected first: a crash must leave the size from which the line began.
 func (k *Keys) add(ctx context.Context, who account.Account, strict bool, rec *record, lock *fileLock) (unknown bool, err error) {
-	for range maxRedo {
-		q := request{
-			Task: taskInstall, Files: []string{rec.File}, Strict: strict, Now: k.cfg.Now().Unix(), UTC: true,
+	for range maxRetry {
+		q := worker.Request{
+			Task: worker.Install, Files: []string{rec.File}, Strict: strict, Now: k.cfg.Now().Unix(), UTC: true,
 			Line: rec.Line, Size: rec.Size, Tail: rec.Tail,
 		}
 		r, unknown, err := k.ask(ctx, who, q, lock.file)
@@ -167,7 +171,7 @@ func (i *Installed) Remove(ctx context.Context) error {
 	}
 	if err != nil {
 		i.rec.release() // a sweep may try, too
-		return fileError(err)
+		return worker.FileError(err)
 	}
 	i.gone = true
 	return nil
@@ -182,9 +186,9 @@ func (e *neutralisedError) Error() string { return "neutralised only: " + e.err.
 // journal entries go with them; those of lines that are only off stay and are kept in pending.
 // torn looks for incomplete appends too.
 func (k *Keys) take(ctx context.Context, who account.Account, records []*record, lock *fileLock, torn bool) error {
-	q := request{Task: taskClean, Files: []string{records[0].File}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: torn}
+	q := worker.Request{Task: worker.Clean, Files: []string{records[0].File}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: torn}
 	for _, rec := range records {
-		q.add(rec, torn)
+		addLine(&q, rec, torn)
 	}
 	r, _, err := k.ask(ctx, who, q, lock.file)
 	if err != nil {
@@ -209,12 +213,12 @@ func (k *Keys) take(ctx context.Context, who account.Account, records []*record,
 	return why
 }
 
-// add puts one record's line among those to be taken out.
-func (q *request) add(rec *record, torn bool) {
+// addLine puts one record's line among those to be taken out.
+func addLine(q *worker.Request, rec *record, torn bool) {
 	q.Lines = append(q.Lines, rec.Line)
 	q.Sessions = append(q.Sessions, rec.Session.String())
 	if torn {
-		q.Torn = append(q.Torn, tornText{Size: rec.Size, Text: addition(rec.Line, rec.Tail)})
+		q.Torn = append(q.Torn, worker.Torn{Size: rec.Size, Text: line.Addition(rec.Line, rec.Tail)})
 	}
 }
 

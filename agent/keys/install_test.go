@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,13 +15,14 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
 // world is a host with one login that holds the operator's key.
 type world struct {
 	*host
-	u   *user
+	u   *keystest.User
 	key ssh.PublicKey
 	cfg Config
 	k   *Keys
@@ -29,50 +31,50 @@ type world struct {
 func newWorld(t testing.TB, env ...string) *world {
 	t.Helper()
 	h := newHost(t)
-	key, _ := newKey(t)
-	w := &world{host: h, u: h.user("scralice"), key: key, cfg: h.config()}
-	h.keys(w.u, text(key)+" me\n")
+	key, _ := keystest.NewKey(t)
+	w := &world{host: h, u: h.User("scralice"), key: key, cfg: h.config()}
+	h.PutKeys(w.u, keystest.Text(key)+" me\n")
 	w.k = h.open(w.cfg, env...)
 	return w
 }
 
 func (w *world) find() Match {
-	w.t.Helper()
+	w.T.Helper()
 	m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
-	w.must(err)
+	w.Must(err)
 	return m
 }
 
 func (w *world) install() (*Installed, error) {
-	w.t.Helper()
-	eph, _ := newKey(w.t)
+	w.T.Helper()
+	eph, _ := keystest.NewKey(w.T)
 	return w.k.Install(context.Background(), w.find(), wire.NewSessionID(), eph)
 }
 
 // roundTrip installs and removes and demands the same bytes.
 func (w *world) roundTrip() {
-	w.t.Helper()
-	before := w.read(w.u.file())
+	w.T.Helper()
+	before := w.Read(w.u.File())
 	in, err := w.install()
-	w.must(err)
-	if n := len(usable(w.read(w.u.file()))); n != 1 {
-		w.t.Fatalf("%d ephemeral lines", n)
+	w.Must(err)
+	if n := len(keystest.Usable(w.Read(w.u.File()))); n != 1 {
+		w.T.Fatalf("%d ephemeral lines", n)
 	}
-	w.must(in.Remove(context.Background()))
-	if got := w.read(w.u.file()); got != before {
-		w.t.Fatalf("file is %q, was %q", got, before)
+	w.Must(in.Remove(context.Background()))
+	if got := w.Read(w.u.File()); got != before {
+		w.T.Fatalf("file is %q, was %q", got, before)
 	}
 	w.tidy()
 }
 
 // tidy: nothing is left beside the file or in the journal.
 func (w *world) tidy() {
-	w.t.Helper()
-	onlyKeys(w.t, w.u)
+	w.T.Helper()
+	keystest.OnlyKeys(w.T, w.u)
 	left, err := os.ReadDir(w.k.journal.dir)
-	w.must(err)
+	w.Must(err)
 	if len(left) != 0 {
-		w.t.Fatalf("left in the journal: %v", left)
+		w.T.Fatalf("left in the journal: %v", left)
 	}
 }
 
@@ -86,13 +88,13 @@ func TestBytesStay(t *testing.T) {
 
 func bytesStay(t *testing.T, w *world) {
 	t.Helper()
-	w.must(os.Chmod(w.u.home, 0o700)) // not even root may need to enter (H5)
-	key := text(w.key)
+	w.Must(os.Chmod(w.u.Home, 0o700)) // not even root may need to enter (H5)
+	key := keystest.Text(w.key)
 	for _, content := range []string{
 		key, key + "\n", key + "\r\n", "\n\n" + key + "\n\n\n", "\xef\xbb\xbf# BOM\n" + key, "\x00\xff\xfe\n" + key + "\n\x00", key + "\n# no end",
-		key + "\n" + strings.Repeat("x", maxLine+5) + "\n", key + "\n" + strings.Repeat("# many\n", 20_000), "#" + key + "\r" + key + "\n" + key,
+		key + "\n" + strings.Repeat("x", 256<<10+5) + "\n", key + "\n" + strings.Repeat("# many\n", 20_000), "#" + key + "\r" + key + "\n" + key,
 	} {
-		w.keys(w.u, content)
+		w.PutKeys(w.u, content)
 		w.roundTrip()
 	}
 }
@@ -110,21 +112,28 @@ func TestAttributesStay(t *testing.T) {
 		binary.Write(&acl, binary.LittleEndian, e[2])
 	}
 	h := w.host
-	h.must(os.Chown(w.u.file(), w.u.uid, group))
-	h.must(unix.Setxattr(w.u.file(), "user.note", []byte("mine\x00\x01"), 0))
-	h.must(unix.Setxattr(w.u.file(), "user.empty", nil, 0))
-	h.must(unix.Setxattr(w.u.file(), "system.posix_acl_access", acl.Bytes(), 0))
+	h.Must(os.Chown(w.u.File(), w.u.UID, group))
+	h.Must(unix.Setxattr(w.u.File(), "user.note", []byte("mine\x00\x01"), 0))
+	h.Must(unix.Setxattr(w.u.File(), "user.empty", nil, 0))
+	h.Must(unix.Setxattr(w.u.File(), "system.posix_acl_access", acl.Bytes(), 0))
 	// A default ACL of the folder, which a new file would inherit.
-	h.must(unix.Setxattr(w.u.ssh(""), "system.posix_acl_default", acl.Bytes(), 0))
+	h.Must(unix.Setxattr(w.u.SSH(""), "system.posix_acl_default", acl.Bytes(), 0))
 	state := func() string {
 		var st unix.Stat_t
-		h.must(unix.Stat(w.u.file(), &st))
-		fd, err := unix.Open(w.u.file(), unix.O_RDONLY, 0)
-		h.must(err)
-		defer unix.Close(fd)
-		all, err := attributes(fd)
-		h.must(err)
-		return fmt.Sprintf("%o %d %d %q", st.Mode, st.Uid, st.Gid, all)
+		h.Must(unix.Stat(w.u.File(), &st))
+		text := fmt.Sprintf("%o %d %d", st.Mode, st.Uid, st.Gid)
+		list := make([]byte, 4096)
+		n, err := unix.Listxattr(w.u.File(), list)
+		h.Must(err)
+		for _, name := range slices.Sorted(strings.SplitSeq(string(list[:n]), "\x00")) {
+			if name != "" {
+				value := make([]byte, 4096)
+				n, err := unix.Getxattr(w.u.File(), name, value)
+				h.Must(err)
+				text += fmt.Sprintf(" %s %q", name, value[:n])
+			}
+		}
+		return text
 	}
 	before := state()
 	w.roundTrip()
@@ -134,12 +143,12 @@ func TestAttributesStay(t *testing.T) {
 
 	// With StrictModes off a file may be open to others; it is not afterwards.
 	w.k.cfg.AuthorizedKeysFile = nil
-	w.k.cfg.SSHD = h.script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\nstrictmodes no\\n'\n")
-	h.must(unix.Removexattr(w.u.file(), "system.posix_acl_access"))
-	h.must(os.Chmod(w.u.file(), 0o666))
+	w.k.cfg.SSHD = h.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\nstrictmodes no\\n'\n")
+	h.Must(unix.Removexattr(w.u.File(), "system.posix_acl_access"))
+	h.Must(os.Chmod(w.u.File(), 0o666))
 	w.roundTrip()
 	var st unix.Stat_t
-	h.must(unix.Stat(w.u.file(), &st))
+	h.Must(unix.Stat(w.u.File(), &st))
 	if st.Mode&0o7777 != 0o644 {
 		t.Errorf("mode %#o", st.Mode)
 	}
@@ -150,24 +159,24 @@ func TestForeignGroup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	in, err := w.install()
-	w.must(err)
-	w.must(os.Chown(w.u.file(), w.u.uid, 64999))
-	w.must(in.Remove(context.Background()))
-	if got := w.read(w.u.file()); !in.Neutralised() || len(usable(got)) != 0 || !strings.Contains(got, "\n#estrict,pty") {
+	w.Must(err)
+	w.Must(os.Chown(w.u.File(), w.u.UID, 64999))
+	w.Must(in.Remove(context.Background()))
+	if got := w.Read(w.u.File()); !in.Neutralised() || len(keystest.Usable(got)) != 0 || !strings.Contains(got, "\n#estrict,pty") {
 		t.Fatalf("%v %q", in.Neutralised(), got)
 	}
-	w.must(os.Chown(w.u.file(), w.u.uid, w.u.uid))
+	w.Must(os.Chown(w.u.File(), w.u.UID, w.u.UID))
 	w.roundTripAfterNeutralised()
 }
 
 // roundTripAfterNeutralised: the next removal takes the comment along.
 func (w *world) roundTripAfterNeutralised() {
-	w.t.Helper()
+	w.T.Helper()
 	in, err := w.install()
-	w.must(err)
-	w.must(in.Remove(context.Background()))
-	if got := w.read(w.u.file()); strings.Contains(got, marker) {
-		w.t.Fatalf("still there: %q", got)
+	w.Must(err)
+	w.Must(in.Remove(context.Background()))
+	if got := w.Read(w.u.File()); strings.Contains(got, keystest.Marker) {
+		w.T.Fatalf("still there: %q", got)
 	}
 	w.tidy()
 }
@@ -178,16 +187,16 @@ func TestLifetime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	soon := time.Now().Add(30 * time.Second).Truncate(time.Second)
-	w.keys(w.u, `from="127.0.0.0/8",expiry-time="`+soon.UTC().Format(timeUTC)+`" `+text(w.key)+"\n")
+	w.PutKeys(w.u, `from="127.0.0.0/8",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" `+keystest.Text(w.key)+"\n")
 	in, err := w.install()
-	w.must(err)
+	w.Must(err)
 	if !in.Expires().Equal(soon) {
 		t.Errorf("expires %v, not %v", in.Expires(), soon)
 	}
-	if lines := usable(w.read(w.u.file())); len(lines) != 1 || !strings.HasPrefix(lines[0], `restrict,pty,from="127.0.0.1",expiry-time="`+soon.UTC().Format(timeUTC)+`" ssh-ed25519 `) {
+	if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || !strings.HasPrefix(lines[0], `restrict,pty,from="127.0.0.1",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" ssh-ed25519 `) {
 		t.Errorf("%q", lines)
 	}
-	w.must(in.Remove(context.Background()))
+	w.Must(in.Remove(context.Background()))
 	cfg := w.cfg
 	cfg.Lifetime = 2 * time.Minute
 	if _, err := New(cfg); err != nil {
@@ -196,31 +205,31 @@ func TestLifetime(t *testing.T) {
 	for _, d := range []time.Duration{121 * time.Second, time.Millisecond, -1} {
 		cfg.Lifetime = d
 		_, err := New(cfg)
-		wantCode(t, err, wire.BadConfig)
+		keystest.WantCode(t, err, wire.BadConfig)
 	}
 }
 
 func TestInstallRefuses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	eph, _ := newKey(t)
+	eph, _ := keystest.NewKey(t)
 	_, err := w.k.Install(context.Background(), Match{}, wire.NewSessionID(), eph)
-	wantCode(t, err, wire.Internal)
-	_, err = w.k.Install(context.Background(), w.find(), wire.NewSessionID(), rsaKey(t, 2048))
-	wantCode(t, err, wire.KeyUnusable)
+	keystest.WantCode(t, err, wire.Internal)
+	_, err = w.k.Install(context.Background(), w.find(), wire.NewSessionID(), keystest.RSAKey(t, 2048))
+	keystest.WantCode(t, err, wire.KeyUnusable)
 	_, err = w.k.Install(context.Background(), w.find(), wire.NewSessionID(), nil)
-	wantCode(t, err, wire.KeyUnusable)
+	keystest.WantCode(t, err, wire.KeyUnusable)
 	m := w.find()
-	w.must(os.Remove(w.u.file()))
+	w.Must(os.Remove(w.u.File()))
 	_, err = w.k.Install(context.Background(), m, wire.NewSessionID(), eph)
-	wantCode(t, err, wire.KeyfileChanged)
-	if _, err := os.Stat(w.u.file()); !errors.Is(err, os.ErrNotExist) {
+	keystest.WantCode(t, err, wire.KeyfileChanged)
+	if _, err := os.Stat(w.u.File()); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the file was created") // H29
 	}
-	w.must(os.Remove(w.u.ssh("")))
+	w.Must(os.Remove(w.u.SSH("")))
 	_, err = w.k.Install(context.Background(), m, wire.NewSessionID(), eph)
-	wantCode(t, err, wire.KeyfileChanged)
-	if _, err := os.Stat(w.u.ssh("")); !errors.Is(err, os.ErrNotExist) {
+	keystest.WantCode(t, err, wire.KeyfileChanged)
+	if _, err := os.Stat(w.u.SSH("")); !errors.Is(err, os.ErrNotExist) {
 		t.Error(".ssh was created")
 	}
 	entries, err := os.ReadDir(w.k.journal.dir)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
@@ -208,8 +209,8 @@ func readRecord(file io.Reader, name string) (*record, error) {
 	if err := d.Decode(&r); err != nil {
 		return nil, err
 	}
-	e, ok := parseEphemeral(r.Line, zone{local: time.Local, utc: true})
-	if !ok || e.session != r.Session || r.Session.String() != name || !filepath.IsAbs(r.File) || !account.ValidLogin(r.Login) || r.Size < 0 {
+	e, ok := line.ParseEphemeral(r.Line, line.Zone{Local: time.Local, UTC: true})
+	if !ok || e.Session != r.Session || r.Session.String() != name || !filepath.IsAbs(r.File) || !account.ValidLogin(r.Login) || r.Size < 0 {
 		return nil, errors.New("not a record")
 	}
 	return &r, nil

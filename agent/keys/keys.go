@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/line"
 	"scrier/agent/program"
 	"scrier/wire"
 )
@@ -50,7 +51,7 @@ type Config struct {
 	Source        string        // addresses from which the session reaches sshd; default "127.0.0.1,::1"
 	Lifetime      time.Duration // of an installed line; default and at most 120 s
 
-	Worker []string // how to run [Work]; default /proc/self/exe agent keys-worker
+	Worker []string // how to run [worker.Worker.Work]; default /proc/self/exe agent keys-worker
 	Now    func() time.Time
 	Log    *slog.Logger
 }
@@ -122,7 +123,7 @@ func New(cfg Config) (*Keys, error) {
 	k.local = "laddr=" + host + ",lport=" + port
 	for _, s := range strings.Split(cfg.Source, ",") {
 		addr, err := netip.ParseAddr(s)
-		if err != nil || addr.Zone() != "" || len(k.sources) >= maxSources {
+		if err != nil || addr.Zone() != "" || len(k.sources) >= line.MaxSources {
 			return nil, wire.Errorf(wire.BadConfig, "keys: %q is no list of addresses", wire.Printable(cfg.Source))
 		}
 		k.sources = append(k.sources, addr)
@@ -174,7 +175,7 @@ type Match struct {
 	who     account.Account
 	size    int64
 	tail    bool
-	zone    zone
+	zone    line.Zone
 	strict  bool
 }
 

@@ -10,18 +10,19 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
 func TestFindInstallRemove(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	key, _ := newKey(t)
-	other, _ := newKey(t)
-	u := h.user("scralice")
-	h.keys(h.user("scrbob"), text(other)+" bob\n")
-	content := "# mine\n" + text(key) + " alice@home"
-	h.keys(u, content)
+	key, _ := keystest.NewKey(t)
+	other, _ := keystest.NewKey(t)
+	u := h.User("scralice")
+	h.PutKeys(h.User("scrbob"), keystest.Text(other)+" bob\n")
+	content := "# mine\n" + keystest.Text(key) + " alice@home"
+	h.PutKeys(u, content)
 	cfg := h.config()
 	k := h.open(cfg)
 	ctx := context.Background()
@@ -30,18 +31,18 @@ func TestFindInstallRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Login != u.login || m.UID != u.uid || m.File != u.file() || m.Home != u.home {
+	if m.Login != u.Login || m.UID != u.UID || m.File != u.File() || m.Home != u.Home {
 		t.Fatalf("found %+v", m)
 	}
-	eph, _ := newKey(t)
+	eph, _ := keystest.NewKey(t)
 	session := wire.NewSessionID()
 	in, err := k.Install(ctx, m, session, eph)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := regexp.MustCompile(`^# mine\n` + regexp.QuoteMeta(text(key)) + ` alice@home\nrestrict,pty,from="127\.0\.0\.1,::1",expiry-time="\d{14}Z" ` +
-		regexp.QuoteMeta(text(eph)) + ` scrier-ephemeral agent=` + cfg.Agent.String() + ` session=` + session.String() + `$`)
-	if got := h.read(u.file()); !want.MatchString(got) {
+	want := regexp.MustCompile(`^# mine\n` + regexp.QuoteMeta(keystest.Text(key)) + ` alice@home\nrestrict,pty,from="127\.0\.0\.1,::1",expiry-time="\d{14}Z" ` +
+		regexp.QuoteMeta(keystest.Text(eph)) + ` scrier-ephemeral agent=` + cfg.Agent.String() + ` session=` + session.String() + `$`)
+	if got := h.Read(u.File()); !want.MatchString(got) {
 		t.Fatalf("file is %q", got)
 	}
 	if left := time.Until(in.Expires()); left > maxLifetime || left < maxLifetime-10*time.Second {
@@ -52,16 +53,16 @@ func TestFindInstallRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := h.read(u.file()); got != content {
+	if got := h.Read(u.File()); got != content {
 		t.Fatalf("file is %q, was %q", got, content)
 	}
-	if left, err := os.ReadDir(u.ssh("")); err != nil || len(left) != 1 {
+	if left, err := os.ReadDir(u.SSH("")); err != nil || len(left) != 1 {
 		t.Fatalf("left over: %v %v", left, err)
 	}
 	if left, err := os.ReadDir(k.journal.dir); err != nil || len(left) != 0 {
 		t.Fatalf("left in the journal: %v %v", left, err)
 	}
-	if strings.Contains(h.read("/proc/self/status"), "NoNewPrivs:\t1") {
+	if strings.Contains(h.Read("/proc/self/status"), "NoNewPrivs:\t1") {
 		t.Fatal("the agent itself lost its privileges")
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/keys/line"
 	"scrier/agent/program"
 )
 
@@ -42,8 +43,8 @@ func (k *Keys) isRevoked(ctx context.Context, list string, key ssh.PublicKey) (b
 		return false, fmt.Errorf("longer than %d bytes", maxRevoked)
 	}
 	if !bytes.HasPrefix(content, []byte("SSHKRL\n\x00")) {
-		asked, ok := newAskedKey(key)
-		return !ok || bytes.Contains(content, []byte(asked.text)), nil // wherever on the line it stands
+		asked, ok := line.NewKey(key)
+		return !ok || bytes.Contains(content, []byte(asked.Text)), nil // wherever on the line it stands
 	}
 	keygen := findProgram("ssh-keygen", "/usr/bin", "/usr/local/bin")
 	if keygen == "" || !filepath.IsAbs(list) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
@@ -24,19 +25,19 @@ func TestRealSSHD(t *testing.T) {
 	for _, mode := range []Mode{Home, Dropin} {
 		h := newHost(t)
 		login := "screnv" + string(mode)
-		uid, home := realUser(t, h.dir, login)
+		uid, home := keystest.RealUser(t, h.Dir, login)
 		run, err := os.MkdirTemp("/run", "scrier-keys-") // StrictModes looks at all folders above
-		h.must(err)
-		t.Cleanup(func() { h.must(os.RemoveAll(run)) })
-		h.must(os.Chmod(run, 0o755))
+		h.Must(err)
+		t.Cleanup(func() { h.Must(os.RemoveAll(run)) })
+		h.Must(os.Chmod(run, 0o755))
 		dropins := filepath.Join(run, "keys")
-		addr, config := startSSHD(t, h.dir, "AuthorizedKeysFile .ssh/authorized_keys "+dropins+"/%u")
-		key, signer := newKey(t)
+		addr, config := keystest.StartSSHD(t, h.Dir, "AuthorizedKeysFile .ssh/authorized_keys "+dropins+"/%u")
+		key, signer := keystest.NewKey(t)
 		file := filepath.Join(home, ".ssh", "authorized_keys")
-		h.must(os.Mkdir(filepath.Dir(file), 0o700))
-		h.must(os.WriteFile(file, []byte(text(key)), 0o600))
-		h.must(os.Chown(filepath.Dir(file), uid, uid))
-		h.must(os.Chown(file, uid, uid))
+		h.Must(os.Mkdir(filepath.Dir(file), 0o700))
+		h.Must(os.WriteFile(file, []byte(keystest.Text(key)), 0o600))
+		h.Must(os.Chown(filepath.Dir(file), uid, uid))
+		h.Must(os.Chown(file, uid, uid))
 		cfg := h.config()
 		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.Mode, cfg.DropinDir, cfg.AllowedLogins = nil, config, mode, dropins, []string{login}
 		now := time.Now()
@@ -49,17 +50,17 @@ func TestRealSSHD(t *testing.T) {
 		install := func() (*Installed, ssh.Signer) {
 			t.Helper()
 			m, err := k.Find(ctx, []ssh.PublicKey{key}, "")
-			h.must(err)
-			eph, s := newKey(t)
+			h.Must(err)
+			eph, s := keystest.NewKey(t)
 			in, err := k.Install(ctx, m, wire.NewSessionID(), eph)
-			h.must(err)
+			h.Must(err)
 			return in, s
 		}
 		in, s := install()
-		h.must(shell(addr, login, s))
-		h.must(shell(addr, login, signer)) // the operator's own key, on the line before
+		h.Must(keystest.Shell(addr, login, s))
+		h.Must(keystest.Shell(addr, login, signer)) // the operator's own key, on the line before
 		c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Auth: []ssh.AuthMethod{ssh.PublicKeys(s)}})
-		h.must(err)
+		h.Must(err)
 		if conn, err := c.Dial("tcp", addr); err == nil {
 			conn.Close()
 			t.Error("forwarding works")
@@ -71,19 +72,19 @@ func TestRealSSHD(t *testing.T) {
 			t.Errorf("listening works: %v", err)
 		}
 		// Removed as soon as authentication is over: the connection goes on, a new one is refused (F8).
-		h.must(in.Remove(ctx))
+		h.Must(in.Remove(ctx))
 		session, err := c.NewSession()
-		h.must(err)
-		h.must(session.RequestPty("xterm", 24, 80, nil))
+		h.Must(err)
+		h.Must(session.RequestPty("xterm", 24, 80, nil))
 		out, err := session.Output("echo still")
 		if err != nil || !strings.Contains(string(out), "still") {
 			t.Errorf("%q %v", out, err)
 		}
 		c.Close()
-		if err := shell(addr, login, s); err == nil {
+		if err := keystest.Shell(addr, login, s); err == nil {
 			t.Error("the key works after its removal")
 		}
-		if got := h.read(file); got != text(key) {
+		if got := h.Read(file); got != keystest.Text(key) {
 			t.Errorf("%q", got)
 		}
 
@@ -92,18 +93,18 @@ func TestRealSSHD(t *testing.T) {
 		clock = now.Add(-k.cfg.Lifetime + time.Since(now) + 2*time.Second)
 		in, s = install()
 		var refused error
-		eventually(t, "the key expires", func() bool {
-			refused = shell(addr, login, s)
+		keystest.Eventually(t, "the key expires", func() bool {
+			refused = keystest.Shell(addr, login, s)
 			return refused != nil
 		})
 		if late := time.Since(in.Expires()); late < 0 || late > 3*time.Second {
 			t.Errorf("%s: refused %v after its expiry: %v", mode, late, refused)
 		}
 		clock = time.Now()
-		h.must(in.Remove(ctx))
+		h.Must(in.Remove(ctx))
 
 		keys, err := k.HostKeys(ctx, addr)
-		h.must(err)
+		h.Must(err)
 		checkHostKeys(t, addr, keys)
 	}
 }
@@ -130,31 +131,31 @@ func TestHostKeys(t *testing.T) {
 	ctx := context.Background()
 	var lines []string
 	for _, kind := range []string{"ed25519", "ecdsa", "rsa"} {
-		name := filepath.Join(h.dir, "host_"+kind)
-		run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", name)
+		name := filepath.Join(h.Dir, "host_"+kind)
+		keystest.Run(t, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", name)
 		if kind != "ed25519" { // startSSHD names that one
 			lines = append(lines, "HostKey "+name)
 		}
 	}
-	addr, config := startSSHD(t, h.dir, lines...)
+	addr, config := keystest.StartSSHD(t, h.Dir, lines...)
 	cfg := h.config()
 	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
 	k := h.open(cfg)
 	fromFiles, err := k.HostKeys(ctx, addr)
-	h.must(err)
+	h.Must(err)
 	if len(fromFiles) != 3 {
 		t.Errorf("%d host keys from files", len(fromFiles))
 	}
 	checkHostKeys(t, addr, fromFiles)
 	fromSSHD, err := k.scanHostKeys(ctx, addr)
-	h.must(err)
+	h.Must(err)
 	if len(fromSSHD) != 3 {
 		t.Errorf("%d host keys from sshd", len(fromSSHD))
 	}
 	texts := func(keys []ssh.PublicKey) string {
 		s := map[string]bool{}
 		for _, key := range keys {
-			s[text(key)] = true
+			s[keystest.Text(key)] = true
 		}
 		return fmt.Sprint(s)
 	}
@@ -162,34 +163,34 @@ func TestHostKeys(t *testing.T) {
 		t.Error("files and sshd differ")
 	}
 	// A stale .pub does not count when the private key can be read; alone it does.
-	name := filepath.Join(h.dir, "host_ed25519")
-	other, _ := newKey(t)
-	h.must(os.WriteFile(name+".pub", []byte(text(other)+"\n"), 0o644))
+	name := filepath.Join(h.Dir, "host_ed25519")
+	other, _ := keystest.NewKey(t)
+	h.Must(os.WriteFile(name+".pub", []byte(keystest.Text(other)+"\n"), 0o644))
 	got, err := readHostKey(name)
-	if err != nil || text(got) == text(other) {
+	if err != nil || keystest.Text(got) == keystest.Text(other) {
 		t.Errorf("%v %v", got, err)
 	}
-	h.must(os.Remove(name))
-	if got, err = readHostKey(name); err != nil || text(got) != text(other) {
+	h.Must(os.Remove(name))
+	if got, err = readHostKey(name); err != nil || keystest.Text(got) != keystest.Text(other) {
 		t.Errorf("%v %v", got, err)
 	}
 	for _, addr := range []string{"192.0.2.1:22", "localhost:22", "127.0.0.1", ""} {
 		_, err := k.scanHostKeys(ctx, addr)
-		wantCode(t, err, wire.BadConfig)
+		keystest.WantCode(t, err, wire.BadConfig)
 	}
 	_, err = k.scanHostKeys(ctx, "127.0.0.1:1")
-	wantCode(t, err, wire.TargetRefused)
+	keystest.WantCode(t, err, wire.TargetRefused)
 }
 
 // TestRevokedKeys: what sshd would not take is not found.
 func TestRevokedKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	other, _ := newKey(t)
-	list := filepath.Join(w.dir, "revoked")
+	other, _ := keystest.NewKey(t)
+	list := filepath.Join(w.Dir, "revoked")
 	cfg := w.cfg
 	cfg.AuthorizedKeysFile = nil
-	cfg.SSHD = w.script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\nrevokedkeys "+list+"\\n'\n")
+	cfg.SSHD = w.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\nrevokedkeys "+list+"\\n'\n")
 	k := w.open(cfg)
 	try := func(what string, code wire.Code) {
 		t.Helper()
@@ -199,14 +200,14 @@ func TestRevokedKeys(t *testing.T) {
 		}
 	}
 	try("no list", wire.KeyRestricted)
-	for content, code := range map[string]wire.Code{text(w.key): wire.KeyRestricted, "# me\n" + text(other) + "\n" + text(w.key): wire.KeyRestricted, text(other): 0, "": 0} {
-		w.must(os.WriteFile(list, []byte(content+"\n"), 0o644))
+	for content, code := range map[string]wire.Code{keystest.Text(w.key): wire.KeyRestricted, "# me\n" + keystest.Text(other) + "\n" + keystest.Text(w.key): wire.KeyRestricted, keystest.Text(other): 0, "": 0} {
+		w.Must(os.WriteFile(list, []byte(content+"\n"), 0o644))
 		try(fmt.Sprintf("list %q", content), code)
 	}
-	pub := filepath.Join(w.dir, "pub")
-	for key, code := range map[string]wire.Code{text(w.key): wire.KeyRestricted, text(other): 0} {
-		w.must(os.WriteFile(pub, []byte(key+"\n"), 0o644))
-		run(t, "ssh-keygen", "-q", "-k", "-f", list, pub)
+	pub := filepath.Join(w.Dir, "pub")
+	for key, code := range map[string]wire.Code{keystest.Text(w.key): wire.KeyRestricted, keystest.Text(other): 0} {
+		w.Must(os.WriteFile(pub, []byte(key+"\n"), 0o644))
+		keystest.Run(t, "ssh-keygen", "-q", "-k", "-f", list, pub)
 		try("KRL", code)
 	}
 }
@@ -215,8 +216,8 @@ func TestRevokedKeys(t *testing.T) {
 func TestDaemonForbids(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.shadow = "scralice:!:19000:0:99999:7:::\n"
-	w.write()
+	w.Shadow = "scralice:!:19000:0:99999:7:::\n"
+	w.Write()
 	for line, code := range map[string]wire.Code{
 		"usepam yes": 0, "usepam no": wire.AccountNotLoginable, "usepam yes\\nforcecommand /bin/true": wire.KeyRestricted,
 		"usepam yes\\npermittty no": wire.KeyRestricted, "usepam yes\\npubkeyauthentication no": wire.KeyfileUnsupported,
@@ -224,7 +225,7 @@ func TestDaemonForbids(t *testing.T) {
 	} {
 		cfg := w.cfg
 		cfg.AuthorizedKeysFile = nil
-		cfg.SSHD = w.script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\n"+line+"\\n'\n")
+		cfg.SSHD = w.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\n"+line+"\\n'\n")
 		_, err := w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "")
 		if got := wire.CodeOf(err); got != code {
 			t.Errorf("%s: %v", line, err)
@@ -236,8 +237,8 @@ func TestDaemonForbids(t *testing.T) {
 func TestAccountMatrix(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	addr, config := startSSHD(t, h.dir)
-	key, signer := newKey(t)
+	addr, config := keystest.StartSSHD(t, h.Dir)
+	key, signer := keystest.NewKey(t)
 	cfg := h.config()
 	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
 	k := h.open(cfg)
@@ -252,13 +253,13 @@ func TestAccountMatrix(t *testing.T) {
 		{"nologin", []string{"--shell", "/usr/sbin/nologin"}},
 	} {
 		login := fmt.Sprintf("scracct%d", i)
-		uid, home := realUser(t, h.dir, login, c.more...)
+		uid, home := keystest.RealUser(t, h.Dir, login, c.more...)
 		file := filepath.Join(home, ".ssh", "authorized_keys")
-		h.must(os.Mkdir(filepath.Dir(file), 0o700))
-		h.must(os.WriteFile(file, []byte(text(key)+"\n"), 0o600))
-		h.must(os.Chown(filepath.Dir(file), uid, uid))
-		h.must(os.Chown(file, uid, uid))
-		real := shell(addr, login, signer)
+		h.Must(os.Mkdir(filepath.Dir(file), 0o700))
+		h.Must(os.WriteFile(file, []byte(keystest.Text(key)+"\n"), 0o600))
+		h.Must(os.Chown(filepath.Dir(file), uid, uid))
+		h.Must(os.Chown(file, uid, uid))
+		real := keystest.Shell(addr, login, signer)
 		_, err := k.Find(context.Background(), []ssh.PublicKey{key}, login)
 		if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.AccountNotLoginable) || (real == nil) != (c.name == "ordinary") {
 			t.Errorf("%s: sshd %v, we %v", c.name, real, err)
@@ -270,22 +271,22 @@ func TestAccountMatrix(t *testing.T) {
 func TestOwnUserOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	bob := w.user("scrbob")
-	w.keys(bob, text(w.key)+"\n")
+	bob := w.User("scrbob")
+	w.PutKeys(bob, keystest.Text(w.key)+"\n")
 	k := w.open(w.cfg)
-	k.root, k.uid = false, uint32(w.u.uid)
-	w.script("getent", `[ "$2" = `+fmt.Sprint(w.u.uid)+` ] && exec grep scralice `+w.dir+`/passwd
-grep "^$2:" `+w.dir+`/$1 || exit 2
+	k.root, k.uid = false, uint32(w.u.UID)
+	w.Script("getent", `[ "$2" = `+fmt.Sprint(w.u.UID)+` ] && exec grep scralice `+w.Dir+`/passwd
+grep "^$2:" `+w.Dir+`/$1 || exit 2
 `)
 	found, others, err := k.accounts(context.Background(), "")
 	if err != nil || len(found) != 1 || found[0].Login != "scralice" || len(others) != 0 {
 		t.Errorf("%v %v %v", found, others, err)
 	}
 	_, _, err = k.accounts(context.Background(), "scrbob")
-	wantCode(t, err, wire.LoginNotAllowed)
+	keystest.WantCode(t, err, wire.LoginNotAllowed)
 	k.cfg.AllowedLogins = []string{"scrbob"}
 	_, _, err = k.accounts(context.Background(), "")
-	wantCode(t, err, wire.LoginNotAllowed)
+	keystest.WantCode(t, err, wire.LoginNotAllowed)
 	// Without sshd -T its defaults are taken; as root that would be a guess.
 	k.cfg.AuthorizedKeysFile, k.cfg.SSHD = nil, "/nonexistent/sshd"
 	if d, err := k.daemonFor(context.Background(), found[0]); err != nil || len(d.files) != 2 || d.files[0] != ".ssh/authorized_keys" {
@@ -293,5 +294,5 @@ grep "^$2:" `+w.dir+`/$1 || exit 2
 	}
 	k.root = true
 	_, err = k.daemonFor(context.Background(), found[0])
-	wantCode(t, err, wire.KeyfileUnsupported)
+	keystest.WantCode(t, err, wire.KeyfileUnsupported)
 }

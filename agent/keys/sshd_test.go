@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/keystest"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -51,7 +53,7 @@ func FuzzDaemon(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(d.files) > maxPaths || len(d.hostKeys) > 32 {
+		if len(d.files) > worker.MaxPaths || len(d.hostKeys) > 32 {
 			t.Fatalf("%d files, %d host keys", len(d.files), len(d.hostKeys))
 		}
 		for _, pattern := range d.files {
@@ -74,9 +76,9 @@ func TestConfigs(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := account.Account{Login: "root", UID: 4242, Home: "/home/root"} // sshd -T looks the name up
-	included := filepath.Join(h.dir, "included.conf")
-	hostKey := filepath.Join(h.dir, "hk")
-	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
+	included := filepath.Join(h.Dir, "included.conf")
+	hostKey := filepath.Join(h.Dir, "hk")
+	keystest.Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
 	for _, c := range []struct {
 		name, config string
 		files        []string
@@ -105,9 +107,9 @@ func TestConfigs(t *testing.T) {
 		{"unknown token", "AuthorizedKeysFile .ssh/%q", nil, wire.KeyfileUnsupported, false},
 		{"broken", "Nonsense yes", nil, wire.KeyfileUnsupported, false},
 	} {
-		h.must(os.WriteFile(included, []byte("match all\nAuthorizedKeysFile .ssh/c\n"), 0o644))
-		config := filepath.Join(h.dir, "sshd_config")
-		h.must(os.WriteFile(config, []byte("HostKey "+hostKey+"\n"+c.config+"\n"), 0o644))
+		h.Must(os.WriteFile(included, []byte("match all\nAuthorizedKeysFile .ssh/c\n"), 0o644))
+		config := filepath.Join(h.Dir, "sshd_config")
+		h.Must(os.WriteFile(config, []byte("HostKey "+hostKey+"\n"+c.config+"\n"), 0o644))
 		cfg := h.config()
 		cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
 		k := h.open(cfg)
@@ -126,26 +128,26 @@ func TestConfigs(t *testing.T) {
 func TestDaemonCache(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	config := filepath.Join(h.dir, "sshd_config")
+	config := filepath.Join(h.Dir, "sshd_config")
 	put := func(text string) {
 		t.Helper()
-		h.must(os.WriteFile(config, []byte(text), 0o644))
+		h.Must(os.WriteFile(config, []byte(text), 0o644))
 	}
 	put("# first\n")
-	count := filepath.Join(h.dir, "count")
+	count := filepath.Join(h.Dir, "count")
 	cfg := h.config()
 	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
-	cfg.SSHD = h.script("sshd", `case $1 in -V) echo OpenSSH_9.2p1 >&2; exit 0;; esac
+	cfg.SSHD = h.Script("sshd", `case $1 in -V) echo OpenSSH_9.2p1 >&2; exit 0;; esac
 echo x >>`+count+`; echo "authorizedkeysfile $(grep -c . `+config+`)/%u"
 `)
 	k := h.open(cfg)
 	ask := func(login string) string {
 		t.Helper()
 		d, err := k.daemonFor(context.Background(), account.Account{Login: login, UID: 7})
-		h.must(err)
+		h.Must(err)
 		return d.files[0]
 	}
-	asked := func() int { return strings.Count(h.read(count), "x") }
+	asked := func() int { return strings.Count(h.Read(count), "x") }
 	for range 3 {
 		ask("a")
 		ask("b")
@@ -182,7 +184,7 @@ func TestSSHDVersions(t *testing.T) {
 	} {
 		cfg := h.config()
 		cfg.AuthorizedKeysFile = nil
-		cfg.SSHD = h.script("sshd", "case $1 in -V) cat >&2 <<'E'\n"+banner+"\nE\nexit 1;; esac\necho authorizedkeysfile a\n")
+		cfg.SSHD = h.Script("sshd", "case $1 in -V) cat >&2 <<'E'\n"+banner+"\nE\nexit 1;; esac\necho authorizedkeysfile a\n")
 		k := h.open(cfg)
 		d, err := k.daemonFor(context.Background(), account.Account{Login: "a", UID: 7})
 		got := "local"
@@ -190,7 +192,7 @@ func TestSSHDVersions(t *testing.T) {
 			got = "utc"
 		}
 		if err != nil {
-			wantCode(t, err, wire.KeyfileUnsupported)
+			keystest.WantCode(t, err, wire.KeyfileUnsupported)
 			got = "refused"
 		}
 		if got != want {

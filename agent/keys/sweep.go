@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"scrier/agent/account"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -107,7 +108,7 @@ func (s *sweep) add(removed, neutralised int) {
 func (s *sweep) fail(login string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := fileError(err)
+	e := worker.FileError(err)
 	s.Failed = append(s.Failed, Failure{login, e.Code, e.Detail})
 }
 
@@ -123,7 +124,7 @@ func (s *sweep) failFile(t target, login string, err error, unread bool) {
 		s.told = map[target]bool{}
 	}
 	s.told[t] = true
-	e := fileError(err)
+	e := worker.FileError(err)
 	if f := (Failure{login, e.Code, e.Detail}); unread && !s.written[t] && !s.unsure {
 		s.Unread = append(s.Unread, f)
 	} else {
@@ -167,7 +168,7 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 				return nil
 			}
 			for len(records) > 0 {
-				n := min(len(records), maxLines)
+				n := min(len(records), worker.MaxLines)
 				k.sweepFile(ctx, a, where.file, records[:n], s)
 				records = records[n:]
 			}
@@ -225,9 +226,9 @@ func (k *Keys) sweepFile(ctx context.Context, a account.Account, file string, re
 		return
 	}
 	defer lock.release()
-	q := request{Task: taskClean, Files: []string{file}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: true}
+	q := worker.Request{Task: worker.Clean, Files: []string{file}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: true}
 	for _, rec := range records {
-		q.add(rec, true)
+		addLine(&q, rec, true)
 	}
 	r, started, err := k.ask(ctx, a, q, lock.file)
 	if err != nil {

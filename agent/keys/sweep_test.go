@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
@@ -20,16 +21,16 @@ func TestLiveSessionsAreNotSwept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	in, err := w.install()
-	w.must(err)
+	w.Must(err)
 	other := w.open(w.cfg) // as `scrier agent sweep` beside a running agent
 	for _, k := range []*Keys{w.k, other} {
 		swept, err := k.SweepAll(context.Background())
-		w.must(err)
-		if n := len(usable(w.read(w.u.file()))); swept.Removed != 0 || len(swept.Failed) != 0 || n != 1 {
+		w.Must(err)
+		if n := len(keystest.Usable(w.Read(w.u.File()))); swept.Removed != 0 || len(swept.Failed) != 0 || n != 1 {
 			t.Fatalf("%+v, %d lines", swept, n)
 		}
 	}
-	w.must(in.Remove(context.Background()))
+	w.Must(in.Remove(context.Background()))
 	w.tidy()
 }
 
@@ -37,35 +38,35 @@ func TestLiveSessionsAreNotSwept(t *testing.T) {
 func TestSweepAll(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	bob := w.user("scrbob")
-	w.keys(bob, "# bob\n")
+	bob := w.User("scrbob")
+	w.PutKeys(bob, "# bob\n")
 	now := time.Now()
-	own, _ := testLine(t, w.cfg.Agent, now.Add(-time.Second))
-	recent, _ := testLine(t, wire.NewEnvoyID(), now.Add(-time.Minute))
-	old, _ := testLine(t, wire.NewEnvoyID(), now.Add(-time.Hour))
+	own := keystest.NewLine(t, w.cfg.Agent, now.Add(-time.Second))
+	recent := keystest.NewLine(t, wire.NewEnvoyID(), now.Add(-time.Minute))
+	old := keystest.NewLine(t, wire.NewEnvoyID(), now.Add(-time.Hour))
 	misses := []string{}
-	for _, near := range nearMisses(old) {
+	for _, near := range keystest.NearMisses(old) {
 		misses = append(misses, near)
 	}
 	slices.Sort(misses)
-	rest := text(w.key) + " me\n" + recent + "\n" + strings.Join(misses, "\n") + "\n"
-	w.keys(w.u, own+"\n"+old+"\n"+rest)
-	temp := w.u.ssh(tempPrefix + w.cfg.Agent.String() + "-0123456789abcdef")
-	theirs := w.u.ssh(tempPrefix + wire.NewEnvoyID().String() + "-0123456789abcdef")
+	rest := keystest.Text(w.key) + " me\n" + recent + "\n" + strings.Join(misses, "\n") + "\n"
+	w.PutKeys(w.u, own+"\n"+old+"\n"+rest)
+	temp := w.u.SSH(".scrier-" + w.cfg.Agent.String() + "-0123456789abcdef")
+	theirs := w.u.SSH(".scrier-" + wire.NewEnvoyID().String() + "-0123456789abcdef")
 	for _, name := range []string{temp, theirs} {
-		w.must(os.WriteFile(name, []byte("x"), 0o600))
-		w.own(w.u, name)
+		w.Must(os.WriteFile(name, []byte("x"), 0o600))
+		w.Own(w.u, name)
 	}
 	swept, err := w.k.SweepAll(context.Background())
-	w.must(err)
-	if got := w.read(w.u.file()); swept.Removed != 2 || len(swept.Failed) != 0 || got != rest {
+	w.Must(err)
+	if got := w.Read(w.u.File()); swept.Removed != 2 || len(swept.Failed) != 0 || got != rest {
 		t.Fatalf("%+v %q", swept, got)
 	}
 	if _, err := os.Stat(temp); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("own temporary file: %v", err)
 	}
-	w.must(os.Remove(theirs))
-	if got := w.read(bob.file()); got != "# bob\n" {
+	w.Must(os.Remove(theirs))
+	if got := w.Read(bob.File()); got != "# bob\n" {
 		t.Errorf("bob: %q", got)
 	}
 }
@@ -78,16 +79,16 @@ func TestJournalOfGoneUsers(t *testing.T) {
 		job := w.job()
 		job.Crash = "installed"
 		runAgent(t, job)
-		content := w.read(w.u.file())
+		content := w.Read(w.u.File())
 		if gone {
-			w.users = nil
+			w.Users = nil
 		} else {
-			w.u.uid += 4000
+			w.u.UID += 4000
 		}
-		w.write()
+		w.Write()
 		swept, err := w.k.Sweep(context.Background())
-		w.must(err)
-		if got := w.read(w.u.file()); swept.Removed != 0 || got != content || len(usable(got)) != 1 {
+		w.Must(err)
+		if got := w.Read(w.u.File()); swept.Removed != 0 || got != content || len(keystest.Usable(got)) != 1 {
 			t.Fatalf("%+v %q", swept, got)
 		}
 		w.tidy()
@@ -101,10 +102,10 @@ func TestBrokenJournal(t *testing.T) {
 		wire.NewSessionID().String() + ".json": "{", "x": "", "." + wire.NewSessionID().String() + ".new": "half",
 		wire.NewSessionID().String(): strings.Repeat("x", maxRecord+1),
 	} {
-		w.must(os.WriteFile(filepath.Join(w.k.journal.dir, name), []byte(content), 0o600))
+		w.Must(os.WriteFile(filepath.Join(w.k.journal.dir, name), []byte(content), 0o600))
 	}
 	_, err := w.k.Sweep(context.Background())
-	w.must(err)
+	w.Must(err)
 	w.tidy()
 }
 
@@ -114,10 +115,10 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := context.Background()
-	link, closed := w.user("scrlink"), w.user("scrclosed")
-	w.must(os.Symlink("/etc/hostname", link.file()))
-	w.keys(closed, "# mine\n")
-	w.must(os.Chmod(closed.file(), 0))
+	link, closed := w.User("scrlink"), w.User("scrclosed")
+	w.Must(os.Symlink("/etc/hostname", link.File()))
+	w.PutKeys(closed, "# mine\n")
+	w.Must(os.Chmod(closed.File(), 0))
 	unread := func(swept Swept) string {
 		t.Helper()
 		var all []string
@@ -136,10 +137,10 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	job := w.job()
 	job.Crash = "installed"
 	runAgent(t, job)
-	content := w.read(w.u.file())
-	hidden := w.u.file() + ".hidden"
-	w.must(os.Rename(w.u.file(), hidden))
-	w.must(os.Symlink("authorized_keys.hidden", w.u.file()))
+	content := w.Read(w.u.File())
+	hidden := w.u.File() + ".hidden"
+	w.Must(os.Rename(w.u.File(), hidden))
+	w.Must(os.Symlink("authorized_keys.hidden", w.u.File()))
 	for _, k := range []*Keys{w.k, w.open(w.cfg)} { // the note stays until it is clean
 		swept, err = k.SweepAll(ctx)
 		if got := unread(swept); err != nil || got != both || len(swept.Failed) != 1 || swept.Failed[0].Login != "scralice" || swept.Failed[0].Code != wire.KeyfileSymlink {
@@ -149,24 +150,24 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 			t.Fatalf("%+v, %v", swept, err)
 		}
 	}
-	w.must(os.Rename(hidden, w.u.file()))
+	w.Must(os.Rename(hidden, w.u.File()))
 	if swept, err = w.k.SweepAll(ctx); err != nil || swept.Removed != 1 || len(swept.Failed) != 0 || unread(swept) != both {
 		t.Fatalf("%+v, %v", swept, err)
 	}
 	w.tidy()
 
 	// No note, but a line of this agent that can be read and not taken out.
-	own, _ := testLine(t, w.cfg.Agent, time.Now().Add(-time.Second))
-	w.keys(w.u, content[:strings.Index(content, "restrict,")]+own+"\n")
-	w.must(os.Chown(w.u.file(), 0, 0))
-	w.must(os.Chmod(w.u.file(), 0o644))
+	own := keystest.NewLine(t, w.cfg.Agent, time.Now().Add(-time.Second))
+	w.PutKeys(w.u, content[:strings.Index(content, "restrict,")]+own+"\n")
+	w.Must(os.Chown(w.u.File(), 0, 0))
+	w.Must(os.Chmod(w.u.File(), 0o644))
 	if swept, err = w.k.SweepAll(ctx); err != nil || len(swept.Failed) != 1 || swept.Failed[0].Code != wire.KeyfilePermissions || unread(swept) != both {
 		t.Fatalf("%+v, %v", swept, err)
 	}
-	w.keys(w.u, text(w.key)+"\n")
+	w.PutKeys(w.u, keystest.Text(w.key)+"\n")
 
 	// A note that nobody can read may be of any file. It is gone with the sweep that says so.
-	w.must(os.WriteFile(filepath.Join(w.k.journal.dir, wire.NewSessionID().String()+".json"), []byte("{"), 0o600))
+	w.Must(os.WriteFile(filepath.Join(w.k.journal.dir, wire.NewSessionID().String()+".json"), []byte("{"), 0o600))
 	if swept, err = w.k.SweepAll(ctx); err != nil || len(swept.Failed) != 2 || len(swept.Unread) != 0 {
 		t.Fatalf("%+v, %v", swept, err)
 	}
@@ -180,15 +181,15 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 func TestSweepOfDeadHome(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	dead := w.user("scrdead")
-	deadFileSystem(t, dead.home)
+	dead := w.User("scrdead")
+	deadFileSystem(t, dead.Home)
 	for range 2 { // the second time it is left out from the start
 		swept, err := w.k.SweepAll(context.Background())
 		if err != nil || len(swept.Failed) != 0 || len(swept.Unread) != 1 || swept.Unread[0].Login != "scrdead" || swept.Unread[0].Code != wire.KeyfileTimeout {
 			t.Fatalf("%+v, %v", swept, err)
 		}
 	}
-	wantCode(t, w.k.Close(), wire.KeyfileTimeout)
-	unix.Unmount(dead.home, unix.MNT_FORCE|unix.MNT_DETACH)
-	eventually(t, "the worker dies", func() bool { return !w.k.pool.isSlow(uint32(dead.uid), time.Now().Add(slowTime)) })
+	keystest.WantCode(t, w.k.Close(), wire.KeyfileTimeout)
+	unix.Unmount(dead.Home, unix.MNT_FORCE|unix.MNT_DETACH)
+	keystest.Eventually(t, "the worker dies", func() bool { return !w.k.pool.isSlow(uint32(dead.UID), time.Now().Add(slowTime)) })
 }

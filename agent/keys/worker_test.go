@@ -15,6 +15,9 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/keystest"
+	"scrier/agent/keys/line"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
@@ -24,19 +27,19 @@ func TestWorkerIsTheUser(t *testing.T) {
 	w := newWorld(t)
 	m := w.find()
 	k := w.open(w.cfg, hangEnv+"opened")
-	eph, _ := newKey(t)
+	eph, _ := keystest.NewKey(t)
 	done := make(chan error, 1)
 	go func() {
 		_, err := k.Install(context.Background(), m, wire.NewSessionID(), eph)
 		done <- err
 	}()
 	var status, limits string
-	eventually(t, "worker runs", func() bool {
+	keystest.Eventually(t, "worker runs", func() bool {
 		entries, _ := os.ReadDir("/proc")
 		for _, e := range entries {
 			b, _ := os.ReadFile("/proc/" + e.Name() + "/status")
 			cmd, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-			if strings.Contains(string(cmd), workerArg) && strings.Contains(string(b), fmt.Sprintf("Uid:\t%d\t", w.u.uid)) {
+			if strings.Contains(string(cmd), workerArg) && strings.Contains(string(b), fmt.Sprintf("Uid:\t%d\t", w.u.UID)) {
 				l, _ := os.ReadFile("/proc/" + e.Name() + "/limits")
 				if strings.Contains(string(l), "Max file size             8388608 ") { // harden has run
 					status, limits = string(b), string(l)
@@ -46,7 +49,7 @@ func TestWorkerIsTheUser(t *testing.T) {
 		}
 		return false
 	})
-	id := w.u.uid
+	id := w.u.UID
 	for _, want := range []string{
 		fmt.Sprintf("Uid:\t%d\t%d\t%d\t%d\n", id, id, id, id), fmt.Sprintf("Gid:\t%d\t%d\t%d\t%d\n", id, id, id, id), "Groups:\t64242 \n",
 		"NoNewPrivs:\t1\n", "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
@@ -58,11 +61,11 @@ func TestWorkerIsTheUser(t *testing.T) {
 	if !strings.Contains(limits, "Max file size             8388608 ") {
 		t.Errorf("limits\n%s", limits)
 	}
-	wantCode(t, <-done, wire.KeyfileTimeout)
+	keystest.WantCode(t, <-done, wire.KeyfileTimeout)
 	// The undo hung, too; what was journalled stays for a sweep.
 	_, err := w.k.Sweep(context.Background())
-	w.must(err)
-	if got := w.read(w.u.file()); strings.Contains(got, marker) {
+	w.Must(err)
+	if got := w.Read(w.u.File()); strings.Contains(got, keystest.Marker) {
 		t.Error(got)
 	}
 	w.tidy()
@@ -72,90 +75,71 @@ func TestWorkerIsTheUser(t *testing.T) {
 func TestHostileWorkers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	good := reply{Files: []answerFile{{Found: []answerLine{{Standing: eligible, Sources: []int{0}}}}}}
-	marshal := func(change func(r *reply)) []byte {
+	good := worker.Reply{Files: []worker.Result{{Found: []worker.Found{{Standing: line.Eligible, Sources: []int{0}}}}}}
+	marshal := func(change func(r *worker.Reply)) []byte {
 		r := good
-		r.Files = []answerFile{good.Files[0]}
-		r.Files[0].Found = []answerLine{good.Files[0].Found[0]}
+		r.Files = []worker.Result{good.Files[0]}
+		r.Files[0].Found = []worker.Found{good.Files[0].Found[0]}
 		change(&r)
 		b, err := cbor.Marshal(r)
-		w.must(err)
+		w.Must(err)
 		return b
 	}
 	lies := map[string][]byte{
 		"nothing":            {},
 		"not CBOR":           []byte("hello\n"),
-		"cut":                marshal(func(*reply) {})[:10],
-		"more behind":        append(marshal(func(*reply) {}), 0),
+		"cut":                marshal(func(*worker.Reply) {})[:10],
+		"more behind":        append(marshal(func(*worker.Reply) {}), 0),
 		"unknown key":        {0xa1, 0x18, 0x63, 0x00},
 		"duplicate key":      {0xa2, 0x01, 0x80, 0x01, 0x80},
 		"endless array":      {0xa1, 0x01, 0x9f},
 		"huge array":         {0xa1, 0x01, 0x9a, 0xff, 0xff, 0xff, 0xff},
 		"deep":               bytes.Repeat([]byte{0x81}, 1000),
 		"tag":                {0xc0, 0xa1, 0x01, 0x80},
-		"no file":            marshal(func(r *reply) { r.Files = nil }),
-		"two files":          marshal(func(r *reply) { r.Files = append(r.Files, r.Files[0]) }),
-		"another key":        marshal(func(r *reply) { r.Files[0].Found[0].Key = 1 }),
-		"negative key":       marshal(func(r *reply) { r.Files[0].Found[0].Key = -1 }),
-		"another source":     marshal(func(r *reply) { r.Files[0].Found[0].Sources = []int{2} }),
-		"sources backwards":  marshal(func(r *reply) { r.Files[0].Found[0].Sources = []int{1, 0} }),
-		"no source":          marshal(func(r *reply) { r.Files[0].Found[0].Sources = nil }),
-		"unknown standing":   marshal(func(r *reply) { r.Files[0].Found[0].Standing = 9 }),
-		"unknown reason":     marshal(func(r *reply) { r.Files[0].Found[0].Reason = reasonEnd }),
-		"key twice":          marshal(func(r *reply) { r.Files[0].Found = append(r.Files[0].Found, r.Files[0].Found[0]) }),
-		"a code of another":  marshal(func(r *reply) { r.Files[0].Code = wire.Revoked }),
-		"a number too large": marshal(func(r *reply) { r.Files[0].Removed = maxFile + 1 }),
-		"negative size":      marshal(func(r *reply) { r.Files[0].Size = -1 }),
-		"long detail":        marshal(func(r *reply) { r.Files[0].Detail = strings.Repeat("x", maxDetail+1) }),
+		"no file":            marshal(func(r *worker.Reply) { r.Files = nil }),
+		"two files":          marshal(func(r *worker.Reply) { r.Files = append(r.Files, r.Files[0]) }),
+		"another key":        marshal(func(r *worker.Reply) { r.Files[0].Found[0].Key = 1 }),
+		"negative key":       marshal(func(r *worker.Reply) { r.Files[0].Found[0].Key = -1 }),
+		"another source":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Sources = []int{2} }),
+		"sources backwards":  marshal(func(r *worker.Reply) { r.Files[0].Found[0].Sources = []int{1, 0} }),
+		"no source":          marshal(func(r *worker.Reply) { r.Files[0].Found[0].Sources = nil }),
+		"unknown standing":   marshal(func(r *worker.Reply) { r.Files[0].Found[0].Standing = 9 }),
+		"unknown reason":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Reason = line.ReasonEnd }),
+		"key twice":          marshal(func(r *worker.Reply) { r.Files[0].Found = append(r.Files[0].Found, r.Files[0].Found[0]) }),
+		"a code of another":  marshal(func(r *worker.Reply) { r.Files[0].Code = wire.Revoked }),
+		"a number too large": marshal(func(r *worker.Reply) { r.Files[0].Removed = line.MaxFile + 1 }),
+		"negative size":      marshal(func(r *worker.Reply) { r.Files[0].Size = -1 }),
+		"long detail":        marshal(func(r *worker.Reply) { r.Files[0].Detail = strings.Repeat("x", 4096) }),
 	}
-	lie := filepath.Join(w.dir, "lie")
+	lie := filepath.Join(w.Dir, "lie")
 	k := w.open(w.cfg, lieEnv+lie)
 	for name, b := range lies {
-		w.must(os.WriteFile(lie, b, 0o644))
+		w.Must(os.WriteFile(lie, b, 0o644))
 		_, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
 		if wire.CodeOf(err) != wire.Internal {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// A well-formed lie about the own files is the user's own business.
-	w.must(os.WriteFile(lie, marshal(func(*reply) {}), 0o644))
+	w.Must(os.WriteFile(lie, marshal(func(*worker.Reply) {}), 0o644))
 	if _, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil {
 		t.Error(err)
 	}
 	// Escapes in its words do not reach a terminal.
-	w.must(os.WriteFile(lie, marshal(func(r *reply) {
-		r.Files[0] = answerFile{Code: wire.KeyfileSymlink, Detail: "\x1b[31mred\x07"}
+	w.Must(os.WriteFile(lie, marshal(func(r *worker.Reply) {
+		r.Files[0] = worker.Result{Code: wire.KeyfileSymlink, Detail: "\x1b[31mred\x07"}
 	}), 0o644))
 	_, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
-	wantCode(t, err, wire.KeyfileSymlink)
+	keystest.WantCode(t, err, wire.KeyfileSymlink)
 	if strings.ContainsAny(err.Error(), "\x1b\x07") {
 		t.Errorf("%q", err.Error())
 	}
 	// Too much of it is cut.
 	start := time.Now()
 	_, err = w.open(w.cfg, babbleEnv).Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
-	wantCode(t, err, wire.Internal)
+	keystest.WantCode(t, err, wire.Internal)
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("babbling: took %v", took)
-	}
-}
-
-// TestWorkRefuses: the worker's own main trusts nobody either.
-func TestWorkRefuses(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		in   []byte
-		want wire.Code
-	}{
-		"nothing": {nil, wire.BadRequest},
-		"junk":    {[]byte("junk"), wire.BadRequest},
-		"long":    {make([]byte, maxRequest+1), wire.BadRequest},
-		"as root": {func() []byte { b, _ := cbor.Marshal(request{Task: taskLook, Files: []string{"/x"}}); return b }(), wire.Forbidden},
-	} {
-		var out bytes.Buffer
-		if got := (worker{}).work(bytes.NewReader(c.in), &out); got != int(c.want) || out.Len() != 0 {
-			t.Errorf("%s: status %d, %d bytes", name, got, out.Len())
-		}
 	}
 }
 
@@ -205,8 +189,8 @@ func deadFileSystem(t testing.TB, dir string) {
 func TestDeadHome(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	dead := w.user("scrdead")
-	deadFileSystem(t, dead.home)
+	dead := w.User("scrdead")
+	deadFileSystem(t, dead.Home)
 	ctx := context.Background()
 	start := time.Now()
 	m, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "")
@@ -223,21 +207,21 @@ func TestDeadHome(t *testing.T) {
 	}
 	for range 5 {
 		_, err = w.k.Find(ctx, []ssh.PublicKey{w.key}, "scrdead")
-		wantCode(t, err, wire.KeyfileTimeout)
+		keystest.WantCode(t, err, wire.KeyfileTimeout)
 	}
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("again: took %v", took)
 	}
 	w.k.pool.mu.Lock()
-	stuck := w.k.pool.stuck[uint32(dead.uid)]
+	stuck := w.k.pool.stuck[uint32(dead.UID)]
 	w.k.pool.mu.Unlock()
 	if stuck != 1 {
 		t.Errorf("%d workers are stuck", stuck)
 	}
-	wantCode(t, w.k.Close(), wire.KeyfileTimeout)
+	keystest.WantCode(t, w.k.Close(), wire.KeyfileTimeout)
 	// When the file system lets go, so does the worker.
-	unix.Unmount(dead.home, unix.MNT_FORCE|unix.MNT_DETACH)
-	eventually(t, "the worker dies", func() bool {
+	unix.Unmount(dead.Home, unix.MNT_FORCE|unix.MNT_DETACH)
+	keystest.Eventually(t, "the worker dies", func() bool {
 		w.k.pool.mu.Lock()
 		defer w.k.pool.mu.Unlock()
 		return len(w.k.pool.stuck) == 0

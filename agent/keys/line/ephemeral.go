@@ -1,4 +1,4 @@
-package keys
+package line
 
 import (
 	"encoding/base64"
@@ -11,73 +11,79 @@ import (
 	"scrier/wire"
 )
 
-// marker is the first word of the comment on an ephemeral key's line.
-const marker = "scrier-ephemeral"
+// Marker is the first word of the comment on an ephemeral key's line.
+const Marker = "scrier-ephemeral"
 
-// ephemeral is the line of one session:
+// Ephemeral is the line of one session:
 //
 //	restrict,pty,from="127.0.0.1,::1",expiry-time="20261123160000Z" ssh-ed25519 AAAA… scrier-ephemeral agent=UUID session=UUID
 //
 // The grammar is exact, one blank between words: a line that differs in a byte is somebody
 // else's and stays. A line that could not be taken out is disabled by a # over its first byte.
-type ephemeral struct {
-	agent   wire.EnvoyID
-	session wire.SessionID
-	sources []netip.Addr
-	expiry  time.Time
-	key     string // base64
-	off     bool   // disabled by #
+type Ephemeral struct {
+	Agent   wire.EnvoyID
+	Session wire.SessionID
+	Sources []netip.Addr
+	Expiry  time.Time // whole seconds
+
+	key string // base64
+	off bool   // disabled by #
 }
 
+// Head is how every such line begins.
+const Head = `restrict,pty,from="`
+
+// MaxSources bounds the addresses in one line.
+const MaxSources = 8
+
 const (
-	lineHead    = `restrict,pty,from="`
 	lineExpiry  = `",expiry-time="`
 	lineKey     = `" ` + ssh.KeyAlgoED25519 + ` `
-	lineAgent   = ` ` + marker + ` agent=`
+	lineAgent   = ` ` + Marker + ` agent=`
 	lineSession = ` session=`
 
 	timeUTC   = "20060102150405Z"
 	timeLocal = "20060102150405"
 
 	ed25519Text = 68 // base64 of an ed25519 public key in wire form, 51 bytes
-	maxSources  = 8
 )
 
-// newEphemeral makes the line for a key; ok is false when the key is not ed25519.
-func newEphemeral(agent wire.EnvoyID, session wire.SessionID, sources []netip.Addr, expiry time.Time, key ssh.PublicKey) (ephemeral, bool) {
-	e := ephemeral{agent: agent, session: session, sources: sources, expiry: expiry.Truncate(time.Second)}
-	e.key = base64.StdEncoding.EncodeToString(key.Marshal())
+// NewEphemeral makes the line for a key out of the fields of e; ok is false when the key is not
+// ed25519. A line says nothing of fractions of a second.
+func NewEphemeral(e Ephemeral, key ssh.PublicKey) (line Ephemeral, ok bool) {
+	e.Expiry = e.Expiry.Truncate(time.Second)
+	e.key, e.off = base64.StdEncoding.EncodeToString(key.Marshal()), false
 	return e, key.Type() == ssh.KeyAlgoED25519 && len(e.key) == ed25519Text
 }
 
-// text writes the line, without a newline, in the form of time that z understands.
-func (e ephemeral) text(z zone) string {
-	sources := make([]string, len(e.sources))
-	for i, a := range e.sources {
+// Text writes the line, without a newline, in the form of time that z understands.
+func (e Ephemeral) Text(z Zone) string {
+	sources := make([]string, len(e.Sources))
+	for i, a := range e.Sources {
 		sources[i] = a.String()
 	}
-	expiry := e.expiry.UTC().Format(timeUTC)
-	if !z.utc {
-		t := e.expiry.In(z.local)
+	expiry := e.Expiry.UTC().Format(timeUTC)
+	if !z.UTC {
+		t := e.Expiry.In(z.Local)
 		if t.IsDST() { // sshd reads the digits as standard time
 			t = t.Add(-time.Hour)
 		}
 		expiry = t.Format(timeLocal)
 	}
-	return lineHead + strings.Join(sources, ",") + lineExpiry + expiry + lineKey + e.key +
-		lineAgent + e.agent.String() + lineSession + e.session.String()
+	return Head + strings.Join(sources, ",") + lineExpiry + expiry + lineKey + e.key +
+		lineAgent + e.Agent.String() + lineSession + e.Session.String()
 }
 
-// parseEphemeral reads a line without its newline, in the exact grammar and no other.
-func parseEphemeral(line string, z zone) (ephemeral, bool) {
-	var e ephemeral
+// ParseEphemeral reads a line without its newline, in the exact grammar and no other.
+func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
+	var e Ephemeral
 	if len(line) > 1024 {
 		return e, false
 	}
 	if rest, ok := strings.CutPrefix(line, "#"); ok {
-		e.off, line = true, lineHead[:1]+rest
+		e.off, line = true, Head[:1]+rest
 	}
-	sources, rest, ok1 := cutAfter(line, lineHead, lineExpiry)
+	sources, rest, ok1 := cutAfter(line, Head, lineExpiry)
 	expiry, rest, ok2 := cutAfter(rest, lineExpiry, lineKey)
 	key, rest, ok3 := cutAfter(rest, lineKey, lineAgent)
 	agent, rest, ok4 := cutAfter(rest, lineAgent, lineSession)
@@ -87,20 +93,20 @@ func parseEphemeral(line string, z zone) (ephemeral, bool) {
 	}
 	for i, s := range strings.Split(sources, ",") {
 		addr, err := netip.ParseAddr(s)
-		if err != nil || addr.String() != s || i >= maxSources {
+		if err != nil || addr.String() != s || i >= MaxSources {
 			return e, false
 		}
-		e.sources = append(e.sources, addr)
+		e.Sources = append(e.Sources, addr)
 	}
 	if len(expiry) < len(timeLocal) || !digits(strings.TrimSuffix(expiry, "Z"), 14, 14) {
 		return e, false
 	}
-	z.utc = true
+	z.UTC = true
 	t, verdict := parseTime(expiry, z)
 	if verdict != yes {
 		return e, false
 	}
-	e.expiry = t
+	e.Expiry = t
 	blob, err := base64.StdEncoding.Strict().DecodeString(key)
 	if err != nil || len(key) != ed25519Text {
 		return e, false
@@ -110,8 +116,8 @@ func parseEphemeral(line string, z zone) (ephemeral, bool) {
 	}
 	e.key = key
 	var err1, err2 error
-	e.agent, err1 = wire.ParseEnvoyID(agent)
-	e.session, err2 = wire.ParseSessionID(session)
+	e.Agent, err1 = wire.ParseEnvoyID(agent)
+	e.Session, err2 = wire.ParseSessionID(session)
 	return e, err1 == nil && err2 == nil
 }
 

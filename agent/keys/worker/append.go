@@ -1,4 +1,4 @@
-package keys
+package worker
 
 import (
 	"bytes"
@@ -7,32 +7,33 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
 // install appends one line by a single write, so that no other program's append is lost. The
 // file must still be as the journal has it (size and last byte); otherwise the answer says how it
 // is now, and the agent writes that down first.
-func (w worker) install(q request, p *place) (answerFile, error) {
+func (w Worker) install(q Request, p *place) (Result, error) {
 	f, err := p.open()
 	if err != nil {
-		return answerFile{}, err
+		return Result{}, err
 	}
 	defer f.close()
 	if err := p.fit(f); err != nil {
-		return answerFile{}, err
+		return Result{}, err
 	}
 	tail, err := f.tail()
 	if err != nil {
-		return answerFile{}, err
+		return Result{}, err
 	}
-	a := answerFile{Size: f.st.Size, Tail: tail}
+	a := Result{Size: f.st.Size, Tail: tail}
 	if a.Size != q.Size || a.Tail != q.Tail {
 		a.Changed = true
 		return a, nil
 	}
-	text := addition(q.Line, a.Tail)
-	if a.Size+int64(len(text)) > maxFile {
+	text := line.Addition(q.Line, a.Tail)
+	if a.Size+int64(len(text)) > line.MaxFile {
 		return a, wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.name, a.Size)
 	}
 	w.reach("opened")
@@ -53,7 +54,7 @@ func (w worker) install(q request, p *place) (answerFile, error) {
 }
 
 // append writes text at the end of f; all of it or, when the disk is full, nothing.
-func (w worker) append(p *place, f *file, text []byte) error {
+func (w Worker) append(p *place, f *file, text []byte) error {
 	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return fmt.Errorf("open %s for writing: %w", p.name, err)
@@ -130,7 +131,7 @@ func (f *file) tail() (bool, error) {
 		if f.st.Size == size {
 			return false, nil
 		}
-		if f.st.Size > maxFile {
+		if f.st.Size > line.MaxFile {
 			return false, wire.Errorf(wire.KeyfileTooBig, "it has %d bytes", f.st.Size)
 		}
 	}
@@ -159,7 +160,7 @@ func (p *place) fit(f *file) error {
 
 // forward appends what another program added to the old file while the new one took its place.
 // repair puts it on a line of its own; otherwise it goes on where the other program left off.
-func (w worker) forward(p *place, suffix []byte, repair bool) error {
+func (w Worker) forward(p *place, suffix []byte, repair bool) error {
 	if len(suffix) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package keys
+package line
 
 import (
 	"net/netip"

@@ -1,4 +1,4 @@
-package keys
+package line
 
 import (
 	"bytes"
@@ -15,51 +15,52 @@ import (
 //	"a"   -> a     -> a,L    -> "a\nL"
 //	""    -> ""    -> L,""   -> "L\n"
 
-// addition is what one append must write to insert line into a file that ends in a newline
+// Addition is what one append must write to insert line into a file that ends in a newline
 // (or is empty), or does not.
-func addition(line string, newline bool) []byte {
+func Addition(line string, newline bool) []byte {
 	if newline {
 		return []byte(line + "\n")
 	}
 	return []byte("\n" + line)
 }
 
-func endsInNewline(file []byte) bool { return len(file) == 0 || file[len(file)-1] == '\n' }
+// EndsInNewline says whether file does, or is empty.
+func EndsInNewline(file []byte) bool { return len(file) == 0 || file[len(file)-1] == '\n' }
 
-// insert is the pure form of what the worker does by appending.
-func insert(file []byte, line string) []byte {
-	return append(bytes.Clone(file), addition(line, endsInNewline(file))...)
+// Insert is the pure form of what the worker does by appending.
+func Insert(file []byte, line string) []byte {
+	return append(bytes.Clone(file), Addition(line, EndsInNewline(file))...)
 }
 
-// cleaning says which lines go.
-type cleaning struct {
-	lines []string // these, whole or disabled, wherever they stand
-	torn  []torn   // what a crash may have left of an append
-	sweep *sweeping
+// Cleaning says which lines go.
+type Cleaning struct {
+	Lines []string // these, whole or disabled, wherever they stand
+	Torn  []Torn   // what a crash may have left of an append
+	Sweep *Sweep
 }
 
-// torn is an append that may have ended early.
-type torn struct {
-	size int64 // of the file before it
-	text []byte
+// Torn is an append that may have ended early.
+type Torn struct {
+	Size int64 // of the file before it
+	Text []byte
 }
 
 // ends says whether file ends in an incomplete append. A lone newline does not count: it may as
 // well be what an editor has made of the file since.
-func (t torn) ends(file []byte) bool {
-	if t.size < 0 || t.size >= int64(len(file)) {
+func (t Torn) ends(file []byte) bool {
+	if t.Size < 0 || t.Size >= int64(len(file)) {
 		return false
 	}
-	rest := file[t.size:]
-	return len(rest) > 1 && len(rest) < len(t.text) && bytes.HasPrefix(t.text, rest)
+	rest := file[t.Size:]
+	return len(rest) > 1 && len(rest) < len(t.Text) && bytes.HasPrefix(t.Text, rest)
 }
 
-// sweeping takes ephemeral lines out by their grammar.
-type sweeping struct {
-	agent    wire.EnvoyID
-	sessions map[wire.SessionID]bool // of this agent, known to be over
-	now      time.Time
-	zone     zone
+// Sweep takes ephemeral lines out by their grammar.
+type Sweep struct {
+	Agent    wire.EnvoyID
+	Sessions map[wire.SessionID]bool // of this agent, known to be over
+	Now      time.Time
+	Zone     Zone
 }
 
 // foreignGrace is how long after its expiry another agent's line stays: that agent may share the
@@ -67,19 +68,19 @@ type sweeping struct {
 const foreignGrace = 5 * time.Minute
 
 // over says whether the line of e has no use any more.
-func (s sweeping) over(e ephemeral) bool {
-	if e.agent == s.agent {
-		return s.sessions[e.session] || s.now.After(e.expiry)
+func (s Sweep) over(e Ephemeral) bool {
+	if e.Agent == s.Agent {
+		return s.Sessions[e.Session] || s.Now.After(e.Expiry)
 	}
-	return s.now.After(e.expiry.Add(foreignGrace))
+	return s.Now.After(e.Expiry.Add(foreignGrace))
 }
 
-// apply returns the file without those lines, and how many went. All other bytes stay.
-func (c cleaning) apply(file []byte) ([]byte, int) {
+// Apply returns the file without those lines, and how many went. All other bytes stay.
+func (c Cleaning) Apply(file []byte) ([]byte, int) {
 	removed := 0
-	for _, t := range c.torn {
+	for _, t := range c.Torn {
 		if t.ends(file) {
-			file = file[:t.size]
+			file = file[:t.Size]
 			removed++
 		}
 	}
@@ -105,8 +106,8 @@ func (c cleaning) apply(file []byte) ([]byte, int) {
 
 // strip takes our line out of one part. What a program that does not mind newlines has appended
 // to it is a line of its own from then on.
-func (c cleaning) strip(part []byte) (rest []byte, gone bool) {
-	for _, line := range c.lines {
+func (c Cleaning) strip(part []byte) (rest []byte, gone bool) {
+	for _, line := range c.Lines {
 		if len(part) < len(line) || !bytes.Equal(part[1:len(line)], []byte(line[1:])) {
 			continue
 		}
@@ -114,21 +115,21 @@ func (c cleaning) strip(part []byte) (rest []byte, gone bool) {
 			return part[len(line):], true
 		}
 	}
-	if c.sweep != nil && bytes.Contains(part, []byte(marker)) {
-		if e, ok := parseEphemeral(string(part), c.sweep.zone); ok && c.sweep.over(e) {
+	if c.Sweep != nil && bytes.Contains(part, []byte(Marker)) {
+		if e, ok := ParseEphemeral(string(part), c.Sweep.Zone); ok && c.Sweep.over(e) {
 			return nil, true
 		}
 	}
 	return part, false
 }
 
-// offsets returns where the lines begin of lines that go and are still in force.
-func (c cleaning) offsets(file []byte) []int64 {
+// Offsets returns where the lines begin of lines that go and are still in force.
+func (c Cleaning) Offsets(file []byte) []int64 {
 	var found []int64
-	for _, t := range c.torn { // may hold the whole key already
+	for _, t := range c.Torn { // may hold the whole key already
 		if t.ends(file) {
-			found = append(found, t.size+int64(bytes.IndexByte(t.text, lineHead[0])))
-			file = file[:t.size]
+			found = append(found, t.Size+int64(bytes.IndexByte(t.Text, Head[0])))
+			file = file[:t.Size]
 		}
 	}
 	at := 0

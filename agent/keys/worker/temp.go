@@ -1,4 +1,4 @@
-package keys
+package worker
 
 import (
 	"crypto/rand"
@@ -25,7 +25,7 @@ type temp struct {
 	content []byte
 }
 
-func (w worker) temp(q request, p *place, f *file, content []byte) (*temp, error) {
+func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error) {
 	var random [8]byte
 	rand.Read(random[:])
 	t := &temp{name: tempPrefix + q.Agent + "-" + hex.EncodeToString(random[:]), content: content}
@@ -72,7 +72,7 @@ func (w worker) temp(q request, p *place, f *file, content []byte) (*temp, error
 
 // sweepTemps removes new files that a crash left: this agent's, since the lock is held, and
 // those of others that are old. ctime, because an exchange does not touch mtime.
-func (w worker) sweepTemps(q request, p *place) {
+func (w Worker) sweepTemps(q Request, p *place) {
 	fd, err := unix.Openat(p.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return

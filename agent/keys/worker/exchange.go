@@ -1,4 +1,4 @@
-package keys
+package worker
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
@@ -22,7 +23,7 @@ var errRedo = errors.New("file changed")
 // The exchange is only the detector of other programs: whoever opened the old file before it may
 // still write there. So the old file is looked at when nobody has it open for writing any more,
 // and what was added to it is added to the new one.
-func (w worker) replace(q request, p *place, c cleaning) (int, error) {
+func (w Worker) replace(q Request, p *place, c line.Cleaning) (int, error) {
 	f, err := p.open()
 	if err != nil {
 		return 0, err
@@ -33,7 +34,7 @@ func (w worker) replace(q request, p *place, c cleaning) (int, error) {
 		return 0, err
 	}
 	f.unlease()
-	next, removed := c.apply(content)
+	next, removed := c.Apply(content)
 	if removed == 0 {
 		return 0, nil
 	}
@@ -41,7 +42,7 @@ func (w worker) replace(q request, p *place, c cleaning) (int, error) {
 		return 0, wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, f.st.Uid)
 	}
 	// With our line gone from the end, what comes next must not join the line before.
-	repair := !endsInNewline(content) && !bytes.HasSuffix(next, content[bytes.LastIndexByte(content, '\n')+1:])
+	repair := !line.EndsInNewline(content) && !bytes.HasSuffix(next, content[bytes.LastIndexByte(content, '\n')+1:])
 	w.reach("read")
 	t, err := w.temp(q, p, f, next)
 	if err != nil {
@@ -83,7 +84,7 @@ func (w worker) replace(q request, p *place, c cleaning) (int, error) {
 }
 
 func (p *place) exchange(t *temp) error {
-	if p.w.noExchange {
+	if p.w.NoExchange {
 		return unix.EINVAL
 	}
 	return unix.Renameat2(p.dir, t.name, p.dir, p.name, unix.RENAME_EXCHANGE)
@@ -93,7 +94,7 @@ func (p *place) unlink(name string) { _ = unix.Unlinkat(p.dir, name, 0) } // a s
 
 // undo gives the name back to what the exchange swapped out, and keeps what was added to the new
 // file in between.
-func (w worker) undo(p *place, t *temp) error {
+func (w Worker) undo(p *place, t *temp) error {
 	if err := p.exchange(t); err != nil {
 		return fmt.Errorf("exchange %s back: %w", p.name, err)
 	}
@@ -121,7 +122,7 @@ func (w worker) undo(p *place, t *temp) error {
 }
 
 // rename is the first rung on file systems without an exchange: look once more, then replace.
-func (w worker) rename(p *place, f *file, t *temp, content []byte, repair bool) error {
+func (w Worker) rename(p *place, f *file, t *temp, content []byte, repair bool) error {
 	var now unix.Stat_t
 	again, err := f.read()
 	if err == nil {

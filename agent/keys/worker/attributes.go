@@ -1,4 +1,4 @@
-package keys
+package worker
 
 import (
 	"bytes"

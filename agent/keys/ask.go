@@ -6,98 +6,28 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"scrier/agent/account"
 	"scrier/agent/become"
+	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
 const (
 	workerBudget = 3 * time.Second        // for one worker, from start to answer
 	killBudget   = 200 * time.Millisecond // for its end after SIGKILL; longer is a dead file system
-	maxAbandoned = 32
 )
-
-// pool bounds the workers that run, and those that were killed and do not die.
-type pool struct {
-	slots chan struct{}
-	wg    sync.WaitGroup
-
-	mu    sync.Mutex
-	stuck map[uint32]int       // by uid: killed and not gone
-	slow  map[uint32]time.Time // by uid: leave it out of scans until then
-}
-
-// slowTime is how long a home that did not answer is left out of scans.
-const slowTime = 30 * time.Second
-
-func newPool(n int) pool {
-	return pool{slots: make(chan struct{}, n), stuck: map[uint32]int{}, slow: map[uint32]time.Time{}}
-}
-
-func (p *pool) close(wait time.Duration) error {
-	done := make(chan struct{})
-	go func() {
-		p.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-time.After(wait):
-		return wire.Errorf(wire.KeyfileTimeout, "workers are stuck in a file system that does not answer")
-	}
-}
-
-func (p *pool) isSlow(uid uint32, now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stuck[uid] > 0 || now.Before(p.slow[uid])
-}
-
-func (p *pool) setSlow(uid uint32, until time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.slow) > maxHomes {
-		clear(p.slow)
-	}
-	p.slow[uid] = until
-}
-
-// enter waits for a free slot. It refuses a login whose last worker has not died yet, so that a
-// dead file system costs one process and not one a session.
-func (p *pool) enter(ctx context.Context, a account.Account) error {
-	p.mu.Lock()
-	total := 0
-	for _, n := range p.stuck {
-		total += n
-	}
-	stuck := p.stuck[a.UID] > 0 || total >= maxAbandoned
-	p.mu.Unlock()
-	if stuck {
-		return wire.Errorf(wire.KeyfileTimeout, "the home of %s does not answer", a.Login)
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return wire.Cause(ctx, wire.KeyfileTimeout)
-	}
-}
 
 // ask runs one worker as the account. lock, if any, stays held until the worker is gone, even
 // when the agent dies before. unknown says that the worker may have done its work although
 // there is an error.
-func (k *Keys) ask(ctx context.Context, a account.Account, q request, lock *os.File) (r reply, unknown bool, err error) {
+func (k *Keys) ask(ctx context.Context, a account.Account, q worker.Request, lock *os.File) (r worker.Reply, unknown bool, err error) {
 	q.UID, q.Home, q.Agent = a.UID, a.Home, k.cfg.Agent.String()
-	text, err := cbor.Marshal(q)
-	if err != nil || len(text) > maxRequest {
-		return r, false, wire.Errorf(wire.Internal, "write request of %d bytes: %w", len(text), err)
+	text, err := q.Marshal()
+	if err != nil {
+		return r, false, wire.Errorf(wire.Internal, "write request: %w", err)
 	}
 	if a.UID == 0 || (!k.root && a.UID != k.uid) {
 		return r, false, wire.Errorf(wire.LoginNotAllowed, "uid %d is not served", a.UID)
@@ -147,7 +77,7 @@ func (k *Keys) ask(ctx context.Context, a account.Account, q request, lock *os.F
 	_, err = toWorker.Write(text)
 	toWorker.Close()
 	if err == nil || errors.Is(err, syscall.EPIPE) {
-		err = readStrict(fromWorker, maxAnswer, &r)
+		r, err = worker.ReadReply(fromWorker, q)
 	}
 	stop()
 	if err != nil {
@@ -164,17 +94,11 @@ func (k *Keys) ask(ctx context.Context, a account.Account, q request, lock *os.F
 	}
 	switch {
 	case ctx.Err() != nil:
-		return reply{}, true, wire.Cause(ctx, wire.KeyfileTimeout)
+		return worker.Reply{}, true, wire.Cause(ctx, wire.KeyfileTimeout)
 	case exit != nil:
-		return reply{}, true, wire.Errorf(wire.Internal, "worker of %s: %w", a.Login, errors.Join(exit, err))
+		return worker.Reply{}, true, wire.Errorf(wire.Internal, "worker of %s: %w", a.Login, errors.Join(exit, err))
 	case err != nil:
-		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.Login, err)
-	}
-	if err := r.check(q); err != nil {
-		return reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.Login, err)
-	}
-	for i := range r.Files {
-		r.Files[i].Detail = wire.Printable(r.Files[i].Detail)
+		return worker.Reply{}, true, wire.Errorf(wire.Internal, "answer of the worker of %s: %w", a.Login, err)
 	}
 	return r, false, nil
 }

@@ -1,4 +1,4 @@
-package keys
+package keystest
 
 import (
 	"errors"
@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"scrier/agent/program"
 )
 
-// realUser makes a login of this machine, for the tests with a real sshd, and removes it again.
-func realUser(t testing.TB, dir, login string, more ...string) (uid int, home string) {
+// RealUser makes a login of this machine, for the tests with a real sshd, and removes it again.
+func RealUser(t testing.TB, dir, login string, more ...string) (uid int, home string) {
 	t.Helper()
 	home = filepath.Join(dir, login)
 	argv := append([]string{"useradd", "--create-home", "--home-dir", home, "--shell", "/bin/sh", "--password", "*"}, more...)
@@ -42,7 +44,7 @@ func realUser(t testing.TB, dir, login string, more ...string) (uid int, home st
 func retry(t testing.TB, argv ...string) {
 	t.Helper()
 	var out []byte
-	eventually(t, strings.Join(argv, " "), func() bool {
+	Eventually(t, strings.Join(argv, " "), func() bool {
 		var err error
 		out, err = exec.Command(argv[0], argv[1:]...).CombinedOutput()
 		if err != nil && !strings.Contains(string(out), "try again later") && !strings.Contains(string(out), "cannot lock") {
@@ -52,11 +54,11 @@ func retry(t testing.TB, argv ...string) {
 	})
 }
 
-// sshd starts a real sshd on loopback with these lines of configuration.
-func startSSHD(t testing.TB, dir string, config ...string) (addr, configFile string) {
+// StartSSHD starts a real sshd on loopback with these lines of configuration.
+func StartSSHD(t testing.TB, dir string, config ...string) (addr, configFile string) {
 	t.Helper()
-	program := findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
-	if program == "" {
+	sshd := program.Find("sshd", "/usr/sbin", "/usr/local/sbin")
+	if sshd == "" {
 		t.Fatal("there is no sshd: apt-get install openssh-server")
 	}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
@@ -64,7 +66,7 @@ func startSSHD(t testing.TB, dir string, config ...string) (addr, configFile str
 	}
 	hostKey := filepath.Join(dir, "host_ed25519")
 	if _, err := os.Stat(hostKey); err != nil {
-		run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
+		Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,7 +83,7 @@ func startSSHD(t testing.TB, dir string, config ...string) (addr, configFile str
 	if err := os.WriteFile(configFile, []byte(strings.Join(text, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-D", "-e", "-f", configFile)
+	cmd := exec.Command(sshd, "-D", "-e", "-f", configFile)
 	log, err := os.Create(filepath.Join(dir, "sshd.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +103,7 @@ func startSSHD(t testing.TB, dir string, config ...string) (addr, configFile str
 			t.Logf("sshd:\n%s", b[max(0, len(b)-3000):])
 		}
 	})
-	eventually(t, "sshd listens", func() bool {
+	Eventually(t, "sshd listens", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
@@ -118,17 +120,19 @@ type probe struct {
 	accepted bool
 }
 
+// PublicKey makes a probe an ssh.Signer.
 func (p *probe) PublicKey() ssh.PublicKey { return p.key }
 
+// Sign is called when sshd would take the key.
 func (p *probe) Sign(io.Reader, []byte) (*ssh.Signature, error) {
 	p.accepted = true
 	return &ssh.Signature{Format: p.key.Type(), Blob: make([]byte, 64)}, nil
 }
 
-// askSSHD asks sshd about n cases; prepare makes the world of case i and returns the key to ask
+// AskSSHD asks sshd about n cases; prepare makes the world of case i and returns the key to ask
 // for. One connection serves until a key is accepted: sshd merges the options of all lines that
 // it accepts in one.
-func askSSHD(t testing.TB, addr, login string, n int, prepare func(i int) ssh.PublicKey) []bool {
+func AskSSHD(t testing.TB, addr, login string, n int, prepare func(i int) ssh.PublicKey) []bool {
 	t.Helper()
 	accepted := make([]bool, 0, n)
 	for len(accepted) < n {
@@ -154,8 +158,8 @@ func askSSHD(t testing.TB, addr, login string, n int, prepare func(i int) ssh.Pu
 	return accepted
 }
 
-// shell logs in, asks for a terminal, and runs a command; it returns what stands in the way.
-func shell(addr, login string, signer ssh.Signer) error {
+// Shell logs in, asks for a terminal, and runs a command; it returns what stands in the way.
+func Shell(addr, login string, signer ssh.Signer) error {
 	c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
 		User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second,
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},

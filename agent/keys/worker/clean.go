@@ -1,4 +1,4 @@
-package keys
+package worker
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
@@ -18,12 +19,12 @@ const maxRedo = 5
 //	1  write a new file beside the old one, exchange the two, look at what was swapped out
 //	2  write a # over the first byte of the line: needs no space and no second file
 //	3  leave it: the line says itself when it ends
-func (w worker) clean(q request, p *place) (answerFile, error) {
+func (w Worker) clean(q Request, p *place) (Result, error) {
 	c, err := q.cleaning()
 	if err != nil {
-		return answerFile{}, err
+		return Result{}, err
 	}
-	var a answerFile
+	var a Result
 	if q.Sweep {
 		w.sweepTemps(q, p)
 	}
@@ -38,7 +39,7 @@ func (w worker) clean(q request, p *place) (answerFile, error) {
 		}
 	}
 	if isMissing(err) {
-		return answerFile{Missing: true}, nil
+		return Result{Missing: true}, nil
 	}
 	if errors.Is(err, errRedo) {
 		err = wire.Errorf(wire.KeyfileChanged, "%s kept changing", p.name)
@@ -51,15 +52,15 @@ func (w worker) clean(q request, p *place) (answerFile, error) {
 	return a, err
 }
 
-func (q request) cleaning() (cleaning, error) {
-	c := cleaning{lines: q.Lines}
-	for _, line := range q.Lines {
-		if _, ok := parseEphemeral(line, q.zone()); !ok {
+func (q Request) cleaning() (line.Cleaning, error) {
+	c := line.Cleaning{Lines: q.Lines}
+	for _, text := range q.Lines {
+		if _, ok := line.ParseEphemeral(text, q.zone()); !ok {
 			return c, wire.Errorf(wire.Internal, "not an ephemeral line")
 		}
 	}
 	for _, t := range q.Torn {
-		c.torn = append(c.torn, torn{size: t.Size, text: t.Text})
+		c.Torn = append(c.Torn, line.Torn{Size: t.Size, Text: t.Text})
 	}
 	if !q.Sweep {
 		return c, nil
@@ -68,19 +69,19 @@ func (q request) cleaning() (cleaning, error) {
 	if err != nil {
 		return c, err
 	}
-	c.sweep = &sweeping{agent: agent, sessions: map[wire.SessionID]bool{}, now: time.Unix(q.Now, 0), zone: q.zone()}
+	c.Sweep = &line.Sweep{Agent: agent, Sessions: map[wire.SessionID]bool{}, Now: time.Unix(q.Now, 0), Zone: q.zone()}
 	for _, s := range q.Sessions {
 		id, err := wire.ParseSessionID(s)
 		if err != nil {
 			return c, err
 		}
-		c.sweep.sessions[id] = true
+		c.Sweep.Sessions[id] = true
 	}
 	return c, nil
 }
 
 // neutralise is the second of these. left is how many lines it has found and not disabled.
-func (w worker) neutralise(p *place, c cleaning) (done, left int, err error) {
+func (w Worker) neutralise(p *place, c line.Cleaning) (done, left int, err error) {
 	f, err := p.open()
 	if err != nil {
 		return 0, 0, err
@@ -90,7 +91,7 @@ func (w worker) neutralise(p *place, c cleaning) (done, left int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	offsets := c.offsets(content)
+	offsets := c.Offsets(content)
 	if len(offsets) == 0 {
 		return 0, 0, nil
 	}
@@ -100,9 +101,9 @@ func (w worker) neutralise(p *place, c cleaning) (done, left int, err error) {
 	}
 	defer unix.Close(fd)
 	for i, at := range offsets {
-		head := make([]byte, len(lineHead))
+		head := make([]byte, len(line.Head))
 		n, err := unix.Pread(fd, head, at)
-		if err != nil || !strings.HasPrefix(lineHead, string(head[:max(n, 0)])) || n < 1 {
+		if err != nil || !strings.HasPrefix(line.Head, string(head[:max(n, 0)])) || n < 1 {
 			return i, len(offsets) - i, errRedo
 		}
 		if _, err := unix.Pwrite(fd, []byte{'#'}, at); err != nil {

@@ -1,4 +1,4 @@
-package keys
+package line
 
 import (
 	"bytes"
@@ -11,28 +11,29 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"scrier/agent/keys/keystest"
 	"scrier/wire"
 )
 
-func testLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) (string, ephemeral) {
+func testLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) (string, Ephemeral) {
 	t.Helper()
-	key, _ := newKey(t)
-	e, ok := newEphemeral(agent, wire.NewSessionID(), []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, expiry, key)
+	key, _ := keystest.NewKey(t)
+	e, ok := NewEphemeral(Ephemeral{Agent: agent, Session: wire.NewSessionID(), Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, Expiry: expiry}, key)
 	if !ok {
 		t.Fatal("no line")
 	}
-	return e.text(zone{local: time.UTC, utc: true}), e
+	return e.Text(Zone{Local: time.UTC, UTC: true}), e
 }
 
 // fixedLine is the same in each run: fuzzing keeps what it has learnt.
 func fixedLine(t testing.TB, n byte, expiry time.Time) string {
 	t.Helper()
 	session := wire.SessionID{UUID: uuid.UUID{15: n}}
-	e, ok := newEphemeral(fixedAgent(), session, []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, expiry, fixedKey(t, n))
+	e, ok := NewEphemeral(Ephemeral{Agent: fixedAgent(), Session: session, Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, Expiry: expiry}, keystest.FixedKey(t, n))
 	if !ok {
 		t.Fatal("no line")
 	}
-	return e.text(zone{local: time.UTC, utc: true})
+	return e.Text(Zone{Local: time.UTC, UTC: true})
 }
 
 func fixedAgent() wire.EnvoyID { return wire.EnvoyID{UUID: uuid.UUID{0: 0xa9}} }
@@ -44,14 +45,14 @@ func fixedTime() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UT
 func identity(t interface{ Fatalf(string, ...any) }, file []byte, lines []string, order []int) {
 	now := bytes.Clone(file)
 	for _, line := range lines {
-		now = insert(now, line)
+		now = Insert(now, line)
 	}
 	for _, i := range order {
-		next, n := cleaning{lines: []string{lines[i]}}.apply(now)
+		next, n := Cleaning{Lines: []string{lines[i]}}.Apply(now)
 		if n != 1 {
 			t.Fatalf("%d lines removed from %q", n, now)
 		}
-		if offsets := (cleaning{lines: []string{lines[i]}}).offsets(now); len(offsets) != 1 || !strings.HasPrefix(string(now[offsets[0]:]), lines[i]) {
+		if offsets := (Cleaning{Lines: []string{lines[i]}}).Offsets(now); len(offsets) != 1 || !strings.HasPrefix(string(now[offsets[0]:]), lines[i]) {
 			t.Fatalf("offsets %v in %q", offsets, now)
 		}
 		now = next
@@ -86,10 +87,10 @@ func TestTornAppend(t *testing.T) {
 	t.Parallel()
 	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
 	for _, file := range []string{"", "\n", "abc", "abc\n", "r", "a\nr"} {
-		text := addition(line, endsInNewline([]byte(file)))
+		text := Addition(line, EndsInNewline([]byte(file)))
 		for n := range len(text) + 1 {
-			c := cleaning{lines: []string{line}, torn: []torn{{int64(len(file)), text}}}
-			got, _ := c.apply(append([]byte(file), text[:n]...))
+			c := Cleaning{Lines: []string{line}, Torn: []Torn{{int64(len(file)), text}}}
+			got, _ := c.Apply(append([]byte(file), text[:n]...))
 			want := file
 			if n == 1 && text[0] == '\n' {
 				want += "\n" // could as well be an editor's
@@ -107,11 +108,11 @@ func TestTornAppend(t *testing.T) {
 func TestMergedLineSurvives(t *testing.T) {
 	t.Parallel()
 	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
-	got, n := cleaning{lines: []string{line}}.apply([]byte("abc\n" + line + "ssh-ed25519 AAAA late\n"))
+	got, n := Cleaning{Lines: []string{line}}.Apply([]byte("abc\n" + line + "ssh-ed25519 AAAA late\n"))
 	if n != 1 || string(got) != "abc\nssh-ed25519 AAAA late\n" {
 		t.Fatalf("%d, %q", n, got)
 	}
-	got, n = cleaning{lines: []string{line}}.apply([]byte("abc\n" + disabled(line) + "\nx"))
+	got, n = Cleaning{Lines: []string{line}}.Apply([]byte("abc\n" + disabled(line) + "\nx"))
 	if n != 1 || string(got) != "abc\nx" {
 		t.Fatalf("%d, %q", n, got)
 	}
@@ -121,9 +122,9 @@ func TestSweepGrammar(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	agent, stranger := wire.NewEnvoyID(), wire.NewEnvoyID()
-	z := zone{local: time.UTC, utc: true}
+	z := Zone{Local: time.UTC, UTC: true}
 	over, overE := testLine(t, agent, now.Add(time.Minute))
-	c := cleaning{sweep: &sweeping{agent: agent, sessions: map[wire.SessionID]bool{overE.session: true}, now: now, zone: z}}
+	c := Cleaning{Sweep: &Sweep{Agent: agent, Sessions: map[wire.SessionID]bool{overE.Session: true}, Now: now, Zone: z}}
 	line := func(agent wire.EnvoyID, d time.Duration) string {
 		s, _ := testLine(t, agent, now.Add(d))
 		return s
@@ -137,14 +138,14 @@ func TestSweepGrammar(t *testing.T) {
 		"foreign, expired for long, disabled":  disabled(line(stranger, -time.Hour)),
 		"own, expired, one source, local time": strings.Replace(strings.Replace(line(agent, -time.Minute), ",::1", "", 1), "Z\"", "\"", 1),
 	} {
-		if got, n := c.apply([]byte("a\n" + goes + "\nb\n")); n != 1 || string(got) != "a\nb\n" {
+		if got, n := c.Apply([]byte("a\n" + goes + "\nb\n")); n != 1 || string(got) != "a\nb\n" {
 			t.Errorf("%s: stays: %q", what, got)
 		}
 	}
 	old := line(agent, -time.Hour)
-	for what, stays := range nearMisses(old) {
+	for what, stays := range keystest.NearMisses(old) {
 		file := []byte("a\n" + stays + "\nb")
-		if got, n := c.apply(file); n != 0 || !bytes.Equal(got, file) {
+		if got, n := c.Apply(file); n != 0 || !bytes.Equal(got, file) {
 			t.Errorf("%s: %q went, %q is left", what, stays, got)
 		}
 	}
@@ -155,61 +156,10 @@ func TestSweepGrammar(t *testing.T) {
 		"foreign, expired just now": line(stranger, -4*time.Minute),
 		"foreign, alive":            line(stranger, time.Minute),
 	} {
-		if got, n := c.apply([]byte(stays)); n != 0 || string(got) != stays {
+		if got, n := c.Apply([]byte(stays)); n != 0 || string(got) != stays {
 			t.Errorf("%s: went", what)
 		}
 	}
-}
-
-// nearMisses are lines that are nearly ours and somebody else's all the same (H17).
-func nearMisses(line string) map[string]string {
-	key := line[strings.Index(line, "ssh-ed25519"):strings.Index(line, " scrier")]
-	comment := line[strings.Index(line, "scrier-ephemeral"):]
-	options := line[:strings.Index(line, " ssh-")]
-	m := map[string]string{
-		"marker in the comment of a user's key": key + " me " + comment,
-		"no options":                            key + " " + comment,
-		"marker alone":                          key + " scrier-ephemeral",
-		"marker at the end":                     line + " and mine",
-		"blank at the end":                      line + " ",
-		"carriage return":                       line + "\r",
-		"blank before":                          " " + line,
-		"two blanks":                            strings.Replace(line, " ssh", "  ssh", 1),
-		"tab":                                   strings.Replace(line, " ssh", "\tssh", 1),
-		"no restrict":                           strings.Replace(line, "restrict,", "", 1),
-		"no pty":                                strings.Replace(line, "pty,", "", 1),
-		"another option":                        strings.Replace(line, "pty,", "pty,agent-forwarding,", 1),
-		"command":                               strings.Replace(line, "pty,", `pty,command="x",`, 1),
-		"other order":                           strings.Replace(line, "restrict,pty", "pty,restrict", 1),
-		"upper case option":                     strings.Replace(line, "restrict", "Restrict", 1),
-		"no from":                               strings.Replace(line, `from="127.0.0.1,::1",`, "", 1),
-		"from a name":                           strings.Replace(line, "127.0.0.1", "localhost", 1),
-		"from empty":                            strings.Replace(line, "127.0.0.1,::1", "", 1),
-		"from network":                          strings.Replace(line, "127.0.0.1", "127.0.0.0/8", 1),
-		"from not canonical":                    strings.Replace(line, "::1", "0:0::1", 1),
-		"from with nine addresses":              strings.Replace(line, "::1", strings.Repeat("::1,", 8)+"::1", 1),
-		"no expiry":                             options[:strings.Index(options, ",expiry")] + " " + key + " " + comment,
-		"expiry of a day":                       options[:strings.Index(options, "expiry")] + `expiry-time="20200101" ` + key + " " + comment,
-		"expiry with z":                         strings.Replace(line, `Z"`, `z"`, 1),
-		"expiry nonsense":                       options[:strings.Index(options, "expiry")] + `expiry-time="20201399000000Z" ` + key + " " + comment,
-		"another type":                          strings.Replace(line, "ssh-ed25519", "ssh-rsa", 1),
-		"key cut":                               strings.Replace(line, key, key[:len(key)-4], 1),
-		"key not base64":                        strings.Replace(line, key, key[:len(key)-1]+"!", 1),
-		"key of another type":                   strings.Replace(line, key, "ssh-ed25519 "+strings.Repeat("A", ed25519Text), 1),
-		"marker upper case":                     strings.Replace(line, "scrier-", "Scrier-", 1),
-		"marker longer":                         strings.Replace(line, "ephemeral ", "ephemerals ", 1),
-		"no agent":                              line[:strings.Index(line, " agent=")] + line[strings.Index(line, " session="):],
-		"no session":                            line[:strings.Index(line, " session=")],
-		"agent in upper case":                   strings.Replace(line, comment, "scrier-ephemeral agent="+strings.ToUpper(comment[23:59])+comment[59:], 1),
-		"session in braces":                     strings.Replace(line, "session=", "session={", 1) + "}",
-		"session cut":                           line[:len(line)-1],
-		"session longer":                        line + "0",
-		"agent and session swapped":             line[:strings.Index(line, "agent=")] + "session=" + line[len(line)-36:] + " agent=" + line[strings.Index(line, "agent=")+6:][:36],
-		"two hashes":                            "#" + disabled(line),
-		"hash before":                           "#" + line,
-		"a NUL":                                 strings.Replace(line, "pty", "p\x00y", 1),
-	}
-	return m
 }
 
 func FuzzInstallRemove(f *testing.F) {
@@ -228,7 +178,7 @@ func FuzzInstallRemove(f *testing.F) {
 		}
 		identity(t, file, lines, order)
 		// Taking lines out of anything else changes nothing.
-		if got, n := (cleaning{lines: lines}).apply(file); n != 0 || !bytes.Equal(got, file) {
+		if got, n := (Cleaning{Lines: lines}).Apply(file); n != 0 || !bytes.Equal(got, file) {
 			t.Fatalf("%d of %q went", n, file)
 		}
 	})
@@ -239,14 +189,14 @@ func FuzzMarker(f *testing.F) {
 	line := fixedLine(f, 1, now.Add(-time.Hour))
 	f.Add(line)
 	f.Add(disabled(line))
-	for _, near := range nearMisses(line) {
+	for _, near := range keystest.NearMisses(line) {
 		f.Add(near)
 	}
-	z := zone{local: time.UTC, utc: true}
+	z := Zone{Local: time.UTC, UTC: true}
 	f.Fuzz(func(t *testing.T, s string) {
-		e, ok := parseEphemeral(s, z)
+		e, ok := ParseEphemeral(s, z)
 		if ok {
-			again := e.text(zone{local: time.UTC, utc: strings.Contains(s, `Z" ssh`)})
+			again := e.Text(Zone{Local: time.UTC, UTC: strings.Contains(s, `Z" ssh`)})
 			if e.off {
 				again = disabled(again)
 			}
@@ -256,11 +206,11 @@ func FuzzMarker(f *testing.F) {
 			}
 		}
 		// A sweep takes whole lines, and only those that parse.
-		c := cleaning{sweep: &sweeping{agent: agent, now: now, zone: z}}
-		out, n := c.apply([]byte(s))
+		c := Cleaning{Sweep: &Sweep{Agent: agent, Now: now, Zone: z}}
+		out, n := c.Apply([]byte(s))
 		var want []string
 		for _, part := range strings.Split(s, "\n") {
-			if e, ok := parseEphemeral(part, z); !ok || !c.sweep.over(e) {
+			if e, ok := ParseEphemeral(part, z); !ok || !c.Sweep.over(e) {
 				want = append(want, part)
 			}
 		}
@@ -289,11 +239,11 @@ func TestEphemeralTimes(t *testing.T) {
 			time.Date(2026, 3, 29, 0, 59, 59, 0, time.UTC), time.Date(2026, 3, 29, 1, 0, 1, 0, time.UTC),
 		} {
 			for _, utc := range []bool{true, false} {
-				z := zone{local: local, utc: utc}
+				z := Zone{Local: local, UTC: utc}
 				_, e := testLine(t, wire.NewEnvoyID(), at)
-				got, ok := parseEphemeral(e.text(z), z)
-				if !ok || (utc && !got.expiry.Equal(at)) || got.expiry.After(at.Add(0)) && !utc && !got.expiry.Equal(at) {
-					t.Errorf("%s %v utc %v: %v", name, at, utc, got.expiry)
+				got, ok := ParseEphemeral(e.Text(z), z)
+				if !ok || (utc && !got.Expiry.Equal(at)) || got.Expiry.After(at.Add(0)) && !utc && !got.Expiry.Equal(at) {
+					t.Errorf("%s %v utc %v: %v", name, at, utc, got.Expiry)
 				}
 			}
 		}
@@ -301,10 +251,10 @@ func TestEphemeralTimes(t *testing.T) {
 }
 
 func TestOverManyLines(t *testing.T) {
-	file := bytes.Repeat([]byte("\n"), maxFile)
+	file := bytes.Repeat([]byte("\n"), MaxFile)
 	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
 	mem := testing.AllocsPerRun(1, func() {
-		got, n := cleaning{lines: []string{line}}.apply(file)
+		got, n := Cleaning{Lines: []string{line}}.Apply(file)
 		if n != 0 || !slices.Equal(got, file) {
 			t.Error("changed")
 		}

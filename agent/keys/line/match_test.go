@@ -1,33 +1,21 @@
-package keys
+package line
 
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/rsa"
-	"math/big"
 	"net/netip"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-)
 
-func rsaKey(t testing.TB, bits int) ssh.PublicKey {
-	t.Helper()
-	// Only the size matters: a modulus need not be a product of primes to be written on a line.
-	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
-	n.Add(n, big.NewInt(12345))
-	key, err := ssh.NewPublicKey(&rsa.PublicKey{N: n, E: 65537})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
+	"scrier/agent/keys/keystest"
+)
 
 func TestWeakKeysNeverMatch(t *testing.T) {
 	t.Parallel()
 	for bits, ok := range map[int]bool{1024: false, 2047: false, 2048: true, 3072: true} {
-		if _, got := newAskedKey(rsaKey(t, bits)); got != ok {
+		if _, got := NewKey(keystest.RSAKey(t, bits)); got != ok {
 			t.Errorf("RSA %d: %v", bits, got)
 		}
 	}
@@ -35,23 +23,23 @@ func TestWeakKeysNeverMatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := newAskedKey(dsa); ok {
+	if _, ok := NewKey(dsa); ok {
 		t.Error("DSA matches")
 	}
-	if got := judge(t, dsaKey+"\n", dsa, time.Now()); got.standing != absent {
+	if got := judge(t, dsaKey+"\n", dsa, time.Now()); got.Standing != Absent {
 		t.Errorf("DSA: %v", got)
 	}
 }
 
 func TestRSALine(t *testing.T) {
 	t.Parallel()
-	key := rsaKey(t, 2048)
-	for line, want := range map[string]standing{
-		text(key):                       eligible,
-		"no-pty " + text(key):           restricted,
-		"rsa-sha2-256 " + text(key)[8:]: absent, // sshd takes this name too; nobody writes it
+	key := keystest.RSAKey(t, 2048)
+	for line, want := range map[string]Standing{
+		keystest.Text(key):                       Eligible,
+		"no-pty " + keystest.Text(key):           Restricted,
+		"rsa-sha2-256 " + keystest.Text(key)[8:]: Absent, // sshd takes this name too; nobody writes it
 	} {
-		if got := judge(t, line, key, time.Now()); got.standing != want {
+		if got := judge(t, line, key, time.Now()); got.Standing != want {
 			t.Errorf("%.30s: %v", line, got)
 		}
 	}
@@ -59,21 +47,21 @@ func TestRSALine(t *testing.T) {
 
 func TestCertificateStandsForItsKey(t *testing.T) {
 	t.Parallel()
-	key, _ := newKey(t)
-	_, ca := newKey(t)
+	key, _ := keystest.NewKey(t)
+	_, ca := keystest.NewKey(t)
 	cert := &ssh.Certificate{Key: key, CertType: ssh.UserCert, ValidBefore: ssh.CertTimeInfinity, ValidPrincipals: []string{"root"}}
 	if err := cert.SignCert(rand.Reader, ca); err != nil {
 		t.Fatal(err)
 	}
-	for line, want := range map[string]standing{
-		text(key):                                         eligible,
-		"cert-authority " + text(ca.PublicKey()):          absent,
-		text(ca.PublicKey()):                              absent,
-		"cert-authority " + text(key):                     refused,
-		`cert-authority,principals="root,a" ` + text(key): refused,
-		text(cert): absent,
+	for line, want := range map[string]Standing{
+		keystest.Text(key): Eligible,
+		"cert-authority " + keystest.Text(ca.PublicKey()):          Absent,
+		keystest.Text(ca.PublicKey()):                              Absent,
+		"cert-authority " + keystest.Text(key):                     Refused,
+		`cert-authority,principals="root,a" ` + keystest.Text(key): Refused,
+		keystest.Text(cert):                                        Absent,
 	} {
-		if got := judge(t, line, cert, time.Now()); got.standing != want {
+		if got := judge(t, line, cert, time.Now()); got.Standing != want {
 			t.Errorf("%.40s: %v", line, got)
 		}
 	}
@@ -81,20 +69,20 @@ func TestCertificateStandsForItsKey(t *testing.T) {
 
 func TestSourcesAreNarrowed(t *testing.T) {
 	t.Parallel()
-	key, _ := newKey(t)
-	k, _ := newAskedKey(key)
+	key, _ := keystest.NewKey(t)
+	k, _ := NewKey(key)
 	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
-	a := asked{keys: []askedKey{k}, sources: []netip.Addr{v4, v6}, now: time.Now(), zone: zone{local: time.UTC, utc: true}}
+	a := Query{Keys: []Key{k}, Sources: []netip.Addr{v4, v6}, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
 	for from, want := range map[string][]netip.Addr{
 		"127.0.0.1": {v4}, "::1": {v6}, "::/64": {v6}, "*": {v4, v6}, "!127.0.0.1,*": {v6}, "127.0.0.1,::1": {v4, v6}, "10.0.0.1": nil,
 	} {
-		got := a.find([]byte(`from="` + from + `" ` + text(key) + "\n"))[0]
-		if len(got.sources) != len(want) || (len(want) > 0 && got.sources[0] != want[0]) || (got.standing == eligible) != (len(want) > 0) {
+		got := a.Find([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0]
+		if len(got.Sources) != len(want) || (len(want) > 0 && got.Sources[0] != want[0]) || (got.Standing == Eligible) != (len(want) > 0) {
 			t.Errorf("%s: %+v", from, got)
 		}
 	}
-	a.names = []string{"localhost"} // sshd with UseDNS yes
-	if got := a.find([]byte(`from="*,!local*" ` + text(key) + "\n"))[0]; got.standing != restricted {
+	a.Names = []string{"localhost"} // sshd with UseDNS yes
+	if got := a.Find([]byte(`from="*,!local*" ` + keystest.Text(key) + "\n"))[0]; got.Standing != Restricted {
 		t.Errorf("a negated name: %+v", got)
 	}
 }
@@ -102,7 +90,7 @@ func TestSourcesAreNarrowed(t *testing.T) {
 // Old sshd refuse a line whose time has a Z.
 func TestOldTimes(t *testing.T) {
 	t.Parallel()
-	z := zone{local: time.UTC}
+	z := Zone{Local: time.UTC}
 	if _, ok := parseOptions(`expiry-time="20380101Z"`, z); ok {
 		t.Error("Z is understood")
 	}
@@ -112,17 +100,17 @@ func TestOldTimes(t *testing.T) {
 }
 
 func FuzzLine(f *testing.F) {
-	key, other, now := fixedKey(f, 1), fixedKey(f, 2), fixedTime()
+	key, other, now := keystest.FixedKey(f, 1), keystest.FixedKey(f, 2), fixedTime()
 	for _, c := range lineCases() {
 		if file := fill(c.file, key, other, now); len(file) < 4096 {
 			f.Add([]byte(file))
 		}
 	}
-	k, _ := newAskedKey(key)
-	a := asked{keys: []askedKey{k}, sources: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, now: now, zone: zone{local: time.UTC, utc: true}}
+	k, _ := NewKey(key)
+	a := Query{Keys: []Key{k}, Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Now: now, Zone: Zone{Local: time.UTC, UTC: true}}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		got := a.find(file)[0]
-		if got.standing > eligible || got.reason >= reasonEnd || (got.standing == eligible) != (len(got.sources) == 1) {
+		got := a.Find(file)[0]
+		if got.Standing > Eligible || got.Reason >= ReasonEnd || (got.Standing == Eligible) != (len(got.Sources) == 1) {
 			t.Fatalf("%+v of %q", got, file)
 		}
 		squeezed := bytes.Map(func(r rune) rune {
@@ -131,12 +119,12 @@ func FuzzLine(f *testing.F) {
 			}
 			return r
 		}, file)
-		if got.standing != absent && !bytes.Contains(squeezed, []byte(k.text)) {
+		if got.Standing != Absent && !bytes.Contains(squeezed, []byte(k.Text)) {
 			t.Fatalf("found in %q", file)
 		}
 		// More lines after the deciding one change nothing.
-		if got.standing >= restricted {
-			if again := a.find(append(append(bytes.Clone(file), '\n'), file...))[0]; again.standing != got.standing {
+		if got.Standing >= Restricted {
+			if again := a.Find(append(append(bytes.Clone(file), '\n'), file...))[0]; again.Standing != got.Standing {
 				t.Fatalf("%+v, then %+v", got, again)
 			}
 		}
@@ -150,7 +138,7 @@ func FuzzOptions(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	z := zone{local: time.UTC, utc: true}
+	z := Zone{Local: time.UTC, UTC: true}
 	f.Fuzz(func(t *testing.T, s string) {
 		n, ok := skipOptions(s)
 		if n < 0 || n > len(s) {

@@ -1,4 +1,4 @@
-package keys
+package worker
 
 import (
 	"bytes"
@@ -10,13 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
 // place is one authorized_keys file: its folder, held open, and its name there. Whatever is
 // renamed or linked meanwhile, all work stays in that folder.
 type place struct {
-	w      worker
+	w      Worker
 	dir    int // O_PATH
 	name   string
 	uid    uint32
@@ -26,7 +27,7 @@ type place struct {
 // place opens the folder of an absolute path without following a symbolic link: below the home
 // where the path is in it (the way to the home may lead over root's links, like /home), else
 // from the root. With StrictModes it refuses what sshd refuses, for the same folders.
-func (w worker) place(q request, file string) (*place, error) {
+func (w Worker) place(q Request, file string) (*place, error) {
 	if !path.IsAbs(file) || path.Clean(file) != file || strings.ContainsRune(file, 0) || file == "/" {
 		return nil, wire.Errorf(wire.KeyfileUnsupported, "%q is not a plain path", wire.Printable(file))
 	}
@@ -90,8 +91,8 @@ func (p *place) checkFolder(fd int, name string) error {
 }
 
 // openBeneath opens rel without leaving dir or following any link.
-func (w worker) openBeneath(dir int, rel string, flags int) (int, error) {
-	if !w.noOpenat2 {
+func (w Worker) openBeneath(dir int, rel string, flags int) (int, error) {
+	if !w.NoOpenat2 {
 		how := &unix.OpenHow{ // no O_NOFOLLOW: with it a link to a folder is ENOTDIR instead of ELOOP
 			Flags:   uint64(flags | unix.O_CLOEXEC),
 			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
@@ -209,7 +210,7 @@ func (p *place) check(st *unix.Stat_t) error {
 		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, st.Uid)
 	case p.strict && st.Mode&0o022 != 0:
 		return wire.Errorf(wire.KeyfilePermissions, "%s has mode %#o", p.name, st.Mode&0o7777)
-	case st.Size > maxFile:
+	case st.Size > line.MaxFile:
 		return wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.name, st.Size)
 	}
 	return nil
@@ -229,8 +230,8 @@ func (f *file) read() ([]byte, error) {
 			return nil, fmt.Errorf("read: %w", err)
 		case n == 0:
 			return b.Bytes(), nil
-		case b.Len()+n > maxFile:
-			return nil, wire.Errorf(wire.KeyfileTooBig, "more than %d bytes", maxFile)
+		case b.Len()+n > line.MaxFile:
+			return nil, wire.Errorf(wire.KeyfileTooBig, "more than %d bytes", line.MaxFile)
 		default:
 			b.Write(chunk[:n])
 		}
@@ -238,35 +239,6 @@ func (f *file) read() ([]byte, error) {
 }
 
 func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
-
-// isMissing: there is no such file, or no such folder.
-func isMissing(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
-}
-
-// fileError gives a failed system call its code.
-func fileError(err error) *wire.Error {
-	if e, ok := errors.AsType[*wire.Error](err); ok {
-		return e
-	}
-	code := wire.Internal
-	for c, errs := range map[wire.Code][]error{
-		wire.KeyfileSymlink:     {unix.ELOOP, unix.EXDEV},
-		wire.KeyfileNotRegular:  {unix.ENXIO, unix.EISDIR, unix.ENODEV},
-		wire.KeyfileTooBig:      {unix.EFBIG},
-		wire.KeyfileNoSpace:     {unix.ENOSPC, unix.EDQUOT},
-		wire.KeyfileReadOnly:    {unix.EROFS},
-		wire.KeyfilePermissions: {unix.EACCES, unix.EPERM},
-		wire.KeyfileTimeout:     {unix.EIO, unix.ESTALE, unix.ETIMEDOUT, unix.ENOTCONN, unix.EHOSTDOWN, unix.EHOSTUNREACH},
-	} {
-		for _, e := range errs {
-			if errors.Is(err, e) {
-				code = c
-			}
-		}
-	}
-	return wire.Errorf(code, "%w", err)
-}
 
 // fileSystem names the file system when a home cannot be entered: on NFS with Kerberos nobody
 // can without a ticket, which no chmod mends.

@@ -1,0 +1,121 @@
+package keystest
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// NewKey makes an Ed25519 key.
+func NewKey(t testing.TB) (ssh.PublicKey, ssh.Signer) {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.PublicKey(), s
+}
+
+// FixedKey makes the same Ed25519 key for the same n.
+func FixedKey(t testing.TB, n byte) ssh.PublicKey {
+	t.Helper()
+	key, err := ssh.NewPublicKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize)).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Text is a key as it stands on a line.
+func Text(key ssh.PublicKey) string {
+	return strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(key)), "\n")
+}
+
+// RSAKey makes the public half of an RSA key of some size, which has no private half.
+func RSAKey(t testing.TB, bits int) ssh.PublicKey {
+	t.Helper()
+	// Only the size matters: a modulus need not be a product of primes to be written on a line.
+	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+	n.Add(n, big.NewInt(12345))
+	key, err := ssh.NewPublicKey(&rsa.PublicKey{N: n, E: 65537})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Marker is the first word of the comment on an ephemeral key's line.
+const Marker = "scrier-ephemeral"
+
+// NewLine is the line of an ephemeral key, written without the code under test.
+func NewLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) string {
+	t.Helper()
+	key, _ := NewKey(t)
+	return fmt.Sprintf(`restrict,pty,from="127.0.0.1,::1",expiry-time="%s" %s %s agent=%s session=%s`,
+		expiry.UTC().Format("20060102150405Z"), Text(key), Marker, agent, wire.NewSessionID())
+}
+
+// NearMisses are lines that are nearly ours and somebody else's all the same (H17).
+func NearMisses(line string) map[string]string {
+	key := line[strings.Index(line, "ssh-ed25519"):strings.Index(line, " scrier")]
+	comment := line[strings.Index(line, "scrier-ephemeral"):]
+	options := line[:strings.Index(line, " ssh-")]
+	m := map[string]string{
+		"marker in the comment of a user's key": key + " me " + comment,
+		"no options":                            key + " " + comment,
+		"marker alone":                          key + " scrier-ephemeral",
+		"marker at the end":                     line + " and mine",
+		"blank at the end":                      line + " ",
+		"carriage return":                       line + "\r",
+		"blank before":                          " " + line,
+		"two blanks":                            strings.Replace(line, " ssh", "  ssh", 1),
+		"tab":                                   strings.Replace(line, " ssh", "\tssh", 1),
+		"no restrict":                           strings.Replace(line, "restrict,", "", 1),
+		"no pty":                                strings.Replace(line, "pty,", "", 1),
+		"another option":                        strings.Replace(line, "pty,", "pty,agent-forwarding,", 1),
+		"command":                               strings.Replace(line, "pty,", `pty,command="x",`, 1),
+		"other order":                           strings.Replace(line, "restrict,pty", "pty,restrict", 1),
+		"upper case option":                     strings.Replace(line, "restrict", "Restrict", 1),
+		"no from":                               strings.Replace(line, `from="127.0.0.1,::1",`, "", 1),
+		"from a name":                           strings.Replace(line, "127.0.0.1", "localhost", 1),
+		"from empty":                            strings.Replace(line, "127.0.0.1,::1", "", 1),
+		"from network":                          strings.Replace(line, "127.0.0.1", "127.0.0.0/8", 1),
+		"from not canonical":                    strings.Replace(line, "::1", "0:0::1", 1),
+		"from with nine addresses":              strings.Replace(line, "::1", strings.Repeat("::1,", 8)+"::1", 1),
+		"no expiry":                             options[:strings.Index(options, ",expiry")] + " " + key + " " + comment,
+		"expiry of a day":                       options[:strings.Index(options, "expiry")] + `expiry-time="20200101" ` + key + " " + comment,
+		"expiry with z":                         strings.Replace(line, `Z"`, `z"`, 1),
+		"expiry nonsense":                       options[:strings.Index(options, "expiry")] + `expiry-time="20201399000000Z" ` + key + " " + comment,
+		"another type":                          strings.Replace(line, "ssh-ed25519", "ssh-rsa", 1),
+		"key cut":                               strings.Replace(line, key, key[:len(key)-4], 1),
+		"key not base64":                        strings.Replace(line, key, key[:len(key)-1]+"!", 1),
+		"key of another type":                   strings.Replace(line, key, "ssh-ed25519 "+strings.Repeat("A", 68), 1),
+		"marker upper case":                     strings.Replace(line, "scrier-", "Scrier-", 1),
+		"marker longer":                         strings.Replace(line, "ephemeral ", "ephemerals ", 1),
+		"no agent":                              line[:strings.Index(line, " agent=")] + line[strings.Index(line, " session="):],
+		"no session":                            line[:strings.Index(line, " session=")],
+		"agent in upper case":                   strings.Replace(line, comment, "scrier-ephemeral agent="+strings.ToUpper(comment[23:59])+comment[59:], 1),
+		"session in braces":                     strings.Replace(line, "session=", "session={", 1) + "}",
+		"session cut":                           line[:len(line)-1],
+		"session longer":                        line + "0",
+		"agent and session swapped":             line[:strings.Index(line, "agent=")] + "session=" + line[len(line)-36:] + " agent=" + line[strings.Index(line, "agent=")+6:][:36],
+		"two hashes":                            "#" + "#" + line[1:],
+		"hash before":                           "#" + line,
+		"a NUL":                                 strings.Replace(line, "pty", "p\x00y", 1),
+	}
+	return m
+}

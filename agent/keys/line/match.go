@@ -1,0 +1,152 @@
+package line
+
+import (
+	"bytes"
+	"net/netip"
+	"time"
+)
+
+// Sizes of an authorized_keys file. sshd knows neither limit; a longer line is skipped (and
+// kept), a larger file is not read.
+const (
+	MaxFile = 4 << 20
+	maxLine = 256 << 10
+)
+
+// Standing is what a line means for one key, in rising order of what it grants.
+type Standing uint8
+
+// The standings.
+const (
+	Absent     Standing = iota // the line is not about this key
+	Refused                    // it is, and sshd does not accept it: look further
+	Restricted                 // sshd accepts it, or might, and it gives less than a shell with a terminal
+	Eligible
+)
+
+// Query is what the lines of a file are matched against.
+type Query struct {
+	Keys    []Key
+	Sources []netip.Addr // from which the session will come
+	Names   []string     // by which sshd may call those, when it looks up names
+	Now     time.Time
+	Zone    Zone
+}
+
+// Finding is the line that decides for one key: the first that sshd accepts, else the first
+// that is there at all.
+type Finding struct {
+	Standing       Standing
+	Reason         Reason
+	Sources        []netip.Addr // of the asked ones, those that from= lets in
+	ValidBefore    time.Time    // zero: for ever
+	VerifyRequired bool
+}
+
+// Find goes through a file as sshd's auth_check_authkeys_file does and returns one finding a key.
+func (a Query) Find(file []byte) []Finding {
+	found := make([]Finding, len(a.Keys))
+	for len(file) > 0 {
+		var line []byte
+		if i := bytes.IndexByte(file, '\n'); i >= 0 {
+			line, file = file[:i], file[i+1:]
+		} else {
+			line, file = file, nil
+		}
+		if len(line) > maxLine {
+			continue
+		}
+		for i, key := range a.Keys {
+			if found[i].Standing >= Restricted {
+				continue // sshd stops at the first line that it accepts
+			}
+			if f := a.line(line, key); f.Standing > found[i].Standing {
+				found[i] = f
+			}
+		}
+	}
+	return found
+}
+
+// line is auth_check_authkey_line for a plain key, without the line's newline.
+func (a Query) line(line []byte, key Key) Finding {
+	if i := bytes.IndexByte(line, 0); i >= 0 {
+		line = line[:i] // C reads no further
+	}
+	line = bytes.TrimLeft(line, " \t")
+	if len(line) == 0 || line[0] == '#' {
+		return Finding{}
+	}
+	if holdsKey(line, key) {
+		return a.judge("")
+	}
+	n, ok := skipOptions(string(line))
+	if !ok || !holdsKey(bytes.TrimLeft(line[n:], " \t"), key) {
+		return Finding{}
+	}
+	return a.judge(string(line[:n+1])) // with the blank, which a comma may stand before
+}
+
+// judge says what a line with these options means for the key that it holds.
+func (a Query) judge(text string) Finding {
+	o, ok := parseOptions(text, a.Zone)
+	switch {
+	case !ok:
+		return Finding{Standing: Refused, Reason: BadOptions}
+	case o.certAuthority:
+		return Finding{Standing: Refused, Reason: Authority}
+	case o.principals:
+		return Finding{Standing: Refused, Reason: Principals}
+	case !o.validBefore.IsZero() && o.validBefore.Unix() < a.Now.Unix():
+		return Finding{Standing: Refused, Reason: Expired}
+	}
+	f := Finding{Standing: Eligible, Sources: a.Sources, ValidBefore: o.validBefore, VerifyRequired: o.verifyRequired}
+	if o.fromSet {
+		f.Sources = nil
+		for _, addr := range a.Sources {
+			switch fromMatches(o.from, addr, a.Names) {
+			case yes:
+				f.Sources = append(f.Sources, addr)
+			case maybe:
+				o.uncertain = true
+			}
+		}
+		if len(f.Sources) == 0 && !o.uncertain {
+			return Finding{Standing: Refused, Reason: From}
+		}
+	}
+	switch {
+	case o.uncertain:
+		return Finding{Standing: Restricted, Reason: Uncertain}
+	case o.command:
+		return Finding{Standing: Restricted, Reason: Command}
+	case !o.pty:
+		return Finding{Standing: Restricted, Reason: NoPTY}
+	}
+	return f
+}
+
+// holdsKey is sshkey_read followed by sshkey_equal: s begins with the key's name, blanks, and
+// the key in base64, in which b64_pton skips white space. A key written in another way than the
+// canonical one does not match.
+func holdsKey(s []byte, key Key) bool {
+	rest, ok := bytes.CutPrefix(s, []byte(key.name))
+	if !ok || len(rest) == 0 || (rest[0] != ' ' && rest[0] != '\t') {
+		return false
+	}
+	rest = bytes.TrimLeft(rest, " \t")
+	if i := bytes.IndexAny(rest, " \t"); i >= 0 {
+		rest = rest[:i]
+	}
+	text := key.Text
+	for _, c := range rest {
+		switch {
+		case c == '\r', c == '\v', c == '\f':
+		case text != "" && text[0] == c:
+			text = text[1:]
+		default:
+			return false
+		}
+	}
+	return text == ""
+}

@@ -1,0 +1,59 @@
+package line
+
+import (
+	"strings"
+	"time"
+)
+
+// Zone says how sshd reads a time in an option.
+type Zone struct {
+	Local *time.Location
+	UTC   bool // understands the suffixes Z and UTC (OpenSSH 9.1)
+}
+
+// parseTime is parse_absolute_time: YYYYMMDD[HHMM[SS]] with or without Z or UTC. The time is
+// the last second at which the key is good.
+func parseTime(s string, z Zone) (time.Time, answer) {
+	body, utc := s, false
+	if n := len(s) - 1; n > 0 && (s[n] == 'Z' || s[n] == 'z') {
+		body, utc = s[:n], true
+	} else if n := len(s) - 3; n > 0 && strings.EqualFold(s[n:], "UTC") {
+		body, utc = s[:n], true
+	}
+	if utc && !z.UTC {
+		return time.Time{}, no
+	}
+	if len(body) != 8 && len(body) != 12 && len(body) != 14 {
+		return time.Time{}, no
+	}
+	if !digits(body, 8, 14) {
+		// strptime takes blanks and signs at some places and libcs differ.
+		return time.Time{}, maybe
+	}
+	number := func(from, to int) int {
+		n := 0
+		for _, c := range body[min(from, len(body)):min(to, len(body))] {
+			n = n*10 + int(c-'0')
+		}
+		return n
+	}
+	year, month, day := number(0, 4), number(4, 6), number(6, 8)
+	hour, minute, second := number(8, 10), number(10, 12), number(12, 14)
+	if month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 61 {
+		return time.Time{}, no
+	}
+	var t time.Time
+	if utc {
+		t = time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+	} else {
+		// sshd calls mktime with tm_isdst 0: the digits are standard time, in summer too.
+		t = time.Date(year, time.Month(month), day, hour, minute, second, 0, z.Local)
+		if t.IsDST() {
+			t = t.Add(time.Hour)
+		}
+	}
+	if t.Unix() <= 0 { // negative fails, zero is "invalid expires time"
+		return time.Time{}, no
+	}
+	return t, yes
+}

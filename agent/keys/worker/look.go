@@ -1,0 +1,66 @@
+package worker
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/agent/keys/line"
+	"scrier/wire"
+)
+
+// look matches the operator's keys against one file.
+func (w Worker) look(q Request, p *place) (Result, error) {
+	f, err := p.open()
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.close()
+	content, err := f.read()
+	if err != nil {
+		return Result{}, err
+	}
+	a := Result{Size: int64(len(content)), Tail: line.EndsInNewline(content)}
+	ask := line.Query{Now: time.Unix(q.Now, 0), Zone: q.zone(), Names: q.Names}
+	var index []int
+	for i, blob := range q.Keys {
+		key, err := ssh.ParsePublicKey(blob)
+		if err != nil {
+			return a, wire.Errorf(wire.Internal, "read key: %w", err)
+		}
+		if k, ok := line.NewKey(key); ok {
+			ask.Keys = append(ask.Keys, k)
+			index = append(index, i)
+		}
+	}
+	for _, s := range q.Sources {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return a, wire.Errorf(wire.Internal, "read source: %w", err)
+		}
+		ask.Sources = append(ask.Sources, addr)
+	}
+	for i, found := range ask.Find(content) {
+		if found.Standing == line.Absent {
+			continue
+		}
+		line := Found{Key: index[i], Standing: found.Standing, Reason: found.Reason, Verify: found.VerifyRequired}
+		if !found.ValidBefore.IsZero() {
+			line.Before = found.ValidBefore.Unix()
+		}
+		for j, addr := range ask.Sources {
+			for _, s := range found.Sources {
+				if s == addr {
+					line.Sources = append(line.Sources, j)
+				}
+			}
+		}
+		a.Found = append(a.Found, line)
+	}
+	return a, nil
+}
+
+// zone: local times are read as this machine's zone has them; the worker's environment is
+// empty, so that is /etc/localtime, sshd's own unless its service sets TZ.
+func (q Request) zone() line.Zone { return line.Zone{Local: time.Local, UTC: q.UTC} }
