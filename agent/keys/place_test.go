@@ -207,11 +207,11 @@ func TestStrictModes(t *testing.T) {
 	h := newHost(t)
 	const login = "scrstrict"
 	uid, home := keystest.RealUser(t, h.Dir, login)
-	addr, config := keystest.StartSSHD(t, h.Dir, "StrictModes yes")
+	sshd := keystest.StartSSHD(t, h.Dir, "StrictModes yes")
 	key, _ := keystest.NewKey(t)
 	dir, file := filepath.Join(home, ".ssh"), filepath.Join(home, ".ssh", "authorized_keys")
 	cfg := h.config()
-	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
+	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, sshd.Config
 	k := h.open(cfg)
 	k.database = account.System()
 	type perm struct {
@@ -240,7 +240,7 @@ func TestStrictModes(t *testing.T) {
 		}
 		return key
 	}
-	accepted := keystest.AskSSHD(t, addr, login, len(layouts), prepare)
+	accepted := sshd.Ask(t, login, len(layouts), prepare)
 	agreed := 0
 	for i := range layouts {
 		prepare(i)

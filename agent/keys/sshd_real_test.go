@@ -31,7 +31,7 @@ func TestRealSSHD(t *testing.T) {
 		t.Cleanup(func() { h.Must(os.RemoveAll(run)) })
 		h.Must(os.Chmod(run, 0o755))
 		dropins := filepath.Join(run, "keys")
-		addr, config := keystest.StartSSHD(t, h.Dir, "AuthorizedKeysFile .ssh/authorized_keys "+dropins+"/%u")
+		sshd := keystest.StartSSHD(t, h.Dir, "AuthorizedKeysFile .ssh/authorized_keys "+dropins+"/%u")
 		key, signer := keystest.NewKey(t)
 		file := filepath.Join(home, ".ssh", "authorized_keys")
 		h.Must(os.Mkdir(filepath.Dir(file), 0o700))
@@ -39,7 +39,7 @@ func TestRealSSHD(t *testing.T) {
 		h.Must(os.Chown(filepath.Dir(file), uid, uid))
 		h.Must(os.Chown(file, uid, uid))
 		cfg := h.config()
-		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.Mode, cfg.DropinDir, cfg.AllowedLogins = nil, config, mode, dropins, []string{login}
+		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.Mode, cfg.DropinDir, cfg.AllowedLogins = nil, sshd.Config, mode, dropins, []string{login}
 		now := time.Now()
 		clock := now
 		cfg.Now = func() time.Time { return clock }
@@ -57,11 +57,11 @@ func TestRealSSHD(t *testing.T) {
 			return in, s
 		}
 		in, s := install()
-		h.Must(keystest.Shell(addr, login, s))
-		h.Must(keystest.Shell(addr, login, signer)) // the operator's own key, on the line before
-		c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Auth: []ssh.AuthMethod{ssh.PublicKeys(s)}})
+		h.Must(sshd.Shell(login, s))
+		h.Must(sshd.Shell(login, signer)) // the operator's own key, on the line before
+		c, err := sshd.Dial(login, ssh.PublicKeys(s))
 		h.Must(err)
-		if conn, err := c.Dial("tcp", addr); err == nil {
+		if conn, err := c.Dial("tcp", sshd.Addr); err == nil {
 			conn.Close()
 			t.Error("forwarding works")
 		}
@@ -81,7 +81,7 @@ func TestRealSSHD(t *testing.T) {
 			t.Errorf("%q %v", out, err)
 		}
 		c.Close()
-		if err := keystest.Shell(addr, login, s); err == nil {
+		if err := sshd.Shell(login, s); err == nil {
 			t.Error("the key works after its removal")
 		}
 		if got := h.Read(file); got != keystest.Text(key) {
@@ -94,7 +94,7 @@ func TestRealSSHD(t *testing.T) {
 		in, s = install()
 		var refused error
 		keystest.Eventually(t, "the key expires", func() bool {
-			refused = keystest.Shell(addr, login, s)
+			refused = sshd.Shell(login, s)
 			return refused != nil
 		})
 		if late := time.Since(in.Expires()); late < 0 || late > 3*time.Second {
@@ -103,9 +103,9 @@ func TestRealSSHD(t *testing.T) {
 		clock = time.Now()
 		h.Must(in.Remove(ctx))
 
-		keys, err := k.HostKeys(ctx, addr)
+		keys, err := k.HostKeys(ctx, sshd.Addr)
 		h.Must(err)
-		checkHostKeys(t, addr, keys)
+		checkHostKeys(t, sshd.Addr, keys)
 	}
 }
 
@@ -137,17 +137,17 @@ func TestHostKeys(t *testing.T) {
 			lines = append(lines, "HostKey "+name)
 		}
 	}
-	addr, config := keystest.StartSSHD(t, h.Dir, lines...)
+	sshd := keystest.StartSSHD(t, h.Dir, lines...)
 	cfg := h.config()
-	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
+	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, sshd.Config
 	k := h.open(cfg)
-	fromFiles, err := k.HostKeys(ctx, addr)
+	fromFiles, err := k.HostKeys(ctx, sshd.Addr)
 	h.Must(err)
 	if len(fromFiles) != 3 {
 		t.Errorf("%d host keys from files", len(fromFiles))
 	}
-	checkHostKeys(t, addr, fromFiles)
-	fromSSHD, err := k.scanHostKeys(ctx, addr)
+	checkHostKeys(t, sshd.Addr, fromFiles)
+	fromSSHD, err := k.scanHostKeys(ctx, sshd.Addr)
 	h.Must(err)
 	if len(fromSSHD) != 3 {
 		t.Errorf("%d host keys from sshd", len(fromSSHD))
@@ -237,10 +237,10 @@ func TestDaemonForbids(t *testing.T) {
 func TestAccountMatrix(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
-	addr, config := keystest.StartSSHD(t, h.Dir)
+	sshd := keystest.StartSSHD(t, h.Dir)
 	key, signer := keystest.NewKey(t)
 	cfg := h.config()
-	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, config
+	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, sshd.Config
 	k := h.open(cfg)
 	k.database = account.System()
 	for i, c := range []struct {
@@ -259,7 +259,7 @@ func TestAccountMatrix(t *testing.T) {
 		h.Must(os.WriteFile(file, []byte(keystest.Text(key)+"\n"), 0o600))
 		h.Must(os.Chown(filepath.Dir(file), uid, uid))
 		h.Must(os.Chown(file, uid, uid))
-		real := keystest.Shell(addr, login, signer)
+		real := sshd.Shell(login, signer)
 		_, err := k.Find(context.Background(), []ssh.PublicKey{key}, login)
 		if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.AccountNotLoginable) || (real == nil) != (c.name == "ordinary") {
 			t.Errorf("%s: sshd %v, we %v", c.name, real, err)

@@ -54,8 +54,14 @@ func retry(t testing.TB, argv ...string) {
 	})
 }
 
-// StartSSHD starts a real sshd on loopback with these lines of configuration.
-func StartSSHD(t testing.TB, dir string, config ...string) (addr, configFile string) {
+// SSHD is a real sshd on loopback.
+type SSHD struct {
+	Addr, Config string
+	hostKey      ssh.PublicKey
+}
+
+// StartSSHD starts one with these lines of configuration.
+func StartSSHD(t testing.TB, dir string, config ...string) *SSHD {
 	t.Helper()
 	sshd := program.Find("sshd", "/usr/sbin", "/usr/local/sbin")
 	if sshd == "" {
@@ -68,14 +74,22 @@ func StartSSHD(t testing.TB, dir string, config ...string) (addr, configFile str
 	if _, err := os.Stat(hostKey); err != nil {
 		Run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
 	}
+	private, err := os.ReadFile(hostKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.ParsePrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr = l.Addr().String()
+	addr := l.Addr().String()
 	l.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	configFile = filepath.Join(dir, "sshd_config_"+port)
+	configFile := filepath.Join(dir, "sshd_config_"+port)
 	text := append([]string{
 		"Port " + port, "ListenAddress 127.0.0.1", "HostKey " + hostKey, "PidFile none", "UsePAM no",
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "LoginGraceTime 0", "MaxAuthTries 1000000", "MaxStartups 1000",
@@ -110,7 +124,15 @@ func StartSSHD(t testing.TB, dir string, config ...string) (addr, configFile str
 		}
 		return err == nil
 	})
-	return addr, configFile
+	return &SSHD{Addr: addr, Config: configFile, hostKey: signer.PublicKey()}
+}
+
+// Dial logs in.
+func (s *SSHD) Dial(login string, auth ssh.AuthMethod) (*ssh.Client, error) {
+	return ssh.Dial("tcp", s.Addr, &ssh.ClientConfig{
+		User: login, HostKeyCallback: ssh.FixedHostKey(s.hostKey), HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
+		Timeout: time.Minute, Auth: []ssh.AuthMethod{auth},
+	})
 }
 
 // probe is a key of which the private half is not needed: sshd is asked whether it would do,
@@ -129,28 +151,25 @@ func (p *probe) Sign(io.Reader, []byte) (*ssh.Signature, error) {
 	return &ssh.Signature{Format: p.key.Type(), Blob: make([]byte, 64)}, nil
 }
 
-// AskSSHD asks sshd about n cases; prepare makes the world of case i and returns the key to ask
+// Ask asks sshd about n cases; prepare makes the world of case i and returns the key to ask
 // for. One connection serves until a key is accepted: sshd merges the options of all lines that
 // it accepts in one.
-func AskSSHD(t testing.TB, addr, login string, n int, prepare func(i int) ssh.PublicKey) []bool {
+func (s *SSHD) Ask(t testing.TB, login string, n int, prepare func(i int) ssh.PublicKey) []bool {
 	t.Helper()
 	accepted := make([]bool, 0, n)
 	for len(accepted) < n {
 		var p *probe
 		before := len(accepted)
-		_, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
-			User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: time.Minute,
-			Auth: []ssh.AuthMethod{ssh.RetryableAuthMethod(ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
-				if p != nil {
-					accepted = append(accepted, p.accepted)
-					if p.accepted || len(accepted) == n {
-						return nil, errors.New("enough")
-					}
+		_, err := s.Dial(login, ssh.RetryableAuthMethod(ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+			if p != nil {
+				accepted = append(accepted, p.accepted)
+				if p.accepted || len(accepted) == n {
+					return nil, errors.New("enough")
 				}
-				p = &probe{key: prepare(len(accepted))}
-				return []ssh.Signer{p}, nil
-			}), 1_000_000)},
-		})
+			}
+			p = &probe{key: prepare(len(accepted))}
+			return []ssh.Signer{p}, nil
+		}), 1_000_000))
 		if len(accepted) == before {
 			t.Fatalf("case %d was not answered: %v", before, err)
 		}
@@ -159,24 +178,21 @@ func AskSSHD(t testing.TB, addr, login string, n int, prepare func(i int) ssh.Pu
 }
 
 // Shell logs in, asks for a terminal, and runs a command; it returns what stands in the way.
-func Shell(addr, login string, signer ssh.Signer) error {
-	c, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{
-		User: login, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second,
-		Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
-	})
+func (s *SSHD) Shell(login string, signer ssh.Signer) error {
+	c, err := s.Dial(login, ssh.PublicKeys(signer))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	s, err := c.NewSession()
+	session, err := c.NewSession()
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	if err := s.RequestPty("xterm", 24, 80, nil); err != nil {
+	defer session.Close()
+	if err := session.RequestPty("xterm", 24, 80, nil); err != nil {
 		return err
 	}
-	out, err := s.Output("tty >/dev/null && echo scrier-$((40+2))")
+	out, err := session.Output("tty >/dev/null && echo scrier-$((40+2))")
 	if err == nil && !strings.Contains(string(out), "scrier-42") {
 		err = errors.New("not the command that was sent")
 	}

@@ -195,7 +195,7 @@ func TestDifferential(t *testing.T) {
 	const login = "scrdiff"
 	keystest.RealUser(t, h.Dir, login)
 	file := filepath.Join(h.Dir, "keys")
-	addr, _ := keystest.StartSSHD(t, h.Dir, "AuthorizedKeysFile "+file, "StrictModes no", "PermitUserEnvironment no")
+	sshd := keystest.StartSSHD(t, h.Dir, "AuthorizedKeysFile "+file, "StrictModes no", "PermitUserEnvironment no")
 
 	key, signer := keystest.NewKey(t)
 	other, _ := keystest.NewKey(t)
@@ -216,7 +216,7 @@ func TestDifferential(t *testing.T) {
 	put := func(i int) {
 		h.Must(os.WriteFile(file, []byte(files[i]), 0o644))
 	}
-	accepted := keystest.AskSSHD(t, addr, login, len(cases), func(i int) ssh.PublicKey {
+	accepted := sshd.Ask(t, login, len(cases), func(i int) ssh.PublicKey {
 		put(i)
 		return key
 	})
@@ -236,7 +236,7 @@ func TestDifferential(t *testing.T) {
 		if got.Standing == Eligible && accepted[i] && shells < most {
 			put(i)
 			shells++
-			if err := keystest.Shell(addr, login, signer); err != nil {
+			if err := sshd.Shell(login, signer); err != nil {
 				t.Errorf("%s: eligible, but: %v: %.300q", c.name, err, files[i])
 			}
 		}
