@@ -27,7 +27,7 @@ var meeting = regexp.MustCompile(`^refused ([a-z_]+)|\\\(([a-z_]+)\\\)|"reason":
 
 // TestCodes wants a script for each code.
 func TestCodes(t *testing.T) {
-	files, err := filepath.Glob("testdata/script/*.txtar")
+	files, err := filepath.Glob("stories/script/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("find scripts: %v, %d found", err, len(files))
 	}
@@ -47,7 +47,7 @@ func TestCodes(t *testing.T) {
 		why, excused := unscripted[c]
 		switch where := met[c.String()]; {
 		case where == "" && !excused:
-			t.Errorf("no script of testdata/script meets %s (%d)", c, c)
+			t.Errorf("no script of stories/script meets %s (%d)", c, c)
 		case where != "" && excused:
 			t.Errorf("%s meets %s, which is said not to be possible: %s", where, c, why)
 		}

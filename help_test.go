@@ -1,28 +1,70 @@
 package main
 
 import (
+	"bytes"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // TestHelp asks each command for its help, which must list its exit statuses.
 func TestHelp(t *testing.T) {
 	for path := range leaves(newRoot()) {
-		argv := append(strings.Fields(path)[1:], "--help")
-		c := exec.Command(binary, argv...)
-		c.Env = append(os.Environ(), "GORACE="+raceOptions)
-		out, err := c.Output()
-		if err != nil {
+		root := newRoot()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs(append(strings.Fields(path)[1:], "--help"))
+		if err := root.Execute(); err != nil {
 			t.Errorf("%s --help: %v", path, err)
 		}
-		if !strings.Contains(string(out), "\nUsage:\n  "+path) {
-			t.Errorf("%s --help does not show how to use it:\n%s", path, out)
+		if !strings.Contains(out.String(), "\nUsage:\n  "+path) {
+			t.Errorf("%s --help does not show how to use it:\n%s", path, out.String())
 		}
 		library := path == "scrier help" || strings.HasPrefix(path, "scrier completion ")
-		if !library && !strings.Contains(string(out), "\nEXIT STATUS\n") {
-			t.Errorf("%s --help does not tell the exit statuses:\n%s", path, out)
+		if !library && !strings.Contains(out.String(), "\nEXIT STATUS\n") {
+			t.Errorf("%s --help does not tell the exit statuses:\n%s", path, out.String())
 		}
 	}
+}
+
+// TestPermits wants each command in the story that runs all of them as every role.
+func TestPermits(t *testing.T) {
+	const file = "stories/script/roles.txtar"
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := leaves(newRoot())
+	for line := range strings.Lines(string(data)) {
+		f := strings.Split(line, "|")
+		if len(f) != 3 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		argv := strings.Join(strings.Fields(f[2]), " ") + " "
+		for path := range missing {
+			if strings.HasPrefix(argv, path+" ") {
+				delete(missing, path)
+			}
+		}
+	}
+	for path := range missing {
+		t.Errorf("%s is not in the table of %s", path, file)
+	}
+}
+
+// leaves are the commands that do something, by path.
+func leaves(c *cobra.Command) map[string]bool {
+	all := map[string]bool{}
+	for _, sub := range c.Commands() {
+		if sub.HasSubCommands() {
+			for path := range leaves(sub) {
+				all[path] = true
+			}
+		} else {
+			all[sub.CommandPath()] = true
+		}
+	}
+	return all
 }

@@ -23,7 +23,7 @@ demo *args: build
 test *args: parts web lint
     go test -race -shuffle=on -timeout 20m -skip 'TestScript/^(web|desktop)_' {{ args }} $(go list ./... | grep -v /agent/console$)
     go test -race -timeout 20m {{ args }} ./agent/console
-    go test -race -timeout 20m -parallel 2 -run 'TestScript/^(web|desktop)_' {{ args }} .
+    go test -race -timeout 20m -parallel 2 -run 'TestScript/^(web|desktop)_' {{ args }} ./stories
 
 # Install the real parts that the tests run against, or say which are missing
 parts:
@@ -39,7 +39,7 @@ lint: web
 
 # The pictures of the pages in docs/images
 screenshots: parts web
-    SCREENSHOTS="$PWD/docs/images" go test -count=1 -run 'TestScript/web_screenshots$' .
+    SCREENSHOTS="$PWD/docs/images" go test -count=1 -run 'TestScript/web_screenshots$' ./stories
 
 # Fuzz every target for a while
 fuzz time="60s":

@@ -1,5 +1,5 @@
 // What all stories share: the browser, its log, and what no story allows. A story is a program; it
-// gets where the relay is and a sign-in link in its environment (browser_test.go) and fails with
+// gets where the relay is and a sign-in link in its environment (stories/browser_test.go) and fails with
 // the first thing that is not as it should be.
 import { createHash } from "node:crypto";
 import { execFile } from "node:child_process";
@@ -10,7 +10,7 @@ import tls from "node:tls";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
-const need = (name) => process.env[name] || quit(`${name} is not set: stories are run by \`go test -run 'TestScript/^web'\``);
+const need = (name) => process.env[name] || quit(`${name} is not set: stories are run by \`go test -run 'TestScript/^web' ./stories\``);
 
 function quit(why) {
   console.error(why);

@@ -1,4 +1,4 @@
-package main
+package stories
 
 import (
 	"bytes"
@@ -43,14 +43,14 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	binary = filepath.Join(dir, "scrier")
-	if out, err := exec.Command("go", "build", "-race", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-o", binary, "scrier").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build scrier: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()
 }
 
-// TestScript runs testdata/script/*.txtar: each is one story, told with the real program, a real
+// TestScript runs script/*.txtar: each is one story, told with the real program, a real
 // sshd and OS users made for the purpose. Beside testscript's own commands there are:
 //
 //	user NAME [SHELL]            make an OS user; $NAME is its login, $NAME_home its home
@@ -110,7 +110,7 @@ func TestScript(t *testing.T) {
 		t.Fatal("the scripts make OS users and run sshd for them: run them as root")
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 "script",
 		Setup:               setup,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

@@ -1,4 +1,4 @@
-package main
+package stories
 
 import (
 	"bytes"
@@ -42,10 +42,10 @@ func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	_, port, err := net.SplitHostPort(w.relay)
 	ts.Check(err)
-	root, err := os.Getwd()
+	static, err := filepath.Abs("../static")
 	ts.Check(err)
-	story := filepath.Join(root, "static", "e2e", args[0]+".mjs")
-	for _, needed := range []string{story, filepath.Join(root, "static", "node_modules", "playwright-core"), filepath.Join(root, "static", "dist", "app.html")} {
+	story := filepath.Join(static, "e2e", args[0]+".mjs")
+	for _, needed := range []string{story, filepath.Join(static, "node_modules", "playwright-core"), filepath.Join(static, "dist", "app.html")} {
 		if _, err := os.Stat(needed); err != nil {
 			ts.Fatalf("%v: run `./just web` first", err)
 		}
