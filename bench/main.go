@@ -8,6 +8,9 @@
 //   - the echo of a keystroke in the page in a browser, over WebTransport against over WebSocket,
 //     on good and bad networks, without and with output at the same time, and the time from the
 //     click in the fleet to the prompt;
+//   - how far a screen is behind while output comes (part lag): what still comes after Ctrl-C, the
+//     time from Ctrl-C to the prompt on good and bad networks, against plain ssh and mosh, the echo
+//     of a key meanwhile, and where on the way the bytes lie;
 //   - a desktop in the page, against guacamole-common-js on a WebSocket that guacd's stream comes
 //     through as it is: the first picture, a window that is dragged, the answer to a key, and what
 //     processors and memory it takes, with one viewer and with five.
@@ -65,6 +68,7 @@ type sheet struct {
 	figures []figure
 	pages   []race
 	remarks []string // on pages
+	grids   []grid
 }
 
 // figuresOf makes a part's function of one that finds figures alone.
@@ -80,7 +84,7 @@ func parts() []part {
 	return []part{
 		{"echo", figuresOf(echo)}, {"output", figuresOf(output)},
 		{"open", figuresOf(openLoopback)}, {"wan", figuresOf(openWAN)}, {"page", pages},
-		{"desktop", figuresOf(desktops)},
+		{"desktop", figuresOf(desktops)}, {"lag", lag},
 	}
 }
 
@@ -97,7 +101,12 @@ type options struct {
 	opened  int // desktops in each round, of each
 	pressed int // keys at a desktop, of each
 	drag    time.Duration
-	viewers int // of a desktop at the same time
+	viewers int           // of a desktop at the same time
+	tables  []string      // of lag
+	cells   []weather     // of lag
+	speeds  []int64       // of screens, bytes a second, 0: no limit; of lag
+	tries   int           // of lag, in each cell
+	limit   time.Duration // of a try
 	keep    bool
 	say     io.Writer // what goes on
 }
@@ -123,6 +132,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.pressed, "pressed", 150, "keys of each at desktops, in all rounds together")
 	f.DurationVar(&o.drag, "drag", 6*time.Second, "how long a window is dragged in each round")
 	f.IntVar(&o.viewers, "viewers", 5, "desktops at the same time, beside one alone; at least two")
+	tables := f.String("lag", strings.Join(lagTables, ","), "the `tables` of the part lag")
+	cells := f.String("cells", allCells, "the networks of the part lag, `RTT/LOSS/RATE` each as 100ms/1%/20mbit; * stands for each of those of the full run")
+	speeds := f.String("speeds", "256k,1m,8m,0", "bytes a second that screens of the part lag show, 0: as fast as they come")
+	f.IntVar(&o.tries, "tries", 3, "interruptions of each in each cell of the part lag")
+	f.DurationVar(&o.limit, "limit", 20*time.Second, "how long an echo or an interruption of the part lag may take")
 	f.BoolVar(&o.keep, "keep", false, "keep the directory with the logs")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -140,11 +154,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			return o, fmt.Errorf("there is no part %q; there are %s", name, strings.Join(all, ", "))
 		}
 	}
+	if err := o.parseLag(*tables, *cells, *speeds); err != nil {
+		return o, err
+	}
 	o.run = slices.DeleteFunc(o.run, func(name string) bool { return slices.Contains(skip, name) })
 	if len(o.run) == 0 {
 		return o, errors.New("no part is left to measure")
 	}
-	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks, o.rounds, o.opened, o.pressed, o.viewers-1) < 1 || o.drag <= 0 {
+	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks, o.rounds, o.opened, o.pressed, o.viewers-1, o.tries) < 1 || o.drag <= 0 || o.limit <= 0 {
 		return o, errors.New("at least one sample of each is needed")
 	}
 	return o, nil
@@ -189,6 +206,7 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 		all.figures = append(all.figures, found.figures...)
 		all.pages = append(all.pages, found.pages...)
 		all.remarks = append(all.remarks, found.remarks...)
+		all.grids = append(all.grids, found.grids...)
 	}
 	if _, err := fmt.Fprintln(stdout, facts); err != nil {
 		return err
@@ -198,5 +216,13 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 			return err
 		}
 	}
-	return races(stdout, all.pages, all.remarks)
+	if err := races(stdout, all.pages, all.remarks); err != nil {
+		return err
+	}
+	for _, g := range all.grids {
+		if err := g.print(stdout); err != nil {
+			return err
+		}
+	}
+	return nil
 }

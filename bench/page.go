@@ -23,7 +23,7 @@ func pages(ctx context.Context, w *world, o options) (sheet, error) {
 		return sheet{}, err
 	}
 	var out sheet
-	for _, now := range []weather{{0, 0}, {0, 0.02}, {100 * time.Millisecond, 0}, {100 * time.Millisecond, 0.02}} {
+	for _, now := range []weather{{}, {loss: 0.02}, {roundTrip: 100 * time.Millisecond}, {roundTrip: 100 * time.Millisecond, loss: 0.02}} {
 		fmt.Fprintln(o.say, "  at", now)
 		found, err := p.at(ctx, now, o)
 		if err != nil {
@@ -60,10 +60,8 @@ func (p *pageBench) at(ctx context.Context, now weather, o options) ([]race, err
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range transports {
-		if _, err := p.browser.ask(ctx, command{Over: t, Do: "far", Run: p.program + " " + farRole}); err != nil {
-			return nil, err
-		}
+	if err := p.answer(ctx); err != nil {
+		return nil, err
 	}
 	seen, arrived, err := p.keystrokes(ctx, keys)
 	if err != nil {

@@ -70,7 +70,7 @@ func TestFarColumns(t *testing.T) {
 }
 
 func TestParsePage(t *testing.T) {
-	o, err := parse([]string{"-skip", "page,wan,desktop", "-keys", "7"}, io.Discard)
+	o, err := parse([]string{"-skip", "page,wan,desktop,lag", "-keys", "7"}, io.Discard)
 	if err != nil || strings.Join(o.run, " ") != "echo output open" || o.keys != 7 {
 		t.Errorf("got %+v, %v", o, err)
 	}

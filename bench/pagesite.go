@@ -13,10 +13,8 @@ import (
 // pageBench is the browser, and the link to it.
 type pageBench struct {
 	*site
+	*link
 	browser *browser
-	link    *os.File
-	linkLog string
-	told    int // lines that netem was given
 	program string
 	remarks []string
 }
@@ -34,7 +32,6 @@ func newPageBench(ctx context.Context, w *world, o options) (*pageBench, error) 
 	if p.link, err = w.link(ctx, netem, name, "10.77.3", 0); err != nil {
 		return nil, err
 	}
-	p.linkLog = filepath.Join(w.dir, netemLog(name)+".log")
 	p.site, err = newSite(ctx, w, "page", network{
 		operator: name + "-a", relay: name + "-b", envoy: name + "-b",
 		relayForOperator: "10.77.3.2", relayIP: "127.0.0.1", envoyIP: "127.0.0.1",

@@ -51,17 +51,9 @@ func openTerminal(namespace string, c *exec.Cmd) (*terminal, error) {
 // read waits for output. What it returns is valid until the next call.
 func (t *terminal) read(ctx context.Context, end time.Time) ([]byte, error) {
 	for {
-		fds := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 100)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return nil, err
-		}
-		if n > 0 {
-			n, err := unix.Read(t.fd, t.buf)
-			if err != nil || n == 0 {
-				return nil, fmt.Errorf("%s ended: %w; it showed %q", t.cmd.Path, err, t.seen)
-			}
-			return t.buf[:n], nil
+		p, err := t.next(100*time.Millisecond, len(t.buf))
+		if err != nil || len(p) > 0 {
+			return p, err
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -70,6 +62,25 @@ func (t *terminal) read(ctx context.Context, end time.Time) ([]byte, error) {
 			return nil, fmt.Errorf("%s shows nothing more; it showed %q", t.cmd.Path, t.seen)
 		}
 	}
+}
+
+// next takes at most so many bytes of output, and waits at most so long for them; none are no error.
+// What it returns is valid until the next call.
+func (t *terminal) next(wait time.Duration, most int) ([]byte, error) {
+	fds := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}}
+	// Upwards, as a wait of less than a millisecond would be none.
+	n, err := unix.Poll(fds, int((wait+time.Millisecond-1)/time.Millisecond))
+	if n <= 0 || err != nil {
+		if errors.Is(err, unix.EINTR) {
+			err = nil
+		}
+		return nil, err
+	}
+	n, err = unix.Read(t.fd, t.buf[:min(most, len(t.buf))])
+	if err != nil || n == 0 {
+		return nil, fmt.Errorf("%s ended: %w; it showed %q", t.cmd.Path, err, t.seen)
+	}
+	return t.buf[:n], nil
 }
 
 // expect waits until text is shown.

@@ -83,9 +83,8 @@ func buildNetem(ctx context.Context, w *world, o options) (string, error) {
 	return program, err
 }
 
-// link runs one netem, which makes the namespaces NAME-a and NAME-b. What is written to the file
-// changes it.
-func (w *world) link(ctx context.Context, program, name, prefix string, delay time.Duration) (*os.File, error) {
+// link runs one netem, which makes the namespaces NAME-a and NAME-b.
+func (w *world) link(ctx context.Context, program, name, prefix string, delay time.Duration) (*link, error) {
 	c := exec.Command(program, "-name", name, "-net", prefix, "-delay", delay.String(), "-until-eof")
 	stdin, alive, err := os.Pipe() // its other end closes with this process, however that ends
 	if err != nil {
@@ -94,12 +93,10 @@ func (w *world) link(ctx context.Context, program, name, prefix string, delay ti
 	defer stdin.Close()
 	w.later(alive.Close)
 	c.Stdin = stdin
-	_, err = w.daemon(ctx, "", netemLog(name), "ready", c)
-	return alive, err
+	daemon := "netem-" + name
+	_, err = w.daemon(ctx, "", daemon, "ready", c)
+	return &link{netem: alive, log: filepath.Join(w.dir, daemon+".log")}, err
 }
-
-// netemLog is a netem's name among the world's daemons.
-func netemLog(name string) string { return "netem-" + name }
 
 // roundTrip measures the path from the operator to an address: a closed port's answer.
 func (n network) roundTrip(ctx context.Context, ip string) (time.Duration, error) {

@@ -9,28 +9,40 @@ import (
 	"time"
 )
 
-// weather is what the network between the browser and the relay does.
+// weather is what the network between the operator and the relay does.
 type weather struct {
 	roundTrip time.Duration
 	loss      float64
+	rate      float64 // Mbit/s each way, 0: no limit
 }
 
 func (w weather) String() string {
-	return fmt.Sprintf("%d ms, %.0f %%", w.roundTrip.Milliseconds(), 100*w.loss)
+	s := fmt.Sprintf("%d ms, %.0f %%", w.roundTrip.Milliseconds(), 100*w.loss)
+	if w.rate > 0 {
+		s += fmt.Sprintf(", %g Mbit/s", w.rate)
+	}
+	return s
+}
+
+// link is a network of two ends that changes while it is used.
+type link struct {
+	netem *os.File // takes its settings
+	log   string   // says when they hold
+	told  int      // how many it was given
 }
 
 // set changes the link, and waits until it has changed.
-func (p *pageBench) set(ctx context.Context, now weather) error {
-	if _, err := fmt.Fprintf(p.link, "delay %s\nloss %g\n", now.roundTrip/2, now.loss); err != nil {
+func (l *link) set(ctx context.Context, now weather) error {
+	if _, err := fmt.Fprintf(l.netem, "delay %s\nloss %g\nrate %g\n", now.roundTrip/2, now.loss, now.rate); err != nil {
 		return fmt.Errorf("change the link: %w", err)
 	}
-	p.told += 2
+	l.told += 3
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		said, err := os.ReadFile(p.linkLog)
+		said, err := os.ReadFile(l.log)
 		if err != nil {
 			return err
 		}
-		if strings.Count(string(said), "\nok ") >= p.told {
+		if strings.Count(string(said), "\nok ") >= l.told {
 			return nil
 		}
 		select {

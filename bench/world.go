@@ -68,7 +68,7 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	if w.root, err = repository(ctx); err != nil {
 		return w, err
 	}
-	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "page") {
+	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "page") || o.lags("link") || o.lags("page") {
 		if err := findNetem(w.root); err != nil {
 			return w, err
 		}
@@ -91,7 +91,12 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 			return w, err
 		}
 	}
-	if slices.Contains(o.run, "page") || slices.Contains(o.run, "desktop") {
+	if o.lags("link") {
+		if err := findMosh(); err != nil {
+			return w, err
+		}
+	}
+	if slices.Contains(o.run, "page") || slices.Contains(o.run, "desktop") || o.lags("page") {
 		fmt.Fprintln(o.say, "building the pages")
 		if err := buildPages(ctx, w.root); err != nil {
 			return w, err
