@@ -2,6 +2,7 @@ package static_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -21,7 +22,16 @@ func TestCodes(t *testing.T) {
 			got = append(got, "["+strings.TrimSuffix(row, ","))
 		}
 	}
-	codes := wire.Codes()
+	codes, classes := wire.Codes(), wire.Classes()
+	if len(got) != len(codes)+len(classes) {
+		t.Fatalf("src/wire/codes.ts has %d lines of codes and classes, wire %d", len(got), len(codes)+len(classes))
+	}
+	for i, class := range classes {
+		if want := fmt.Sprintf("[%d, %q]", class.First, class.Meaning); got[len(codes)+i] != want {
+			t.Errorf("src/wire/codes.ts has the line %s, wire/class.go %s", got[len(codes)+i], want)
+		}
+	}
+	got = got[:len(codes)]
 	if len(got) != len(codes) {
 		t.Errorf("src/wire/codes.ts has %d codes, wire/code.go %d", len(got), len(codes))
 	}

@@ -31,16 +31,24 @@ var classes = []Class{
 // Classes lists the classes in the order of their numbers.
 func Classes() []Class { return append([]Class(nil), classes...) }
 
+// Class is the class of a code from 300 on, known or not; ok is false for all others.
+func (c Code) Class() (class Class, ok bool) {
+	for _, class := range classes {
+		if class.First <= c && c < class.First+100 {
+			return class, true
+		}
+	}
+	return Class{}, false
+}
+
 // ExitStatus is the status with which the scrier command ends for this code: the number itself up to
 // 125, its class's from 300 on.
 func (c Code) ExitStatus() int {
 	if c <= maxStatus {
 		return int(c)
 	}
-	for _, class := range classes {
-		if class.First <= c && c < class.First+100 {
-			return class.Status
-		}
+	if class, ok := c.Class(); ok {
+		return class.Status
 	}
 	return int(Internal) // no version gives such a number
 }

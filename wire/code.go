@@ -210,8 +210,13 @@ func (c Code) Meaning() string {
 	if t, ok := codes[c]; ok {
 		return t.meaning
 	}
-	return "an error that this version does not know"
+	if class, ok := c.Class(); ok {
+		return unknownCode + ": " + class.Meaning
+	}
+	return unknownCode
 }
+
+const unknownCode = "an error that this version does not know"
 
 // Hint is what the person can do about it; it may be empty.
 func (c Code) Hint() string { return codes[c].hint }

@@ -61,6 +61,9 @@ func TestExitStatus(t *testing.T) {
 			if got := c.ExitStatus(); got != class.Status || got < 64 || got > 78 {
 				t.Errorf("%d exits with %d, not with a status of sysexits, %d", c, got, class.Status)
 			}
+			if _, known := codes[c]; !known && !strings.HasSuffix(c.Meaning(), ": "+class.Meaning) {
+				t.Errorf("%d means %q", c, c.Meaning())
+			}
 		}
 	}
 	for _, c := range []Code{126, 127, 128, 255, 256, 299, 1000, 1 << 15, 1<<16 - 1} {

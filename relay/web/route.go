@@ -241,5 +241,19 @@ func status(c wire.Code) int {
 	if c >= wire.KeyfileSymlink && c <= wire.KeyfileUnsupported { // on the machine
 		return http.StatusBadGateway
 	}
+	if class, ok := c.Class(); ok {
+		return statusOfClass[class.First]
+	}
 	return http.StatusInternalServerError
+}
+
+// statusOfClass is for codes that status does not name.
+var statusOfClass = map[wire.Code]int{
+	300: http.StatusBadRequest,
+	400: http.StatusForbidden,
+	500: http.StatusServiceUnavailable,
+	600: http.StatusServiceUnavailable,
+	700: http.StatusBadGateway,
+	800: http.StatusInternalServerError,
+	900: http.StatusInternalServerError,
 }

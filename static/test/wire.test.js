@@ -98,4 +98,6 @@ test("codes", () => {
   assert.equal(codeOf(122).name, "taken_over");
   assert.equal(codeNamed("taken_over")?.number, 122);
   assert.equal(codeOf(9999).name, "code_9999");
+  assert.equal(codeOf(9999).meaning, "an error that this version does not know");
+  assert.equal(codeOf(499).meaning, "an error that this version does not know: a policy, a role or a person does not allow it");
 });

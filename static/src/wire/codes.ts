@@ -94,9 +94,24 @@ const rows: readonly Code[] = table.map(([number, name, meaning, hint]) => ({ nu
 const byNumber = new Map(rows.map((c) => [c.number, c]));
 const byName = new Map(rows.map((c) => [c.name, c]));
 
-/** codeOf finds a code by its number; a number of a later version has a line of its own. */
+// What the numbers from 300 to 999 mean by their hundred, the same as in wire/class.go.
+const classes: readonly (readonly [number, string])[] = [
+  [300, "what was asked for is not well formed, or does not fit what is there"],
+  [400, "a policy, a role or a person does not allow it"],
+  [500, "what is needed is not there, does not answer or has ended"],
+  [600, "not now: the same may work later"],
+  [700, "the far side is not who it should be, or breaks the protocol"],
+  [800, "a file or a disk fails"],
+  [900, "something is not set up, or not rightly"],
+];
+
+/** codeOf finds a code by its number; of a number of a later version its hundred is known. */
 export function codeOf(number: number): Code {
-  return byNumber.get(number) ?? { number, name: `code_${number}`, meaning: "an error that this version does not know", hint: "" };
+  const known = byNumber.get(number);
+  if (known) return known;
+  const kind = classes.find(([first]) => first <= number && number < first + 100);
+  const unknown = "an error that this version does not know";
+  return { number, name: `code_${number}`, meaning: kind ? `${unknown}: ${kind[1]}` : unknown, hint: "" };
 }
 
 /** codeNamed finds a code by its name. */
