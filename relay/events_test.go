@@ -217,13 +217,16 @@ func TestEventsFollowTheRole(t *testing.T) {
 	}
 }
 
+// serverDeadline is long enough for a request on a busy machine.
+const serverDeadline = time.Second
+
 // serverFor serves the relay's API as the relay does, over HTTP/1.1 and HTTP/2, with deadlines
 // that a stream outlives.
 func serverFor(t *testing.T, r *Relay, who web.Caller) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(r.api)
 	s.EnableHTTP2 = true
-	s.Config.ReadTimeout, s.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	s.Config.ReadTimeout, s.Config.WriteTimeout = serverDeadline, serverDeadline
 	s.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return web.WithCaller(ctx, who) }
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -277,7 +280,7 @@ func TestEventsOverEachHTTP(t *testing.T) {
 			if f.resp.Proto != name {
 				t.Fatalf("it is %s", f.resp.Proto)
 			}
-			over := time.Now().Add(time.Second) // three times the deadlines
+			over := time.Now().Add(2 * serverDeadline)
 			for n := 0; time.Now().Before(over); n++ {
 				m := enrolled(t, r, "web1")
 				until(f, "envoy", func(v fleet.Envoy) bool { return v.ID == m.id })

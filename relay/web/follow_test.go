@@ -11,13 +11,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"scrier/relay/access"
 	"scrier/wire"
 )
 
-const patienceOfTests = 20 * time.Second
+const patienceOfTests = 2 * time.Minute // of the bubble's clock
 
 // pipes is a listener whose connections hold nothing: who does not read stops the writer at once.
 type pipes struct{ conns chan net.Conn }
@@ -43,8 +44,8 @@ func pagesOf(t *testing.T, e *Events, who Caller) (open func() openPage) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	l := pipes{make(chan net.Conn)}
-	server := &http.Server{
-		Handler: API(Config{Events: e, Log: log}), ReadTimeout: 50 * time.Millisecond, WriteTimeout: 50 * time.Millisecond,
+	server := &http.Server{ // its time-outs are shorter than a stream lasts
+		Handler: API(Config{Events: e, Log: log}), ReadTimeout: time.Second, WriteTimeout: time.Second,
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return WithCaller(ctx, who) },
 	}
 	done := make(chan error, 1)
@@ -123,12 +124,6 @@ func admin(context.Context) (access.Operator, error) {
 	return access.Operator{ID: "a", Username: "ann", Role: access.Admin}, nil
 }
 
-func quick() *Events {
-	e := NewEvents()
-	e.ping, e.write = 20*time.Millisecond, 100*time.Millisecond
-	return e
-}
-
 // A stream pings, and ends when the operator is gone, has another role, or is somebody else.
 func TestStreamEndsWithTheRight(t *testing.T) {
 	for name, now := range map[string]struct {
@@ -140,25 +135,29 @@ func TestStreamEndsWithTheRight(t *testing.T) {
 		"another name": {who: access.Operator{ID: "b", Username: "ann", Role: access.Admin}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var over atomic.Bool
-			open := pagesOf(t, quick(), func(ctx context.Context) (access.Operator, error) {
-				if over.Load() {
-					return now.who, now.err
-				}
-				return admin(ctx)
+			synctest.Test(t, func(t *testing.T) {
+				var over atomic.Bool
+				open := pagesOf(t, NewEvents(), func(ctx context.Context) (access.Operator, error) {
+					if over.Load() {
+						return now.who, now.err
+					}
+					return admin(ctx)
+				})
+				p := open()
+				p.until(t, ":\n")
+				p.until(t, ":\n")
+				over.Store(true)
+				p.ends(t)
 			})
-			p := open()
-			p.until(t, ":\n")
-			p.until(t, ":\n")
-			over.Store(true)
-			p.ends(t)
 		})
 	}
 }
 
 // A page that does not read loses its stream, and holds up nobody.
-func TestSlowPage(t *testing.T) {
-	e := quick()
+func TestSlowPage(t *testing.T) { synctest.Test(t, testSlowPage) }
+
+func testSlowPage(t *testing.T) {
+	e := NewEvents()
 	open := pagesOf(t, e, admin)
 	_, reads := open(), open()
 	id := wire.NewEnvoyID()
@@ -166,7 +165,10 @@ func TestSlowPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads.until(t, `data: "first"`)
-	waitUntil(t, "the slow page to be left", func() bool { return e.count() == 1 })
+	waitUntil(t, "the slow page to be left", func() bool {
+		reads.until(t, ":\n")
+		return e.count() == 1
+	})
 	if err := tell(e.listeners(""), id.UUID, "envoy", "second"); err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func TestRequestsOverHTTP3AreTimely(t *testing.T) {
 			_, err := io.Copy(io.Discard, r.Body)
 			w.WriteHeader(http.StatusTeapot)
 			ended <- err
-		}), 50*time.Millisecond)
+		}), time.Second)
 	})
 	client := &http3.Transport{TLSClientConfig: conf}
 	defer client.Close()
