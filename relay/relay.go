@@ -110,7 +110,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		return nil, err
 	}
 	r.tls = &certs.Server{CA: r.ca, Name: "relay", Hosts: hosts(s.Config)}
-	if r.tls.Public, err = s.public(); err != nil {
+	if r.tls.Public, err = s.certificate(); err != nil {
 		return nil, err
 	}
 	r.api = web.API(web.Config{

@@ -14,7 +14,7 @@ import (
 // signedIn signs a browser in, and is its operator as a viewer who attaches from it.
 func signedIn(t *testing.T, r *Relay, who access.Operator) session.Viewer {
 	t.Helper()
-	link, err := r.access.Link(t.Context(), access.Local("test"), who.ID)
+	link, err := r.access.SignInLink(t.Context(), access.Local("test"), who.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -217,7 +217,7 @@ func decode[T any](t *testing.T, resp *http.Response) (v T) {
 // link makes a link for an operator and returns its token.
 func (d *desk) link(u access.User) string {
 	d.t.Helper()
-	l, err := d.access.Link(d.t.Context(), access.Local("test"), u.ID)
+	l, err := d.access.SignInLink(d.t.Context(), access.Local("test"), u.ID)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ func (a *api) linkUser(r *http.Request, who access.Operator) (any, error) {
 }
 
 func (a *api) link(r *http.Request, who access.Operator, user string) (*Link, error) {
-	l, err := a.Access.Link(r.Context(), who, user)
+	l, err := a.Access.SignInLink(r.Context(), who, user)
 	if err != nil {
 		return nil, err
 	}

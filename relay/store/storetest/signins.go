@@ -98,22 +98,22 @@ func signIns(t *testing.T, open Backend) {
 func links(t *testing.T, open Backend) {
 	kv := fresh(t, open)
 	ada := store.Operator{ID: uuid.NewString(), Username: "ada", Epoch: 3}
-	link := func(secret string, epoch uint64, ttl time.Duration) store.Link {
-		return store.Link{Hash: sha256.Sum256([]byte(secret)), Operator: ada.ID, Epoch: epoch, CreatedBy: "bob", Expires: noon().Add(ttl)}
+	link := func(secret string, epoch uint64, ttl time.Duration) store.SignInLink {
+		return store.SignInLink{Hash: sha256.Sum256([]byte(secret)), Operator: ada.ID, Epoch: epoch, CreatedBy: "bob", Expires: noon().Add(ttl)}
 	}
 	good, late, stale, stray := link("good", 3, time.Minute), link("late", 3, 0), link("stale", 2, time.Minute), link("stray", 3, time.Minute)
 	stray.Operator = "nobody"
 	update(t, kv, func(tx store.Tx) error {
 		err := store.PutOperator(tx, ada)
-		for _, l := range []store.Link{late, good, stale, stray} {
-			err = errors.Join(err, store.PutLink(tx, l, noon().Add(-time.Hour)))
+		for _, l := range []store.SignInLink{late, good, stale, stray} {
+			err = errors.Join(err, store.PutSignInLink(tx, l, noon().Add(-time.Hour)))
 		}
-		wantCode(t, "the same again", store.PutLink(tx, good, noon()), wire.Conflict)
+		wantCode(t, "the same again", store.PutSignInLink(tx, good, noon()), wire.Conflict)
 		return err
 	})
-	redeem := func(hash [32]byte) (l store.Link, o store.Operator, err error) {
+	redeem := func(hash [32]byte) (l store.SignInLink, o store.Operator, err error) {
 		err = kv.Update(context.Background(), func(tx store.Tx) (err error) {
-			l, o, err = store.RedeemLink(tx, hash, noon())
+			l, o, err = store.RedeemSignInLink(tx, hash, noon())
 			return err
 		})
 		return l, o, err
@@ -138,7 +138,7 @@ func links(t *testing.T, open Backend) {
 	// New ones push out what is expired, and the oldest of the same operator.
 	update(t, kv, func(tx store.Tx) error {
 		for i := range 10 {
-			if err := store.PutLink(tx, link(fmt.Sprint(i), 3, time.Duration(i+2)*time.Minute), noon()); err != nil {
+			if err := store.PutSignInLink(tx, link(fmt.Sprint(i), 3, time.Duration(i+2)*time.Minute), noon()); err != nil {
 				return err
 			}
 		}
@@ -165,7 +165,7 @@ func linkOnce(t *testing.T, open Backend) {
 	hash := sha256.Sum256([]byte("l"))
 	update(t, kv, func(tx store.Tx) error {
 		return errors.Join(store.PutOperator(tx, store.Operator{ID: "1", Username: "ada", Epoch: 1}),
-			store.PutLink(tx, store.Link{Hash: hash, Operator: "1", Epoch: 1, Expires: noon().Add(time.Minute)}, noon()))
+			store.PutSignInLink(tx, store.SignInLink{Hash: hash, Operator: "1", Epoch: 1, Expires: noon().Add(time.Minute)}, noon()))
 	})
 	var group sync.WaitGroup
 	results := make(chan error, 100)
@@ -174,7 +174,7 @@ func linkOnce(t *testing.T, open Backend) {
 		group.Go(func() {
 			<-start
 			results <- kv.Update(context.Background(), func(tx store.Tx) error {
-				_, _, err := store.RedeemLink(tx, hash, noon())
+				_, _, err := store.RedeemSignInLink(tx, hash, noon())
 				return err
 			})
 		})
@@ -270,7 +270,7 @@ func deletedOperator(t *testing.T, open Backend) {
 		return errors.Join(
 			store.PutOperator(tx, store.Operator{ID: id, Username: "u" + id, Epoch: 1}),
 			store.PutSignIn(tx, newSignIn(id, id, noon())),
-			store.PutLink(tx, store.Link{Hash: sha256.Sum256([]byte(id)), Operator: id, Epoch: 1, Expires: noon().Add(time.Hour)}, noon()),
+			store.PutSignInLink(tx, store.SignInLink{Hash: sha256.Sum256([]byte(id)), Operator: id, Epoch: 1, Expires: noon().Add(time.Hour)}, noon()),
 			store.AddPasskey(tx, store.Passkey{Operator: id, RPID: "x", Credential: []byte(id)}),
 		)
 	}

@@ -8,9 +8,9 @@ import (
 	"scrier/wire"
 )
 
-// Link is the right to sign in once as an operator. What is in the link is not kept, only its
+// SignInLink is the right to sign in once as an operator. What is in the link is not kept, only its
 // hash.
-type Link struct {
+type SignInLink struct {
 	Hash      [32]byte  `cbor:"1,keyasint"`
 	Operator  string    `cbor:"2,keyasint"` // id
 	Epoch     uint64    `cbor:"3,keyasint"` // the operator's when the link was made; another epoch makes the link invalid
@@ -25,23 +25,23 @@ const linkPrefix = "link/"
 
 func linkKey(hash [32]byte) string { return linkPrefix + hex.EncodeToString(hash[:]) }
 
-// PutLink writes a new link and removes those that expired; one with the same hash is
+// PutSignInLink writes a new link and removes those that expired; one with the same hash is
 // [wire.Conflict]. Of an operator who has [maxLinks] already, the oldest goes.
-func PutLink(tx Tx, l Link, now time.Time) error {
+func PutSignInLink(tx Tx, l SignInLink, now time.Time) error {
 	switch _, err := tx.Get(linkKey(l.Hash)); {
 	case err == nil:
 		return wire.Errorf(wire.Conflict, "the link exists already")
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}
-	if _, err := DeleteLinksWhere(tx, func(o Link) bool { return !now.Before(o.Expires) }); err != nil {
+	if _, err := DeleteSignInLinksWhere(tx, func(o SignInLink) bool { return !now.Before(o.Expires) }); err != nil {
 		return err
 	}
-	all, err := list[Link](tx, linkPrefix) // few: none is older than a quarter of an hour
+	all, err := list[SignInLink](tx, linkPrefix) // few: none is older than a quarter of an hour
 	if err != nil {
 		return err
 	}
-	n, oldest := 0, Link{}
+	n, oldest := 0, SignInLink{}
 	for _, o := range all {
 		if o.Operator != l.Operator {
 			continue
@@ -58,35 +58,35 @@ func PutLink(tx Tx, l Link, now time.Time) error {
 	return put(tx, linkKey(l.Hash), l)
 }
 
-// RedeemLink takes the link with this hash: it is gone when the transaction commits, so of all
+// RedeemSignInLink takes the link with this hash: it is gone when the transaction commits, so of all
 // that redeem it at once one succeeds. A link that does not exist, was used or has expired is
 // [wire.LinkInvalid], without saying which; and so is one whose operator changed.
-func RedeemLink(tx Tx, hash [32]byte, now time.Time) (Link, Operator, error) {
-	l, err := get[Link](tx, linkKey(hash))
+func RedeemSignInLink(tx Tx, hash [32]byte, now time.Time) (SignInLink, Operator, error) {
+	l, err := get[SignInLink](tx, linkKey(hash))
 	if errors.Is(err, ErrNotFound) || err == nil && !now.Before(l.Expires) {
-		return Link{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
+		return SignInLink{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
 	}
 	if err != nil {
-		return Link{}, Operator{}, err
+		return SignInLink{}, Operator{}, err
 	}
 	o, err := get[Operator](tx, operatorPrefix+l.Operator)
 	if errors.Is(err, ErrNotFound) || err == nil && o.Epoch != l.Epoch {
-		return Link{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
+		return SignInLink{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
 	}
 	if err != nil {
-		return Link{}, Operator{}, err
+		return SignInLink{}, Operator{}, err
 	}
 	return l, o, tx.Delete(linkKey(hash))
 }
 
 // DeleteLinksOf removes all links of an operator.
 func DeleteLinksOf(tx Tx, operator string) (deleted int, err error) {
-	return DeleteLinksWhere(tx, func(l Link) bool { return l.Operator == operator })
+	return DeleteSignInLinksWhere(tx, func(l SignInLink) bool { return l.Operator == operator })
 }
 
-// DeleteLinksWhere removes the links for which over says true.
-func DeleteLinksWhere(tx Tx, over func(Link) bool) (deleted int, err error) {
-	all, err := list[Link](tx, linkPrefix)
+// DeleteSignInLinksWhere removes the links for which over says true.
+func DeleteSignInLinksWhere(tx Tx, over func(SignInLink) bool) (deleted int, err error) {
+	all, err := list[SignInLink](tx, linkPrefix)
 	if err != nil {
 		return 0, err
 	}

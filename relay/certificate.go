@@ -6,8 +6,8 @@ import (
 	"scrier/certs"
 )
 
-// public is the certificate of server.yaml's block "tls"; nil without one.
-func (s *Settings) public() (certs.Public, error) {
+// certificate is the one of server.yaml's block "tls"; nil without one.
+func (s *Settings) certificate() (certs.Public, error) {
 	switch t := s.Config.TLS; {
 	case t.Cert != "":
 		return certs.LoadFiles(certs.FilesConfig{Cert: t.Cert, Key: t.Key, Now: s.Now, Log: s.Log})

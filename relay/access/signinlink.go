@@ -15,15 +15,15 @@ import (
 // linkLife is how long a link may wait to be opened.
 const linkLife = 15 * time.Minute
 
-// Link lets one browser sign in once.
-type Link struct {
+// SignInLink lets one browser sign in once.
+type SignInLink struct {
 	Token   string // belongs behind a #, where no server and no log sees it
 	Expires time.Time
 }
 
-// Link makes a link for an operator, by username or id. It is returned once; only its hash is
+// SignInLink makes a link for an operator, by username or id. It is returned once; only its hash is
 // kept.
-func (a *Access) Link(ctx context.Context, by Operator, id string) (Link, error) {
+func (a *Access) SignInLink(ctx context.Context, by Operator, id string) (SignInLink, error) {
 	var row store.Operator
 	if err := a.KV.View(ctx, func(tx store.Tx) (err error) {
 		if id == by.ID { // find would prefer another operator whose username is this id
@@ -33,16 +33,16 @@ func (a *Access) Link(ctx context.Context, by Operator, id string) (Link, error)
 		}
 		return err
 	}); err != nil {
-		return Link{}, err
+		return SignInLink{}, err
 	}
 	token, hash := newSecret()
 	now := a.Now()
-	link := store.Link{Hash: hash, Operator: row.ID, Epoch: row.Epoch, CreatedBy: by.Username, Expires: now.Add(linkLife)}
+	link := store.SignInLink{Hash: hash, Operator: row.ID, Epoch: row.Epoch, CreatedBy: by.Username, Expires: now.Add(linkLife)}
 	err := a.change(ctx, audit.Event{
 		Type: "operator.link", Operator: by.Username, Source: by.Source,
 		Fields: map[string]string{"username": row.Username, "id": row.ID, "expires": link.Expires.UTC().Format(time.RFC3339)},
-	}, func(tx store.Tx) error { return store.PutLink(tx, link, now) })
-	return Link{Token: token, Expires: link.Expires}, err
+	}, func(tx store.Tx) error { return store.PutSignInLink(tx, link, now) })
+	return SignInLink{Token: token, Expires: link.Expires}, err
 }
 
 // SignInByLink uses up a link. A link that is unknown, used, expired, or older than the operator's
@@ -55,14 +55,14 @@ func (a *Access) SignInByLink(ctx context.Context, b Browser, token string) (Sig
 	if !ok {
 		return SignedIn{}, a.signInRefused(ctx, b, "link", "", &wire.Error{Code: wire.LinkInvalid})
 	}
-	var spent store.Link
+	var spent store.SignInLink
 	return a.signIn(ctx, b, attempt{
 		method: "link",
 		claim: func(tx store.Tx, now time.Time) (o store.Operator, err error) {
-			spent, o, err = store.RedeemLink(tx, hash, now)
+			spent, o, err = store.RedeemSignInLink(tx, hash, now)
 			return o, err
 		},
-		undo:   func(tx store.Tx) error { return store.PutLink(tx, spent, a.Now()) },
+		undo:   func(tx store.Tx) error { return store.PutSignInLink(tx, spent, a.Now()) },
 		fields: func() map[string]string { return map[string]string{"link_by": spent.CreatedBy} },
 	})
 }
