@@ -4,8 +4,9 @@
 //
 // It never trusts a relay with more than a session: the target is always this machine's loopback,
 // the login is one whose authorized_keys holds the operator's key, and nobody becomes root. A
-// desktop's server asks who it is by itself; the agent looks who listens there before anybody types
-// a password (listener.go), and at the screen it asks who sits there (agent/console).
+// desktop server asks for a password by itself; before the agent connects there, it looks whose
+// server that is (listener.go). Before a screen is shared, the person who sits at it is asked
+// (agent/console).
 package agent
 
 import (
@@ -96,8 +97,8 @@ func (a *Agent) Close() error { return errors.Join(a.keys.Close(), a.lock.Close(
 // of all logins.
 func (a *Agent) Sweep(ctx context.Context) (keys.Swept, error) { return a.keys.SweepAll(ctx) }
 
-// Run keeps the agent connected until ctx ends, which is no error, or the identity is revoked,
-// which no waiting mends.
+// Run keeps the agent connected until ctx ends, which is no error. It returns an error when the
+// identity was revoked, as waiting does not help then.
 func (a *Agent) Run(ctx context.Context) error {
 	if swept, err := a.keys.Sweep(ctx); err != nil {
 		a.Log.Warn("sweep of old keys is incomplete", "err", err)

@@ -25,8 +25,8 @@ func TestBackoffIsFullJitter(t *testing.T) {
 	})
 }
 
-// Ten thousand agents that lose their relay at once come back spread over the whole ceiling and
-// not in a wave.
+// When ten thousand agents lose their relay at the same moment, they come back spread over the whole
+// time up to the ceiling, and not all at once.
 func TestBackoffSpreads(t *testing.T) {
 	const agents, slices = 10_000, 10
 	var counts [slices]int

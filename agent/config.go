@@ -25,7 +25,8 @@ type Config struct {
 
 // Desktop is the block "desktop": the machine's RDP and VNC servers.
 type Desktop struct {
-	// Listeners are users, beside root and system accounts, whose servers sessions may reach.
+	// Listeners are the users, in addition to root and system accounts, whose servers sessions may
+	// reach.
 	Listeners []string `yaml:"listeners"`
 }
 
@@ -92,7 +93,7 @@ func (c *Config) Check() error {
 	if err != nil {
 		return fmt.Errorf("ssh.addr: %q is not host:port", c.SSH.Addr)
 	}
-	// A name could be made to resolve elsewhere; localhost is the one that is known.
+	// No other name than localhost: somebody could make it resolve to another machine.
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("ssh.addr: %s is not on this machine's loopback; sessions never leave the machine", host)
 	}

@@ -123,7 +123,7 @@ func TestPolicy(t *testing.T) {
 		{all, wire.Open{Kind: wire.KindVNC, Port: 5900}, wire.None},
 		{all, wire.Open{Kind: wire.KindVNC, Port: 3389}, wire.None},
 		{all, wire.Open{Kind: wire.KindVNC, Port: 5901}, wire.PortNotAllowed},
-		{all, wire.Open{Kind: wire.KindVNC, Port: 22}, wire.PortNotAllowed}, // sshd without a key
+		{all, wire.Open{Kind: wire.KindVNC, Port: 22}, wire.PortNotAllowed}, // that is sshd, which wants a key
 		{all, wire.Open{Kind: wire.KindRDP}, wire.None},
 		{noSSH, wire.Open{Kind: wire.KindRDP}, wire.None},
 		{noSSH, wire.Open{Kind: wire.KindRDP, Port: 5900}, wire.PortNotAllowed},
@@ -132,9 +132,9 @@ func TestPolicy(t *testing.T) {
 		{all, wire.Open{Kind: wire.KindRDP, Security: wire.NLA}, wire.None},
 		{all, wire.Open{Kind: wire.KindRDP, Security: wire.TLS}, wire.None},
 		{all, wire.Open{Kind: wire.KindRDP, Security: "rdp"}, wire.BadRequest},
-		{few, wire.Open{Kind: wire.KindRDP, Login: "bob"}, wire.None}, // the desktop server asks
+		{few, wire.Open{Kind: wire.KindRDP, Login: "bob"}, wire.None}, // the login does not count: the desktop server asks
 		{all, wire.Open{Kind: wire.KindVNC, Console: console("")}, wire.None},
-		{none, wire.Open{Kind: wire.KindVNC, Console: console("to help")}, wire.None}, // no port of this machine
+		{none, wire.Open{Kind: wire.KindVNC, Console: console("to help")}, wire.None}, // a screen needs no port
 		{all, wire.Open{Kind: wire.KindRDP, Console: console("")}, wire.BadRequest},
 		{off, wire.Open{Kind: wire.KindVNC, Console: console("")}, wire.ConsoleOff},
 		{off, wire.Open{Kind: wire.KindVNC}, wire.None},

@@ -14,8 +14,9 @@ import (
 	"scrier/wire"
 )
 
-// serveDesktop joins the stream to a desktop server of this machine, or to its screen. Nobody logs
-// in here: the server asks who it is, and at the screen a person.
+// serveDesktop joins the stream to a desktop server of this machine, or to its screen. It checks
+// neither login nor key: the server asks for a password itself, and before the screen is shown, the
+// person who sits at it is asked.
 func (l *agentLink) serveDesktop(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
 	if open.Console != nil {
 		return l.serveConsole(ctx, prep, log, s, open)
@@ -43,7 +44,8 @@ func (l *agentLink) serveDesktop(ctx, prep context.Context, log *slog.Logger, s 
 	return broken(err)
 }
 
-// askRDP asks the RDP server in a connection of its own, once: servers log what breaks off.
+// askRDP asks the RDP server in a connection of its own and then breaks that off. Servers log this,
+// so it is done once a session.
 func (l *agentLink) askRDP(ctx context.Context, port uint16, want wire.Security) (rdpServer, error) {
 	conn, err := dialListener(ctx, port, l.Config.trusts)
 	if err != nil {
@@ -53,8 +55,8 @@ func (l *agentLink) askRDP(ctx context.Context, port uint16, want wire.Security)
 	return probeRDP(ctx, conn, want)
 }
 
-// desktopStream is a desktop server's connection. When it breaks, that is the server's doing, and
-// said so.
+// desktopStream is the connection to a desktop server. When it breaks, the relay gets an error
+// that says so (DesktopFailed) instead of an internal one.
 type desktopStream struct{ wire.Stream }
 
 func (d desktopStream) Read(p []byte) (int, error) {
@@ -86,7 +88,7 @@ const maxEarly = 4 << 10
 
 // serveConsole asks who sits at the screen and shares it.
 func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
-	// An operator who gives up takes the question from the screen.
+	// When the operator gives up, prep ends, and with it the question on the screen.
 	prep, giveUp := context.WithCancelCause(prep)
 	defer giveUp(nil)
 	early := wire.ReadAhead(s, maxEarly, func(err error) {
@@ -101,7 +103,7 @@ func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s 
 	if share != nil {
 		defer share.Close()
 	}
-	if werr := early.Stop(); werr != nil { // what came of it is the effect
+	if werr := early.Stop(); werr != nil { // the reason why Share failed, if it did
 		err = werr
 	}
 	if err != nil {
@@ -121,13 +123,13 @@ func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s 
 func dialOwned(ctx context.Context, port uint16, uid uint32) (net.Conn, error) {
 	conn, err := dialListener(ctx, port, only(uid))
 	if err != nil {
-		return nil, err // not conn: that is a nil of another type
+		return nil, err // not conn: a nil *TCPConn in an interface would not be nil
 	}
 	return conn, nil
 }
 
-// spliceShare joins a stream to a screen's bytes until either ends, or the sharing does, whose
-// reason the relay gets then.
+// spliceShare joins a stream to a screen's bytes until one of the two ends, or the sharing does. In
+// the last case the relay gets the reason of the sharing.
 func spliceShare(ctx context.Context, s wire.Stream, conn wire.HalfCloser, share sharing) (sent, received int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -149,14 +151,15 @@ func spliceShare(ctx context.Context, s wire.Stream, conn wire.HalfCloser, share
 	return sent, received, err
 }
 
-// whyWait is how long the end of a screen's bytes waits for its reason.
+// whyWait is how long to wait for the reason of a sharing's end: its bytes end a little before the
+// reason is known.
 const whyWait = 2 * time.Second
 
 // shareStream is a screen's bytes.
 type shareStream struct {
 	wire.Stream
 	share sharing
-	left  atomic.Bool // the relay has said that it is over
+	left  atomic.Bool // the relay has ended its side
 }
 
 func (s *shareStream) Read(p []byte) (int, error) {
@@ -172,7 +175,8 @@ func (s *shareStream) Write(p []byte) (int, error) {
 	return n, s.why(err)
 }
 
-// why prefers the reason of the sharing's end to the end itself, which comes first.
+// why returns the reason why the sharing ended, if it is known in time, and else err, the error
+// of its bytes.
 func (s *shareStream) why(err error) error {
 	if err == nil {
 		return nil
@@ -189,8 +193,8 @@ func (s *shareStream) why(err error) error {
 	return err
 }
 
-// CloseWrite ends the whole: there is no half of a screen, and nobody is to be looked at for longer
-// than somebody looks.
+// CloseWrite ends both directions. When the viewer has ended its side, nobody looks any more, and
+// the screen must not be shown for longer than that.
 func (s *shareStream) CloseWrite() error {
 	s.left.Store(true)
 	s.Stream.Reset(wire.None)

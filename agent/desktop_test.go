@@ -14,7 +14,7 @@ import (
 	"scrier/wire/wiretest"
 )
 
-// asked sends Open to an agent's link and gives the session's stream, and what the agent answers.
+// asked sends Open to an agent's link, and returns the session's stream and the agent's answer.
 func asked(t *testing.T, l *agentLink, open wire.Open) (wire.Stream, *wire.Opened, error) {
 	t.Helper()
 	near, far := wiretest.Streams()
@@ -38,7 +38,8 @@ func asked(t *testing.T, l *agentLink, open wire.Open) (wire.Stream, *wire.Opene
 	return near, opened, err
 }
 
-// A server that ends in order gives an orderly end; one that breaks off says so.
+// If the server ends the connection in order, so does the session. If it breaks off, the relay gets
+// an error.
 func TestDesktopEnds(t *testing.T) {
 	l := desktopLink(t)
 	for name, c := range map[string]struct {
@@ -92,8 +93,8 @@ func TestDesktopEnds(t *testing.T) {
 	}
 }
 
-// With RDP the relay learns what the server chose before it says a word to it, and the server's
-// certificate is asked for once.
+// With RDP the relay learns what the server has chosen before anything is sent to it, and the agent
+// asks for the server's certificate once.
 func TestDesktopRDP(t *testing.T) {
 	cert, sum := rdpCert(t)
 	l := desktopLink(t)
@@ -115,7 +116,7 @@ func TestDesktopRDP(t *testing.T) {
 	}
 }
 
-// fakeShare is a screen without one.
+// fakeShare is a sharing without a screen.
 type fakeShare struct {
 	done chan struct{}
 	err  error
@@ -144,7 +145,7 @@ func pair(t *testing.T) (near, far *net.UnixConn) {
 	return near, far
 }
 
-// However the sharing ends, the relay learns why; a relay that goes ends the sharing.
+// However the sharing ends, the relay learns why. When the relay goes, the sharing ends.
 func TestShareEnds(t *testing.T) {
 	ended := wire.Errorf(wire.ConsoleEnded, "bob ended it")
 	for name, c := range map[string]struct {
@@ -209,7 +210,7 @@ func TestShareEnds(t *testing.T) {
 	}
 }
 
-// A machine tells of servers that a session could reach, and of no others.
+// An agent reports the servers that a session could reach, and no others.
 func TestDesktopFacts(t *testing.T) {
 	l := desktopLink(t)
 	server, port := listen(t, "tcp4", "127.0.0.1:0")

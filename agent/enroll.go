@@ -71,7 +71,7 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 	if _, err := e.State.replace(key, answer.Chain); err != nil {
 		return wire.EnvoyID{}, err
 	}
-	// The enrolment comes last: it makes the rest count.
+	// The enrolment is written last: without it nothing else in the directory is used.
 	data, err := json.MarshalIndent(enrolment{Relay: e.Relay, Envoy: answer.Envoy, Cluster: answer.Cluster, Pin: token.Pin.String()}, "", "  ")
 	if err != nil {
 		return wire.EnvoyID{}, fmt.Errorf("save enrolment: %w", err)

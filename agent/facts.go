@@ -19,8 +19,8 @@ import (
 	"scrier/wire"
 )
 
-// facts reads what an agent tells of its machine. What cannot be read is left empty: a missing
-// fact is no reason to stay away.
+// facts reads what an agent tells of its machine. What cannot be read is left empty: an agent that
+// does not know everything connects all the same.
 type facts struct {
 	ssh       bool
 	sshServer string
@@ -30,7 +30,7 @@ type facts struct {
 	desktopsAsked time.Time
 }
 
-// desktops is what there is to be seen of a machine.
+// desktops says which desktops of a machine a session could show.
 type desktops struct {
 	rdp, vnc bool
 	console  string // who sits at the screen
@@ -49,7 +49,7 @@ func (f facts) read() wire.Facts {
 	return out.Bounded()
 }
 
-// bootID tells one run of one kernel from all others; containers of one host share it.
+// bootID is another one after each boot of the kernel. All containers of one host have the same.
 func bootID() string {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -87,7 +87,7 @@ func firstNumber(path string) float64 {
 	return n
 }
 
-// diskUsed is df's percentage: of what ordinary users may fill.
+// diskUsed is the percentage that df prints: of the space that ordinary users may fill.
 func diskUsed(path string) uint8 {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(path, &s); err != nil {
@@ -156,7 +156,7 @@ func askSSH(ctx context.Context, addr string) (server string, ok bool) {
 	return strings.TrimSpace(line), true
 }
 
-// desktops looks what there is to be seen of this machine. Nothing is connected to.
+// desktops looks which desktops a session could show. It makes no connection to any of them.
 func (l *agentLink) desktops(ctx context.Context) (d desktops) {
 	ctx, cancel := context.WithTimeout(ctx, desktopsTimeout)
 	defer cancel()

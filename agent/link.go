@@ -20,11 +20,11 @@ const (
 	dialTimeout    = 15 * time.Second
 	welcomeTimeout = 15 * time.Second
 	maxSessions    = 256             // at once; the relay's own limit is lower
-	sshAskedEvery  = 5 * time.Minute // servers log each question
+	sshAskedEvery  = 5 * time.Minute // not more often: sshd logs each connection
 	maxInterval    = time.Minute     // between heartbeats, whatever the relay wants
 
-	desktopsAskedEvery = 15 * time.Second // who sits at the screen may take a program to find out
-	desktopsTimeout    = 2 * time.Second  // a heartbeat waits for it
+	desktopsAskedEvery = 15 * time.Second // not more often: a program (loginctl) may have to be run
+	desktopsTimeout    = 2 * time.Second  // the heartbeat is not sent before that is known
 )
 
 // errRenewed ends a link that only served to renew the certificate.
@@ -58,7 +58,8 @@ func (a *Agent) connect(ctx context.Context) (up bool, err error) {
 	}
 	interval, err := l.greet()
 	if err != nil {
-		// By the relay's clock, which is the one that counts, the certificate may be over already.
+		// This machine's clock may be wrong. The relay's is the one that counts: if the certificate
+		// has expired by that, the next link asks for a new one.
 		if wire.CodeOf(err) == wire.Expired {
 			a.renewNext = true
 		}
@@ -74,14 +75,14 @@ type agentLink struct {
 	link    wire.Link
 	control *wire.Framed
 
-	known facts // used by greet, then by beat alone
+	known facts // without a lock: greet uses it first, and when greet is over, beat alone
 
 	mu       sync.Mutex
 	leaf     *x509.Certificate // the newest certificate that is saved
 	renewing crypto.Signer     // the key of the request under way, or nil
 }
 
-// greet is Hello and Welcome.
+// greet sends Hello, waits for Welcome, and returns the interval between heartbeats.
 func (l *agentLink) greet() (time.Duration, error) {
 	now := l.tell(l.link.Context())
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
@@ -106,7 +107,8 @@ func (l *agentLink) greet() (time.Duration, error) {
 	return min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), nil
 }
 
-// why prefers the reason that ended the link to the error it caused on a stream.
+// why returns the reason why the link ended, if it did, and else err, the error of a stream. When a
+// link ends, its streams fail, and their errors do not say why.
 func (l *agentLink) why(err error) error {
 	if ended := l.link.Err(); ended != nil {
 		return ended
@@ -114,7 +116,7 @@ func (l *agentLink) why(err error) error {
 	return err
 }
 
-// tell is what the next heartbeat says. It waits for nobody for long.
+// tell is what the next heartbeat says. All that it waits for has a deadline of a few seconds.
 func (l *agentLink) tell(ctx context.Context) wire.Facts {
 	if due(&l.known.sshAsked, sshAskedEvery) {
 		l.known.ssh, l.known.sshServer = l.builtin != nil, "built in"
@@ -128,7 +130,7 @@ func (l *agentLink) tell(ctx context.Context) wire.Facts {
 	return l.known.read()
 }
 
-// due says whether it is time to ask again, and remembers that it is done now.
+// due says whether it is time to ask again. If it is, last becomes now.
 func due(last *time.Time, every time.Duration) bool {
 	if !last.IsZero() && time.Since(*last) < every {
 		return false
@@ -144,7 +146,7 @@ func (l *agentLink) run(ctx context.Context, interval time.Duration) error {
 	g.Go(func() error { return l.listen() })
 	g.Go(func() error { return l.accept(gctx) })
 	g.Go(func() error { return l.renewInTime(gctx) })
-	g.Go(func() error { // ends the readers
+	g.Go(func() error { // closes the link, which ends the others that read from it
 		select {
 		case <-gctx.Done():
 			code := wire.None
@@ -192,7 +194,7 @@ func (l *agentLink) listen() error {
 			l.sessions.authenticated(m.Session)
 		case *wire.Renewed:
 			err = l.renewed(m)
-		case *wire.Refused: // of a renewal; the certificate may live long enough to try again
+		case *wire.Refused: // the renewal was refused; it is asked for again while the old one lives
 			l.Log.Warn("the relay refused to renew the certificate", "err", m.Err())
 			l.mu.Lock()
 			l.renewing = nil
@@ -229,7 +231,8 @@ func (l *agentLink) accept(ctx context.Context) error {
 	}
 }
 
-// renewals remembers when this process last got a certificate, by the monotonic clock.
+// renewals remembers when this process last got a certificate. time.Time keeps the monotonic clock,
+// so it does not matter when somebody sets the machine's clock.
 type renewals struct {
 	mu   sync.Mutex
 	last time.Time
@@ -241,8 +244,9 @@ func (r *renewals) got() {
 	r.last = time.Now()
 }
 
-// recent says that there was a renewal within a third of a certificate's life: however wrong this
-// machine's clock is, another one would not help.
+// recent says whether there was a renewal within a third of a certificate's life. If a certificate
+// seems to be over all the same, this machine's clock is wrong, and a further renewal would not
+// help.
 func (r *renewals) recent() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -254,15 +258,17 @@ func (a *Agent) due(leaf *x509.Certificate, jitter float64) bool {
 	return !a.recent() && !a.Now().Before(renewAt(leaf, jitter))
 }
 
-// renewAt is when a certificate's last third begins, plus jitter (0 to 1) of an eighth of its
-// life, so that machines enrolled together do not renew together.
+// renewAt is when the last third of a certificate's life begins, plus up to an eighth of its life:
+// jitter (0 to 1) says how much of that. So machines that were enrolled at the same time do not all
+// renew at the same time.
 func renewAt(leaf *x509.Certificate, jitter float64) time.Time {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	return leaf.NotAfter.Add(-life/3 + time.Duration(jitter*float64(life)/8))
 }
 
 // renewInTime asks for a new certificate whenever two thirds of the current one's life are over.
-// It looks once a minute instead of sleeping for hours: a suspended laptop's timers stand still.
+// It looks once a minute instead of sleeping for hours, because timers stand still while a laptop
+// is suspended.
 func (l *agentLink) renewInTime(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -299,7 +305,7 @@ func (l *agentLink) askRenewal() error {
 	return l.control.Send(&wire.Renew{CSR: csr})
 }
 
-// renewed saves the new identity; the link goes on, and the next one shows it.
+// renewed saves the new identity. This link goes on with the old one; the next link shows the new.
 func (l *agentLink) renewed(m *wire.Renewed) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 	"scrier/wire"
 )
 
-// Any user may listen at a port above 1023 while the desktop server that belongs there is down,
-// and would be given the operator's password. So the agent looks who listens before it connects,
-// and again when it has.
+// Any user may listen at a port above 1023. While the real desktop server is down, such a user could
+// put a false one there, and operators would type their passwords into it. So the agent looks who
+// listens before it connects, and again when it has.
 
 var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
@@ -31,19 +31,19 @@ func dialListener(ctx context.Context, port uint16, trust func(context.Context, 
 	if err != nil {
 		return nil, &wire.Error{Code: wire.TargetRefused, Detail: fmt.Sprintf("port %d of this machine takes no connection", port), Err: err}
 	}
-	// Who listened must listen still: then nobody else did when the connection was made.
+	// If the same sockets listen before and after, one of them took the connection.
 	after, err := sockets.Listeners(port)
 	if err == nil && !slices.Equal(before, after) {
 		err = wire.Errorf(wire.ListenerUntrusted, "another program began to listen at port %d while the agent was connecting; try again", port)
 	}
 	if err != nil {
-		_ = conn.Close() // it is not used, whatever becomes of it
+		_ = conn.Close() // nothing was sent on it
 		return nil, err
 	}
 	return conn, nil
 }
 
-// trustedListeners is who listens at a port, or why they are not to be connected to.
+// trustedListeners is who listens at a port. It is an error if one of them is not trusted.
 func trustedListeners(ctx context.Context, port uint16, trust func(context.Context, uint32) error) ([]sockets.Listener, error) {
 	found, err := sockets.Listeners(port)
 	if err != nil {

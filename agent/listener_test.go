@@ -61,7 +61,7 @@ func listenAs(uid string, addrs []string) int {
 	return 0
 }
 
-// stranger listens as another user, at NETWORK!HOST:PORT, and tells the port. stop ends it.
+// stranger listens as another user, at NETWORK!HOST:PORT, and returns the port. stop ends it.
 func stranger(t *testing.T, uid uint32, addr string) (port uint16, stop func()) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", listenArg, strconv.FormatUint(uint64(uid), 10), addr)
@@ -140,7 +140,7 @@ func listen(t *testing.T, network, addr string) (*net.TCPListener, uint16) {
 	return l.(*net.TCPListener), l.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
-// Real sockets of real users: F14.
+// Real sockets of real users (F14).
 func TestWhoListens(t *testing.T) {
 	alice := realUser(t, "scrlistener")
 	c := DefaultConfig()
@@ -194,7 +194,7 @@ func TestWhoListens(t *testing.T) {
 			t.Errorf("uid %d: %s", uid, got)
 		}
 	}
-	// A stranger beside root: which of the two would answer is nothing to bet on.
+	// Root and a stranger both listen: the kernel may give the connection to either of them.
 	_, port := listen(t, "tcp6", "[::1]:0")
 	stranger(t, alice, fmt.Sprintf("tcp4!127.0.0.1:%d", port))
 	if got := dial(&c, port); got != wire.ListenerUntrusted {
@@ -223,7 +223,7 @@ func TestTrustOfAnOrdinaryAgent(t *testing.T) {
 	}
 }
 
-// A server that is swapped between the look and the connection is not connected to.
+// If another server takes the place of the one that was looked at, the connection is not used.
 func TestSwappedListener(t *testing.T) {
 	old, port := listen(t, "tcp4", "127.0.0.1:0")
 	swap := func(context.Context, uint32) error {

@@ -37,7 +37,8 @@ func (c *Config) allowSSH(o *wire.Open) error {
 	return c.allowLogin(o.Login)
 }
 
-// allowLogin refuses early what [keys.Keys] refuses too.
+// allowLogin refuses a login that is not allowed before anything else is done. [keys.Keys] would
+// refuse it later.
 func (c *Config) allowLogin(login string) error {
 	if login != "" && len(c.AllowedLogins) > 0 && !slices.Contains(c.AllowedLogins, login) {
 		return wire.Errorf(wire.LoginNotAllowed, "login %s is not in allowed_logins of this machine's agent.yaml", wire.Printable(login))
@@ -45,7 +46,7 @@ func (c *Config) allowLogin(login string) error {
 	return nil
 }
 
-// allowDesktop looks at neither login nor keys: who may use a desktop, its own server asks.
+// allowDesktop looks at neither login nor keys: a desktop server itself asks who may use it.
 func (c *Config) allowDesktop(o *wire.Open) error {
 	if !slices.Contains([]wire.Security{"", wire.AnySecurity, wire.NLA, wire.TLS}, o.Security) {
 		return wire.Errorf(wire.BadRequest, "security %q is none of any, nla and tls", wire.Printable(string(o.Security)))
@@ -67,7 +68,7 @@ func (c *Config) allowConsole(o *wire.Open) error {
 	if o.Kind != wire.KindVNC {
 		return wire.Errorf(wire.BadRequest, "the screen of who sits at a machine is shared with kind vnc only")
 	}
-	// It is shown in a dialog to somebody who did not ask for it.
+	// The purpose is shown in a dialog to a person who did not ask for it, so it must be harmless.
 	if p := o.Console.Purpose; len(p) > wire.MaxPurpose || wire.Printable(p) != p {
 		return wire.Errorf(wire.BadRequest, "a purpose has at most %d bytes, in one line of printable text", wire.MaxPurpose)
 	}

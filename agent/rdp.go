@@ -36,8 +36,8 @@ const (
 	negFailure  = 3
 )
 
-// The kinds of security (MS-RDPBCGR 2.2.1.1.1). HYBRID_EX is not asked for: guacd's "nla" is without
-// it, and a server that speaks it speaks HYBRID too.
+// The kinds of security (MS-RDPBCGR 2.2.1.1.1). HYBRID_EX is not asked for: guacd's "nla" does not
+// speak it, and servers that do speak HYBRID as well.
 const (
 	protocolRDP    = 0 // RDP's own
 	protocolSSL    = 1
@@ -50,12 +50,12 @@ type rdpServer struct {
 	certificate []byte // SHA-256
 }
 
-// probeRDP asks the server at the other end of conn what it chooses of what want allows. It can be
-// done once in a connection, which is of no use afterwards.
+// probeRDP asks the server at the other end of conn which kind of security it chooses among those
+// that want allows. The connection can be used for nothing else afterwards.
 func probeRDP(ctx context.Context, conn net.Conn, want wire.Security) (rdpServer, error) {
 	ctx, cancel := context.WithTimeout(ctx, rdpProbeTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // a closed one ends by itself
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) }) // fails only if conn is closed, which ends the probe too
 	defer stop()
 	chosen, err := negotiate(conn, want)
 	if err == nil {
@@ -67,7 +67,7 @@ func probeRDP(ctx context.Context, conn net.Conn, want wire.Security) (rdpServer
 	switch {
 	case ctx.Err() != nil:
 		if wire.CodeOf(context.Cause(ctx)) != wire.Internal {
-			return rdpServer{}, context.Cause(ctx) // the session's own end
+			return rdpServer{}, context.Cause(ctx) // why the session itself ended
 		}
 		return rdpServer{}, &wire.Error{Code: wire.DesktopFailed, Detail: fmt.Sprintf("the RDP server did not answer within %s", rdpProbeTimeout), Err: err}
 	case wire.CodeOf(err) == wire.Internal:
@@ -84,9 +84,9 @@ func showCertificate(ctx context.Context, conn net.Conn, chosen wire.Security) (
 	return rdpServer{security: chosen, certificate: certs.Fingerprint(leaf)}, nil
 }
 
-// negotiate is the part before TLS. Not a byte is read behind the Confirm.
+// negotiate is the part before TLS. It does not read beyond the Confirm: what follows is TLS.
 func negotiate(conn io.ReadWriter, want wire.Security) (wire.Security, error) {
-	// CredSSP is inside TLS: who asks for the former names the latter too (2.2.1.1.1).
+	// NLA (CredSSP) runs inside TLS, so a client that asks for NLA must ask for TLS too (2.2.1.1.1).
 	ask := uint32(protocolSSL | protocolHybrid)
 	if want == wire.TLS {
 		ask = protocolSSL
@@ -142,7 +142,7 @@ func parseConfirm(p []byte) (uint32, error) {
 		return 0, errNoRDP()
 	}
 	neg := p[x224Header:]
-	if len(neg) == 0 { // a server from before there was a choice
+	if len(neg) == 0 { // a server so old that it knows RDP's own security alone
 		return protocolRDP, nil
 	}
 	if len(neg) != negLength || binary.LittleEndian.Uint16(neg[2:]) != negLength {
@@ -158,7 +158,7 @@ func parseConfirm(p []byte) (uint32, error) {
 	return 0, errNoRDP()
 }
 
-// failure tells a failureCode (MS-RDPBCGR 2.2.1.2.2).
+// failure is the meaning of a failureCode (MS-RDPBCGR 2.2.1.2.2).
 func failure(code uint32) string {
 	switch code {
 	case 1:

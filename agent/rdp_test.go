@@ -24,7 +24,7 @@ import (
 	"scrier/wire"
 )
 
-// rdpCert is a server's own certificate, and what it says of itself.
+// rdpCert is a server's certificate and its fingerprint.
 func rdpCert(t *testing.T) (tls.Certificate, []byte) {
 	t.Helper()
 	ca, err := certs.LoadOrMakeCA(t.TempDir(), time.Now)
@@ -57,7 +57,7 @@ func refused(code uint32) []byte {
 	return confirm(binary.LittleEndian.AppendUint32([]byte{negFailure, 0, 8, 0}, code)...)
 }
 
-// rdp plays an RDP server: it answers a request by f, and tells the request of each connection.
+// rdp plays an RDP server: f answers each request, and knows which kinds of security it asks for.
 func rdp(t *testing.T, f func(c net.Conn, ask uint32)) (port uint16) {
 	t.Helper()
 	l, port := listen(t, "tcp4", "127.0.0.1:0")
@@ -76,7 +76,7 @@ func rdp(t *testing.T, f func(c net.Conn, ask uint32)) (port uint16) {
 				if _, err := io.ReadFull(c, p[:]); err != nil {
 					return
 				}
-				// MS-RDPBCGR 4.1.1, but for the cookie.
+				// The example of MS-RDPBCGR 4.1.1, without its cookie.
 				want := []byte{3, 0, 0, 19, 14, 0xe0, 0, 0, 0, 0, 0, 1, 0, 8, 0, p[15], 0, 0, 0}
 				if !bytes.Equal(p[:], want) {
 					t.Errorf("request % x", p)
@@ -92,7 +92,7 @@ func rdp(t *testing.T, f func(c net.Conn, ask uint32)) (port uint16) {
 	return port
 }
 
-// link is an agent's link for sessions; everything listens as root.
+// desktopLink is an agent's link for sessions of desktops. The servers of these tests listen as root.
 func desktopLink(t *testing.T) *agentLink {
 	t.Helper()
 	return &agentLink{Agent: &Agent{Settings: Settings{Config: DefaultConfig(), Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}}}
@@ -185,8 +185,8 @@ func TestProbeRDP(t *testing.T) {
 	}
 }
 
-// A server that says nothing, before TLS or in it, holds up nobody for long; a session that ends
-// does not wait even that.
+// A server that says nothing, before TLS or in it, is not waited for long. When the session ends, it is
+// not waited for at all.
 func TestProbeRDPOfTheSilent(t *testing.T) {
 	quiet := func(before []byte) func(net.Conn, uint32) {
 		return func(c net.Conn, _ uint32) {

@@ -48,7 +48,7 @@ func chain(t *testing.T, ca *certs.CA, csr []byte) [][]byte {
 	return chain
 }
 
-// A renewal on the living link is saved as a pair that fits, while heartbeats and pings go on.
+// A renewal on an open link saves a certificate and its key, while heartbeats and pings go on.
 func TestRenewalOnTheLink(t *testing.T) {
 	l, relay, ca := linked(t)
 	done := make(chan error, 1)
@@ -83,7 +83,7 @@ func TestRenewalOnTheLink(t *testing.T) {
 	if _, err := tls.X509KeyPair(pemOf(t, pair)); err != nil {
 		t.Errorf("key and certificate do not fit: %v", err)
 	}
-	// What was not asked for is not taken.
+	// A certificate that was not asked for is refused.
 	if err := relay.Send(&wire.Renewed{Chain: issued}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,13 +20,15 @@ const (
 	maxWait     = 2 * time.Minute  // for our own preparations, whatever the relay allows
 	targetDial  = 5 * time.Second
 
-	// keyLife is how long a session's key stays when nobody says that authentication is over;
-	// undoing takes its own time, so that a link's end never leaves a key.
+	// keyLife is how long a session's key stays when nobody says that authentication is over.
+	// Taking it away has a time of its own, undoTimeout, which goes on when the link has ended: a
+	// key must not stay because its session was cut off.
 	keyLife     = 20 * time.Second
 	undoTimeout = 15 * time.Second
 )
 
-// sessions remembers what to do when the relay says that authentication is over.
+// sessions remembers, for each session, what to do when the relay says that its authentication is
+// over.
 type sessions struct {
 	mu sync.Mutex
 	on map[wire.SessionID]func()
@@ -77,7 +79,7 @@ func (l *agentLink) serve(ctx context.Context, s wire.Stream) {
 	if err := l.session(ctx, log, s, open); err != nil {
 		log.Warn("session refused or broken", "code", wire.CodeOf(err), "err", err)
 		if errors.Is(err, errSpliced) {
-			return // the relay has seen it already
+			return // the stream was reset with the reason already
 		}
 		if serr := wire.Send(s, wire.Refuse(err)); serr != nil {
 			s.Reset(wire.CodeOf(err))
@@ -87,7 +89,8 @@ func (l *agentLink) serve(ctx context.Context, s wire.Stream) {
 	}
 }
 
-// errSpliced marks errors after Opened, when the stream is raw and was reset by the splice.
+// errSpliced marks errors that came after Opened. From then on the stream is raw, so no message
+// can be sent on it, and wire.Splice has reset it.
 var errSpliced = errors.New("session ended")
 
 func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
@@ -135,8 +138,8 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		return err
 	}
 	defer target.Close()
-	// The key goes when authentication is over, when nobody says so in time, or with the stream,
-	// whichever is first.
+	// The key is taken away when authentication is over, when nobody has said so in time, or when
+	// the stream ends, whichever is first.
 	installed, err := l.keys.Install(prep, match, open.Session, ephemeral)
 	if err != nil {
 		return err
@@ -176,8 +179,8 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 	return broken(err)
 }
 
-// broken is what is worth telling of an error after Opened: a relay that just hangs up is an
-// ordinary end.
+// broken is the error of a session that ended after Opened. There is none if the relay only hung
+// up: most sessions end so.
 func broken(err error) error {
 	if err == nil || wire.CodeOf(err) == wire.None {
 		return nil

@@ -20,7 +20,8 @@ import (
 // State is an agent's directory: who it is and whom it trusts. Mode 0700, files 0600.
 type State struct{ Dir string }
 
-// enrolment is what enrolment yielded beside the certificate; it never changes.
+// enrolment is what the machine got when it was enrolled, in addition to the certificate. It never
+// changes.
 type enrolment struct {
 	Relay   string       `json:"relay"` // host:port
 	Envoy   wire.EnvoyID `json:"envoy"`
@@ -81,8 +82,8 @@ func (s State) certificate() (*tls.Certificate, error) {
 	return pair, nil
 }
 
-// replace saves a renewed certificate with its key. One file holds both, and one rename makes
-// both count: a crash leaves the old pair or the new one.
+// replace saves a renewed certificate with its key. One file holds both, and one rename puts it in
+// place: after a crash there is the old pair or the new one, never a mixture.
 func (s State) replace(key crypto.Signer, chain [][]byte) (*x509.Certificate, error) {
 	if len(chain) == 0 {
 		return nil, wire.Errorf(wire.Protocol, "an empty certificate chain")

@@ -12,9 +12,9 @@ import (
 // lookupTimeout bounds the questions about one listener; a directory service may be slow.
 const lookupTimeout = 3 * time.Second
 
-// trusts says why a user's desktop server may not be reached, if it may not: root's, system
-// accounts' and those of desktop.listeners may. An agent that is not root is the user's own
-// affair, and so are that user's servers.
+// trusts returns an error if sessions may not reach the desktop servers of uid. They may reach those
+// of root, of system accounts and of the users in desktop.listeners. If the agent runs as an
+// ordinary user, they may reach that user's too.
 func (c *Config) trusts(ctx context.Context, uid uint32) error {
 	return c.trustsFor(ctx, account.System(), uid, uint32(os.Geteuid()))
 }

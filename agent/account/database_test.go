@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// database is one of a test: its folder is Etc, and script, if any, its getent.
+// database makes a Database of a test: Etc is a folder with files, and script, if not empty, its getent.
 func database(t *testing.T, script string, files map[string]string) Database {
 	t.Helper()
 	d := Database{Etc: t.TempDir()}
@@ -34,7 +34,7 @@ const (
 	bob = "bob:x:1002:1002::/home/bob:/bin/sh\n"
 )
 
-// What the real getent says of this machine is what the files say.
+// On this machine the real getent and the files in /etc say the same.
 func TestSystem(t *testing.T) {
 	d := System()
 	if d.Getent == "" {
@@ -79,7 +79,7 @@ func TestPATHDoesNotCount(t *testing.T) {
 	}
 }
 
-// Without getent the files are all that there is.
+// Without getent the files in Etc are read.
 func TestWithoutGetent(t *testing.T) {
 	d := database(t, "", map[string]string{
 		"passwd": "broken\nann:x:1001:1001::/home/ann:/bin/sh\n1001:x:7:7::/:/bin/sh\nann:x:0:0::/:/bin/sh\n" + bob + "zero:x:00:0::/:/bin/sh\nend:x:9:9::/:/bin/sh",
@@ -122,13 +122,13 @@ func TestWithoutGetent(t *testing.T) {
 	if _, ok, err := d.Shadow(ctx, "bob"); ok || err != nil {
 		t.Errorf("%v %v", ok, err)
 	}
-	// Nor are there always files.
+	// Where there are no files either, that is an error.
 	if _, ok, err := database(t, "", nil).Login(ctx, "ann"); ok || err == nil {
 		t.Errorf("%v %v", ok, err)
 	}
 }
 
-// Whatever getent says, it is taken for the answer only if it is one.
+// What getent says is an answer only if it is one entry, and about what was asked.
 func TestLyingGetent(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
@@ -168,7 +168,7 @@ func TestLyingGetent(t *testing.T) {
 			t.Errorf("%s, group: %d", name, gid)
 		}
 	}
-	// A name is never an option or a number to it.
+	// A name is not passed on if it could be an option, and a number does not find a name.
 	d := database(t, `echo "$@" >>`+filepath.Join(t.TempDir(), "asked")+"; printf '%s' '"+ann+"'", nil)
 	for _, login := range []string{"", "-h", "--help", "a:b", "a\nb", "../x", "a b", "1001"} {
 		if a, ok, err := d.Login(t.Context(), login); ok || err != nil {
@@ -180,7 +180,7 @@ func TestLyingGetent(t *testing.T) {
 	}
 }
 
-// Groups: what is said of others, of root's group, or in another spelling does not count.
+// Groups of other logins, root's group, and gids that are not in canonical form do not count.
 func TestLyingGroups(t *testing.T) {
 	files := map[string]string{"group": "games:x:60:ann\n"}
 	many := strings.Repeat(" 7", maxGroups+10)
@@ -206,7 +206,7 @@ func TestLyingGroups(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, some[0].Groups, err)
 		}
 	}
-	// Any number of accounts is asked for in questions of a bounded length.
+	// However many accounts there are, one question to getent is about at most 200.
 	d := database(t, `shift; [ $# -le 200 ] || exit 9; for u; do echo "$u 20"; done`, nil)
 	all := make([]Account, 3*batch+1)
 	for i := range all {
@@ -222,8 +222,8 @@ func TestLyingGroups(t *testing.T) {
 	}
 }
 
-// A directory that does not answer is given up when the caller's time is over, or else after
-// program.Ask's own.
+// A directory that does not answer is given up when the caller's context ends, or else after the
+// time that program.Ask allows.
 func TestSlowGetent(t *testing.T) {
 	d := database(t, "sleep 3600 & wait", nil)
 	for name, ask := range map[string]func(context.Context) error{
@@ -240,7 +240,7 @@ func TestSlowGetent(t *testing.T) {
 		}
 		cancel()
 	}
-	// With all the time in the world it is over all the same; the test's own deadline says so if not.
+	// The caller sets no limit here. If it did not end by itself, the whole test would run into its own.
 	if _, _, err := d.Login(t.Context(), "ann"); err == nil {
 		t.Error("no error")
 	}

@@ -1,5 +1,5 @@
 // Package become starts processes as a user of this machine, with no way back to the privileges of
-// the agent. It looks up nobody: whom to become, its callers know.
+// the agent. It looks up no accounts: its callers say whom to become.
 package become
 
 import (
@@ -18,12 +18,12 @@ type User struct {
 	Groups   []uint32 // supplementary; none if empty
 }
 
-// Start starts cmd as u, or, where u is nil, as who the agent is. The process has its own session
+// Start starts cmd as u, or as the agent's own user if u is nil. The process has its own session
 // and process group, can gain no privileges by an exec, gets only the environment that is in
 // cmd.Env (nothing, if that is nil), and starts in the root folder if cmd.Dir is empty.
 //
-// A death signal (cmd.SysProcAttr.Pdeathsig) comes when the agent dies. The caller must wait for
-// cmd, which also ends what Start keeps for that.
+// If cmd.SysProcAttr.Pdeathsig is set, the process gets that signal when the agent dies. For this
+// Start keeps a thread until the process ends, so the caller must wait for cmd.
 func Start(cmd *exec.Cmd, u *User) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -50,7 +50,7 @@ func start(cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() { // the first thread must not end: keep it busy, take another
+		if unix.Gettid() == unix.Getpid() { // the process's first thread must not end: take another
 			started <- start(cmd)
 			runtime.UnlockOSThread()
 			return
@@ -72,8 +72,8 @@ func start(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// outlive keeps this thread until the child has ended. To the kernel the thread that forked is the
-// parent, and its end would send the death signal.
+// outlive keeps this thread until the child has ended. For the kernel the parent is the thread that
+// forked, and the child would get its death signal when that thread ends.
 func outlive(pid int) {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)

@@ -114,7 +114,7 @@ func TestDeathSignalNeedsADeath(t *testing.T) {
 		}
 		all = append(all, cmd)
 	}
-	for range 20 { // threads that end do so now
+	for range 20 { // a thread that was to end has done so after this
 		cmd := exec.Command("true")
 		if err := Start(cmd, nil); err != nil {
 			t.Fatal(err)

@@ -34,7 +34,7 @@ func TestUIDZeroIsNeverServed(t *testing.T) {
 			t.Errorf("no login: the error does not say what to do: %v", err)
 		}
 	}
-	// Another name for uid 0, as the name service would tell it.
+	// Another login that has uid 0.
 	_, err := findAccount(t.Context(), fakeGetent(t, "toor:x:0:1000::/root:/bin/bash"), "toor")
 	wantCode(t, err, wire.AccountNotLoginable)
 	if err != nil && !strings.Contains(err.Error(), "uid 0") {
@@ -67,7 +67,7 @@ func TestAccountsRefused(t *testing.T) {
 	}
 }
 
-// TestBecomesTheUser starts as root and looks at what the session's process is.
+// TestBecomesTheUser: the server is root, and the session's process must be the user in every way.
 func TestBecomesTheUser(t *testing.T) {
 	needRoot(t)
 	inherited, err := unix.Dup(0) // a file that sessions must not see
@@ -119,7 +119,7 @@ func TestBecomesTheUser(t *testing.T) {
 	if got := output(true, "exec 3<>/dev/tty && echo opened"); got != "opened" {
 		t.Errorf("the controlling terminal: %s", got)
 	}
-	// Root's group must not stay with it.
+	// The process must not keep root's group.
 	if got := output(false, "id -G"); strings.Contains(" "+got+" ", " 0 ") {
 		t.Errorf("groups %s", got)
 	}

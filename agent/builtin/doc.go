@@ -2,7 +2,7 @@
 //
 // It has no listening port: [Server.Serve] speaks SSH over one stream that it is handed, to
 // whoever holds the private half of one key, for one login. Choose it where sshd cannot be
-// installed; where there is an sshd, use that, for it does what this server refuses to:
+// installed. Where there is an sshd, use that: it can do what this server refuses to do:
 //
 //   - It serves one account, fixed when the agent starts, and never one of uid 0. An agent that
 //     is not root can only serve its own.
@@ -12,7 +12,7 @@
 //     Limits and groups that only PAM sets are not set.
 //
 // Each session channel is one process session and group (setsid). When its first process ends,
-// its output is delivered and the channel closed; what it left in the background goes on, as
-// under sshd. When the connection or the channel goes first, the group and the terminal's
+// its output is delivered and the channel closed. Processes that it left in the background go on,
+// as under sshd. When the connection or the channel ends first, the group and the terminal's
 // foreground group get SIGHUP, and after five seconds SIGKILL.
 package builtin

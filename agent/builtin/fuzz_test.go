@@ -25,7 +25,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("1 (a) b) (c) Z 0 2 3 0 -1"))
 	f.Add([]byte(")"))
 	f.Fuzz(func(t *testing.T, stat []byte) {
-		// The name is the process's own choice: nothing in it may move the fields behind it.
+		// A process chooses its name. Whatever is in it, the fields behind it must be read right.
 		if _, _, _, err := parseStat(stat); err != nil {
 			return
 		}

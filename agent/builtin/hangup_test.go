@@ -65,7 +65,7 @@ func TestCutConnection(t *testing.T) {
 	}
 }
 
-// TestStubborn cuts off processes that do not listen to SIGHUP.
+// TestStubborn cuts off processes that ignore SIGHUP.
 func TestStubborn(t *testing.T) {
 	for name, c := range map[string]struct {
 		tty     bool
@@ -105,8 +105,8 @@ func TestStubborn(t *testing.T) {
 	}
 }
 
-// TestHangupIsHeard has processes without a terminal clean up when the connection goes, one that
-// was stopped too.
+// TestHangupIsHeard: processes without a terminal get SIGHUP when the connection ends, and can clean
+// up; so can one that was stopped.
 func TestHangupIsHeard(t *testing.T) {
 	for name, stop := range map[string]string{"running": "wait", "stopped": "kill -STOP $$; wait"} {
 		t.Run(name, func(t *testing.T) {
@@ -161,14 +161,14 @@ func TestDrainIsBounded(t *testing.T) {
 	w.Close()
 }
 
-// TestCutSparesBackground keeps what nohup asks for: jobs in the background of a shell.
+// TestCutSparesBackground: a job that was started with nohup in the background of a shell goes on.
 func TestCutSparesBackground(t *testing.T) {
 	l := serve(t, newServer(t))
 	s := startShell(t, l.dial(t))
 	s.send(t, "nohup sleep 1000 >/dev/null 2>&1 & echo =$!=\n")
 	s.until(t, "\r\n=")
 	pid := number(t, s.until(t, "="))
-	// "nohup" has become "sleep" when it ignores SIGHUP.
+	// The process is named "nohup" until it ignores SIGHUP, and then becomes "sleep".
 	eventually(t, "nohup has done its work", func() bool { return ignoresHUP(pid) })
 	l.conn.Close()
 	l.wait(t)

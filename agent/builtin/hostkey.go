@@ -67,8 +67,8 @@ func loadHostKey(path string) (ssh.Signer, error) {
 	return key, nil
 }
 
-// makeHostKey writes a new key under another name and links it to path when it is all there and
-// on disk, so that path never names half a key and a key that is there already stays.
+// makeHostKey writes a new key under another name, and gives it the name path when all of it is on
+// disk: path never names half a key. A key that has this name already stays.
 func makeHostKey(path string) error {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

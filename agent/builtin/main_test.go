@@ -25,7 +25,7 @@ import (
 	"scrier/wire"
 )
 
-// patience is the deadline of every wait in these tests; nothing here takes a tenth of it.
+// patience is the deadline of every wait in these tests. It is more than ten times what they need.
 const patience = 30 * time.Second
 
 // proxyEnv makes the test binary a ProxyCommand for the real ssh: it copies between its standard
@@ -153,7 +153,7 @@ func serve(t testing.TB, s *Server) *link {
 		defer close(l.ended)
 		l.err = s.Serve(ctx, far, key.PublicKey())
 	}()
-	// Whatever waits for the far side is released, should the test hang.
+	// If the test hangs, whatever waits for the other side is released.
 	watchdog := time.AfterFunc(2*patience, func() { near.Close() })
 	t.Cleanup(func() {
 		watchdog.Stop()
@@ -228,7 +228,7 @@ func newSession(t testing.TB, c *ssh.Client) *ssh.Session {
 type screen struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
-	seen  int // until here it was waited for
+	seen  int // the text up to here was waited for already
 	fresh chan struct{}
 }
 
@@ -268,7 +268,7 @@ func (s *screen) until(t testing.TB, want string) string {
 	}
 }
 
-// eventually polls until what holds.
+// eventually polls until holds returns true.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	timeout := time.After(patience)

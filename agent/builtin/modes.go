@@ -13,7 +13,7 @@ func applyModes(t *unix.Termios, modes string) {
 		value := binary.BigEndian.Uint32(b[1:5])
 		if i, ok := modeChar(b[0]); ok {
 			t.Cc[i] = uint8(value)
-			if value == 255 { // the RFC's "no such character"; Linux has 0 for it
+			if value == 255 { // this means "no such character" in the RFC; Linux writes 0 for it
 				t.Cc[i] = 0
 			}
 			continue

@@ -14,8 +14,8 @@ import (
 )
 
 // A process is the first process of a session with the files that lead to it. Its pid is also
-// the number of its process group and of its session; it is reaped last of all, so that this
-// number cannot come to mean anybody else while signals may be sent to it.
+// the number of its process group and of its session. The kernel may give a pid to another process
+// once the process is reaped; so it is reaped last, when no more signals are sent to that number.
 type process struct {
 	cmd     *exec.Cmd
 	pty     *pty     // nil without a terminal
@@ -28,7 +28,7 @@ type process struct {
 	done   chan struct{} // closed when run is over
 
 	mu     sync.Mutex
-	reaped bool // pid means nothing any more
+	reaped bool // the pid may be another process's from now on
 }
 
 // start runs args for a session. The caller must then call run.
@@ -61,8 +61,8 @@ func (s *Server) start(args []string, session *session) (*process, error) {
 	}()
 	p.cmd.Dir = s.account.Home
 	if err := p.cmd.Start(); err != nil {
-		// The home may be missing or closed to the account: only a child that has become the
-		// account can tell.
+		// The home may be missing, or closed to the account. This process cannot tell, as root may
+		// enter everywhere; so the start as the account is tried, and then once more in /.
 		again := &exec.Cmd{Path: p.cmd.Path, Args: args, SysProcAttr: attr, Env: p.cmd.Env,
 			Stdin: p.cmd.Stdin, Stdout: p.cmd.Stdout, Stderr: p.cmd.Stderr, Dir: "/"}
 		p.cmd = again
@@ -75,8 +75,8 @@ func (s *Server) start(args []string, session *session) (*process, error) {
 	return p, nil
 }
 
-// openTerminal gives the process a terminal. The slave stays open on this side until the process
-// has ended: the master would report an end of file while no process happens to hold it.
+// openTerminal gives the process a terminal. This side keeps the slave open until the process has
+// ended: whenever nobody has the slave open, reading from the master fails.
 func (s *Server) openTerminal(p *process, session *session) ([]*os.File, error) {
 	t, err := openPTY(session.size, session.pty.Modes)
 	if err != nil {
@@ -108,7 +108,7 @@ func (s *Server) openPipes(p *process, session *session) (ends []*os.File, err e
 		if r, w, err = os.Pipe(); err != nil {
 			return nil, nil, fmt.Errorf("open pipe: %w", err)
 		}
-		// A process opens /dev/stdout as a file, so the pipe must be its own.
+		// A program that opens /dev/stdout opens the pipe by its name, and needs the right to.
 		if s.asRoot {
 			if err := w.Chown(int(s.account.UID), int(s.account.GID)); err != nil {
 				r.Close()
@@ -167,10 +167,10 @@ func (p *process) run(channel ssh.Channel) {
 		p.end()
 	}
 	wait.Wait()
-	out.Wait() // in bounded time once the process has ended, as fast as the peer takes it
+	out.Wait() // the process has ended: bounded by lingerWait and by how fast the peer reads
 	state := p.reap()
 
-	// Any of these fails only when the peer is gone, and then nobody wants to know.
+	// Each of these fails only when the peer is gone, and then there is nobody to tell.
 	_ = channel.CloseWrite()
 	kind, payload := exitRequest(state)
 	_, _ = channel.SendRequest(kind, false, payload)
@@ -200,12 +200,12 @@ func (p *process) reap() syscall.WaitStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reaped = true
-	_ = p.cmd.Wait() // tells nothing that the state does not
+	_ = p.cmd.Wait() // its error says nothing that ProcessState does not say
 	state, _ := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return state
 }
 
-// exitRequest is how the peer is told of the end.
+// exitRequest is the request that tells the peer how the process ended.
 func exitRequest(state syscall.WaitStatus) (kind string, payload []byte) {
 	if state.Signaled() {
 		return "exit-signal", ssh.Marshal(exitSignal{
@@ -223,8 +223,9 @@ func (p *process) resize(size unix.Winsize) error {
 	return p.pty.resize(size)
 }
 
-// keepFiles keeps this process's files from those that it starts. Go opens every file so; what a
-// service manager or a shell handed down (a listening socket, a lock) it did not open.
+// keepFiles closes this process's files to the programs that it starts. Go does so with every file
+// that it opens, but not with those that were open when it was started, such as a listening socket
+// of the service manager's.
 func keepFiles() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -236,7 +237,7 @@ func keepFiles() error {
 			continue
 		}
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
-		if err != nil && !errors.Is(err, unix.EBADF) { // closed meanwhile, as the one of ReadDir is
+		if err != nil && !errors.Is(err, unix.EBADF) { // EBADF: closed meanwhile, as ReadDir's own file is
 			return fmt.Errorf("keep file %d: %w", fd, err)
 		}
 	}

@@ -49,7 +49,7 @@ func (p *pty) openSlave(fd int, size unix.Winsize, modes string) error {
 	if err != nil {
 		return fmt.Errorf("get terminal's modes: %w", err)
 	}
-	t.Iflag |= unix.IUTF8 // the language set by default is UTF-8; a peer that knows better says so
+	t.Iflag |= unix.IUTF8 // environ sets a UTF-8 language; the peer's modes may clear this
 	applyModes(t, modes)
 	if err := unix.IoctlSetTermios(slave, unix.TCSETS, t); err != nil {
 		return fmt.Errorf("set terminal's modes: %w", err)
@@ -80,7 +80,7 @@ func (p *pty) resize(size unix.Winsize) error {
 	return p.control(func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &size) })
 }
 
-// foreground is the process group that the keyboard speaks to.
+// foreground is the process group that gets what is typed.
 func (p *pty) foreground() (pgid int, err error) {
 	err = p.control(func(fd int) error {
 		pgid, err = unix.IoctlGetInt(fd, unix.TIOCGPGRP)
@@ -89,8 +89,8 @@ func (p *pty) foreground() (pgid int, err error) {
 	return pgid, err
 }
 
-// interrupt sends one of the keyboard's own signals to the foreground group. The kernel finds
-// the group, so it cannot be a wrong one.
+// interrupt sends one of the keyboard's own signals to the foreground group. The kernel itself looks
+// up the group, so the signal cannot go to a group that has just taken over its number.
 func (p *pty) interrupt(sig unix.Signal) error {
 	return p.control(func(fd int) error { return unix.IoctlSetInt(fd, unix.TIOCSIG, int(sig)) })
 }

@@ -28,11 +28,11 @@ type (
 	}
 )
 
-// maxDimension is the largest width or height of a terminal, in cells: beyond it programs
-// allocate for screens that nobody has.
+// maxDimension is the largest width or height of a terminal, in cells. No screen has more, and
+// programs would allocate memory for it.
 const maxDimension = 1000
 
-// winsize is what the terminal is told. A dimension of 0 is unknown, and was's is kept.
+// winsize is the size that the terminal gets. A dimension of 0 means unknown: then that of was stays.
 func winsize(cols, rows uint32, was unix.Winsize) unix.Winsize {
 	clamp := func(n uint32, was uint16) uint16 {
 		if n == 0 {
@@ -46,10 +46,10 @@ func winsize(cols, rows uint32, was unix.Winsize) unix.Winsize {
 var (
 	termName    = regexp.MustCompile(`\A[A-Za-z0-9._+-]{1,32}\z`)
 	localeName  = regexp.MustCompile(`\ALC_[A-Z]{1,32}\z`)
-	localeValue = regexp.MustCompile(`\A[A-Za-z0-9._@:=,+-]{0,64}\z`) // no "/": glibc took it for a path
+	localeValue = regexp.MustCompile(`\A[A-Za-z0-9._@:=,+-]{0,64}\z`) // no "/": old versions of glibc read the language from such a path
 )
 
-// allowedEnv says whether a peer may set a variable: what the terminal is, and the language.
+// allowedEnv says whether a peer may set a variable: the kind of terminal, and the language.
 // Anything else (LD_PRELOAD, BASH_ENV, GLIBC_TUNABLES) could change what programs do.
 func allowedEnv(e envRequest) bool {
 	switch {
@@ -61,7 +61,7 @@ func allowedEnv(e envRequest) bool {
 	return false
 }
 
-// signals are those that a peer may send, RFC 4254 section 6.9.
+// signalNamed is a signal that a peer may send, RFC 4254 section 6.9.
 func signalNamed(name string) (unix.Signal, bool) {
 	switch name {
 	case "ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2":
@@ -70,8 +70,8 @@ func signalNamed(name string) (unix.Signal, bool) {
 	return 0, false
 }
 
-// signalName is the name of a signal that ended a process, as exit-signal wants it: those that
-// the RFC does not know carry a domain.
+// signalName is the name of a signal that ended a process, in the form that exit-signal has: names
+// that are not in the RFC end in a domain.
 func signalName(s unix.Signal) string {
 	name := strings.TrimPrefix(unix.SignalName(s), "SIG")
 	if _, ok := signalNamed(name); ok {

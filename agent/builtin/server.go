@@ -44,13 +44,13 @@ type Server struct {
 	hostKey ssh.Signer
 	log     *slog.Logger
 
-	asRoot   bool   // children must give up root's rights
+	asRoot   bool   // this process is root, so its children must become the account
 	ttyGroup uint32 // see [pty.give]; only looked up by root
 }
 
 // New resolves the account and checks that it can log in. Its errors are
-// [wire.AccountNotLoginable] where the account is at fault. Files that the process was started
-// with, its standard streams apart, are from then on closed to programs that it runs.
+// [wire.AccountNotLoginable] where the account is at fault. From then on the programs that this
+// process runs do not get the files that it was started with, except for the standard streams.
 func New(c Config) (*Server, error) {
 	if c.HostKey == nil || c.HostKey.PublicKey().Type() != ssh.KeyAlgoED25519 {
 		return nil, errors.New("make ssh server: an ed25519 host key is needed")
@@ -81,7 +81,7 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// HostKeys are the keys with which the server proves itself: what the relay pins.
+// HostKeys are the keys with which the server proves who it is. The relay accepts no others.
 func (s *Server) HostKeys() []ssh.PublicKey { return []ssh.PublicKey{s.hostKey.PublicKey()} }
 
 // Login is the name of the account that is served.
@@ -93,8 +93,8 @@ func (s *Server) Login() string { return s.account.Login }
 // Serve returns when the connection and its processes are done, that is at most a little over
 // five seconds after the connection's end. A peer that leaves is no error.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicKey) error {
-	// Closing may itself take a moment, and three parties do it.
-	hangUp := sync.OnceFunc(func() { _ = conn.Close() }) // nobody is left to care why it fails
+	// Three places close conn, and each must be able to rely on its being closed afterwards.
+	hangUp := sync.OnceFunc(func() { _ = conn.Close() }) // conn is not used any more, whatever the error
 	defer hangUp()
 	if ephemeral == nil {
 		return errors.New("serve ssh: no key to let in")
@@ -133,7 +133,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicK
 	close(authDone)
 
 	var work sync.WaitGroup
-	work.Go(func() { ssh.DiscardRequests(requests) }) // tcpip-forward and all others: refused
+	work.Go(func() { ssh.DiscardRequests(requests) }) // all global requests, such as tcpip-forward, are refused
 	work.Go(func() { s.accept(channels) })
 	err = sshConn.Wait()
 	hangUp()
@@ -144,7 +144,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicK
 	if ordinaryEnd(err) {
 		return nil
 	}
-	if wire.CodeOf(err) != wire.Internal { // the stream's own reason
+	if wire.CodeOf(err) != wire.Internal { // the stream has ended with a reason of its own
 		return fmt.Errorf("serve ssh: %w", err)
 	}
 	return wire.Errorf(wire.Protocol, "serve ssh: %w", err)
@@ -208,8 +208,8 @@ func handshakeError(ctx context.Context, err error, late bool) error {
 	return wire.Errorf(wire.Protocol, "ssh handshake: %w", err)
 }
 
-// ordinaryEnd says whether err is how a connection ends when its peer goes: by SSH's own good-bye,
-// by closing it, or by closing it with bytes unread.
+// ordinaryEnd says whether err is what one sees when the peer ends the connection in order: with
+// SSH's own message for it, by closing it, or by closing it before it has read everything.
 func ordinaryEnd(err error) bool {
 	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||

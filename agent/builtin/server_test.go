@@ -149,7 +149,7 @@ func TestHandshakeDeadline(t *testing.T) {
 			}
 			near.Close()
 		}
-		// A context that ends first ends it first.
+		// If the context ends before that, Serve ends with it.
 		near, far := net.Pipe()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, wire.Errorf(wire.Killed, "test"))
 		defer cancel()
@@ -232,7 +232,7 @@ func TestOpenSSH(t *testing.T) {
 	t.Run("killed command", func(t *testing.T) {
 		cmd := command(testLogin, "envoy", "kill -KILL $$")
 		_ = cmd.Run()
-		if cmd.ProcessState.ExitCode() != 255 { // what ssh makes of exit-signal
+		if cmd.ProcessState.ExitCode() != 255 { // ssh exits so when it gets exit-signal
 			t.Errorf("exit status %d", cmd.ProcessState.ExitCode())
 		}
 		serveEnds(wire.None)

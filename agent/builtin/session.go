@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEnv bounds the variables that a peer may set; LANG and every LC_* there is are 15.
+// maxEnv bounds the variables that a peer may set. LANG and all LC_* together are 15.
 const maxEnv = 32
 
 // A session is one session channel: a few requests that prepare it, then one process.
@@ -36,7 +36,7 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 		}
 		ok := s.answer(r.Type, r.Payload)
 		if r.WantReply {
-			_ = r.Reply(ok, nil) // fails only with the connection, which ends the loop
+			_ = r.Reply(ok, nil) // fails only when the connection does, and then the loop ends too
 		}
 	}
 	if s.proc != nil {
@@ -45,8 +45,8 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 	}
 }
 
-// answer handles the requests that start nothing. Whatever it does not know is refused:
-// subsystem, auth-agent-req@openssh.com, x11-req.
+// answer handles the requests that start nothing. It refuses those that it does not know, such as
+// subsystem, auth-agent-req@openssh.com and x11-req.
 func (s *session) answer(kind string, payload []byte) bool {
 	switch kind {
 	case "env":
@@ -87,8 +87,8 @@ func (s *session) answer(kind string, payload []byte) bool {
 	return false
 }
 
-// start runs the shell or the command. The reply goes out before the process's first output, as
-// a process that ends at once would otherwise close the channel first.
+// start runs the shell or the command. The reply goes out before the process's output is read: a
+// process that ends at once would otherwise close the channel before the reply.
 func (s *session) start(r *ssh.Request) {
 	reply := func(ok bool) {
 		if r.WantReply {
@@ -119,7 +119,7 @@ func (s *session) start(r *ssh.Request) {
 	}
 	s.proc = p
 	reply(true)
-	go p.run(s.channel) // serve waits for p.done
+	go p.run(s.channel) // serve waits until p.done is closed
 }
 
 // environ is the environment of the session's process: built from nothing, so that no variable of
@@ -133,7 +133,8 @@ func (s *session) environ(tty string) []string {
 		"SHELL":   a.Shell,
 		"PATH":    "/usr/local/bin:/usr/bin:/bin:/usr/games",
 		"LANG":    "C.UTF-8",
-		// What scripts test for "am I remote?"; there is no address, the tunnel ends here.
+		// Scripts look at these to find out whether they run in a remote session. There is no real
+		// address to tell: the connection comes out of the relay's tunnel.
 		"SSH_CONNECTION": "127.0.0.1 0 127.0.0.1 0",
 		"SSH_CLIENT":     "127.0.0.1 0 0",
 	}

@@ -207,7 +207,7 @@ func TestSlowReader(t *testing.T) {
 				return pid != 0
 			})
 			eventually(t, "the process ends with nobody reading", func() bool { return !alive(pid) })
-			<-time.After(2 * lingerQuiet) // the time that must not matter
+			<-time.After(2 * lingerQuiet) // so long the peer does not read; nothing may be lost by it
 			n, err := io.Copy(io.Discard, out)
 			if n != size || err != nil {
 				t.Errorf("%d of %d bytes: %v", n, size, err)
@@ -240,8 +240,8 @@ func requestPTY(t *testing.T, s *ssh.Session) {
 	}
 }
 
-// setPrompt makes a bash predictable, and has it print its pid: ":PID:end". The prompt before it is
-// whatever the account has.
+// setPrompt gives bash a fixed prompt, and has it print its pid as ":PID:end". What the prompt was
+// before depends on the account.
 const setPrompt = "PS1='pro''mpt> '; bind 'set enable-bracketed-paste off'; echo :$$:en''d\n"
 
 // A shell is an interactive session.
@@ -302,7 +302,7 @@ func TestShell(t *testing.T) {
 		if err := s.WindowChange(rows, cols); err != nil {
 			t.Fatal(err)
 		}
-		// No reply to wait for: the next request with one is answered after it.
+		// This request gets no reply. The next one that does is answered after it.
 		if _, err := s.SendRequest("nothing@scrier", true, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -319,8 +319,8 @@ func TestShell(t *testing.T) {
 	resize(91, 31)
 	ask("stty size", "31 91")
 
-	// Ctrl-C ends the foreground command, not the shell. Bash itself loses its way when the
-	// signal comes while it is starting the command, so that is waited for.
+	// Ctrl-C ends the foreground command, not the shell. Bash does not handle the signal right while
+	// it is starting the command, so the test waits until it runs.
 	s.send(t, "sleep 1000\n")
 	eventually(t, "sleep runs in the foreground", func() bool { return inForeground(t, s.pid, "sleep") })
 	s.send(t, "\x03")
@@ -400,7 +400,7 @@ func TestEndOfInputEndsShell(t *testing.T) {
 	}
 }
 
-// TestTerminalModes has the modes of RFC 4254 arrive, or the kernel's own stay.
+// TestTerminalModes: the terminal gets the modes that the peer sends, and keeps its own otherwise.
 func TestTerminalModes(t *testing.T) {
 	c := serve(t, newServer(t)).dial(t)
 	stty := func(modes ssh.TerminalModes) string {

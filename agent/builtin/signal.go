@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// hangupGrace is what a session's processes have to put their things in order after SIGHUP.
+	// hangupGrace is the time that a session's processes have to end by themselves after SIGHUP.
 	hangupGrace = 5 * time.Second
 
-	// killGrace is what the kernel has to end them after SIGKILL; one that waits for a dead disk
-	// may take longer, and is left to it.
+	// killGrace is how long they are waited for after SIGKILL. A process that waits for a dead disk
+	// may need longer; it is not waited for.
 	killGrace = 2 * time.Second
 
-	// groupPoll is how often a session that was hung up is looked at for processes that linger.
+	// groupPoll is how often it is looked whether they have ended.
 	groupPoll = 50 * time.Millisecond
 )
 
-// signal sends sig to what the peer takes for the running command: the terminal's foreground
-// group, or without a terminal the session's group.
+// signal sends sig to the running command: the terminal's foreground group, or the session's group if
+// there is no terminal.
 func (p *process) signal(sig unix.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,9 +44,9 @@ func (p *process) signal(sig unix.Signal) error {
 	return unix.Kill(-group, sig)
 }
 
-// foregroundLocked is the terminal's foreground group, if it is one of this session's processes:
-// the number that the terminal remembers may be that of a group which is gone, and be a stranger's
-// by now.
+// foregroundLocked is the terminal's foreground group, if processes of this session are in it. The
+// terminal remembers only a number: the group may have ended, and a group of somebody else may have
+// the number now.
 func (p *process) foregroundLocked() (int, error) {
 	group, err := p.pty.foreground()
 	if err != nil {
@@ -61,9 +61,9 @@ func (p *process) foregroundLocked() (int, error) {
 // hangup tells run that the peer is gone. It may be called once.
 func (p *process) hangup() { close(p.cut) }
 
-// end is the hang-up: SIGHUP to the session's group and the terminal's foreground group, and
-// SIGKILL to what is left of them five seconds later. Groups that a shell put into the background
-// hear of it from the shell, and go on if they ignore it (nohup).
+// end hangs up: SIGHUP to the session's group and the terminal's foreground group, and SIGKILL to
+// what is left of them five seconds later. Groups in the background get SIGHUP from their shell, and
+// go on if they ignore it (nohup).
 func (p *process) end() {
 	p.mu.Lock()
 	groups := []int{p.cmd.Process.Pid}
@@ -73,7 +73,7 @@ func (p *process) end() {
 		}
 	}
 	p.killLocked(groups, unix.SIGHUP)
-	p.killLocked(groups, unix.SIGCONT) // a stopped process takes no other signal
+	p.killLocked(groups, unix.SIGCONT) // a stopped process handles SIGHUP only when it goes on
 	p.mu.Unlock()
 	if p.pty != nil {
 		p.pty.master.Close() // reads and writes of the terminal fail from now on
@@ -88,7 +88,8 @@ func (p *process) end() {
 	p.gone(groups, killGrace)
 }
 
-// gone waits until the first process has ended and nothing lives in groups, or for so long.
+// gone waits until the first process has ended and no process lives in groups, but no longer than
+// long. It says whether that was so.
 func (p *process) gone(groups []int, long time.Duration) bool {
 	deadline := time.NewTimer(long)
 	defer deadline.Stop()
@@ -113,7 +114,8 @@ func (p *process) gone(groups []int, long time.Duration) bool {
 func (p *process) killLocked(groups []int, sig unix.Signal) {
 	members := p.membersLocked()
 	for _, g := range groups {
-		// The session's own group cannot be a stranger's while its first process is not reaped.
+		// Nobody else can have the number of the session's own group before its first process is
+		// reaped.
 		if g == p.cmd.Process.Pid || slices.Contains(members, g) {
 			_ = unix.Kill(-g, sig)
 		}
@@ -151,7 +153,7 @@ func (p *process) membersLocked() []int {
 }
 
 // parseStat reads a process's state, group and session from /proc/PID/stat. The second field is
-// its name in parentheses, in which anything may stand, parentheses too.
+// its name in parentheses. A process chooses that name, and it may hold parentheses too.
 func parseStat(stat []byte) (state byte, group, session int, err error) {
 	i := bytes.LastIndexByte(stat, ')')
 	f := bytes.Fields(stat[i+1:])

@@ -8,27 +8,29 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Once a session's first process has ended, others that it left behind may hold its output open
-// for ever. What the process wrote itself is in the kernel by then and is read without waiting,
-// so only waiting and plenty must end the session.
+// When a session's first process has ended, processes that it left in the background may keep its
+// output open for ever, and even write to it. What the first process itself has written is in the
+// kernel by then: it can be read without waiting, and is at most what a pipe holds. So the output is
+// over when there was nothing to read for a while, or when more came than a pipe can hold.
 const (
-	lingerQuiet = 300 * time.Millisecond // a silence of so long ends the output
-	lingerWait  = 5 * time.Second        // so much waiting, all silences together, ends it too
-	lingerBytes = 4 << 20                // and so does so much output; a pipe holds 1 MiB at most
+	lingerQuiet = 300 * time.Millisecond // the output is over when nothing came for this long
+	lingerWait  = 5 * time.Second        // or when all waiting together took this long
+	lingerBytes = 4 << 20                // or when this much came; a pipe holds at most 1 MiB
 )
 
-// eofGrace tells a peer that sent EOF from one that is gone: both read as EOF, but of the second
-// the channel's end follows at once, and its shell must see a hang-up, not an end of input.
+// eofGrace is how long to wait before an end of input is believed. A peer that is gone looks like
+// one that has sent EOF, but then the channel's end follows at once: its shell must get a hang-up
+// and not an end of input.
 const eofGrace = 200 * time.Millisecond
 
-// An output is a file to which processes write, and where that goes.
+// An output is a file to which processes write, and the writer to which that is copied.
 type output struct {
 	from *os.File
 	to   io.Writer
 }
 
-// drain copies until the end of the file, or of the session; exited is closed when the session's
-// first process has ended. A peer that is slow to take the bytes loses none.
+// drain copies until the file ends, or until the output is over after the session's first process
+// has ended, which closes exited. If the peer reads slowly, that takes longer, but nothing is lost.
 func (o output) drain(exited <-chan struct{}) {
 	buf := make([]byte, 32<<10)
 	wait, room := lingerWait, lingerBytes
@@ -51,20 +53,21 @@ func (o output) drain(exited <-chan struct{}) {
 				return
 			}
 		}
-		if err != nil { // EOF, EIO of a terminal that nobody holds, silence, closed
+		if err != nil { // end of file, EIO (nobody has the terminal open), the deadline, or closed
 			return
 		}
 	}
 }
 
-// hurry wakes a drain that waits for output of a process that has ended.
+// hurry wakes up a drain that began to wait before the process ended: it shall wait no longer than
+// lingerQuiet.
 func (o output) hurry() { _ = o.from.SetReadDeadline(time.Now().Add(lingerQuiet)) }
 
-// feed copies the peer's bytes to the process until the peer sends EOF, or is gone. What the
-// process does not want is thrown away, so that the peer is not held up for ever.
+// feed copies the peer's bytes to the process until the peer sends EOF, or is gone. Once the process
+// reads no more, they are thrown away, so that the peer can go on sending.
 //
-// A terminal has no end of file to pass on; the character for it is typed instead, as nothing
-// else will ever be: a shell that waits for a command ends.
+// A pipe can be closed to say that the input is over; a terminal cannot. So when the peer has sent
+// EOF, the end-of-file character (Ctrl-D) is typed, and a shell that waits for a command ends.
 func (p *process) feed(channel ssh.Channel) {
 	if _, err := io.Copy(p.stdin, channel); err != nil {
 		_, _ = io.Copy(io.Discard, channel)

@@ -21,7 +21,7 @@ func writeFile(t *testing.T, name, text string) {
 
 func pemBytes(b *pem.Block) []byte { return pem.EncodeToMemory(b) }
 
-// A terminal runs a local program as a person would: with a keyboard and a screen.
+// A terminal runs a program of this machine and lets the test type and read, as a person would.
 type terminal struct {
 	*screen
 	pty  *pty

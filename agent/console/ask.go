@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	patience = 30 * time.Second // of a question
-	grace    = 5 * time.Second  // beyond it, for a dialog that keeps no time itself
+	patience = 30 * time.Second // how long a question waits for its answer
+	grace    = 5 * time.Second  // after that, a dialog that has not ended by itself is ended
 	mapTime  = 5 * time.Second  // until a notice must be on the screen
 	mapPoll  = 50 * time.Millisecond
-	settle   = 500 * time.Millisecond // a Wayland notice that is alive by then is on the screen
+	settle   = 500 * time.Millisecond // a notice on Wayland whose program still runs then is on the screen
 )
 
 // ask asks the user of s, and returns nil only for a yes.
@@ -32,7 +32,7 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 	read := make(chan struct{})
 	ch, err := c.start(s.person, job{
 		argv: append([]string{program}, d.ask(p)...), env: c.screenEnv(s), stdout: w,
-		linger: func() { // a command of swaynag's may come after its end
+		linger: func() { // the command of swaynag's button may print its word after swaynag has ended
 			select {
 			case <-read:
 			case <-time.After(time.Second):
@@ -45,10 +45,10 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 	}
 	go func() {
 		defer close(read)
-		text, _ := io.ReadAll(io.LimitReader(r, 64)) // what was read before an error is judged
+		text, _ := io.ReadAll(io.LimitReader(r, 64)) // on an error, what was read before it counts
 		printed <- string(text)
 	}()
-	// The reader ends at the latest with this function.
+	// The goroutine ends at the latest when this function does.
 	defer func() { <-read }()
 	defer func() { _ = r.SetReadDeadline(time.Unix(1, 0)) }()
 
@@ -65,10 +65,10 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 		}
 		return wire.Cause(ctx, wire.Cancelled)
 	}
-	_ = r.SetReadDeadline(time.Now().Add(time.Second)) // its group is gone, so this is the end of the file
+	_ = r.SetReadDeadline(time.Now().Add(time.Second)) // all who could write are gone: it ends at once
 	switch d.answer(ch.code, <-printed) {
 	case yes:
-		if time.Since(began) > p.wait+time.Second { // not every dialog has a clock
+		if time.Since(began) > p.wait+time.Second { // not every dialog ends by itself in time
 			return wire.Errorf(wire.ConsoleNoAnswer, "%s answered too late", s.login)
 		}
 		return nil
@@ -85,8 +85,8 @@ func errOr(err error, otherwise *wire.Error) error {
 	return otherwise
 }
 
-// notify shows who is looking. It returns when the window is there; when the child ends, the user
-// wants the sharing to end.
+// notify opens the window that says who is looking, and returns when it is on the screen. When its
+// program ends, the user has closed the window and wants the sharing to end.
 func (c *Console) notify(ctx context.Context, s *screen, p prompt) (*child, error) {
 	d, program, err := c.dialog(s)
 	if err != nil {
@@ -102,8 +102,8 @@ func (c *Console) notify(ctx context.Context, s *screen, p prompt) (*child, erro
 	return ch, nil
 }
 
-// visible waits until the notice is on the screen. X11 can tell; elsewhere it is on the screen if
-// its program is still there after a moment.
+// visible waits until the notice is on the screen. X11 can be asked that. Elsewhere the notice is
+// taken to be on the screen if its program still runs after a moment.
 func (c *Console) visible(ctx context.Context, s *screen, d dialog, ch *child) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, mapTime, wire.Errorf(wire.DesktopFailed, "the notice did not appear"))
 	defer cancel()

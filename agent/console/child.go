@@ -21,7 +21,7 @@ import (
 
 const (
 	termTime = 2 * time.Second // from SIGTERM to SIGKILL: x11vnc frees its shared memory in 3 ms
-	killTime = 5 * time.Second // from SIGKILL until a process is given up, which is stuck in the kernel
+	killTime = 5 * time.Second // after SIGKILL; a process that lives longer is stuck in the kernel and given up
 	maxLines = 50              // of one process that are logged
 	maxPrint = 1 << 20         // what a program that is only asked something may print: xdpyinfo names hundreds of visuals
 )
@@ -33,20 +33,20 @@ type job struct {
 	stdin  *os.File // nil: /dev/null
 	stdout *os.File // nil: the log
 	death  syscall.Signal
-	// linger runs between the end of the process and that of its group; nil: nothing.
+	// linger runs when the process has ended, before the rest of its group is killed; it may be nil.
 	linger func()
 }
 
-// child is a process of the user's, the leader of a group of its own. When it has ended, so has
-// its group.
+// child is a process of the user's, in a process group of its own. When done is closed, the whole
+// group has ended.
 type child struct {
 	name string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it is over; then status holds
+	done chan struct{} // closed when it is over; then code is set
 	code int           // the exit status, or -1 for a signal
 
 	mu     sync.Mutex
-	reaped bool // the pid means nothing any more
+	reaped bool // the pid may be another process's from now on
 }
 
 // start starts j as the user of the screen. The caller must stop it or wait for done.
@@ -93,7 +93,7 @@ func (ch *child) wait(linger func()) {
 	ch.mu.Lock()
 	ch.reaped = true
 	ch.mu.Unlock()
-	_ = ch.cmd.Wait() // tells nothing that the state does not
+	_ = ch.cmd.Wait() // its error says nothing that ProcessState does not say
 	ch.code = ch.cmd.ProcessState.ExitCode()
 }
 
@@ -123,7 +123,7 @@ func (ch *child) stop() error {
 	}
 }
 
-// output runs a program as the person (nil: as the agent) and returns what it prints.
+// output runs a program as the person (the zero person: as the agent) and returns what it prints.
 func (c *Console) output(ctx context.Context, p person, env []string, argv ...string) (text []byte, status int, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -157,7 +157,8 @@ func (c *Console) output(ctx context.Context, p person, env []string, argv ...st
 	return nil, 0, fmt.Errorf("run %s: %w", argv[0], err)
 }
 
-// lines logs what a process says, line by line, as far as it is printable and not too much.
+// lines logs what a process prints, line by line: at most maxLines lines of maxLine bytes, without
+// control characters.
 type lines struct {
 	log     *slog.Logger
 	program string

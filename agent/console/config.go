@@ -15,7 +15,7 @@ type Consent string
 // The kinds of consent.
 const (
 	Always Consent = "always"
-	Never  Consent = "never" // for machines whose screen belongs to nobody in particular
+	Never  Consent = "never" // for machines that are nobody's own, such as a kiosk
 )
 
 // DefaultConfig is what holds without an agent.yaml.

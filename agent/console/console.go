@@ -27,7 +27,7 @@ type Console struct {
 	grace    time.Duration
 
 	mu     sync.Mutex
-	asking bool // a question is on the screen, and there is never a second
+	asking bool // a question is on the screen; a second one is refused
 	shares int
 }
 
@@ -54,9 +54,9 @@ type Request struct {
 	Port func(ctx context.Context, port uint16, uid uint32) (net.Conn, error)
 }
 
-// Who is the login whose screen Share would share, and empty when there is none or it may not be
-// shared. It asks logind, or reads the processes: up to some tens of milliseconds, so callers keep
-// the answer for a while.
+// Who is the login whose screen Share would share, and empty if there is none or it may not be
+// shared. It asks logind or looks through all processes, which can take some tens of milliseconds,
+// so callers keep the answer for a while.
 func (c *Console) Who(ctx context.Context) (login string) {
 	if !c.cfg.Enabled {
 		return ""
@@ -68,8 +68,8 @@ func (c *Console) Who(ctx context.Context) (login string) {
 	return s.login
 }
 
-// Share finds the user, asks them and starts to share their screen. It takes as long as they take
-// to answer, at most 35 s, and some seconds more; when ctx ends the question is withdrawn.
+// Share finds the user, asks them and starts to share their screen. It waits up to 35 s for their
+// answer, and needs some seconds more. When ctx ends, the question goes from the screen.
 func (c *Console) Share(ctx context.Context, q Request) (*Share, error) {
 	if !c.cfg.Enabled {
 		return nil, wire.Errorf(wire.ConsoleOff, "console.enabled is false")
@@ -101,7 +101,7 @@ func (c *Console) Share(ctx context.Context, q Request) (*Share, error) {
 // view says whether the operator may only look.
 func (c *Console) view(q Request) bool { return q.View || !c.cfg.Control }
 
-// sharable says what stands in the way, before anybody is asked.
+// sharable returns an error if the screen could not be shared, before anybody is asked.
 func (c *Console) sharable(s *screen, q Request) error {
 	if s.locked {
 		return wire.Errorf(wire.ConsoleLocked, "the screen of %s is locked", s.login)
@@ -118,7 +118,7 @@ func (c *Console) sharable(s *screen, q Request) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = c.dialog(s) // the notice needs it even where nobody is asked
+	_, _, err = c.dialog(s) // where nobody is asked, there is still the notice to show
 	return err
 }
 

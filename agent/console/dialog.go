@@ -8,7 +8,7 @@ import (
 	"scrier/wire"
 )
 
-// answer is what became of a question.
+// answer is how a question was answered.
 type answer int
 
 const (
@@ -19,7 +19,8 @@ const (
 
 const title = "Scrier: screen sharing"
 
-// dialog is a program that shows a window. Whatever is not plainly a yes is a no.
+// dialog is a program that shows a window. Any way in which it can end counts as a no, except for
+// the one that means yes.
 type dialog struct {
 	program, pkg string
 	onX11        bool // shows windows on X11
@@ -27,14 +28,14 @@ type dialog struct {
 	onWlroots    bool // or on those of the wlroots family
 	ask          func(p prompt) []string
 	answer       func(status int, printed string) answer
-	show         func(p prompt) []string // ends when the user ends the sharing
+	show         func(p prompt) []string // its program ends when the user ends the sharing
 }
 
-// dialogs in the order in which they are taken.
+// dialogs are all of them; the first that is installed and fits the screen is used.
 func dialogs() []dialog { return []dialog{swaynag(), zenity(), xmessage(), kdialog()} }
 
-// xmessage (x11-utils) ends with the status of a button, with 0 when its own time is over, and
-// with 1 when the window is closed. A text never begins with a dash: see [prompt].
+// xmessage (x11-utils) exits with the status of the button that was pressed, with 0 when its time is
+// over, and with 1 when the window is closed. A text never begins with a dash: see [prompt].
 func xmessage() dialog {
 	return dialog{
 		program: "xmessage", pkg: "x11-utils", onX11: true,
@@ -59,8 +60,8 @@ func xmessage() dialog {
 	}
 }
 
-// zenity ends with 0 for the affirmative button, 1 for the other, 5 when its time is over. Without
-// --no-markup a text would be Pango markup, and without --default-cancel Enter would mean yes.
+// zenity exits with 0 for the button that means yes, 1 for the other, and 5 when its time is over.
+// Without --no-markup a text would be Pango markup, and without --default-cancel Enter would mean yes.
 func zenity() dialog {
 	return dialog{
 		program: "zenity", pkg: "zenity", onX11: true, onWayland: true,
@@ -85,9 +86,9 @@ func zenity() dialog {
 	}
 }
 
-// kdialog has no time-out of its own. Its questions have the affirmative button in front, which
-// Enter would press; so it is a list whose first item is no. A text that looks like HTML is HTML:
-// so it is made so.
+// kdialog has no time-out of its own. In its questions Enter would press the button that means yes,
+// so it shows a list instead, whose first item is no. It shows a text that looks like HTML as HTML;
+// so every text is made HTML, with its special characters escaped.
 func kdialog() dialog {
 	rich := func(s string) string {
 		return "<qt>" + strings.ReplaceAll(html.EscapeString(s), "\n", "<br>") + "</qt>"
@@ -109,9 +110,9 @@ func kdialog() dialog {
 	}
 }
 
-// swaynag (sway) shows one line, whose end its buttons cover. It has no time-out, and its status
-// tells nothing: a button runs a command, which here prints a word. The size of its text is
-// measured as Pango markup but shown as it is (1.7), so what is markup is replaced.
+// swaynag (sway) shows one line, and its buttons cover the end of it. It has no time-out, and its
+// exit status says nothing: a button runs a command, which here prints a word. Version 1.7 measures
+// the text as Pango markup but shows it as it is, so the characters of markup are replaced.
 func swaynag() dialog {
 	line := strings.NewReplacer("<", "(", ">", ")", "&", "+", "\n", " ")
 	common := []string{"-c", "/dev/null", "-t", "warning", "-y", "overlay", "-e", "top"}
@@ -139,7 +140,7 @@ func swaynag() dialog {
 
 const allowed = "allow" // what swaynag's button prints
 
-// dialog is the one that is shown on s.
+// dialog is the program that shows windows on s, with its path.
 func (c *Console) dialog(s *screen) (dialog, string, error) {
 	var wanted []string
 	for _, d := range dialogs() {

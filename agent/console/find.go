@@ -14,7 +14,7 @@ import (
 const (
 	findTime = 6 * time.Second // for the whole search
 	askTime  = 2 * time.Second // for one question to logind, or to an X server
-	maxFound = 8               // users whose screens are tried, those with most processes first
+	maxFound = 8               // users whose screens are tried, those with the most processes first
 )
 
 // find is the screen to be shared.
@@ -44,8 +44,8 @@ func (c *Console) find(ctx context.Context) (*screen, error) {
 	return nil, wire.Errorf(wire.ConsoleEmpty, "no user of this machine has a screen")
 }
 
-// candidates are the processes of the users who may sit at the screen, the likeliest first. front
-// is the session that logind has in front, and then there is one candidate.
+// candidates are the users who may sit at the screen, the likeliest first, each with their processes.
+// front is the session that logind says is active; where it says so, its user is the only candidate.
 func (c *Console) candidates(ctx context.Context) (front *seat, all [][]process, err error) {
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	front, known := c.activeSeat(asking)
@@ -97,7 +97,7 @@ func (c *Console) screenOf(ctx context.Context, of []process, front *seat) (*scr
 	if s.wayland != "" {
 		s.kind, s.runtime = compositor(of), filepath.Dir(s.wayland)
 		if s.display != "" && c.reach(ctx, s, of) != nil {
-			s.display, s.authority = "", "" // no XWayland
+			s.display, s.authority = "", "" // the Wayland screen has no X server beside it
 		}
 		return s, nil
 	}
@@ -117,7 +117,8 @@ func (c *Console) screenOf(ctx context.Context, of []process, front *seat) (*scr
 	return s, c.reach(ctx, s, of)
 }
 
-// reach finds the authority with which the user reaches the X server, by trying it as the user.
+// reach finds the file (XAUTHORITY) with which the user may use the X server, by trying each as the
+// user.
 func (c *Console) reach(ctx context.Context, s *screen, of []process) error {
 	there, auths := xServer(s.display, s.uid)
 	if !there {
@@ -150,7 +151,8 @@ func (c *Console) reach(ctx context.Context, s *screen, of []process) error {
 	return wire.Errorf(wire.ConsoleEmpty, "%s does not reach the X server of %s", s.login, s.display)
 }
 
-// saverLocked asks xscreensaver, which runs all the time.
+// saverLocked asks xscreensaver whether the screen is locked. That it runs says nothing: it always
+// does.
 func (c *Console) saverLocked(ctx context.Context, s *screen) bool {
 	command := c.programs.find("xscreensaver-command")
 	if command == "" || s.display == "" {

@@ -12,7 +12,7 @@ import (
 	"scrier/wire"
 )
 
-// named starts a process with a name of its own, which does nothing.
+// named starts a process that has a name and does nothing.
 func (u *user) named(env []string, name string) {
 	u.t.Helper()
 	program, err := os.ReadFile("/bin/sleep")
@@ -81,7 +81,7 @@ func TestSeveral(t *testing.T) {
 	if got := c.Who(t.Context()); got != many.name {
 		t.Fatalf("at the screen is %q, want %s", got, many.name)
 	}
-	// Where logind knows, it decides.
+	// Where there is logind, its answer decides.
 	session := func(uid uint32, active, seat, kind, more string) string {
 		return fmt.Sprintf("User=%d\nClass=user\nType=%s\nActive=%s\nState=online\nRemote=no\nSeat=%s\n%s", uid, kind, active, seat, more)
 	}
@@ -155,7 +155,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// A dialog that cannot be shown is no answer, and a notice that cannot be shown no sharing.
+// If the question cannot be shown, there is no yes; if the notice cannot, nothing is shared.
 func TestBrokenDialogs(t *testing.T) {
 	u := newUser(t)
 	u.xserver("environ")
@@ -227,7 +227,7 @@ func TestHostileEnviron(t *testing.T) {
 	}
 }
 
-// An authority that does not work is not the last one.
+// If one XAUTHORITY does not work, the others are tried.
 func TestWrongAuthority(t *testing.T) {
 	u := newUser(t)
 	x := u.xserver("argument")
@@ -265,7 +265,7 @@ func TestOwnServers(t *testing.T) {
 	}
 }
 
-// A socket that is not the user's is no compositor.
+// A socket that does not belong to the user is not taken for their compositor's.
 func TestForeignWaylandSocket(t *testing.T) {
 	u := newUser(t)
 	runtime := filepath.Join(u.dir, "run")
@@ -277,7 +277,7 @@ func TestForeignWaylandSocket(t *testing.T) {
 	if got := u.console(DefaultConfig()).Who(t.Context()); got != "" {
 		t.Fatalf("at the screen is %q", got)
 	}
-	// Nor is it connected to where wayvnc's was to be, even by a link.
+	// Nor does the agent connect to it in the place of wayvnc's socket, even by a link.
 	link := filepath.Join(runtime, "link")
 	must(t, os.Symlink(filepath.Join(runtime, "wayland-0"), link))
 	for _, name := range []string{filepath.Join(runtime, "wayland-0"), link} {
@@ -286,7 +286,7 @@ func TestForeignWaylandSocket(t *testing.T) {
 			t.Errorf("connected to %s", name)
 		}
 	}
-	// A socket of the user's at which somebody else listens.
+	// A socket file of the user's at which a process of somebody else's listens.
 	u.own(filepath.Join(runtime, "wayland-0"))
 	_, err = dialAs(filepath.Join(runtime, "wayland-0"), u.who.UID)
 	wantCode(t, err, wire.ListenerUntrusted)

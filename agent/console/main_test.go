@@ -90,7 +90,7 @@ func newUser(t testing.TB) *user {
 	database(t, "useradd", "-m", "-d", u.dir, "-s", "/bin/sh", u.name)
 	t.Cleanup(func() {
 		u.killAll()
-		for _, id := range u.segments() { // else the next user with this number had them
+		for _, id := range u.segments() { // otherwise the next user that gets this uid would have them
 			_, err := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
 			must(t, err)
 		}
@@ -211,7 +211,7 @@ func (u *user) console(cfg Config) *Console {
 	return c
 }
 
-// farm is the system's programs without some, and with others in their place.
+// farm is a folder with the system's programs, but for some that are missing or replaced.
 func farm(t testing.TB, instead map[string]string, without ...string) programs {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "scrier-test-bin-")
@@ -238,8 +238,8 @@ type xserver struct {
 	cmd     *exec.Cmd
 }
 
-// xserver starts one. What leads to its cookie is an environment, the server's argument or the
-// place, which is in a home.
+// xserver starts one. How its cookie can be found is by an environment variable, by the server's
+// arguments, or because it is in the usual place in the home.
 func (u *user) xserver(cookieBy string) *xserver {
 	u.t.Helper()
 	r, w, err := os.Pipe()
@@ -248,14 +248,15 @@ func (u *user) xserver(cookieBy string) *xserver {
 	auth := filepath.Join(u.dir, "cookies")
 	var cookie [16]byte
 	rand.Read(cookie[:])
-	// The display's number is the server's choice, and a cookie for another one does no harm; the
-	// wildcard family is for any.
+	// The server chooses the number of the display, so the cookie is written before it is known. One of
+	// the wildcard family is for every display.
 	entry := append([]byte{0xff, 0xff, 0, 0, 0, 0, 0, 18}, "MIT-MAGIC-COOKIE-1"...)
 	entry = append(append(entry, 0, 16), cookie[:]...)
 	must(u.t, os.WriteFile(auth, entry, 0o600))
 	u.own(auth)
 	x := &xserver{user: u}
-	// A real server is told its display; -displayfd finds a free one first.
+	// -displayfd finds a free display. Then the server is started again with its number as an argument,
+	// as real ones are.
 	probe := u.command(nil, "Xvfb", "-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset", "-auth", auth)
 	probe.ExtraFiles = []*os.File{w}
 	u.begin(probe)
@@ -269,7 +270,7 @@ func (u *user) xserver(cookieBy string) *xserver {
 	switch cookieBy {
 	case "argument":
 		u.start(x.env[:1], "sleep", "3600")
-		return x // a window manager's environment would tell
+		return x // the environment of a window manager would show the cookie
 	case "home":
 		moved := filepath.Join(u.dir, ".Xauthority")
 		must(u.t, os.Rename(auth, moved))
@@ -278,7 +279,7 @@ func (u *user) xserver(cookieBy string) *xserver {
 	}
 	log := filepath.Join(u.dir, "openbox.log")
 	u.start(env, "sh", "-c", "exec openbox >"+log+" 2>&1")
-	// A window that appears while the window manager starts can be lost.
+	// A window that is opened while the window manager starts may never be shown.
 	eventually(u.t, "a window manager", func() bool {
 		out, err := u.run(x.env, "xprop", "-root", "_NET_SUPPORTING_WM_CHECK")
 		return err == nil && strings.Contains(out, "window id") || len(u.pids("openbox", "sh")) == 0
@@ -381,7 +382,7 @@ func ended(t testing.TB, s *Share, codes ...wire.Code) {
 	closed(t, s)
 }
 
-// closed: whoever reads finds the end.
+// closed waits until reading from the sharing ends.
 func closed(t testing.TB, s *Share) {
 	t.Helper()
 	_ = s.Conn.SetReadDeadline(time.Now().Add(30 * time.Second))

@@ -26,7 +26,7 @@ func (c *Console) ownServer(s *screen, q Request, view bool) error {
 	return nil
 }
 
-// dialOwnServer connects to it. The port is taken only if it is the user's: Request.Port says so.
+// dialOwnServer connects to it. Request.Port refuses if anybody but the user listens there.
 func dialOwnServer(ctx context.Context, s *screen, q Request) (wire.HalfCloser, error) {
 	conn, err := q.Port(ctx, ownPort, s.uid)
 	if err != nil {

@@ -17,27 +17,27 @@ import (
 
 const (
 	maxPIDs    = 1 << 16  // processes that are looked at
-	maxOfUser  = 2000     // of one user, so that nobody makes the search long for others
+	maxOfUser  = 2000     // of one user, so that no user can make the search slow for all
 	maxEnviron = 64 << 10 // bytes of one process's environment that are read
 	maxArgs    = 8 << 10  // and of its command line
-	maxAuths   = 4        // files that are tried as an X server's authority
+	maxAuths   = 4        // files that are tried as XAUTHORITY
 	maxPath    = 1024
 )
 
-// process is what is known of one.
+// process is what is known of a process.
 type process struct {
 	pid  int
 	uid  uint32
 	name string // the last part of its first argument, or else the kernel's name of it
 	args []string
 
-	// From its environment, which is the user's own: valid in form, and empty if not.
+	// From its environment. The user can write anything there, so what is not valid is left empty.
 	display, authority string
 	wayland, runtime   string
 }
 
-// processes lists those of users whom serve lets through. blind says that there were some whose
-// environment may not be read.
+// processes lists the processes of those users for whom serve returns true. blind says that there
+// were some whose environment this agent is not allowed to read.
 func processes(ctx context.Context, serve func(uid uint32) bool) (all []process, blind bool) {
 	d, err := os.Open("/proc")
 	if err != nil {
@@ -113,7 +113,8 @@ func (p *process) readEnviron() error {
 	return nil
 }
 
-// validDisplay: a display of this machine, and not one that ssh forwards (localhost:10.0).
+// validDisplay says whether s is a display of this machine, and not one that ssh forwards
+// (localhost:10.0).
 func validDisplay(s string) bool {
 	s, ok := strings.CutPrefix(s, ":")
 	if !ok {
@@ -126,7 +127,7 @@ func validDisplay(s string) bool {
 	return digits(s, 5) && (!dot || digits(screen, 1))
 }
 
-// number10 is a valid display without its screen: ":0.0" and ":0" are one.
+// number10 is a valid display without its screen number: ":0.0" and ":0" are the same display.
 func number10(display string) string {
 	display, _, _ = strings.Cut(display, ".")
 	n, _ := strconv.Atoi(display[1:])
@@ -140,7 +141,7 @@ func validWayland(s string) bool {
 	return s != "" && len(s) <= 64 && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool { return !ok(r) })
 }
 
-// most is the value that occurs most often, the first in order among equals, and how often.
+// most is the value that occurs most often, and how often. If several do, it is the first in order.
 func most(values []string) (value string, n int) {
 	count := map[string]int{}
 	for _, v := range values {
@@ -156,9 +157,9 @@ func most(values []string) (value string, n int) {
 	return value, n
 }
 
-// xServer says whether an X server has the display, and with what -auth it may have been started:
-// that of the server with the display in its arguments, and of those that uid runs without one,
-// as gdm starts them.
+// xServer says whether an X server serves the display, and which files it may have been started with
+// (-auth): that of the server that has the display in its arguments, and those of servers of uid
+// that have none, as gdm starts them.
 func xServer(display string, uid uint32) (there bool, auths []string) {
 	socket := "/tmp/.X11-unix/X" + display[1:]
 	if i, err := os.Lstat(socket); err == nil && i.Mode().Type() == fs.ModeSocket {
@@ -169,7 +170,8 @@ func xServer(display string, uid uint32) (there bool, auths []string) {
 	if !there {
 		return false, nil
 	}
-	// The server may be root's or a display manager's, so all are looked at, by name first.
+	// The server may belong to root or to a display manager, so the processes of all users are looked
+	// at.
 	d, err := os.Open("/proc")
 	if err != nil {
 		return true, nil

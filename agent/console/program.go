@@ -8,8 +8,8 @@ import (
 	"scrier/wire"
 )
 
-// programs finds the programs that are used, in folders that belong to the system: never by a PATH
-// that the agent was started with, as it runs some of them as other users.
+// programs finds programs in folders that belong to the system. The PATH that the agent was started
+// with does not count, as some programs are run as other users.
 type programs struct{ dirs []string }
 
 func systemPrograms() programs {

@@ -15,8 +15,8 @@ const (
 	columns    = 64  // of the lines of a dialog
 )
 
-// prompt is what a user is told. Its strings are the relay's: an operator may call themselves
-// whatever they like.
+// prompt is the text of a dialog. Its strings come from the relay and may hold anything: operators
+// choose their own names.
 type prompt struct {
 	operator, purpose string
 	view              bool
@@ -31,10 +31,10 @@ func newPrompt(q Request, view bool, wait time.Duration) prompt {
 	return p
 }
 
-// shown is a string of the far side on one line, cut.
+// shown makes a string of the relay's harmless: one line of at most n characters.
 func shown(s string, n int) string {
 	s = s[:min(len(s), 4*n)]
-	// Some dialogs give a meaning to the backslash; the quotation mark is ours.
+	// To some dialogs a backslash means something; the quotation marks around the string are ours.
 	s = strings.TrimSpace(strings.NewReplacer(`\`, "/", `"`, "'").Replace(wire.Printable(s)))
 	if utf8.RuneCountInString(s) > n {
 		s = string([]rune(s)[:n-3]) + "..."
@@ -94,7 +94,8 @@ func wrap(s string) string {
 	return b.String()
 }
 
-// latin1 is for xmessage, which shows bytes as ISO 8859-1: what that has not appears as an escape.
+// latin1 is text for xmessage, which shows bytes as ISO 8859-1. Characters that it does not have are
+// written as escapes.
 func latin1(s string) string {
 	var b strings.Builder
 	for _, r := range s {

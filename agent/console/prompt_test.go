@@ -63,7 +63,7 @@ func TestPrompts(t *testing.T) {
 	}
 }
 
-// xmessage shows them all, and its buttons mean what they say.
+// Each text is shown by xmessage, and its buttons mean what they say.
 func TestHostileNames(t *testing.T) {
 	u := newUser(t)
 	x := u.xserver("environ")
@@ -81,7 +81,7 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// The other dialogs by what they print and how they end: each stands in for the real one.
+// The other dialogs are replaced by scripts that print and exit as the real ones do.
 func TestAnswers(t *testing.T) {
 	u := newUser(t)
 	u.xserver("environ")

@@ -59,7 +59,7 @@ func (r *rfb) write(b []byte) {
 	}
 }
 
-// update asks for the whole picture and takes it in. What was sent before has been dealt with then.
+// update asks for the whole picture and reads it. The server has handled all earlier messages then.
 func (r *rfb) update() {
 	r.t.Helper()
 	ask := []byte{3, 0, 0, 0, 0, 0, 0, 0, 0, 0}

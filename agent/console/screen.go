@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// kind is how a screen can be seen.
+// kind says by which server a screen can be shown.
 type kind int
 
 const (
 	x11     kind = iota // x11vnc
-	wlroots             // wayvnc; also compositors that are not known, which may speak its protocol
+	wlroots             // wayvnc; it is also tried with compositors that are not known
 	gnome               // by its own server only
 	kde
 )
@@ -32,7 +32,7 @@ type screen struct {
 func (c *Console) screenEnv(s *screen) []string {
 	env := c.env(s.person)
 	if s.kind != x11 {
-		// An absolute path needs no XDG_RUNTIME_DIR, which a program may thus have elsewhere.
+		// An absolute path: a program finds the socket by it even if its XDG_RUNTIME_DIR is another.
 		env = append(env, "XDG_RUNTIME_DIR="+s.runtime, "WAYLAND_DISPLAY="+s.wayland, "XDG_SESSION_TYPE=wayland")
 	} else if s.runtime != "" {
 		env = append(env, "XDG_RUNTIME_DIR="+s.runtime)
@@ -40,7 +40,7 @@ func (c *Console) screenEnv(s *screen) []string {
 	return append(env, xEnv(s)...)
 }
 
-// xEnv leads X11 programs to the screen.
+// xEnv are the variables by which X11 programs find the screen.
 func xEnv(s *screen) (env []string) {
 	if s.display != "" {
 		env = append(env, "DISPLAY="+s.display)
@@ -64,8 +64,8 @@ func compositor(of []process) kind {
 	return wlroots
 }
 
-// lockers are programs that run as long as a screen is locked, and no longer. Some are missing on
-// purpose: light-locker, xscreensaver and gnome-screensaver run all the time.
+// lockers are programs that run only while a screen is locked. light-locker, xscreensaver and
+// gnome-screensaver are not among them: they run all the time.
 var lockers = []string{
 	"i3lock", "swaylock", "gtklock", "hyprlock", "waylock", "slock", "sxlock", "xlock", "xtrlock", "xsecurelock", "physlock", "vlock",
 	"gnome-screensaver-dialog", "mate-screensaver-dialog", "xfce4-screensaver-dialog", "kscreenlocker_greet",

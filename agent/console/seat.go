@@ -13,11 +13,11 @@ const maxSessions = 64 // of logind that are looked at
 type seat struct {
 	uid     uint32
 	locked  bool
-	display string // X11 only, and not always
+	display string // only with X11, and empty with some display managers
 }
 
-// activeSeat asks logind for the session that is in front at a seat. known says whether logind
-// answered at all: without systemd the processes have to tell.
+// activeSeat asks logind for the active session at a seat. known says whether logind answered at all;
+// where it does not (no systemd), the processes have to tell who sits there.
 func (c *Console) activeSeat(ctx context.Context) (s *seat, known bool) {
 	loginctl := c.programs.find("loginctl")
 	if loginctl == "" {
@@ -50,7 +50,7 @@ func (c *Console) activeSeat(ctx context.Context) (s *seat, known bool) {
 		if !ok || f["Class"] != "user" || f["Remote"] != "no" || f["Active"] != "yes" || f["State"] == "closing" || f["Seat"] == "" {
 			continue
 		}
-		if f["Type"] != "x11" && f["Type"] != "wayland" && f["Type"] != "tty" { // tty: startx
+		if f["Type"] != "x11" && f["Type"] != "wayland" && f["Type"] != "tty" { // tty: an X server that startx has started
 			continue
 		}
 		found := &seat{uid: uid, locked: f["LockedHint"] == "yes"}

@@ -13,7 +13,7 @@ import (
 //	shared --(the window is closed, the server ends)--> ended --(Close)--> closed
 //	   \-----------------------(Close)---------------------------------------^
 //
-// In both states after the first nothing of it runs any more.
+// When it is ended or closed, nothing of it runs any more.
 type Share struct {
 	Login string
 	View  bool
@@ -25,7 +25,7 @@ type Share struct {
 
 	stop     chan struct{}
 	stopOnce sync.Once
-	done     chan struct{} // closed when it ended by itself; then err holds
+	done     chan struct{} // closed when it ended by itself; then err is set
 	ended    chan struct{} // closed when nothing of it is left
 	err      error
 }
@@ -77,12 +77,12 @@ func (s *Share) Err() error {
 func (s *Share) Close() {
 	s.stopOnce.Do(func() { close(s.stop) })
 	<-s.ended
-	_ = s.Conn.Close() // it may be closed
+	_ = s.Conn.Close() // it may be closed already
 }
 
 func (s *Share) watch() {
 	defer close(s.ended)
-	var server chan struct{} // nil: the desktop's own, whose end is its connection's
+	var server chan struct{} // nil for the desktop's own server: that its connection ends is enough
 	if s.server != nil {
 		server = s.server.done
 	}
@@ -93,7 +93,7 @@ func (s *Share) watch() {
 	case <-server:
 		s.err = wire.Errorf(wire.DesktopFailed, "the server of the screen ended: its user may have logged out")
 	}
-	// The server first: nobody sees a screen that does not say so.
+	// The server ends first: while anybody sees the screen, the notice must say so.
 	for _, ch := range []*child{s.server, s.notice} {
 		if ch == nil {
 			continue
@@ -104,7 +104,7 @@ func (s *Share) watch() {
 	}
 	if s.server == nil {
 		past := time.Unix(1, 0)
-		_ = s.Conn.SetDeadline(past) // who splices it stops
+		_ = s.Conn.SetDeadline(past) // ends a read or write that is under way
 		_ = s.Conn.Close()
 	}
 	s.console.release()

@@ -19,19 +19,19 @@ const (
 	listenPoll = 20 * time.Millisecond
 )
 
-// wayvncConfig stands in for the user's own, which could open a port or demand a password.
+// wayvncConfig is used instead of the user's own, which could open a port or demand a password.
 const wayvncConfig = "enable_auth=false\n"
 
-// serveWlroots starts wayvnc on a Unix socket in a fresh folder, connects, and removes the folder:
-// nobody can connect a second time. The folder is also the program's XDG_RUNTIME_DIR, so that the
-// control socket of newer versions goes with it.
+// serveWlroots starts wayvnc on a Unix socket in a new folder, connects, and removes the folder, so
+// that nobody can connect a second time. The folder is also the program's XDG_RUNTIME_DIR: newer
+// versions make a control socket there, and it is removed too.
 func (c *Console) serveWlroots(ctx context.Context, s *screen, view bool) (_ *child, _ wire.HalfCloser, err error) {
 	program, err := c.programs.need("wayvnc", "wayvnc")
 	if err != nil {
 		return nil, nil, err
 	}
-	// Two folders: the outer is the agent's, so that the user cannot put another in the place of
-	// the inner, which is theirs.
+	// Two folders: the inner one belongs to the user, the outer one to the agent. So the user cannot
+	// put another folder in the place of the inner one.
 	outer, err := os.MkdirTemp("", "scrier-console-")
 	if err != nil {
 		return nil, nil, wire.Errorf(wire.Internal, "make folder: %w", err)
@@ -64,7 +64,7 @@ func prepare(outer, inner, config string, p person) error {
 	if err := os.WriteFile(config, []byte(wayvncConfig), 0o600); err != nil {
 		return err
 	}
-	if err := os.Chmod(config, 0o644); err != nil { // whatever the umask
+	if err := os.Chmod(config, 0o644); err != nil { // the umask may have taken bits away
 		return err
 	}
 	if err := os.Mkdir(inner, 0o700); err != nil {
@@ -78,8 +78,8 @@ func prepare(outer, inner, config string, p person) error {
 	return os.Chmod(outer, 0o711)
 }
 
-// dialOwn connects to a socket that the user has made. The user may have put anything in its
-// place: what answers must run as the user, and be no socket of somebody's with more rights.
+// dialOwn connects to a socket that the user has made. The user may have put another in its place,
+// for instance a link to a socket of root's; so the process that answers must be the user's.
 func (c *Console) dialOwn(ctx context.Context, ch *child, socket string, uid uint32) (*net.UnixConn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, listenTime, wire.Errorf(wire.DesktopFailed, "wayvnc does not listen"))
 	defer cancel()

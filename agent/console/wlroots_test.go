@@ -17,8 +17,8 @@ import (
 
 var background = color.RGBA{0x20, 0x60, 0xa0, 255}
 
-// sway is a user's Wayland screen without hardware, and its hand: a VNC server of the test's own,
-// as nothing else moves a pointer there.
+// sway is a user's Wayland screen without hardware. The test moves the pointer by a VNC server of its
+// own, hand, because there is no other way.
 type sway struct {
 	*user
 	env  []string
@@ -103,7 +103,7 @@ func (s *sway) click(n int) {
 			return true
 		}
 		if buttons := s.bars(); n < len(buttons) {
-			s.hand.pointer(0, 640, 400) // it may be there already, over a bar that has gone
+			s.hand.pointer(0, 640, 400) // the pointer may be there already, over a bar that has gone
 			s.hand.update()
 			s.hand.pointer(0, buttons[n], 14)
 			s.hand.update()
@@ -171,7 +171,7 @@ func TestSway(t *testing.T) {
 	w.nothing()
 }
 
-// nobodyElse: there is no socket of the sharing's any more that one could connect to.
+// nobodyElse checks that the sharing has left no socket to which somebody could connect.
 func (s *sway) nobodyElse() {
 	s.t.Helper()
 	text, err := os.ReadFile("/proc/net/unix")
@@ -188,7 +188,7 @@ func (s *sway) nobodyElse() {
 	}
 }
 
-// The operator's pointer ends the sharing with the notice's button, and only with control.
+// An operator can press the notice's button and so end the sharing, but only with control.
 func TestSwayControl(t *testing.T) {
 	u := newUser(t)
 	w := u.sway()
@@ -232,7 +232,7 @@ func TestSwayControl(t *testing.T) {
 	ended(t, s, wire.ConsoleEnded)
 	s.Close()
 
-	// The compositor's end is the end.
+	// When the compositor ends, so does the sharing.
 	s = share(t, c, Request{Operator: "alice"})
 	newRFB(t, s)
 	must(t, unix.Kill(u.pids("sway")[0], unix.SIGKILL))
@@ -252,7 +252,7 @@ func TestSwayMissing(t *testing.T) {
 			t.Errorf("without %s: %v", program, err)
 		}
 	}
-	// A compositor that does not let wayvnc see.
+	// A compositor that does not show wayvnc its screen.
 	c.programs = farm(t, map[string]string{"wayvnc": "exit 1"}, "loginctl")
 	_, err := c.Share(t.Context(), Request{Operator: "alice"})
 	wantCode(t, err, wire.ConsoleUnsupported)

@@ -13,11 +13,11 @@ import (
 
 func isViewable(xwininfo []byte) bool { return bytes.Contains(xwininfo, []byte("IsViewable")) }
 
-// x11vnc is its command line: nothing but what comes in on its standard input. It must not listen
+// x11vnc is its command line. It serves its standard input and nobody else: it must not listen
 // (-rfbport 0 and both families off), read its user's configuration (-norc) or run commands
-// (-nocmds), nor be controlled by other X clients (-noremote, -novncconnect). It leaves the
-// keyboard's repetition alone (-repeat), which nobody would switch on again if it were killed.
-// With -onetile it has three segments of shared memory, not forty.
+// (-nocmds), nor be controlled by other X clients (-noremote, -novncconnect). It must not switch off
+// the keyboard's repetition (-repeat), as it could not switch it on again when it is killed. With
+// -onetile it has three segments of shared memory and not forty.
 func x11vnc(program string, s *screen, view bool) []string {
 	argv := []string{
 		program, "-inetd", "-norc", "-display", s.display, "-nopw", "-quiet", "-safer", "-nocmds", "-noremote", "-novncconnect",
@@ -30,7 +30,7 @@ func x11vnc(program string, s *screen, view bool) []string {
 		// Who may look may not read or write the clipboard either.
 		return append(argv, "-viewonly", "-nosel")
 	}
-	return append(argv, "-clear_keys") // what is held down when the sharing ends is let go
+	return append(argv, "-clear_keys") // keys that are held down when the sharing ends are released
 }
 
 // serveX11 starts x11vnc on one end of a socket pair and returns the other.
@@ -46,7 +46,7 @@ func (c *Console) serveX11(s *screen, view bool) (*child, wire.HalfCloser, error
 	defer theirs.Close()
 	ch, err := c.start(s.person, job{
 		argv: x11vnc(program, s, view), env: c.screenEnv(s), stdin: theirs, stdout: theirs,
-		death: unix.SIGTERM, // it then frees its shared memory; and its socket's end is an end too
+		death: unix.SIGTERM, // lets it free its shared memory; it also ends when its socket does
 	})
 	if err != nil {
 		ours.Close()

@@ -89,7 +89,8 @@ func TestShareX11(t *testing.T) {
 	s.Close()
 }
 
-// alone: nobody can reach the server but by the one socket, and nobody of ours has left it a file.
+// alone checks that the server can be reached by its one socket only, and that it has none of the
+// agent's files open.
 func alone(t *testing.T, u *user) {
 	t.Helper()
 	servers := u.pids("x11vnc")
@@ -185,7 +186,7 @@ func TestNoAnswer(t *testing.T) {
 	c.patience, c.grace = 2*time.Second, time.Second
 	a := ask(t, t.Context(), c, Request{Operator: "alice"})
 	x.window()
-	must(t, unix.Kill(u.pids("xmessage")[0], unix.SIGSTOP)) // it keeps no time any more
+	must(t, unix.Kill(u.pids("xmessage")[0], unix.SIGSTOP)) // so it cannot end by itself in time
 	_, err = a.wait()
 	wantCode(t, err, wire.ConsoleNoAnswer)
 	if left := u.pids("x11vnc", "xmessage"); len(left) > 0 {

@@ -20,9 +20,9 @@ const (
 	killBudget   = 200 * time.Millisecond // for its end after SIGKILL; longer is a dead file system
 )
 
-// ask runs one worker as the account. lock, if any, stays held until the worker is gone, even
-// when the agent dies before. unknown says that the worker may have done its work although
-// there is an error.
+// ask runs one worker as the account. The worker inherits lock, if there is one, so that the lock is
+// held until the worker is gone, even when the agent dies before. unknown says that the worker may
+// have done its work although there is an error.
 func (k *Keys) ask(ctx context.Context, a account.Account, q worker.Request, lock *os.File) (r worker.Reply, unknown bool, err error) {
 	q.UID, q.Home, q.Agent = a.UID, a.Home, k.cfg.Agent.String()
 	text, err := q.Marshal()
@@ -81,7 +81,7 @@ func (k *Keys) ask(ctx context.Context, a account.Account, q worker.Request, loc
 	}
 	stop()
 	if err != nil {
-		_ = cmd.Process.Kill() // it may still be talking
+		_ = cmd.Process.Kill() // it may not have ended
 	}
 	var exit error
 	select {
@@ -103,12 +103,12 @@ func (k *Keys) ask(ctx context.Context, a account.Account, q worker.Request, loc
 	return r, false, nil
 }
 
-// command has an empty environment and no folder but the root.
+// command is the worker's: its environment is empty, and it starts in the root folder.
 func (k *Keys) command() *exec.Cmd {
 	return &exec.Cmd{Path: k.cfg.Worker[0], Args: k.cfg.Worker, Dir: "/", Env: append(emptyEnvironment(), k.env...)}
 }
 
-// user is whom the worker becomes; an agent that is not root serves nobody but itself.
+// user is whom the worker becomes. If the agent is not root, that is its own user (nil).
 func (k *Keys) user(a account.Account) *become.User {
 	if !k.root {
 		return nil
@@ -116,7 +116,8 @@ func (k *Keys) user(a account.Account) *become.User {
 	return &become.User{UID: a.UID, GID: a.GID, Groups: a.Groups}
 }
 
-// abandon kills the worker and does not wait long: in a dead file system even SIGKILL waits.
+// abandon kills the worker and waits only a short time: a process that hangs in a file system that
+// does not answer cannot even be killed.
 func (k *Keys) abandon(a account.Account, cmd *exec.Cmd, ended chan error) error {
 	_ = cmd.Process.Kill()
 	select {

@@ -30,7 +30,7 @@ type daemon struct {
 	algorithms  []string
 	rsaBits     int
 	revokedKeys string
-	utc         bool // of the version: expiry-time takes Z
+	utc         bool // this version of sshd knows the Z in expiry-time
 }
 
 const (
@@ -74,7 +74,7 @@ func parseDaemon(out []byte) (daemon, error) {
 			d.terminal, err = yesNo(value)
 		case "forcecommand":
 			d.forced = value != "none" && value != ""
-		case "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes": // the latter before 8.5
+		case "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes": // the second is its name before OpenSSH 8.5
 			d.algorithms = strings.Split(value, ",")
 		case "requiredrsasize":
 			d.rsaBits, err = strconv.Atoi(value)
@@ -103,7 +103,8 @@ func yesNo(s string) (bool, error) {
 	return s == "yes", nil
 }
 
-// expand is expand_authorized_keys: the tokens, and the home before a relative path.
+// expand does what sshd's expand_authorized_keys does: it replaces the tokens, and puts the home
+// before a relative path.
 func expand(pattern string, a account.Account) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(pattern); i++ {
@@ -137,13 +138,13 @@ func expand(pattern string, a account.Account) (string, error) {
 	return path.Clean(file), nil
 }
 
-// shared: one file for everybody, by its pattern alone.
+// shared says whether a pattern means one and the same file for every login.
 func shared(pattern string) bool {
 	pattern = strings.ReplaceAll(pattern, "%%", "")
 	return path.IsAbs(pattern) && !strings.Contains(pattern, "%")
 }
 
-// takes says whether sshd lets the key's algorithm and size in at all.
+// takes says whether sshd accepts the key's algorithm and size at all.
 func (d daemon) takes(key ssh.PublicKey) bool {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key

@@ -101,7 +101,7 @@ func (w *world) smallDisk(kind string) {
 	w.PutKeys(w.u, content)
 }
 
-// fill leaves no block to the user; the returned function gives them back.
+// fill uses up all blocks of the disk. The function that it returns frees them.
 func (w *world) fill() func() {
 	w.T.Helper()
 	name := filepath.Join(w.u.Home, "full")
@@ -121,7 +121,8 @@ func (w *world) fill() func() {
 	return func() { w.Must(os.Remove(name)) }
 }
 
-// TestFullDisk is F6, H8 and H9 on real full file systems.
+// TestFullDisk fills real file systems: a line is written whole or not at all, and one that cannot be
+// taken out is disabled (F6, H8, H9).
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"ext4", "tmpfs"} {

@@ -17,8 +17,8 @@ import (
 	"scrier/wire"
 )
 
-// Dropin files belong to the agent: root:root, one a login, written by the agent itself and
-// nobody else, so that every change is a new file renamed over the old one.
+// Drop-in files belong to root, one for each login. Only the agent writes them, so it can make each
+// change by a new file that is renamed over the old one.
 
 func (k *Keys) dropinFile(login string) string { return filepath.Join(k.cfg.DropinDir, login) }
 
@@ -29,8 +29,7 @@ func (k *Keys) dropinAdd(rec *record) error {
 	return dropinEdit(rec.File, func(content []byte) []byte { return line.Insert(content, rec.Line) })
 }
 
-// dropinTake removes the line of a record and the record. The caller holds the lock, or the
-// record's process is gone.
+// dropinTake removes the line of a record and the record. The caller holds the file's lock.
 func (k *Keys) dropinTake(rec *record) error {
 	err := dropinEdit(rec.File, func(content []byte) []byte {
 		content, _ = line.Cleaning{Lines: []string{rec.Line}}.Apply(content)
@@ -42,8 +41,8 @@ func (k *Keys) dropinTake(rec *record) error {
 	return k.journal.drop(rec)
 }
 
-// dropinEdit replaces one file; an empty one goes. On a full file system the file is emptied of
-// its last lines in place instead, which needs no space.
+// dropinEdit replaces one file, or removes it if it becomes empty. If there is no space for a new
+// file, the old one is overwritten, which needs none when lines are taken out.
 func dropinEdit(name string, edit func([]byte) []byte) error {
 	old, err := readDropin(name)
 	if err != nil {
@@ -92,8 +91,8 @@ func readDropin(name string) ([]byte, error) {
 	return content, nil
 }
 
-// writeDropin makes name's content new at once. The temporary name is no login's: it begins with
-// a dot and a dash follows.
+// writeDropin replaces the content of a file in one step. The temporary file's name begins with ".-",
+// which no login's name does.
 func writeDropin(name string, content []byte) error {
 	temp := filepath.Join(filepath.Dir(name), ".-"+filepath.Base(name))
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
@@ -102,7 +101,7 @@ func writeDropin(name string, content []byte) error {
 	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Chmod(0o644) // whatever the umask is: sshd reads it as the login
+		err = f.Chmod(0o644) // sshd reads it as the login, and the umask may have taken bits away
 	}
 	if e := f.Close(); err == nil {
 		err = e
@@ -117,8 +116,8 @@ func writeDropin(name string, content []byte) error {
 	return nil
 }
 
-// overwriteDropin writes the shorter content over the longer. sshd may read both mixed for an
-// instant, which can only make a key fail.
+// overwriteDropin writes a shorter content over a longer one. For an instant sshd may read a mixture
+// of both; then a key is refused that should be accepted, but never the other way round.
 func overwriteDropin(name string, content []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -134,7 +133,7 @@ func overwriteDropin(name string, content []byte) error {
 	return err
 }
 
-// sweepDropin empties the folder of this agent's lines that are expired.
+// sweepDropin removes this agent's expired lines from all files of the folder.
 func (k *Keys) sweepDropin(ctx context.Context, s *sweep) error {
 	entries, err := os.ReadDir(k.cfg.DropinDir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -148,7 +147,7 @@ func (k *Keys) sweepDropin(ctx context.Context, s *sweep) error {
 		login := entry.Name()
 		if name, ok := strings.CutPrefix(login, ".-"); ok && account.ValidLogin(name) {
 			if lock, err := k.locks.acquire(ctx, 0, k.dropinFile(name)); err == nil {
-				os.Remove(k.dropinFile(login)) // a crash left it
+				os.Remove(k.dropinFile(login)) // it is left from a crash
 				lock.release()
 			}
 			continue

@@ -66,7 +66,8 @@ func TestDropin(t *testing.T) {
 	w.tidy()
 }
 
-// What an operator's own file must be is the same; what it may be is more: nothing is written.
+// The operator's own file must be safe to read, as ever. But as nothing is written to it, it may be
+// one that the user cannot write.
 func TestDropinServesWhatHomeCannot(t *testing.T) {
 	t.Parallel()
 	w, dir := newDropinWorld(t)

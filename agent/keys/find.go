@@ -16,18 +16,18 @@ import (
 	"scrier/wire"
 )
 
-// scanBudget bounds one Find, whatever the homes do.
+// scanBudget bounds one Find, even when homes do not answer.
 const scanBudget = 10 * time.Second
 
-const maxHomes = 2000 // that one scan looks at
+const maxHomes = 2000 // one scan looks at no more homes
 
 // candidate is one login during a Find.
 type candidate struct {
 	account.Account
 	daemon daemon
-	files  []string // expanded
-	match  *Match   // the operator's key gives a shell here
-	barred string   // the operator's key is here and gives none: why
+	files  []string // with their tokens replaced
+	match  *Match   // if the operator's key gives a shell here
+	barred string   // if the operator's key is here and gives none, the reason
 	err    *wire.Error
 }
 
@@ -77,11 +77,11 @@ func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login str
 	if caller.Err() != nil {
 		return Match{}, wire.Cause(caller, wire.Cancelled)
 	}
-	return k.choose(caller, candidates, unread, login) // what was found in time counts
+	return k.choose(caller, candidates, unread, login) // when time is over, what was found before counts
 }
 
 // candidates finds out which files sshd reads for each account, and refuses files that two of
-// them share. unread are those that are left out.
+// them share. unread are the logins that are left out.
 func (k *Keys) candidates(ctx context.Context, found, others []account.Account, scan bool) (all []*candidate, unread []string) {
 	for _, a := range found {
 		switch {
@@ -157,7 +157,7 @@ func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
 		if !dropin {
 			return wire.Errorf(wire.KeyfileUnsupported, "sshd does not read %s: see AuthorizedKeysFile in sshd_config", k.dropinFile(c.Login))
 		}
-		if len(patterns) == 0 { // the operator's own keys are looked up elsewhere, by a command perhaps
+		if len(patterns) == 0 { // sshd gets the operators' own keys from elsewhere, perhaps from a command
 			patterns = []string{".ssh/authorized_keys"}
 		}
 	}
@@ -207,7 +207,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 		var file worker.Result
 		var best worker.Found
 		at := -1
-		for n, f := range r.Files { // sshd goes from file to file until one accepts
+		for n, f := range r.Files { // sshd reads the files in order, until a line in one of them accepts the key
 			if f.Code != wire.None && bad == nil {
 				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
 			}
@@ -242,7 +242,8 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 	return bad
 }
 
-// choose makes one answer of all: the only match, or the most telling refusal.
+// choose makes one answer of all candidates': the only match, or the refusal that tells the operator
+// most.
 func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login string) (Match, error) {
 	var matches, locked, barred, failed []*candidate
 	for _, c := range all {
@@ -285,7 +286,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 	others := 0
 	for _, c := range failed {
 		switch {
-		case c.err.Code == wire.KeyfileTimeout: // among the unread
+		case c.err.Code == wire.KeyfileTimeout: // counted with unread, below
 		case others < 5:
 			detail = append(detail, fmt.Sprintf("%s: %s", c.Login, c.err.Code))
 			others++

@@ -34,7 +34,7 @@ func TestPlantedKey(t *testing.T) {
 	if err != nil || m.Login != "scralice" {
 		t.Errorf("%v %v", m.Login, err)
 	}
-	// The policy of the machine decides as well.
+	// The policy of the machine can decide it too.
 	cfg := w.cfg
 	cfg.AllowedLogins = []string{"scralice"}
 	k := w.open(cfg)
@@ -120,7 +120,7 @@ func TestRestricted(t *testing.T) {
 	}
 }
 
-// TestSeveralFiles: sshd goes from file to file, and so do we.
+// TestSeveralFiles: sshd reads several files in order, and so do we.
 func TestSeveralFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -172,7 +172,7 @@ func TestSharedFile(t *testing.T) {
 	if code := wire.CodeOf(err); code != wire.PubkeyNotAuthorized || !strings.Contains(err.Error(), "keyfile_shared") {
 		t.Errorf("%v", err)
 	}
-	// With root, who is not served, all the same.
+	// The same holds when the other is root, who is not served.
 	w.Users = w.Users[:1]
 	w.Write()
 	w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte(w.Read(filepath.Join(w.Dir, "passwd"))+"admin:x:0:0::"+w.u.Home+":/bin/bash\n"), 0o644))
@@ -206,7 +206,7 @@ func TestUIDs(t *testing.T) {
 			}
 		}
 	}
-	// Named by the policy: system logins yes, root never.
+	// A system login is served if AllowedLogins names it, root never.
 	cfg := w.cfg
 	cfg.AllowedLogins = []string{"toor"}
 	k := w.open(cfg)
@@ -220,7 +220,7 @@ func TestUIDs(t *testing.T) {
 	}
 }
 
-// TestLoginable: what cannot log in is said before anything is installed (H23).
+// TestLoginable: an account that cannot log in is refused before anything is installed (H23).
 func TestLoginable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -259,7 +259,7 @@ func TestLoginable(t *testing.T) {
 	}
 }
 
-// sluggish is far more than any machine needs, and far less than a walk through all homes takes.
+// sluggish is far more than it takes, and far less than looking through all homes would take.
 const sluggish = 20 * time.Second
 
 // TestManyUsers: a directory of 50,000 (H24).

@@ -24,10 +24,10 @@ import (
 const (
 	maxKeyFile   = 64 << 10
 	scanTime     = 3 * time.Second
-	scanKeepTime = time.Minute // newer sshd punish an address that connects often without logging in
+	scanKeepTime = time.Minute // newer sshd block an address that often connects and does not log in
 )
 
-// hostKeyCache keeps what a handshake has shown, by address.
+// hostKeyCache keeps the host keys that were seen in handshakes with one address.
 type hostKeyCache struct {
 	mu     sync.Mutex
 	addr   string
@@ -37,7 +37,7 @@ type hostKeyCache struct {
 
 // HostKeys returns the host keys of the sshd at addr, an address on loopback: from the files
 // that sshd itself names, or, when those cannot be read, by a handshake with addr for each
-// type of key. The agent vouches for them, so that the relay need not trust on first sight.
+// type of key. The relay takes them from the agent, so it need not trust the key that it sees first.
 func (k *Keys) HostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, error) {
 	if len(k.cfg.AuthorizedKeysFile) == 0 {
 		d, err := k.daemonFor(ctx, account.Account{Login: "root", Home: "/"})
@@ -50,8 +50,8 @@ func (k *Keys) HostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, erro
 	return k.scanHostKeys(ctx, addr)
 }
 
-// readHostKeys takes the public half out of each private key, and where that needs an agent or
-// a passphrase, the file beside it.
+// readHostKeys takes the public half out of each private key. Where the private key cannot be read
+// (it has a passphrase, or is in an ssh-agent), it reads the .pub file beside it.
 func readHostKeys(files []string) ([]ssh.PublicKey, error) {
 	var keys []ssh.PublicKey
 	var errs []error
@@ -104,7 +104,8 @@ func readSmall(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxKeyFile))
 }
 
-// scanHostKeys is ssh-keyscan: a handshake for each type, given up once the key is known.
+// scanHostKeys does what ssh-keyscan does: a handshake for each type of key, which is broken off when
+// the key was shown.
 func (k *Keys) scanHostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, error) {
 	where, err := netip.ParseAddrPort(addr)
 	if err != nil || !where.Addr().IsLoopback() {

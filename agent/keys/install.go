@@ -14,13 +14,13 @@ import (
 	"scrier/wire"
 )
 
-// cleanBudget is for taking back what a failed install may have left, and is given even when the
-// caller has given up.
+// cleanBudget is the time for taking back what a failed install may have left. It does not end with
+// the caller's context.
 const cleanBudget = 8 * time.Second
 
-const maxRetry = 5 // installs of one line into a file that keeps changing
+const maxRetry = 5 // so often an install is tried while others change the file
 
-// Installed is an ephemeral key that has a line. Every Installed must be removed.
+// Installed is an ephemeral key whose line is in a file. Every Installed must be removed.
 //
 //	journalled -> installed -> removed
 //	                     \---> neutralised -> removed (by a later removal on the same file, or a sweep)
@@ -37,13 +37,14 @@ type Installed struct {
 // Expires is when sshd stops accepting the key, whatever happens to the line.
 func (i *Installed) Expires() time.Time { return i.rec.Expiry }
 
-// Neutralised reports that the key does not work any more but its line, made a comment, is still
-// there, because the disk is full for example. It goes with the next removal from the same file
-// or the next sweep.
+// Neutralised says that the key does not work any more, but its line is still there as a comment,
+// because the disk is full for example. The next removal from the same file or the next sweep
+// takes it out.
 func (i *Installed) Neutralised() bool { return i.neutralised.Load() }
 
-// Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. On
-// an error nothing usable stays, or expires by itself where the home does not answer.
+// Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. After
+// an error no usable line stays; only where the home does not answer there may be one, until it
+// expires.
 func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key ssh.PublicKey) (*Installed, error) {
 	if m.who.Login == "" || len(m.sources) == 0 {
 		return nil, wire.Errorf(wire.Internal, "install without a match")
@@ -91,8 +92,9 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	return i, nil
 }
 
-// add has a worker append the line. As long as the file turns out to be another than in the
-// journal, the journal is corrected first: a crash must leave the size from which the line began.
+// add has a worker append the line. If the file's size is not as in the journal, the worker does
+// nothing, the journal is corrected, and the worker is asked again: after a crash the journal must
+// say where the line begins.
 func (k *Keys) add(ctx context.Context, who account.Account, strict bool, rec *record, lock *fileLock) (unknown bool, err error) {
 	for range maxRetry {
 		q := worker.Request{
@@ -120,7 +122,7 @@ func (k *Keys) add(ctx context.Context, who account.Account, strict bool, rec *r
 	return true, wire.Errorf(wire.KeyfileChanged, "%s keeps changing", rec.File)
 }
 
-// undo is the other half of Install: the journal entry goes when surely nothing is left.
+// undo takes back a failed Install. The journal entry is removed only if surely no line is left.
 func (i *Installed) undo(ctx context.Context, lock *fileLock, written bool) {
 	if !written || i.k.cfg.Mode == Dropin {
 		if err := i.k.journal.drop(i.rec); err != nil {
@@ -131,15 +133,15 @@ func (i *Installed) undo(ctx context.Context, lock *fileLock, written bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanBudget)
 	defer cancel()
 	if err := i.k.take(ctx, i.m.who, []*record{i.rec}, lock, false); err != nil {
-		i.rec.release() // a sweep will find it
+		i.rec.release() // the entry stays, and a sweep will act on it
 		i.k.cfg.Log.Warn("an install that failed may have left a line", "session", i.rec.Session, "login", i.rec.Login,
 			"expires", i.rec.Expiry, "err", err)
 	}
 }
 
-// Remove takes the key away. It may be called again, from several goroutines, and after an
-// error: a line that cannot be taken out is neutralised, which is no error, and one that cannot
-// even be neutralised stays until it expires.
+// Remove takes the key away. It may be called more than once, from several goroutines, and again
+// after an error. A line that cannot be taken out is neutralised, which is no error; if that fails
+// too, the line stays until it expires.
 func (i *Installed) Remove(ctx context.Context) error {
 	select {
 	case i.turn <- struct{}{}:
@@ -170,21 +172,21 @@ func (i *Installed) Remove(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		i.rec.release() // a sweep may try, too
+		i.rec.release() // from now on a sweep may try as well
 		return worker.FileError(err)
 	}
 	i.gone = true
 	return nil
 }
 
-// neutralisedError says that the lines are off but still there, and why.
+// neutralisedError says that the lines are only neutralised, and why.
 type neutralisedError struct{ err *wire.Error }
 
 func (e *neutralisedError) Error() string { return "neutralised only: " + e.err.Error() }
 
-// take has a worker take the lines of records, which are all of one file, out of it. Their
-// journal entries go with them; those of lines that are only off stay and are kept in pending.
-// torn looks for incomplete appends too.
+// take has a worker take the lines of records, which are all of one file, out of it, and removes
+// their journal entries. Entries of lines that were only neutralised stay, and are kept in pending.
+// With torn the worker also looks for incomplete appends.
 func (k *Keys) take(ctx context.Context, who account.Account, records []*record, lock *fileLock, torn bool) error {
 	q := worker.Request{Task: worker.Clean, Files: []string{records[0].File}, Now: k.cfg.Now().Unix(), UTC: true, Sweep: torn}
 	for _, rec := range records {
@@ -222,13 +224,13 @@ func addLine(q *worker.Request, rec *record, torn bool) {
 	}
 }
 
-const maxPending = 64 // of one file; more are left to the sweep
+const maxPending = 64 // for one file; the sweep takes out what is beyond
 
 func (k *Keys) keepPending(records []*record) {
 	k.pendingMu.Lock()
 	defer k.pendingMu.Unlock()
 	for _, rec := range records {
-		rec.release() // a sweep may have it, too
+		rec.release() // from now on a sweep may try as well
 		if len(k.pending[rec.File]) < maxPending {
 			k.pending[rec.File] = append(k.pending[rec.File], rec)
 		}

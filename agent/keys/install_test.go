@@ -67,7 +67,7 @@ func (w *world) roundTrip() {
 	w.tidy()
 }
 
-// tidy: nothing is left beside the file or in the journal.
+// tidy fails if anything is left beside the file or in the journal.
 func (w *world) tidy() {
 	w.T.Helper()
 	keystest.OnlyKeys(w.T, w.u)
@@ -78,7 +78,7 @@ func (w *world) tidy() {
 	}
 }
 
-// TestBytesStay runs the real thing over files of all kinds (H6, H7, I10).
+// TestBytesStay installs and removes in files of all kinds, and demands the same bytes (H6, H7, I10).
 func TestBytesStay(t *testing.T) {
 	t.Parallel()
 	for _, env := range [][]string{nil, {renameEnv, openatEnv}} {
@@ -88,7 +88,7 @@ func TestBytesStay(t *testing.T) {
 
 func bytesStay(t *testing.T, w *world) {
 	t.Helper()
-	w.Must(os.Chmod(w.u.Home, 0o700)) // not even root may need to enter (H5)
+	w.Must(os.Chmod(w.u.Home, 0o700)) // the work must not need to enter it as root (H5)
 	key := keystest.Text(w.key)
 	for _, content := range []string{
 		key, key + "\n", key + "\r\n", "\n\n" + key + "\n\n\n", "\xef\xbb\xbf# BOM\n" + key, "\x00\xff\xfe\n" + key + "\n\x00", key + "\n# no end",
@@ -99,7 +99,8 @@ func bytesStay(t *testing.T, w *world) {
 	}
 }
 
-// TestAttributesStay: mode, owner, group, ACL and extended attributes outlive the exchange (H11).
+// TestAttributesStay: the new file has the mode, owner, group, ACL and extended attributes of the old
+// one (H11).
 func TestAttributesStay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -169,7 +170,7 @@ func TestForeignGroup(t *testing.T) {
 	w.roundTripAfterNeutralised()
 }
 
-// roundTripAfterNeutralised: the next removal takes the comment along.
+// roundTripAfterNeutralised checks that the next removal also takes out the line that was disabled.
 func (w *world) roundTripAfterNeutralised() {
 	w.T.Helper()
 	in, err := w.install()

@@ -19,7 +19,7 @@ import (
 )
 
 // record is what the journal knows of one ephemeral line: enough to take it away after a crash.
-// It is on disk before the line is, and gone after it.
+// It is written to disk before the line, and removed after the line.
 type record struct {
 	Session wire.SessionID `json:"session"`
 	Login   string         `json:"login"`
@@ -29,8 +29,8 @@ type record struct {
 	Time    time.Time      `json:"time"`
 	Expiry  time.Time      `json:"expiry"`
 	Line    string         `json:"line"`
-	Size    int64          `json:"size"` // of the file before the line, to know an incomplete append
-	Tail    bool           `json:"tail"` // it ended in a newline
+	Size    int64          `json:"size"` // of the file before the line: an incomplete append begins there
+	Tail    bool           `json:"tail"` // before the line the file ended in a newline, or was empty
 
 	file *os.File // holds a flock while the session's process lives
 }
@@ -43,7 +43,7 @@ type target struct {
 
 func (r *record) target() target { return target{r.UID, r.File} }
 
-// journal is the folder of records.
+// journal is a folder with one file for each record.
 type journal struct{ dir string }
 
 const maxRecord = 16 << 10
@@ -114,8 +114,8 @@ func (r *record) release() {
 	}
 }
 
-// abandoned returns the records whose process is gone, locked by this call. What cannot be
-// read is removed: nobody can act on it, and its line expires.
+// abandoned returns the records whose process is gone, and locks them. Records that cannot be read
+// are removed and counted in broken: nobody can act on them, and their lines expire.
 func (j journal) abandoned() (records []*record, broken int, err error) {
 	entries, err := os.ReadDir(j.dir)
 	if err != nil {
@@ -178,10 +178,11 @@ func (j journal) files() (all map[target]bool, unsure bool, err error) {
 	return all, unsure, nil
 }
 
-// dyingTime: an agent that was killed while it started a worker dies only when that has started.
+// dyingTime is how long to wait for the lock of a record. An agent that was killed while it started
+// a worker ends, and gives up its locks, only when the worker has started.
 const dyingTime = 250 * time.Millisecond
 
-// lockUntil tries to take the flock until end, and once in any case.
+// lockUntil tries to take the flock until end, and at least once.
 func lockUntil(file *os.File, end time.Time) bool {
 	for {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)

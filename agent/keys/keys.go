@@ -30,7 +30,7 @@ const (
 	Dropin Mode = "dropin" // into DropinDir/LOGIN, which sshd must read; needs root
 )
 
-// maxLifetime bounds how long a line that nobody takes away is good for (I3).
+// maxLifetime is how long a line works at most, if nobody takes it away.
 const maxLifetime = 120 * time.Second
 
 // Config is what an agent chooses. Agent and StateDir are required.
@@ -76,7 +76,7 @@ type Keys struct {
 	pendingMu sync.Mutex
 	pending   map[string][]*record // neutralised lines by file, to be cleaned with the next removal
 
-	reach func(point string) // crash points; only tests set it
+	reach func(point string) // called at each point where a crash is tried; only tests set it
 }
 
 // New checks cfg and prepares the journal; it touches no home and starts nothing.
@@ -154,8 +154,8 @@ func New(cfg Config) (*Keys, error) {
 	return k, nil
 }
 
-// Close waits for workers that are still running, a short time for those that are stuck in a
-// dead file system. It does not remove what is installed: that is [Installed.Remove].
+// Close waits for workers that are still running, but not long: a worker may hang in a file system
+// that does not answer. It does not remove installed keys; [Installed.Remove] does.
 func (k *Keys) Close() error { return k.pool.close(time.Second) }
 
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
@@ -169,7 +169,7 @@ type Match struct {
 
 	NotAfter       time.Time // when the operator's own line expires; zero: never
 	VerifyRequired bool      // the line demands user verification of an sk- key
-	Unread         []string  // logins whose homes did not answer: the scan was partial
+	Unread         []string  // logins whose homes were not looked at, because they do not answer or are too many
 
 	sources []netip.Addr // those that the line lets in
 	who     account.Account
@@ -179,12 +179,13 @@ type Match struct {
 	strict  bool
 }
 
-// findProgram looks in fixed folders before PATH, because the agent may run as root.
+// findProgram looks in folders and then in PATH. The agent may run as root, so folders of the
+// system come first.
 func findProgram(name string, folders ...string) string {
 	return program.Find(name, append(folders, filepath.SplitList(os.Getenv("PATH"))...)...)
 }
 
-// budget bounds a wait and names what was waited for.
+// budget is a context that ends after d, with an error that names what took so long.
 func (k *Keys) budget(ctx context.Context, d time.Duration, what string) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, wire.Errorf(wire.KeyfileTimeout, "%s took more than %v", what, d))
 }

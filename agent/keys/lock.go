@@ -18,9 +18,9 @@ import (
 	"scrier/wire"
 )
 
-// locks keeps install and remove of one file apart (I9): a mutex a file within this process, a
-// flock between processes. The lock files are in the agent's own folder, where no user can hold
-// them, and stay.
+// locks makes sure that only one install or removal of a file happens at a time: a channel for each
+// file within this process, and a flock between processes. The lock files are in the agent's own
+// folder, where no user can lock them. They are never removed.
 type locks struct {
 	dir  string
 	mu   sync.Mutex
@@ -35,14 +35,14 @@ type heldLock struct {
 // lockBudget bounds the wait for other sessions of the same file.
 const lockBudget = 20 * time.Second
 
-// fileLock is a lock that is held; a worker may inherit the file and prolong it.
+// fileLock is a lock that is held. A worker that inherits the file holds it too, until it ends.
 type fileLock struct {
 	locks *locks
 	name  string
 	file  *os.File
 }
 
-// lock takes the lock of a record's file. Drop-ins are the agent's own, whosever they serve.
+// lock takes the lock of a record's file. Drop-in files are root's, whichever login they are for.
 func (k *Keys) lock(ctx context.Context, rec *record) (*fileLock, error) {
 	if rec.Mode == Dropin {
 		return k.locks.acquire(ctx, 0, rec.File)
@@ -104,8 +104,8 @@ func (l *locks) flock(ctx context.Context, name string) (*os.File, error) {
 	}
 }
 
-// release gives the lock back. It closes and does not unlock: where a worker is stuck with the
-// file, the lock stays taken.
+// release gives the lock back. It closes the file and does not unlock it: if a worker hangs, the
+// lock stays taken until that worker ends.
 func (f *fileLock) release() {
 	f.file.Close()
 	f.locks.mu.Lock()
@@ -132,7 +132,7 @@ func makeFolder(dir string, mode os.FileMode) error {
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	if fresh { // whatever the umask made of it: sshd must be able to walk through
+	if fresh { // the umask may have taken bits away, and sshd must be able to enter
 		if err := os.Chmod(dir, mode); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}

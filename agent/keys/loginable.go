@@ -11,7 +11,7 @@ import (
 )
 
 // loginable refuses accounts that sshd, login or PAM would not let in, before anything is
-// installed. lockedRefused: sshd itself looks at the lock (UsePAM no).
+// installed. lockedRefused says that sshd refuses locked accounts, which it does with UsePAM no.
 func (k *Keys) loginable(ctx context.Context, a account.Account, lockedRefused bool) error {
 	if !realShell(a.Shell) {
 		return wire.Errorf(wire.AccountNotLoginable, "%s has the shell %q", a.Login, wire.Printable(a.Shell))
@@ -36,8 +36,8 @@ func (k *Keys) loginable(ctx context.Context, a account.Account, lockedRefused b
 	return nil
 }
 
-// realShell: listed in /etc/shells and not one that only says no. Without the file, what every
-// system has.
+// realShell says whether a shell is in /etc/shells, and is not one of those that let nobody in.
+// Without that file only the two count that every system has.
 func realShell(shell string) bool {
 	switch path.Base(shell) {
 	case "nologin", "false", "true", "sync", "halt", "shutdown":

@@ -8,8 +8,9 @@ import (
 	"scrier/wire"
 )
 
-// accounts returns who may be looked at: the named login, or all regular users. others are
-// loginable accounts that are not, whose files must not be shared with the former.
+// accounts returns the accounts that may be looked at: the named login, or all that are served.
+// others are all other accounts; they count only because none of them may share a file with one
+// that is looked at.
 func (k *Keys) accounts(ctx context.Context, login string) (found, others []account.Account, err error) {
 	switch {
 	case !k.root:
@@ -71,7 +72,8 @@ func (k *Keys) allowed(login string) bool {
 	return len(k.cfg.AllowedLogins) == 0 || slices.Contains(k.cfg.AllowedLogins, login)
 }
 
-// served: never uid 0 whatever its name; others by the list, or by being regular users.
+// served says whether this agent serves the account: never one with uid 0, whatever its name; others
+// if they are in AllowedLogins, or, where there is no such list, if they are regular users.
 func (k *Keys) served(a account.Account, least uint32) bool {
 	if a.UID == 0 {
 		return false

@@ -17,8 +17,8 @@ import (
 	"scrier/wire"
 )
 
-// The test binary is its own worker. What a worker of a test does beside its work is in its
-// environment, which the agent leaves empty outside of tests.
+// The test binary is also the worker. Its environment says what it does in addition to its work, such
+// as dying at some point. Outside of tests the agent gives a worker no such environment.
 const (
 	workerArg = "keys-worker-under-test"
 	crashEnv  = "SCRIER_TEST_CRASH=" // die here
@@ -79,12 +79,13 @@ func testWorker() int {
 		}
 	}
 	if !hook {
-		return worker.Worker{}.Work(os.Stdin, os.Stdout) // as main has it
+		return worker.Worker{}.Work(os.Stdin, os.Stdout) // just as main does
 	}
 	w.At = func(point string) {
 		switch point {
 		case all:
-			// The agent of the test finds it stopped and kills itself, which kills it.
+			// The agent of the test sees that this process has stopped, and kills itself. That kills
+			// this process, too.
 			unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 			unix.Kill(os.Getpid(), unix.SIGSTOP)
 		case crash:

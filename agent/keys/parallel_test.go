@@ -78,7 +78,7 @@ func oneSession(t *testing.T, w *world, k *Keys, exact bool) error {
 	eph, _ := keystest.NewKey(t)
 	in, err := k.Install(context.Background(), m, wire.NewSessionID(), eph)
 	if err != nil && !exact && wire.CodeOf(err) == wire.KeyfileChanged {
-		return nil // said so, and undone
+		return nil // it was refused, and undone
 	}
 	if err != nil {
 		return fmt.Errorf("install: %w", err)
@@ -104,7 +104,7 @@ func oneSession(t *testing.T, w *world, k *Keys, exact bool) error {
 	return nil
 }
 
-// TestEditors replace the file by another, in their several ways, while a line is in it.
+// TestEditors: editors replace the file in several ways while a line of ours is in it.
 func TestEditors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -69,7 +69,7 @@ func TestSymlinks(t *testing.T) {
 			if got := wire.CodeOf(err); got != wire.KeyfileSymlink {
 				t.Errorf("%s: %v", name, err)
 			}
-			// As if the link had come after the search.
+			// The same if the link is made after the search.
 			m := Match{Login: u.Login, File: u.File(), sources: k.sources, zone: line.Zone{UTC: true}, strict: true,
 				who: account.Account{Login: u.Login, UID: uint32(u.UID), GID: uint32(u.UID), Home: u.Home}}
 			eph, _ := keystest.NewKey(t)
@@ -87,7 +87,7 @@ func TestSymlinks(t *testing.T) {
 	}
 }
 
-// A home that is itself reached over root's link is served.
+// The way to a home may lead over a symbolic link of root's.
 func TestLinkToHome(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -18,7 +18,7 @@ type pool struct {
 
 	mu    sync.Mutex
 	stuck map[uint32]int       // by uid: killed and not gone
-	slow  map[uint32]time.Time // by uid: leave it out of scans until then
+	slow  map[uint32]time.Time // by uid: until when its home is left out of scans
 }
 
 // slowTime is how long a home that did not answer is left out of scans.

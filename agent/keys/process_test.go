@@ -19,7 +19,7 @@ import (
 	"scrier/wire"
 )
 
-// crashAllEnv: agent and worker die together when the worker is there, as in a power cut.
+// crashAllEnv makes agent and worker die together when the worker reaches a point, as in a power cut.
 const crashAllEnv = "SCRIER_TEST_CRASH_ALL="
 
 // agentJob is what an agent process of a test does: find, install, remove, and die at a point.

@@ -2,5 +2,5 @@
 
 package keys
 
-// emptyEnvironment of a worker is empty.
+// emptyEnvironment is the environment of a worker.
 func emptyEnvironment() []string { return []string{} }

@@ -16,8 +16,8 @@ import (
 
 const maxRevoked = 16 << 20
 
-// revoked says whether sshd's RevokedKeys has the key. That is a list of keys, or a KRL, which
-// ssh-keygen reads. When neither can be read sshd refuses all keys, and so do we.
+// revoked says whether the key is in the file that sshd's RevokedKeys names: a list of keys, or a
+// KRL, which ssh-keygen reads. If the file cannot be read, sshd refuses all keys, and so do we.
 func (k *Keys) revoked(ctx context.Context, d daemon, key ssh.PublicKey) bool {
 	if d.revokedKeys == "" {
 		return false
@@ -44,7 +44,7 @@ func (k *Keys) isRevoked(ctx context.Context, list string, key ssh.PublicKey) (b
 	}
 	if !bytes.HasPrefix(content, []byte("SSHKRL\n\x00")) {
 		asked, ok := line.NewKey(key)
-		return !ok || bytes.Contains(content, []byte(asked.Text)), nil // wherever on the line it stands
+		return !ok || bytes.Contains(content, []byte(asked.Text)), nil // anywhere in the list
 	}
 	keygen := findProgram("ssh-keygen", "/usr/bin", "/usr/local/bin")
 	if keygen == "" || !filepath.IsAbs(list) {

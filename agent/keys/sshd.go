@@ -18,12 +18,12 @@ import (
 	"scrier/wire"
 )
 
-// daemonCache keeps what sshd -T said while its configuration files stay as they are. Without a
-// Match block one answer serves all logins.
+// daemonCache keeps what `sshd -T` has said, until a configuration file changes. If no file has a
+// Match block, the answer is the same for all logins, and is kept once.
 type daemonCache struct {
 	mu      sync.Mutex
 	state   string
-	byLogin map[string]daemon // "" is everybody
+	byLogin map[string]daemon // "" if the answer is the same for all
 	program string
 	version [2]int
 }
@@ -74,8 +74,9 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account) (daemon, error)
 	return d, nil
 }
 
-// daemonDefault is what can be said without sshd -T, which needs to read the host keys: for an
-// agent that is not root, OpenSSH's own defaults.
+// daemonDefault is used when `sshd -T` fails, as it does when it may not read the host keys. If the
+// agent is not root, OpenSSH's own defaults are taken; for one that is root that would be a guess
+// about other users' files, so it is an error.
 func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
 	if k.root {
 		return daemon{}, wire.Errorf(wire.KeyfileUnsupported, "ask sshd for its configuration: %w", err)
@@ -99,7 +100,7 @@ func (k *Keys) askDaemon(ctx context.Context, sshd string, a account.Account) (d
 		return daemon{}, err
 	}
 	if answer.Status != 0 {
-		argv[1] = "-G" // since 9.3: the same without host keys and /run/sshd
+		argv[1] = "-G" // since OpenSSH 9.3: prints the same, and needs neither host keys nor /run/sshd
 		if again, err := program.Ask(ctx, maxDaemonOutput, argv...); err == nil && again.Status == 0 {
 			return parseDaemon(again.Stdout)
 		}
@@ -111,7 +112,8 @@ func (k *Keys) askDaemon(ctx context.Context, sshd string, a account.Account) (d
 
 var versionText = regexp.MustCompile(`OpenSSH_(\d{1,3})\.(\d{1,3})`)
 
-// sshdVersion reads the version from `sshd -V`, which old versions do not know: their usage has it.
+// sshdVersion reads the version from what `sshd -V` prints. Old versions do not know -V, but print
+// their version with the usage.
 func (k *Keys) sshdVersion(ctx context.Context, sshd string) ([2]int, error) {
 	key := fileState(sshd)
 	k.daemon.mu.Lock()
@@ -137,8 +139,9 @@ func (k *Keys) sshdVersion(ctx context.Context, sshd string) ([2]int, error) {
 	return version, nil
 }
 
-// configState fingerprints the configuration files, by name, size and time, and says whether
-// the answer depends on the login. What cannot be read is taken to have a Match block.
+// configState returns a text that changes when a configuration file does (by name, size and time),
+// and says whether the settings depend on the login. A file that cannot be read may have a Match
+// block, so they do then.
 func (k *Keys) configState(sshd string) (state string, matches bool) {
 	main := k.cfg.SSHDConfig
 	if main == "" {
@@ -173,7 +176,7 @@ func (k *Keys) configState(sshd string) (state string, matches bool) {
 				for _, pattern := range f[1:] {
 					if !filepath.IsAbs(pattern) {
 						pattern = filepath.Join("/etc/ssh", pattern)
-						matches = matches || k.cfg.SSHD != "" // may have another folder built in
+						matches = matches || k.cfg.SSHD != "" // another sshd may have been built with another folder
 					}
 					files, _ := filepath.Glob(pattern)
 					for _, file := range files {

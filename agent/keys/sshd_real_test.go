@@ -88,8 +88,8 @@ func TestRealSSHD(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 
-		// Not removed: sshd itself refuses it when the time has come (H16). The agent's clock is
-		// behind by all but a second of the line's life.
+		// If the key is not removed, sshd itself refuses it once it has expired (H16). The agent's clock
+		// is set back, so that the line has only a few seconds to live.
 		clock = now.Add(-k.cfg.Lifetime + time.Since(now) + 2*time.Second)
 		in, s = install()
 		var refused error
@@ -162,7 +162,7 @@ func TestHostKeys(t *testing.T) {
 	if texts(fromFiles) != texts(fromSSHD) {
 		t.Error("files and sshd differ")
 	}
-	// A stale .pub does not count when the private key can be read; alone it does.
+	// If the private key can be read, an outdated .pub file does not count; if not, it does.
 	name := filepath.Join(h.Dir, "host_ed25519")
 	other, _ := keystest.NewKey(t)
 	h.Must(os.WriteFile(name+".pub", []byte(keystest.Text(other)+"\n"), 0o644))
@@ -212,7 +212,7 @@ func TestRevokedKeys(t *testing.T) {
 	}
 }
 
-// TestDaemonForbids: settings beside the files.
+// TestDaemonForbids: settings of sshd, other than its files, by which it would refuse the operator.
 func TestDaemonForbids(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -287,7 +287,7 @@ grep "^$2:" `+w.Dir+`/$1 || exit 2
 	k.cfg.AllowedLogins = []string{"scrbob"}
 	_, _, err = k.accounts(context.Background(), "")
 	keystest.WantCode(t, err, wire.LoginNotAllowed)
-	// Without sshd -T its defaults are taken; as root that would be a guess.
+	// If sshd -T fails, such an agent takes sshd's defaults. One that is root refuses.
 	k.cfg.AuthorizedKeysFile, k.cfg.SSHD = nil, "/nonexistent/sshd"
 	if d, err := k.daemonFor(context.Background(), found[0]); err != nil || len(d.files) != 2 || d.files[0] != ".ssh/authorized_keys" {
 		t.Errorf("%+v %v", d, err)

@@ -68,7 +68,7 @@ func FuzzDaemon(f *testing.F) {
 	})
 }
 
-// TestConfigs asks a real sshd about fifteen configurations (H25).
+// TestConfigs asks a real sshd about its configuration, for many configurations (H25).
 func TestConfigs(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

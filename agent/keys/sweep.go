@@ -13,10 +13,10 @@ import (
 	"scrier/wire"
 )
 
-// Swept is what a sweep has done, in lines.
+// Swept is what a sweep has done. The numbers count lines.
 type Swept struct {
 	Removed     int
-	Neutralised int // made comments: the file could not be replaced
+	Neutralised int // made comments, because the file could not be replaced
 	Failed      []Failure
 	// Unread are files that could not be looked through, and of which nothing says that this
 	// agent ever wrote to them: no entry of its journal, and no line that was found there.
@@ -31,8 +31,8 @@ type Failure struct {
 	Detail string
 }
 
-// Sweep takes away what sessions of this agent have left whose process is gone, as the journal
-// has it. It leaves sessions alone that live, in this process or another.
+// Sweep takes away the lines that the journal knows of and whose agent process is gone. It leaves
+// alone the lines of sessions that are still open, in this process or another.
 func (k *Keys) Sweep(ctx context.Context) (Swept, error) {
 	var s sweep
 	if err := k.sweepJournal(ctx, &s); err != nil {
@@ -44,8 +44,9 @@ func (k *Keys) Sweep(ctx context.Context) (Swept, error) {
 	return s.Swept, nil
 }
 
-// SweepAll is Sweep, and then looks through the files of all logins for lines of this agent that
-// are expired, and those of others that are expired for five minutes.
+// SweepAll does what Sweep does. Then it looks through the files of all logins, and takes out lines
+// of this agent that have expired, and lines of other agents that expired more than five minutes
+// ago.
 func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 	var s sweep
 	var err error
@@ -65,7 +66,7 @@ func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 		return s.Swept, err
 	}
 	candidates, unread := k.candidates(ctx, found, others, true)
-	for _, login := range unread { // had the agent written there, the journal's part had told
+	for _, login := range unread { // files of theirs that the journal knows of were looked at above
 		s.Unread = append(s.Unread, Failure{login, wire.KeyfileTimeout, "not looked at"})
 	}
 	var group errgroup.Group
@@ -90,11 +91,11 @@ func (f Failure) compare(g Failure) int {
 
 // sweep is a sweep under way.
 type sweep struct {
-	written map[target]bool // by this agent, as its journal has it
+	written map[target]bool // files to which this agent has written, as its journal says
 	unsure  bool            // the journal has entries that cannot be read
 
 	mu   sync.Mutex
-	told map[target]bool // in Failed or Unread already
+	told map[target]bool // files that are in Failed or Unread already
 	Swept
 }
 
@@ -112,8 +113,8 @@ func (s *sweep) fail(login string, err error) {
 	s.Failed = append(s.Failed, Failure{login, e.Code, e.Detail})
 }
 
-// failFile is fail for one file, which is told of once. unread says that there is no sign of this
-// agent's lines in it, because it could not be read.
+// failFile notes that a file could not be cleaned, once for each file. unread says that it could not
+// be read, so that it is not known whether it holds lines of this agent.
 func (s *sweep) failFile(t target, login string, err error, unread bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +162,7 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 				}
 				return nil
 			}
-			if !same { // deleted, or the name is another's now
+			if !same { // the login was deleted, or another user has its name now
 				for _, rec := range records {
 					s.drop(k, rec)
 				}
@@ -200,7 +201,7 @@ func (s *sweep) drop(k *Keys, rec *record) {
 	}
 }
 
-// sameAccount is the login of a record if it is still the same user's.
+// sameAccount is the account of a record's login, if that is still the same user.
 func (k *Keys) sameAccount(ctx context.Context, rec *record) (a account.Account, same bool, err error) {
 	a, ok, err := k.database.Login(ctx, rec.Login)
 	if err != nil || !ok || a.UID != rec.UID || a.UID == 0 {
@@ -211,7 +212,8 @@ func (k *Keys) sameAccount(ctx context.Context, rec *record) (a account.Account,
 	return one[0], true, nil
 }
 
-// sweepFile cleans one file of the lines of records and of what the grammar finds.
+// sweepFile takes out of one file the lines of records, and all that are recognised as lines of an
+// agent and are over.
 func (k *Keys) sweepFile(ctx context.Context, a account.Account, file string, records []*record, s *sweep) {
 	free := func() {
 		for _, rec := range records {

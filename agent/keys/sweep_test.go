@@ -16,7 +16,7 @@ import (
 	"scrier/wire"
 )
 
-// TestLiveSessionsAreNotSwept: not those of this process, not those of another.
+// TestLiveSessionsAreNotSwept: neither those of this process, nor those of another.
 func TestLiveSessionsAreNotSwept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -141,7 +141,7 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	hidden := w.u.File() + ".hidden"
 	w.Must(os.Rename(w.u.File(), hidden))
 	w.Must(os.Symlink("authorized_keys.hidden", w.u.File()))
-	for _, k := range []*Keys{w.k, w.open(w.cfg)} { // the note stays until it is clean
+	for _, k := range []*Keys{w.k, w.open(w.cfg)} { // the entry stays until the line is taken out
 		swept, err = k.SweepAll(ctx)
 		if got := unread(swept); err != nil || got != both || len(swept.Failed) != 1 || swept.Failed[0].Login != "scralice" || swept.Failed[0].Code != wire.KeyfileSymlink {
 			t.Fatalf("%q, failed %+v, %v", got, swept.Failed, err)
@@ -156,7 +156,7 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	}
 	w.tidy()
 
-	// No note, but a line of this agent that can be read and not taken out.
+	// There is no entry, but a line of this agent that can be read and cannot be taken out.
 	own := keystest.NewLine(t, w.cfg.Agent, time.Now().Add(-time.Second))
 	w.PutKeys(w.u, content[:strings.Index(content, "restrict,")]+own+"\n")
 	w.Must(os.Chown(w.u.File(), 0, 0))
@@ -166,7 +166,7 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	}
 	w.PutKeys(w.u, keystest.Text(w.key)+"\n")
 
-	// A note that nobody can read may be of any file. It is gone with the sweep that says so.
+	// An entry that cannot be read may be of any file. The sweep that finds it fails, and removes it.
 	w.Must(os.WriteFile(filepath.Join(w.k.journal.dir, wire.NewSessionID().String()+".json"), []byte("{"), 0o600))
 	if swept, err = w.k.SweepAll(ctx); err != nil || len(swept.Failed) != 2 || len(swept.Unread) != 0 {
 		t.Fatalf("%+v, %v", swept, err)
@@ -177,7 +177,7 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	w.tidy()
 }
 
-// TestSweepOfDeadHome: a home that does not answer is not this agent's fault either.
+// TestSweepOfDeadHome: nor does a home fail it that does not answer.
 func TestSweepOfDeadHome(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

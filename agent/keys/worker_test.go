@@ -21,7 +21,7 @@ import (
 	"scrier/wire"
 )
 
-// TestWorkerIsTheUser looks at a worker that has stopped on its way.
+// TestWorkerIsTheUser stops a worker in the middle of its work and looks at its process.
 func TestWorkerIsTheUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -62,7 +62,7 @@ func TestWorkerIsTheUser(t *testing.T) {
 		t.Errorf("limits\n%s", limits)
 	}
 	keystest.WantCode(t, <-done, wire.KeyfileTimeout)
-	// The undo hung, too; what was journalled stays for a sweep.
+	// The undo hung as well. The journal entry stays, and a sweep acts on it.
 	_, err := w.k.Sweep(context.Background())
 	w.Must(err)
 	if got := w.Read(w.u.File()); strings.Contains(got, keystest.Marker) {
@@ -120,12 +120,12 @@ func TestHostileWorkers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// A well-formed lie about the own files is the user's own business.
+	// A user may lie about their own files, if the answer is well formed.
 	w.Must(os.WriteFile(lie, marshal(func(*worker.Reply) {}), 0o644))
 	if _, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil {
 		t.Error(err)
 	}
-	// Escapes in its words do not reach a terminal.
+	// Escape sequences in the answer do not reach a terminal.
 	w.Must(os.WriteFile(lie, marshal(func(r *worker.Reply) {
 		r.Files[0] = worker.Result{Code: wire.KeyfileSymlink, Detail: "\x1b[31mred\x07"}
 	}), 0o644))
@@ -144,7 +144,7 @@ func TestHostileWorkers(t *testing.T) {
 }
 
 // deadFileSystem mounts a FUSE file system whose server takes requests and never answers, like
-// an NFS server that is gone. Who waits for it cannot even be killed.
+// an NFS server that is gone. A process that waits for it cannot even be killed.
 func deadFileSystem(t testing.TB, dir string) {
 	t.Helper()
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -219,7 +219,7 @@ func TestDeadHome(t *testing.T) {
 		t.Errorf("%d workers are stuck", stuck)
 	}
 	keystest.WantCode(t, w.k.Close(), wire.KeyfileTimeout)
-	// When the file system lets go, so does the worker.
+	// When the file system is unmounted, the worker dies.
 	unix.Unmount(dead.Home, unix.MNT_FORCE|unix.MNT_DETACH)
 	keystest.Eventually(t, "the worker dies", func() bool {
 		w.k.pool.mu.Lock()

@@ -49,7 +49,7 @@ func TestAskFails(t *testing.T) {
 	}
 }
 
-// A program that does not answer in time is killed, and so are its children.
+// When the context ends, the program is killed, and so are its children.
 func TestAskIsKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "child")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -69,7 +69,7 @@ func NewLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) string {
 		expiry.UTC().Format("20060102150405Z"), Text(key), Marker, agent, wire.NewSessionID())
 }
 
-// NearMisses are lines that are nearly ours and somebody else's all the same (H17).
+// NearMisses are lines that are almost like one of ours, and must be left alone (H17).
 func NearMisses(line string) map[string]string {
 	key := line[strings.Index(line, "ssh-ed25519"):strings.Index(line, " scrier")]
 	comment := line[strings.Index(line, "scrier-ephemeral"):]

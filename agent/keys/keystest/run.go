@@ -31,7 +31,7 @@ func Run(t testing.TB, argv ...string) string {
 	return string(out)
 }
 
-// Eventually polls, for what other processes do.
+// Eventually polls until f returns true. It is for things that other processes do.
 func Eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
@@ -57,7 +57,7 @@ func AsUser(t testing.TB, u *User, job any, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// Environment is a number in an environment variable, or else another.
+// Environment is the number in an environment variable, or otherwise if it is not set.
 func Environment(t testing.TB, name string, otherwise int) int {
 	t.Helper()
 	s := os.Getenv(name)

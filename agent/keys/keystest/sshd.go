@@ -40,7 +40,7 @@ func RealUser(t testing.TB, dir, login string, more ...string) (uid int, home st
 	return uid, home
 }
 
-// retry: the account files have one lock for the whole machine.
+// retry runs a program until it gets the lock of the account files, of which the machine has one.
 func retry(t testing.TB, argv ...string) {
 	t.Helper()
 	var out []byte
@@ -135,8 +135,8 @@ func (s *SSHD) Dial(login string, auth ssh.AuthMethod) (*ssh.Client, error) {
 	})
 }
 
-// probe is a key of which the private half is not needed: sshd is asked whether it would do,
-// and gets a wrong signature when it would.
+// probe is a key without its private half. sshd is asked whether it would accept the key; when it
+// would, it gets a wrong signature.
 type probe struct {
 	key      ssh.PublicKey
 	accepted bool
@@ -151,9 +151,9 @@ func (p *probe) Sign(io.Reader, []byte) (*ssh.Signature, error) {
 	return &ssh.Signature{Format: p.key.Type(), Blob: make([]byte, 64)}, nil
 }
 
-// Ask asks sshd about n cases; prepare makes the world of case i and returns the key to ask
-// for. One connection serves until a key is accepted: sshd merges the options of all lines that
-// it accepts in one.
+// Ask asks sshd about n cases. prepare sets up case i and returns the key to ask for. One connection is
+// used until a key is accepted, and then a new one: sshd would mix the options of all lines that it
+// accepts in one connection.
 func (s *SSHD) Ask(t testing.TB, login string, n int, prepare func(i int) ssh.PublicKey) []bool {
 	t.Helper()
 	accepted := make([]bool, 0, n)
@@ -177,7 +177,7 @@ func (s *SSHD) Ask(t testing.TB, login string, n int, prepare func(i int) ssh.Pu
 	return accepted
 }
 
-// Shell logs in, asks for a terminal, and runs a command; it returns what stands in the way.
+// Shell logs in, asks for a terminal, and runs a command. It returns an error if that does not work.
 func (s *SSHD) Shell(login string, signer ssh.Signer) error {
 	c, err := s.Dial(login, ssh.PublicKeys(signer))
 	if err != nil {

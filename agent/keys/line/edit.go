@@ -7,16 +7,17 @@ import (
 	"scrier/wire"
 )
 
-// A file is seen as the parts between its newlines; a file that ends in a newline has an empty
-// last part. Installing inserts one part, removing deletes it, so the two are inverse on any
-// bytes, in any order of several sessions, and no note of the missing newline is needed:
+// A file is taken as the parts between its newlines; if it ends in a newline, its last part is empty.
+// Installing inserts one part, and removing deletes it. So after both any file is as it was, in
+// whatever order several sessions do so, and nobody has to remember whether there was a newline at
+// the end:
 //
 //	"a\n" -> a,""  -> a,L,"" -> "a\nL\n"
 //	"a"   -> a     -> a,L    -> "a\nL"
 //	""    -> ""    -> L,""   -> "L\n"
 
-// Addition is what one append must write to insert line into a file that ends in a newline
-// (or is empty), or does not.
+// Addition is what must be appended to a file to insert line. newline says that the file ends in a
+// newline or is empty.
 func Addition(line string, newline bool) []byte {
 	if newline {
 		return []byte(line + "\n")
@@ -27,26 +28,26 @@ func Addition(line string, newline bool) []byte {
 // EndsInNewline says whether file does, or is empty.
 func EndsInNewline(file []byte) bool { return len(file) == 0 || file[len(file)-1] == '\n' }
 
-// Insert is the pure form of what the worker does by appending.
+// Insert returns the file with the line inserted, as the worker does it by appending.
 func Insert(file []byte, line string) []byte {
 	return append(bytes.Clone(file), Addition(line, EndsInNewline(file))...)
 }
 
 // Cleaning says which lines go.
 type Cleaning struct {
-	Lines []string // these, whole or disabled, wherever they stand
-	Torn  []Torn   // what a crash may have left of an append
-	Sweep *Sweep
+	Lines []string // exactly these, in force or disabled by a #
+	Torn  []Torn   // appends that a crash may have cut short
+	Sweep *Sweep   // if not nil: all that are recognised and are over
 }
 
-// Torn is an append that may have ended early.
+// Torn is an append that a crash may have cut short.
 type Torn struct {
 	Size int64 // of the file before it
 	Text []byte
 }
 
-// ends says whether file ends in an incomplete append. A lone newline does not count: it may as
-// well be what an editor has made of the file since.
+// ends says whether file ends in an incomplete append. A newline alone does not count: an editor may
+// have added it.
 func (t Torn) ends(file []byte) bool {
 	if t.Size < 0 || t.Size >= int64(len(file)) {
 		return false
@@ -55,19 +56,20 @@ func (t Torn) ends(file []byte) bool {
 	return len(rest) > 1 && len(rest) < len(t.Text) && bytes.HasPrefix(t.Text, rest)
 }
 
-// Sweep takes ephemeral lines out by their grammar.
+// Sweep says which of the lines that [ParseEphemeral] recognises are over.
 type Sweep struct {
 	Agent    wire.EnvoyID
-	Sessions map[wire.SessionID]bool // of this agent, known to be over
+	Sessions map[wire.SessionID]bool // sessions of this agent that are over
 	Now      time.Time
 	Zone     Zone
 }
 
-// foreignGrace is how long after its expiry another agent's line stays: that agent may share the
-// home, have a clock of its own, and be about to take it away by itself.
+// foreignGrace is how long another agent's line stays after it has expired. The home may be shared
+// with that agent's machine, whose clock is a different one, and it may be about to take the line
+// away itself.
 const foreignGrace = 5 * time.Minute
 
-// over says whether the line of e has no use any more.
+// over says whether the line of e is not needed any more.
 func (s Sweep) over(e Ephemeral) bool {
 	if e.Agent == s.Agent {
 		return s.Sessions[e.Session] || s.Now.After(e.Expiry)
@@ -104,8 +106,8 @@ func (c Cleaning) Apply(file []byte) ([]byte, int) {
 	return out, removed
 }
 
-// strip takes our line out of one part. What a program that does not mind newlines has appended
-// to it is a line of its own from then on.
+// strip takes one of our lines out of a part. The rest of the part stays: a program that appends
+// without looking for a newline at the end may have written it behind our line.
 func (c Cleaning) strip(part []byte) (rest []byte, gone bool) {
 	for _, line := range c.Lines {
 		if len(part) < len(line) || !bytes.Equal(part[1:len(line)], []byte(line[1:])) {
@@ -123,10 +125,10 @@ func (c Cleaning) strip(part []byte) (rest []byte, gone bool) {
 	return part, false
 }
 
-// Offsets returns where the lines begin of lines that go and are still in force.
+// Offsets returns where those of the lines begin that are still in force.
 func (c Cleaning) Offsets(file []byte) []int64 {
 	var found []int64
-	for _, t := range c.Torn { // may hold the whole key already
+	for _, t := range c.Torn { // the whole key may be there already
 		if t.ends(file) {
 			found = append(found, t.Size+int64(bytes.IndexByte(t.Text, Head[0])))
 			file = file[:t.Size]

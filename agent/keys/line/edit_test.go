@@ -82,7 +82,7 @@ func TestInstallRemoveIsIdentity(t *testing.T) {
 	})
 }
 
-// Every incomplete append is taken back, given what the journal has.
+// Every incomplete append is taken back by what the journal says of it.
 func TestTornAppend(t *testing.T) {
 	t.Parallel()
 	line, _ := testLine(t, wire.NewEnvoyID(), time.Now())
@@ -93,7 +93,7 @@ func TestTornAppend(t *testing.T) {
 			got, _ := c.Apply(append([]byte(file), text[:n]...))
 			want := file
 			if n == 1 && text[0] == '\n' {
-				want += "\n" // could as well be an editor's
+				want += "\n" // an editor may have added it
 			}
 			if n == 1 && text[0] != '\n' {
 				want += "r" // too little to be sure
@@ -264,5 +264,5 @@ func TestOverManyLines(t *testing.T) {
 	}
 }
 
-// disabled is the line as the last rung of removal leaves it.
+// disabled is a line that could not be taken out.
 func disabled(line string) string { return "#" + line[1:] }

@@ -18,8 +18,8 @@ const Marker = "scrier-ephemeral"
 //
 //	restrict,pty,from="127.0.0.1,::1",expiry-time="20261123160000Z" ssh-ed25519 AAAA… scrier-ephemeral agent=UUID session=UUID
 //
-// The grammar is exact, one blank between words: a line that differs in a byte is somebody
-// else's and stays. A line that could not be taken out is disabled by a # over its first byte.
+// The grammar is exact, with one blank between words. A line that differs in one byte was not written
+// by an agent, and stays. A line that could not be taken out is disabled by a # over its first byte.
 type Ephemeral struct {
 	Agent   wire.EnvoyID
 	Session wire.SessionID
@@ -56,7 +56,7 @@ func NewEphemeral(e Ephemeral, key ssh.PublicKey) (line Ephemeral, ok bool) {
 	return e, key.Type() == ssh.KeyAlgoED25519 && len(e.key) == ed25519Text
 }
 
-// Text writes the line, without a newline, in the form of time that z understands.
+// Text is the line without a newline. The form of the expiry time is one that sshd reads right (z).
 func (e Ephemeral) Text(z Zone) string {
 	sources := make([]string, len(e.Sources))
 	for i, a := range e.Sources {
@@ -74,7 +74,7 @@ func (e Ephemeral) Text(z Zone) string {
 		lineAgent + e.Agent.String() + lineSession + e.Session.String()
 }
 
-// ParseEphemeral reads a line without its newline, in the exact grammar and no other.
+// ParseEphemeral reads a line without its newline. It accepts nothing but the exact grammar.
 func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
 	var e Ephemeral
 	if len(line) > 1024 {
@@ -121,7 +121,8 @@ func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
 	return e, err1 == nil && err2 == nil
 }
 
-// cutAfter takes what stands between head, with which s begins, and the next tail, which stays.
+// cutAfter returns what is between head, with which s must begin, and the next tail. rest begins with
+// that tail.
 func cutAfter(s, head, tail string) (between, rest string, ok bool) {
 	if s, ok = strings.CutPrefix(s, head); !ok {
 		return "", "", false

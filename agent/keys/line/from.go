@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// fromMatches is match_host_and_ip for a connection from addr, whose name is addr or one of
-// names: may it come by the pattern list of from=?
+// fromMatches says whether the pattern list of from= lets in a connection from addr, as sshd's
+// match_host_and_ip does. sshd may know addr by one of names as well.
 func fromMatches(list string, addr netip.Addr, names []string) answer {
 	byAddress, certain := matchAddress(list, addr)
 	if !certain {
@@ -21,7 +21,7 @@ func fromMatches(list string, addr netip.Addr, names []string) answer {
 		byName := matchPatternList(name, list)
 		if byName < 0 || (byName == 0 && byAddress == 0) {
 			if name == addr.String() {
-				return no // also what sshd says when it does not look up names
+				return no // sshd refuses too, whether it looks up names or not
 			}
 			verdict = maybe
 		}
@@ -29,8 +29,9 @@ func fromMatches(list string, addr netip.Addr, names []string) answer {
 	return verdict
 }
 
-// matchAddress is addr_match_list: 1 found, 0 not, -1 found negated or the list is malformed.
-// It is uncertain where getaddrinfo might read a number as an address that netip does not.
+// matchAddress does what sshd's addr_match_list does. found is 1 if the list has the address, 0 if
+// not, and -1 if it has it negated or is malformed. It is not certain where getaddrinfo might read
+// something as an address that netip does not.
 func matchAddress(list string, addr netip.Addr) (found int, certain bool) {
 	for _, p := range strings.Split(list, ",") {
 		p, negated := strings.CutPrefix(p, "!")
@@ -62,13 +63,13 @@ func matchAddress(list string, addr netip.Addr) (found int, certain bool) {
 type prefixKind uint8
 
 const (
-	prefixNone         prefixKind = iota // a pattern of another sort
+	prefixNone         prefixKind = iota // neither address nor network
 	prefixValid                          // address or network
 	prefixInconsistent                   // host bits set or too long: sshd refuses the whole list
 	prefixStrange                        // a form whose reading depends on libc
 )
 
-// parsePrefix is addr_pton_cidr.
+// parsePrefix does what sshd's addr_pton_cidr does.
 func parsePrefix(s string) (netip.Prefix, prefixKind) {
 	if len(s) >= 64 {
 		return netip.Prefix{}, prefixNone
@@ -106,8 +107,8 @@ func parsePrefix(s string) (netip.Prefix, prefixKind) {
 	return p, prefixValid
 }
 
-// looksNumeric finds the forms that inet_aton or a scope id make into addresses: 127.1,
-// 0x7f000001, 2130706433, ::1%lo. Wildcards keep getaddrinfo from reading them.
+// looksNumeric says whether getaddrinfo may read s as an address although netip does not: 127.1,
+// 0x7f000001, 2130706433, ::1%lo. It never does so with wildcards.
 func looksNumeric(s string) bool {
 	if strings.ContainsAny(s, "*?") {
 		return false
@@ -123,7 +124,8 @@ func looksNumeric(s string) bool {
 	return s != ""
 }
 
-// matchPatternList is match_pattern_list in lower case: 1 found, 0 not, -1 found negated.
+// matchPatternList does what sshd's match_pattern_list does, in lower case: it returns 1 if the list
+// has s, 0 if not, and -1 if it has it negated.
 func matchPatternList(s, list string) int {
 	found := 0
 	s = lower(s)
@@ -144,7 +146,7 @@ func matchPatternList(s, list string) int {
 	return found
 }
 
-// matchPattern is match_pattern: * and ? and nothing else, in linear space and without recursion.
+// matchPattern does what sshd's match_pattern does, which knows * and ? alone. It needs no recursion.
 func matchPattern(s, pattern string) bool {
 	i, j, star, mark := 0, 0, -1, 0
 	for i < len(s) {
@@ -167,7 +169,7 @@ func matchPattern(s, pattern string) bool {
 	return j == len(pattern)
 }
 
-// lower is tolower on each byte in the C locale.
+// lower makes the ASCII letters small, as C's tolower does in the C locale.
 func lower(s string) string {
 	b := []byte(s)
 	for i, c := range b {

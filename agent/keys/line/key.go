@@ -10,11 +10,11 @@ import (
 // Key is one public key of the operator.
 type Key struct {
 	name string // e.g. ssh-ed25519
-	Text string // in base64
+	Text string // the key in base64, as it stands on a line
 }
 
-// NewKey makes key comparable, or reports false for keys that never match: DSA, RSA below
-// 2048 or above 8192 bits. A certificate stands for its key.
+// NewKey is key in the form in which it is compared. ok is false for keys that never match: DSA, and
+// RSA below 2048 or above 8192 bits. Of a certificate it takes the key.
 func NewKey(key ssh.PublicKey) (Key, bool) {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key

@@ -19,31 +19,32 @@ type Standing uint8
 // The standings.
 const (
 	Absent     Standing = iota // the line is not about this key
-	Refused                    // it is, and sshd does not accept it: look further
-	Restricted                 // sshd accepts it, or might, and it gives less than a shell with a terminal
-	Eligible
+	Refused                    // it has the key, but sshd does not accept it and reads on
+	Restricted                 // sshd accepts it, or may do so, and it gives less than a shell with a terminal
+	Eligible                   // sshd accepts it, and it gives a shell with a terminal
 )
 
-// Query is what the lines of a file are matched against.
+// Query is what is looked for in a file.
 type Query struct {
 	Keys    []Key
 	Sources []netip.Addr // from which the session will come
-	Names   []string     // by which sshd may call those, when it looks up names
+	Names   []string     // names that sshd may find for those addresses, if it looks them up
 	Now     time.Time
 	Zone    Zone
 }
 
-// Finding is the line that decides for one key: the first that sshd accepts, else the first
-// that is there at all.
+// Finding is what the file means for one key. The first line that sshd accepts decides; if there is
+// none, the first line with the key does.
 type Finding struct {
 	Standing       Standing
 	Reason         Reason
-	Sources        []netip.Addr // of the asked ones, those that from= lets in
+	Sources        []netip.Addr // those of Query.Sources that from= lets in
 	ValidBefore    time.Time    // zero: for ever
 	VerifyRequired bool
 }
 
-// Find goes through a file as sshd's auth_check_authkeys_file does and returns one finding a key.
+// Find goes through a file as sshd's auth_check_authkeys_file does, and returns one finding for each
+// of the keys.
 func (a Query) Find(file []byte) []Finding {
 	found := make([]Finding, len(a.Keys))
 	for len(file) > 0 {
@@ -68,10 +69,11 @@ func (a Query) Find(file []byte) []Finding {
 	return found
 }
 
-// line is auth_check_authkey_line for a plain key, without the line's newline.
+// line does what sshd's auth_check_authkey_line does for a key that is no certificate. The line has
+// no newline.
 func (a Query) line(line []byte, key Key) Finding {
 	if i := bytes.IndexByte(line, 0); i >= 0 {
-		line = line[:i] // C reads no further
+		line = line[:i] // sshd is written in C: its string ends here
 	}
 	line = bytes.TrimLeft(line, " \t")
 	if len(line) == 0 || line[0] == '#' {
@@ -84,7 +86,7 @@ func (a Query) line(line []byte, key Key) Finding {
 	if !ok || !holdsKey(bytes.TrimLeft(line[n:], " \t"), key) {
 		return Finding{}
 	}
-	return a.judge(string(line[:n+1])) // with the blank, which a comma may stand before
+	return a.judge(string(line[:n+1])) // with the blank behind: the options may end in a comma
 }
 
 // judge says what a line with these options means for the key that it holds.
@@ -126,9 +128,9 @@ func (a Query) judge(text string) Finding {
 	return f
 }
 
-// holdsKey is sshkey_read followed by sshkey_equal: s begins with the key's name, blanks, and
-// the key in base64, in which b64_pton skips white space. A key written in another way than the
-// canonical one does not match.
+// holdsKey does what sshd's sshkey_read and then sshkey_equal do: s must begin with the key's name,
+// blanks, and the key in base64, in which b64_pton skips white space. Base64 that is not in its
+// canonical form does not match.
 func holdsKey(s []byte, key Key) bool {
 	rest, ok := bytes.CutPrefix(s, []byte(key.name))
 	if !ok || len(rest) == 0 || (rest[0] != ' ' && rest[0] != '\t') {

@@ -37,7 +37,7 @@ func TestRSALine(t *testing.T) {
 	for line, want := range map[string]Standing{
 		keystest.Text(key):                       Eligible,
 		"no-pty " + keystest.Text(key):           Restricted,
-		"rsa-sha2-256 " + keystest.Text(key)[8:]: Absent, // sshd takes this name too; nobody writes it
+		"rsa-sha2-256 " + keystest.Text(key)[8:]: Absent, // sshd accepts this name too, but nobody uses it in a file
 	} {
 		if got := judge(t, line, key, time.Now()); got.Standing != want {
 			t.Errorf("%.30s: %v", line, got)

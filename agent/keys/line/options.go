@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// options is what the option string in front of a key says, as sshd's sshauthopt_parse reads it.
-// Options that only narrow what a session may do beside its shell (environment, permitopen,
-// tunnel, forwarding) are checked for their form and not kept: the ephemeral line never has them.
+// options are the options in front of a key, as sshd's sshauthopt_parse reads them. Of those that do
+// not concern the shell (environment, permitopen, tunnel, forwarding) only the form is checked, and
+// nothing is kept: the ephemeral line allows none of that anyway.
 type options struct {
 	certAuthority  bool
 	principals     bool
 	command        bool
 	pty            bool
 	verifyRequired bool
-	from           string // "" with fromSet is a list that matches nothing
+	from           string // if fromSet; "" is a list that matches nothing
 	fromSet        bool
 	validBefore    time.Time // zero: for ever
-	uncertain      bool      // well formed or not may depend on sshd's version or libc
+	uncertain      bool      // versions of sshd or libc may read these options differently
 }
 
 const (
@@ -118,7 +118,7 @@ func parseOptions(s string, z Zone) (options, bool) {
 	return o, true
 }
 
-// answer is a verdict in three values: maybe is what a version of sshd, or a libc, might say.
+// answer is yes, no, or maybe: then some versions of sshd or libc say yes and others no.
 type answer uint8
 
 const (
@@ -127,8 +127,8 @@ const (
 	yes
 )
 
-// flagOption matches one flag at the head of s. Like sshd it compares no further than the
-// flag's own length: what follows must then be a comma or the end.
+// flagOption finds a flag at the beginning of s. Like sshd it looks at no more than the length of the
+// flag's name; the caller checks that a comma or the end follows.
 func flagOption(s string) (flag, rest string, ok bool) {
 	for _, f := range [...]struct {
 		name   string
@@ -147,7 +147,7 @@ func flagOption(s string) (flag, rest string, ok bool) {
 	return "", s, false
 }
 
-// valueOption matches NAME= at the head of s.
+// valueOption finds NAME= at the beginning of s.
 func valueOption(s string) (name, rest string, ok bool) {
 	for _, name := range [...]string{
 		"command", "principals", "from", "expiry-time", "environment", "permitopen", "permitlisten", "tunnel",
@@ -159,7 +159,8 @@ func valueOption(s string) (name, rest string, ok bool) {
 	return "", s, false
 }
 
-// prefixFold is strncasecmp: ASCII letters only, so that no Unicode folding matches.
+// prefixFold compares as C's strncasecmp does. Only ASCII letters are the same in both cases; Go's
+// EqualFold would accept others.
 func prefixFold(s, prefix string) bool {
 	if len(s) < len(prefix) {
 		return false
@@ -176,7 +177,8 @@ func prefixFold(s, prefix string) bool {
 	return true
 }
 
-// dequote is opt_dequote: \" is a quote, every other backslash stands for itself.
+// dequote does what sshd's opt_dequote does: \" is a quotation mark, and any other backslash is a
+// backslash.
 func dequote(s string) (value, rest string, ok bool) {
 	if s == "" || s[0] != '"' {
 		return "", s, false
@@ -194,7 +196,8 @@ func dequote(s string) (value, rest string, ok bool) {
 	return "", s, false
 }
 
-// skipOptions is sshkey_advance_past_options: the length of the option string at the head of s.
+// skipOptions does what sshd's sshkey_advance_past_options does: n is the length of the options at
+// the beginning of s.
 func skipOptions(s string) (n int, ok bool) {
 	quoted := false
 	for n < len(s) && (quoted || (s[n] != ' ' && s[n] != '\t')) {
@@ -218,8 +221,8 @@ func validEnvironment(name string) bool {
 	return name != ""
 }
 
-// validPermit checks host:port as handle_permit does. A port that is no plain number might be a
-// service's name.
+// validPermit checks host:port as sshd's handle_permit does. A port that is no number may be the name
+// of a service that this machine knows.
 func validPermit(s string, barePort bool) answer {
 	if barePort && !strings.Contains(s, ":") {
 		s = "*:" + s

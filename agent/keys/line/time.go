@@ -8,11 +8,11 @@ import (
 // Zone says how sshd reads a time in an option.
 type Zone struct {
 	Local *time.Location
-	UTC   bool // understands the suffixes Z and UTC (OpenSSH 9.1)
+	UTC   bool // it understands the suffixes Z and UTC, as OpenSSH does from 9.1 on
 }
 
-// parseTime is parse_absolute_time: YYYYMMDD[HHMM[SS]] with or without Z or UTC. The time is
-// the last second at which the key is good.
+// parseTime does what sshd's parse_absolute_time does: it reads YYYYMMDD[HHMM[SS]], with or without Z
+// or UTC. The key works up to this second.
 func parseTime(s string, z Zone) (time.Time, answer) {
 	body, utc := s, false
 	if n := len(s) - 1; n > 0 && (s[n] == 'Z' || s[n] == 'z') {
@@ -27,7 +27,7 @@ func parseTime(s string, z Zone) (time.Time, answer) {
 		return time.Time{}, no
 	}
 	if !digits(body, 8, 14) {
-		// strptime takes blanks and signs at some places and libcs differ.
+		// C's strptime accepts blanks and signs in some places, and not every libc in the same.
 		return time.Time{}, maybe
 	}
 	number := func(from, to int) int {
@@ -46,13 +46,13 @@ func parseTime(s string, z Zone) (time.Time, answer) {
 	if utc {
 		t = time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
 	} else {
-		// sshd calls mktime with tm_isdst 0: the digits are standard time, in summer too.
+		// sshd calls mktime with tm_isdst 0, so the digits mean standard time, in summer too.
 		t = time.Date(year, time.Month(month), day, hour, minute, second, 0, z.Local)
 		if t.IsDST() {
 			t = t.Add(time.Hour)
 		}
 	}
-	if t.Unix() <= 0 { // negative fails, zero is "invalid expires time"
+	if t.Unix() <= 0 { // sshd refuses both
 		return time.Time{}, no
 	}
 	return t, yes

@@ -11,9 +11,9 @@ import (
 	"scrier/wire"
 )
 
-// install appends one line by a single write, so that no other program's append is lost. The
-// file must still be as the journal has it (size and last byte); otherwise the answer says how it
-// is now, and the agent writes that down first.
+// install appends one line by a single write, so that it cannot get mixed with what another program
+// appends. The size of the file and its last byte must be as in the journal. If they are not, nothing
+// is written, and the answer says what they are now: the agent writes that to its journal first.
 func (w Worker) install(q Request, p *place) (Result, error) {
 	f, err := p.open()
 	if err != nil {
@@ -48,12 +48,12 @@ func (w Worker) install(q Request, p *place) (Result, error) {
 		return a, fmt.Errorf("stat %s: %w", p.name, err)
 	}
 	if !same(&now, &f.st) {
-		a.Changed, a.Size, a.Tail = true, now.Size, true // the next round looks closer
+		a.Changed, a.Size, a.Tail = true, now.Size, true // Tail is a guess; the next try corrects it
 	}
 	return a, nil
 }
 
-// append writes text at the end of f; all of it or, when the disk is full, nothing.
+// append writes text at the end of f. When the disk is full, it writes nothing of it.
 func (w Worker) append(p *place, f *file, text []byte) error {
 	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
@@ -77,13 +77,13 @@ func (w Worker) append(p *place, f *file, text []byte) error {
 		}
 		return fmt.Errorf("append to %s: %w", p.name, err)
 	}
-	if err := unix.Close(fd); err != nil { // NFS reports a full disk here
+	if err := unix.Close(fd); err != nil { // on NFS it is here that a full disk shows
 		return fmt.Errorf("close %s: %w", p.name, err)
 	}
 	return nil
 }
 
-// writeOnce is one write, repeated only when a signal came before the first byte.
+// writeOnce does one write. It tries again only if a signal came before the first byte was written.
 func writeOnce(fd int, b []byte) (int, error) {
 	for {
 		n, err := unix.Write(fd, b)
@@ -93,7 +93,7 @@ func writeOnce(fd int, b []byte) (int, error) {
 	}
 }
 
-// truncateTorn takes an incomplete append back, if it is still the end of the file.
+// truncateTorn takes an incomplete append back, if the file still ends in it.
 func truncateTorn(fd int, torn []byte) {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil || st.Size < int64(len(torn)) {
@@ -101,12 +101,13 @@ func truncateTorn(fd int, torn []byte) {
 	}
 	end := make([]byte, len(torn))
 	if n, err := unix.Pread(fd, end, st.Size-int64(len(torn))); err == nil && n == len(torn) && bytes.Equal(end, torn) {
-		_ = unix.Ftruncate(fd, st.Size-int64(len(torn))) // the next sweep tries again
+		_ = unix.Ftruncate(fd, st.Size-int64(len(torn))) // if this fails, the next sweep tries again
 	}
 }
 
-// tail says whether the file is empty or ends in a newline. Another program's write may be under
-// way, and shows page by page: what does not end in a newline is looked at again until it rests.
+// tail says whether the file is empty or ends in a newline. Another program may be writing to it, and
+// a large write appears page by page. So a file that does not end in a newline is looked at again
+// until it has stopped growing.
 func (f *file) tail() (bool, error) {
 	for {
 		if f.st.Size == 0 {
@@ -137,7 +138,7 @@ func (f *file) tail() (bool, error) {
 	}
 }
 
-// fit refuses a file from which the line could not be taken out again.
+// fit refuses a file from which a line could not be taken out again later.
 func (p *place) fit(f *file) error {
 	if f.st.Uid != p.uid {
 		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, f.st.Uid)
@@ -158,8 +159,8 @@ func (p *place) fit(f *file) error {
 	return nil
 }
 
-// forward appends what another program added to the old file while the new one took its place.
-// repair puts it on a line of its own; otherwise it goes on where the other program left off.
+// forward appends to the new file what another program has appended to the old one meanwhile. With
+// repair it begins a new line; without, it continues the last line.
 func (w Worker) forward(p *place, suffix []byte, repair bool) error {
 	if len(suffix) == 0 {
 		return nil

@@ -43,7 +43,7 @@ func racingAppender(t *testing.T, lines, rounds int, noExchange bool) {
 	b, err := keystest.AsUser(t, u, job, hammerArg).CombinedOutput()
 	h.Must(os.WriteFile(stop, nil, 0o644))
 	werr := appender.Wait()
-	job.Rounds = 0 // what was neutralised goes
+	job.Rounds = 0 // this only takes out what was neutralised
 	if out, err := keystest.AsUser(t, u, job, hammerArg).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}

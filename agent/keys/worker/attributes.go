@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const maxAttributes = 64 << 10 // XATTR_LIST_MAX, and XATTR_SIZE_MAX of one value
+const maxAttributes = 64 << 10 // the kernel's limits, XATTR_LIST_MAX and XATTR_SIZE_MAX
 
-// copyAttributes gives to the extended attributes of from: POSIX ACLs, security labels and the
-// user's own. What it may not set must be the same already.
+// copyAttributes copies all extended attributes: POSIX ACLs, security labels and the user's own. One
+// that may not be set is an error, unless to has the same value already.
 func copyAttributes(to, from int) error {
 	want, err := attributes(from)
 	if err != nil {
@@ -30,7 +30,7 @@ func copyAttributes(to, from int) error {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	for name := range have { // inherited from the folder
+	for name := range have { // a new file inherits some from its folder
 		if _, ok := want[name]; !ok {
 			if err := unix.Fremovexattr(to, name); err != nil && !errors.Is(err, unix.ENODATA) {
 				return fmt.Errorf("remove %s: %w", name, err)

@@ -17,8 +17,8 @@ const maxRedo = 5
 // clean takes lines out, by the first of these that works:
 //
 //	1  write a new file beside the old one, exchange the two, look at what was swapped out
-//	2  write a # over the first byte of the line: needs no space and no second file
-//	3  leave it: the line says itself when it ends
+//	2  write a # over the first byte of the line: this needs no space and no second file
+//	3  leave the line, which expires by itself
 func (w Worker) clean(q Request, p *place) (Result, error) {
 	c, err := q.cleaning()
 	if err != nil {
@@ -80,7 +80,8 @@ func (q Request) cleaning() (line.Cleaning, error) {
 	return c, nil
 }
 
-// neutralise is the second of these. left is how many lines it has found and not disabled.
+// neutralise is way 2. done is how many lines it has disabled, left how many it has found and could
+// not disable.
 func (w Worker) neutralise(p *place, c line.Cleaning) (done, left int, err error) {
 	f, err := p.open()
 	if err != nil {

@@ -8,12 +8,12 @@ import (
 	"scrier/wire"
 )
 
-// isMissing: there is no such file, or no such folder.
+// isMissing says whether there is no such file or folder.
 func isMissing(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }
 
-// FileError gives a failed system call its code.
+// FileError gives an error of a system call the code that says most about it.
 func FileError(err error) *wire.Error {
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		return e

@@ -15,21 +15,23 @@ import (
 // quietTime is how long another program may keep a file open for writing.
 const quietTime = 500 * time.Millisecond
 
-// errRedo: another program changed the file, and nothing is lost; start over.
+// errRedo says that another program has changed the file. Nothing is lost, and the work starts anew.
 var errRedo = errors.New("file changed")
 
-// replace is the first rung.
+// replace is the first way of clean: it puts a new file without the lines in the place of the old
+// one, and returns how many lines went.
 //
-// The exchange is only the detector of other programs: whoever opened the old file before it may
-// still write there. So the old file is looked at when nobody has it open for writing any more,
-// and what was added to it is added to the new one.
+// The exchange shows which file it has swapped out. If that is a new one of another program's, it is
+// put back. A program that opened the old file before the exchange may still write to it. So when
+// nobody has it open for writing any more, it is read again, and what was added is appended to the
+// new file.
 func (w Worker) replace(q Request, p *place, c line.Cleaning) (int, error) {
 	f, err := p.open()
 	if err != nil {
 		return 0, err
 	}
 	defer f.close()
-	content, err := f.settle() // not in the middle of a write
+	content, err := f.settle() // not while another program writes
 	if err != nil {
 		return 0, err
 	}
@@ -41,7 +43,8 @@ func (w Worker) replace(q Request, p *place, c line.Cleaning) (int, error) {
 	if f.st.Uid != p.uid {
 		return 0, wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, f.st.Uid)
 	}
-	// With our line gone from the end, what comes next must not join the line before.
+	// If our line was the last and had no newline, the line before it has none now. What is appended
+	// from now on must not continue that line.
 	repair := !line.EndsInNewline(content) && !bytes.HasSuffix(next, content[bytes.LastIndexByte(content, '\n')+1:])
 	w.reach("read")
 	t, err := w.temp(q, p, f, next)
@@ -72,8 +75,8 @@ func (w Worker) replace(q Request, p *place, c line.Cleaning) (int, error) {
 	w.reach("compared")
 	p.unlink(t.name)
 	w.reach("unlinked")
-	// A writer that had found the old file but not opened it yet waits for the lease; it shows
-	// in the lease being broken.
+	// A program that had looked up the old file but not opened it yet now waits until the lease is
+	// given up. The lease shows that: it is being broken.
 	if lease, err := unix.FcntlInt(uintptr(f.fd), unix.F_GETLEASE, 0); f.leased && err == nil && lease != unix.F_RDLCK {
 		f.unlease()
 		if last, err := f.settle(); err == nil && bytes.HasPrefix(last, after) {
@@ -90,17 +93,17 @@ func (p *place) exchange(t *temp) error {
 	return unix.Renameat2(p.dir, t.name, p.dir, p.name, unix.RENAME_EXCHANGE)
 }
 
-func (p *place) unlink(name string) { _ = unix.Unlinkat(p.dir, name, 0) } // a sweep finds it
+func (p *place) unlink(name string) { _ = unix.Unlinkat(p.dir, name, 0) } // if it fails, a sweep removes the file
 
-// undo gives the name back to what the exchange swapped out, and keeps what was added to the new
-// file in between.
+// undo exchanges the files back, and appends to the old one what another program has appended to the
+// new one meanwhile.
 func (w Worker) undo(p *place, t *temp) error {
 	if err := p.exchange(t); err != nil {
 		return fmt.Errorf("exchange %s back: %w", p.name, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.dir, t.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || !same(&st, &t.st) {
-		return errRedo // not ours: whoever put it there keeps it
+		return errRedo // another program's file, which stays
 	}
 	fd, err := w.openBeneath(p.dir, t.name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
@@ -111,7 +114,7 @@ func (w Worker) undo(p *place, t *temp) error {
 	content, err := f.settle()
 	if err == nil && !bytes.Equal(content, t.content) {
 		if !bytes.HasPrefix(content, t.content) {
-			return errRedo // rewritten by another program meanwhile: its file stays beside
+			return errRedo // another program has rewritten our new file; it stays, under its temporary name
 		}
 		if err := w.forward(p, content[len(t.content):], true); err != nil {
 			return err
@@ -121,7 +124,8 @@ func (w Worker) undo(p *place, t *temp) error {
 	return errRedo
 }
 
-// rename is the first rung on file systems without an exchange: look once more, then replace.
+// rename does what replace does, on file systems that cannot exchange files: it looks once more
+// whether the file is unchanged, and renames the new one over it.
 func (w Worker) rename(p *place, f *file, t *temp, content []byte, repair bool) error {
 	var now unix.Stat_t
 	again, err := f.read()
@@ -142,8 +146,8 @@ func (w Worker) rename(p *place, f *file, t *temp, content []byte, repair bool) 
 	return nil
 }
 
-// settle waits until nobody has the file open for writing, which is when the kernel grants a
-// lease on it, and reads it. Where there are no leases (NFS) it reads twice.
+// settle waits until nobody has the file open for writing, and reads it. The kernel grants a lease
+// just then. Where there are no leases (NFS) it reads until two readings are the same.
 func (f *file) settle() ([]byte, error) {
 	for end := time.Now().Add(quietTime); ; time.Sleep(time.Millisecond) {
 		_, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETLEASE, unix.F_RDLCK)
@@ -170,7 +174,7 @@ func (f *file) settle() ([]byte, error) {
 	return first, err
 }
 
-// unlease lets writers in again.
+// unlease gives the lease up, so that other programs can open the file for writing again.
 func (f *file) unlease() {
 	if f.leased {
 		_, _ = unix.FcntlInt(uintptr(f.fd), unix.F_SETLEASE, unix.F_UNLCK)

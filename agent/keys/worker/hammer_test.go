@@ -15,13 +15,13 @@ import (
 	"scrier/wire"
 )
 
-// The test binary is also what works as a user, over and over.
+// The test binary is also the process that becomes a user and does the same over and over.
 const (
 	hammerArg = "worker-hammer-under-test"
 	appendArg = "worker-appender-under-test"
 )
 
-// direct does one request in this process, which has become the user.
+// direct does one request within this process, which has become the user.
 func direct(w Worker, q Request) (Result, error) {
 	q.UID = uint32(os.Getuid())
 	text, err := cbor.Marshal(q)
@@ -42,7 +42,7 @@ func direct(w Worker, q Request) (Result, error) {
 	return r.Files[0], nil
 }
 
-// hammerJob makes a process that is the user do the same over and over.
+// hammerJob says what such a process does.
 type hammerJob struct {
 	What       string // "flip" or "clean"
 	Home       string
@@ -72,8 +72,8 @@ func testHammer() int {
 	return 0
 }
 
-// flip installs and removes while another thread flips .ssh between a folder and a link to a
-// folder that the user may write just as well. With .ssh a folder the work succeeds.
+// flip installs and removes while another thread exchanges .ssh and a link all the time. The link
+// leads to a folder that the user may write, too. The work succeeds only when .ssh is the folder.
 func (job hammerJob) flip() error {
 	dir, link := filepath.Join(job.Home, ".ssh"), filepath.Join(job.Home, "link")
 	stop := make(chan struct{})

@@ -61,6 +61,6 @@ func (w Worker) look(q Request, p *place) (Result, error) {
 	return a, nil
 }
 
-// zone: local times are read as this machine's zone has them; the worker's environment is
-// empty, so that is /etc/localtime, sshd's own unless its service sets TZ.
+// zone is how sshd reads times. Local times are in the zone of /etc/localtime, as the worker's
+// environment has no TZ; sshd's is the same, unless its service sets TZ.
 func (q Request) zone() line.Zone { return line.Zone{Local: time.Local, UTC: q.UTC} }

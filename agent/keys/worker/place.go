@@ -14,8 +14,8 @@ import (
 	"scrier/wire"
 )
 
-// place is one authorized_keys file: its folder, held open, and its name there. Whatever is
-// renamed or linked meanwhile, all work stays in that folder.
+// place is where an authorized_keys file is: its folder, which is held open, and its name in it. All
+// work is done in that folder, even if it is renamed or a link takes its place meanwhile.
 type place struct {
 	w      Worker
 	dir    int // O_PATH
@@ -24,9 +24,9 @@ type place struct {
 	strict bool
 }
 
-// place opens the folder of an absolute path without following a symbolic link: below the home
-// where the path is in it (the way to the home may lead over root's links, like /home), else
-// from the root. With StrictModes it refuses what sshd refuses, for the same folders.
+// place opens the folder of an absolute path. It follows no symbolic link: below the home, if the
+// path is in it, or else from the root. On the way to the home there may be links, for instance
+// /home; only root can make those. With StrictModes it refuses the folders that sshd refuses.
 func (w Worker) place(q Request, file string) (*place, error) {
 	if !path.IsAbs(file) || path.Clean(file) != file || strings.ContainsRune(file, 0) || file == "/" {
 		return nil, wire.Errorf(wire.KeyfileUnsupported, "%q is not a plain path", wire.Printable(file))
@@ -48,7 +48,7 @@ func (w Worker) place(q Request, file string) (*place, error) {
 		p.close()
 		return nil, err
 	}
-	for i, c := range folder { // every folder on the way, the file's own last
+	for i, c := range folder { // for each folder on the way; the last is the one that holds the file
 		if c != '/' {
 			continue
 		}
@@ -78,7 +78,7 @@ func (w Worker) place(q Request, file string) (*place, error) {
 
 func (p *place) close() { unix.Close(p.dir) }
 
-// checkFolder is what StrictModes demands of each folder from the file's up to the home.
+// checkFolder is what StrictModes demands of each folder from the home to the file's own.
 func (p *place) checkFolder(fd int, name string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -93,11 +93,11 @@ func (p *place) checkFolder(fd int, name string) error {
 // openBeneath opens rel without leaving dir or following any link.
 func (w Worker) openBeneath(dir int, rel string, flags int) (int, error) {
 	if !w.NoOpenat2 {
-		how := &unix.OpenHow{ // no O_NOFOLLOW: with it a link to a folder is ENOTDIR instead of ELOOP
+		how := &unix.OpenHow{ // without O_NOFOLLOW: with it a link to a folder fails by ENOTDIR and not by ELOOP
 			Flags:   uint64(flags | unix.O_CLOEXEC),
 			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 		}
-		for range 16 { // EAGAIN: something was renamed on the way
+		for range 16 { // EAGAIN means that something was renamed on the way
 			fd, err := unix.Openat2(dir, rel, how)
 			switch {
 			case err == unix.EINTR || err == unix.EAGAIN:
@@ -105,7 +105,7 @@ func (w Worker) openBeneath(dir int, rel string, flags int) (int, error) {
 			case err != unix.ENOSYS && err != unix.EPERM:
 				return fd, err
 			}
-			break // no openat2 here, or a filter forbids it
+			break // this kernel has no openat2, or a filter forbids it
 		}
 	}
 	at := dir
@@ -141,7 +141,8 @@ func (w Worker) openBeneath(dir int, rel string, flags int) (int, error) {
 	return at, nil
 }
 
-// refuseLink: O_PATH with O_NOFOLLOW opens a link itself. It closes fd when it is one.
+// refuseLink refuses, and closes, a file descriptor of a symbolic link. O_PATH with O_NOFOLLOW opens
+// the link itself.
 func refuseLink(fd int) error {
 	var st unix.Stat_t
 	err := unix.Fstat(fd, &st)
@@ -167,18 +168,18 @@ func openRetry(dir int, name string, flags int) (int, error) {
 type file struct {
 	fd     int
 	st     unix.Stat_t
-	leased bool // nobody else has it open for writing
+	leased bool // this process has a lease on it: nobody else has it open for writing
 }
 
-// open opens the file and refuses what is no plain file of the user's: a link, a second name, a
-// device or FIFO (which would block for ever), another owner.
+// open opens the file. It refuses everything but a plain file of the user's or root's: a link, a file
+// with a second name, a device, and a FIFO, which would block for ever.
 func (p *place) open() (*file, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, fmt.Errorf("stat %s: %w", p.name, err)
 	}
 	if err := p.check(&st); err != nil {
-		return nil, err // before an open could have an effect on a device
+		return nil, err // before opening it: with some devices opening alone does something
 	}
 	fd, err := p.w.openBeneath(p.dir, p.name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
@@ -206,7 +207,7 @@ func (p *place) check(st *unix.Stat_t) error {
 		return wire.Errorf(wire.KeyfileHardlink, "%s has %d names", p.name, st.Nlink)
 	case st.Nlink == 0:
 		return unix.ENOENT
-	case st.Uid != p.uid && st.Uid != 0: // root's are read, as sshd does, and never written
+	case st.Uid != p.uid && st.Uid != 0: // those of root are read, as sshd does, but never written
 		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, st.Uid)
 	case p.strict && st.Mode&0o022 != 0:
 		return wire.Errorf(wire.KeyfilePermissions, "%s has mode %#o", p.name, st.Mode&0o7777)
@@ -218,7 +219,7 @@ func (p *place) check(st *unix.Stat_t) error {
 
 func (f *file) close() { unix.Close(f.fd) }
 
-// read returns the whole content as it is now.
+// read is the whole content as it is now.
 func (f *file) read() ([]byte, error) {
 	var b bytes.Buffer
 	chunk := make([]byte, 64<<10)
@@ -240,8 +241,8 @@ func (f *file) read() ([]byte, error) {
 
 func same(a, b *unix.Stat_t) bool { return a.Dev == b.Dev && a.Ino == b.Ino }
 
-// fileSystem names the file system when a home cannot be entered: on NFS with Kerberos nobody
-// can without a ticket, which no chmod mends.
+// fileSystem names the file system of a home that cannot be entered. On NFS with Kerberos nobody can
+// enter without a ticket, and then no chmod helps.
 func fileSystem(dir string, err error) string {
 	var st unix.Statfs_t
 	if !errors.Is(err, os.ErrPermission) || unix.Statfs(path.Dir(dir), &st) != nil {

@@ -15,7 +15,7 @@ import (
 	"scrier/wire"
 )
 
-// TestLinkRace flips the folder and a link to another under a worker's feet (H1).
+// TestLinkRace exchanges the folder and a link to another one while a worker works (H1).
 func TestLinkRace(t *testing.T) {
 	t.Parallel()
 	rounds := keystest.Environment(t, "SCRIER_RACE_ROUNDS", 800)

@@ -60,8 +60,8 @@ type Request struct {
 
 	Lines    []string `cbor:"15,keyasint,omitempty"` // clean: exactly these
 	Torn     []Torn   `cbor:"16,keyasint,omitempty"`
-	Sweep    bool     `cbor:"17,keyasint,omitempty"` // clean: by the grammar too
-	Sessions []string `cbor:"18,keyasint,omitempty"` // clean: of this agent, and over
+	Sweep    bool     `cbor:"17,keyasint,omitempty"` // clean: and all that are recognised and over
+	Sessions []string `cbor:"18,keyasint,omitempty"` // clean: sessions of this agent that are over
 }
 
 // Torn is an append that a crash may have cut short.
@@ -79,11 +79,11 @@ type Result struct {
 	Tail    bool      `cbor:"5,keyasint,omitempty"` // it is empty or ends in a newline
 	Found   []Found   `cbor:"6,keyasint,omitempty"`
 
-	Changed     bool `cbor:"7,keyasint,omitempty"` // install: not done, the file is not as journalled
+	Changed     bool `cbor:"7,keyasint,omitempty"` // install: not done, as size or tail is another than in the journal
 	Removed     int  `cbor:"8,keyasint,omitempty"`
-	Neutralised int  `cbor:"9,keyasint,omitempty"`  // disabled in place; Code says why
-	Off         bool `cbor:"10,keyasint,omitempty"` // none of the lines is in force any more
-	Left        int  `cbor:"11,keyasint,omitempty"` // clean: lines that were found, should go, and are in force still
+	Neutralised int  `cbor:"9,keyasint,omitempty"`  // clean: lines that were only disabled; Code says why
+	Off         bool `cbor:"10,keyasint,omitempty"` // clean: none of the lines is in force any more
+	Left        int  `cbor:"11,keyasint,omitempty"` // clean: lines that should go and are still in force
 }
 
 // Found is the line that decides for one of the operator's keys.
@@ -101,7 +101,7 @@ type Reply struct {
 	Files []Result `cbor:"1,keyasint"`
 }
 
-// strictCBOR takes neither duplicate nor unknown keys, tags, floats' tricks, nor deep nesting.
+// strictCBOR refuses duplicate and unknown keys, tags, indefinite lengths and deep nesting.
 func strictCBOR() (cbor.DecMode, error) {
 	return cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
@@ -115,7 +115,7 @@ func strictCBOR() (cbor.DecMode, error) {
 	}.DecMode()
 }
 
-// readStrict reads one value that ends with r and is at most limit bytes long.
+// readStrict reads one value, which must be all that r has and at most limit bytes long.
 func readStrict(r io.Reader, limit int64, v any) error {
 	mode, err := strictCBOR()
 	if err != nil {
@@ -155,7 +155,7 @@ func ReadReply(from io.Reader, q Request) (Reply, error) {
 	return a, nil
 }
 
-// check is what the agent demands of an answer to q, whoever wrote it.
+// check refuses an answer that does not fit q. The user's process may say anything.
 func (a Reply) check(q Request) error {
 	if len(a.Files) != len(q.Files) {
 		return fmt.Errorf("%d files in the answer, %d asked", len(a.Files), len(q.Files))

@@ -15,7 +15,7 @@ import (
 
 const (
 	tempPrefix = ".scrier-"
-	tempGrace  = 10 * time.Minute // another agent on the same home may be at work
+	tempGrace  = 10 * time.Minute // another agent may be at work in the same home
 )
 
 // temp is a new file beside the old one, with its mode, group and extended attributes.
@@ -56,8 +56,8 @@ func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error
 		if err := unix.Fchmod(fd, f.st.Mode&0o7777&^0o022); err != nil {
 			return fmt.Errorf("keep the mode: %w", err)
 		}
-		// The exchange must not reach the disk before the content: after a power cut the file
-		// would be empty, and the operator locked out.
+		// The content must be on disk before the exchange is. Otherwise the file could be empty
+		// after a power cut, and nobody could log in.
 		return unix.Fsync(fd)
 	}()
 	if e := unix.Close(fd); err == nil {
@@ -70,8 +70,9 @@ func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error
 	return t, nil
 }
 
-// sweepTemps removes new files that a crash left: this agent's, since the lock is held, and
-// those of others that are old. ctime, because an exchange does not touch mtime.
+// sweepTemps removes temporary files that a crash has left: all of this agent, as the lock is held
+// and nobody uses them, and old ones of other agents. Their age is by ctime, because an exchange does
+// not change mtime.
 func (w Worker) sweepTemps(q Request, p *place) {
 	fd, err := unix.Openat(p.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -98,7 +99,7 @@ func (w Worker) sweepTemps(q Request, p *place) {
 	}
 }
 
-// tempAgent reads the agent out of the name of a temporary file.
+// tempAgent reads the agent's id out of the name of a temporary file.
 func tempAgent(name string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, tempPrefix)
 	if !ok || len(rest) != 36+1+16 || rest[36] != '-' {

@@ -13,7 +13,7 @@ import (
 	"scrier/wire"
 )
 
-// The worker ends by itself after this time, in case the agent that waits for it is gone.
+// workerLife is when the worker ends by itself, in case the agent that waits for it is gone.
 const workerLife = 5 * time.Second
 
 // Worker does the work in a home. The zero value is what runs; tests set the fields.
@@ -47,7 +47,7 @@ func harden() error {
 		unix.RLIMIT_FSIZE:  2 * line.MaxFile,
 		unix.RLIMIT_NOFILE: 64,
 		unix.RLIMIT_CPU:    uint64(workerLife / time.Second),
-		// No limit on the address space: the Go runtime reserves far more than it uses.
+		// There is no limit on the address space: the Go runtime reserves far more than it uses.
 	} {
 		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
 			return fmt.Errorf("set limit %d: %w", what, err)
@@ -125,6 +125,6 @@ func (a *Result) fail(err error) {
 	}
 	a.Detail = wire.Printable(a.Detail)
 	if len(a.Detail) > maxDetail {
-		a.Detail = "" // escapes made it longer
+		a.Detail = "" // its escapes are longer than what they stand for
 	}
 }

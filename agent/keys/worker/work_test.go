@@ -9,7 +9,7 @@ import (
 	"scrier/wire"
 )
 
-// TestWorkRefuses: the worker's own main trusts nobody either.
+// TestWorkRefuses: the worker does not trust its requests either.
 func TestWorkRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
