@@ -251,6 +251,9 @@ func (s *site) userProcess(name, what string) (int64, error) {
 		if err != nil || !strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", own.Uid)) {
 			continue
 		}
+		if strings.Contains(string(status), "\nState:\tZ") { // one of before, which nobody has waited for
+			continue
+		}
 		data, err := os.ReadFile(filepath.Join(dir, "io"))
 		if err != nil {
 			return 0, err

@@ -269,8 +269,11 @@ func links(ctx context.Context, w *world, o options) (_ []grid, err error) {
 		}
 		for _, r := range all {
 			if err := s.ready(ctx, r); err != nil {
-				return nil, err
+				fmt.Fprintln(o.say, "   ", err) // its first try tells
 			}
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if err := l.set(ctx, cell); err != nil {
 			return nil, err

@@ -48,7 +48,12 @@ func pageLag(ctx context.Context, w *world, o options) (sheet, error) {
 			}
 			if r.Took == nil {
 				if _, err := p.browser.ask(ctx, command{Over: over, Do: "settle"}); err != nil {
-					return out, err
+					if ctx.Err() != nil {
+						return out, context.Cause(ctx)
+					}
+					fmt.Fprintln(o.say, "   ", over+":", err)
+					out.remarks = append(out.remarks, fmt.Sprintf("%s: over %s the output did not end on a good network either; nothing more was measured in the page.", cell, over))
+					return out, nil
 				}
 			}
 		}
