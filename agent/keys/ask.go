@@ -37,7 +37,7 @@ func (k *Keys) ask(ctx context.Context, a account.Account, q worker.Request, loc
 	}
 	defer func() { <-k.pool.slots }()
 	caller := ctx
-	ctx, cancel := k.budget(ctx, workerBudget, "the home of "+a.Login)
+	ctx, cancel := budget(ctx, workerBudget, "the home of "+a.Login)
 	defer cancel()
 
 	in, toWorker, err := os.Pipe()

@@ -153,8 +153,8 @@ func TestFullDisk(t *testing.T) {
 			w.Must(err)
 			free := w.fill()
 			w.Must(in.Remove(context.Background()))
-			if got := w.Read(w.u.File()); !in.Neutralised() || len(keystest.Usable(got)) != 0 || !strings.HasPrefix(got, content) {
-				t.Fatalf("%v %q", in.Neutralised(), got)
+			if got := w.Read(w.u.File()); !in.neutralised.Load() || len(keystest.Usable(got)) != 0 || !strings.HasPrefix(got, content) {
+				t.Fatalf("%v %q", in.neutralised.Load(), got)
 			}
 			w.Must(in.Remove(context.Background()))
 			free()

@@ -38,7 +38,7 @@ type candidate struct {
 // [wire.LoginNotAllowed], and for one login alone what is wrong with its file.
 func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login string) (Match, error) {
 	caller := ctx
-	ctx, cancel := k.budget(ctx, scanBudget, "looking for the operator's key")
+	ctx, cancel := budget(ctx, scanBudget, "looking for the operator's key")
 	defer cancel()
 	if len(operatorKeys) > worker.MaxKeys {
 		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(operatorKeys), worker.MaxKeys)
@@ -225,7 +225,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 			c.barred = "sshd's configuration gives it no shell with a terminal"
 		case best.Standing == line.Eligible:
 			c.match = &Match{
-				Login: c.Login, UID: int(c.UID), GID: int(c.GID), Home: c.Home, Shell: c.Shell, File: c.files[at], Key: key,
+				Login: c.Login, File: c.files[at], Key: key,
 				VerifyRequired: best.Verify, who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
 			}
 			for _, s := range best.Sources {

@@ -31,16 +31,11 @@ type Installed struct {
 	turn chan struct{} // holds one token while a Remove runs
 	gone bool          // guarded by turn
 
+	// neutralised says that the key does not work any more, but its line is still there as a comment,
+	// because the disk is full for example. The next removal from the same file or the next sweep
+	// takes it out. Only tests look at it.
 	neutralised atomic.Bool
 }
-
-// Expires is when sshd stops accepting the key, whatever happens to the line.
-func (i *Installed) Expires() time.Time { return i.rec.Expiry }
-
-// Neutralised says that the key does not work any more, but its line is still there as a comment,
-// because the disk is full for example. The next removal from the same file or the next sweep
-// takes it out.
-func (i *Installed) Neutralised() bool { return i.neutralised.Load() }
 
 // Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. After
 // an error no usable line stays; only where the home does not answer there may be one, until it

@@ -163,8 +163,8 @@ func TestForeignGroup(t *testing.T) {
 	w.Must(err)
 	w.Must(os.Chown(w.u.File(), w.u.UID, 64999))
 	w.Must(in.Remove(context.Background()))
-	if got := w.Read(w.u.File()); !in.Neutralised() || len(keystest.Usable(got)) != 0 || !strings.Contains(got, "\n#estrict,pty") {
-		t.Fatalf("%v %q", in.Neutralised(), got)
+	if got := w.Read(w.u.File()); !in.neutralised.Load() || len(keystest.Usable(got)) != 0 || !strings.Contains(got, "\n#estrict,pty") {
+		t.Fatalf("%v %q", in.neutralised.Load(), got)
 	}
 	w.Must(os.Chown(w.u.File(), w.u.UID, w.u.UID))
 	w.roundTripAfterNeutralised()
@@ -191,8 +191,8 @@ func TestLifetime(t *testing.T) {
 	w.PutKeys(w.u, `from="127.0.0.0/8",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" `+keystest.Text(w.key)+"\n")
 	in, err := w.install()
 	w.Must(err)
-	if !in.Expires().Equal(soon) {
-		t.Errorf("expires %v, not %v", in.Expires(), soon)
+	if !in.rec.Expiry.Equal(soon) {
+		t.Errorf("expires %v, not %v", in.rec.Expiry, soon)
 	}
 	if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || !strings.HasPrefix(lines[0], `restrict,pty,from="127.0.0.1",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" ssh-ed25519 `) {
 		t.Errorf("%q", lines)

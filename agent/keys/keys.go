@@ -160,12 +160,9 @@ func (k *Keys) Close() error { return k.pool.close(time.Second) }
 
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
 type Match struct {
-	Login    string
-	UID, GID int
-	Home     string
-	Shell    string
-	File     string        // where the operator's key is
-	Key      ssh.PublicKey // the operator's key that matched
+	Login string
+	File  string        // where the operator's key is
+	Key   ssh.PublicKey // the operator's key that matched
 
 	NotAfter       time.Time // when the operator's own line expires; zero: never
 	VerifyRequired bool      // the line demands user verification of an sk- key
@@ -186,6 +183,6 @@ func findProgram(name string, folders ...string) string {
 }
 
 // budget is a context that ends after d, with an error that names what took so long.
-func (k *Keys) budget(ctx context.Context, d time.Duration, what string) (context.Context, context.CancelFunc) {
+func budget(ctx context.Context, d time.Duration, what string) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d, wire.Errorf(wire.KeyfileTimeout, "%s took more than %v", what, d))
 }

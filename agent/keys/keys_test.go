@@ -31,7 +31,7 @@ func TestFindInstallRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Login != u.Login || m.UID != u.UID || m.File != u.File() || m.Home != u.Home {
+	if m.Login != u.Login || m.who.UID != uint32(u.UID) || m.File != u.File() || m.who.Home != u.Home {
 		t.Fatalf("found %+v", m)
 	}
 	eph, _ := keystest.NewKey(t)
@@ -45,7 +45,7 @@ func TestFindInstallRemove(t *testing.T) {
 	if got := h.Read(u.File()); !want.MatchString(got) {
 		t.Fatalf("file is %q", got)
 	}
-	if left := time.Until(in.Expires()); left > maxLifetime || left < maxLifetime-10*time.Second {
+	if left := time.Until(in.rec.Expiry); left > maxLifetime || left < maxLifetime-10*time.Second {
 		t.Fatalf("expires in %v", left)
 	}
 	for range 2 {

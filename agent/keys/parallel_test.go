@@ -95,7 +95,7 @@ func oneSession(t *testing.T, w *world, k *Keys, exact bool) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("remove: %w", err)
 	}
-	if in.Neutralised() && exact {
+	if in.neutralised.Load() && exact {
 		return errors.New("only neutralised")
 	}
 	if exact && strings.Contains(w.Read(w.u.File()), keystest.Text(eph)) {

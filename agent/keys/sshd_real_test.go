@@ -97,7 +97,7 @@ func TestRealSSHD(t *testing.T) {
 			refused = sshd.Shell(login, s)
 			return refused != nil
 		})
-		if late := time.Since(in.Expires()); late < 0 || late > 3*time.Second {
+		if late := time.Since(in.rec.Expiry); late < 0 || late > 3*time.Second {
 			t.Errorf("%s: refused %v after its expiry: %v", mode, late, refused)
 		}
 		clock = time.Now()
