@@ -66,8 +66,8 @@ func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 		return s.Swept, err
 	}
 	candidates, unread := k.candidates(ctx, found, others, true)
-	for _, login := range unread { // files of theirs that the journal knows of were looked at above
-		s.Unread = append(s.Unread, Failure{login, wire.KeyfileTimeout, "not looked at"})
+	for _, login := range unread { // the journal's part has told of their files that it knows
+		s.noteLocked(Failure{login, wire.KeyfileTimeout, "not looked at"}, !s.unsure)
 	}
 	var group errgroup.Group
 	group.SetLimit(cap(k.pool.slots))
@@ -126,7 +126,12 @@ func (s *sweep) failFile(t target, login string, err error, unread bool) {
 	}
 	s.told[t] = true
 	e := worker.FileError(err)
-	if f := (Failure{login, e.Code, e.Detail}); unread && !s.written[t] && !s.unsure {
+	s.noteLocked(Failure{login, e.Code, e.Detail}, unread && !s.written[t] && !s.unsure)
+}
+
+// noteLocked puts f where it belongs. The caller holds the lock, or no goroutine runs.
+func (s *sweep) noteLocked(f Failure, unread bool) {
+	if unread {
 		s.Unread = append(s.Unread, f)
 	} else {
 		s.Failed = append(s.Failed, f)

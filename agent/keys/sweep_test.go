@@ -189,6 +189,11 @@ func TestSweepOfDeadHome(t *testing.T) {
 			t.Fatalf("%+v, %v", swept, err)
 		}
 	}
+	// But where an entry cannot be read, a line may be there.
+	w.Must(os.WriteFile(filepath.Join(w.k.journal.dir, wire.NewSessionID().String()+".json"), []byte("{"), 0o600))
+	if swept, err := w.k.SweepAll(context.Background()); err != nil || len(swept.Failed) != 1 || len(swept.Unread) != 0 {
+		t.Fatalf("%+v, %v", swept, err)
+	}
 	keystest.WantCode(t, w.k.Close(), wire.KeyfileTimeout)
 	unix.Unmount(dead.Home, unix.MNT_FORCE|unix.MNT_DETACH)
 	keystest.Eventually(t, "the worker dies", func() bool { return !w.k.pool.isSlow(uint32(dead.UID), time.Now().Add(slowTime)) })
