@@ -24,9 +24,7 @@ func cmdRelay(ts *testscript.TestScript, neg bool, args []string) {
 		name, args = args[0], args[1:]
 		fingerprint = name + "_fingerprint"
 		if addr = ts.Getenv(name + "_addr"); addr == "" {
-			var err error
-			addr, err = freePort()
-			ts.Check(err)
+			addr = w.address()
 			ts.Setenv(name+"_addr", addr)
 		}
 	}
@@ -100,7 +98,7 @@ func cmdAgent(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	name := args[0]
 	argv := append([]string{"scrier", "agent", "run", "--state", ts.MkAbs(name)}, args[1:]...)
-	p := worldOf(ts).start(ts, name, withLogind(ts, argv)...)
+	p := worldOf(ts).start(ts, name, argv...)
 	poll(ts, "agent "+name, func() error {
 		if strings.Contains(p.out.String(), "msg=connected") {
 			return nil

@@ -18,12 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// browsers bounds how many run at a time: each is a dozen of processes.
-var browsers = make(chan struct{}, 2)
-
-// storyTime is how long a browser may take for its story; the stories themselves give up earlier
+// browserTime is how long a browser may take for its story; the stories themselves give up earlier
 // and say what they waited for.
-const storyTime = 2*time.Minute + 30*time.Second
+const browserTime = 2*time.Minute + 30*time.Second
 
 // cmdBrowser tells a story of static/e2e with a real browser:
 //
@@ -56,22 +53,24 @@ func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
 		defer forward(ts, socket, w.relay)()
 		argv = append([]string{"unshare", "--net", "sh", "-euc", withoutUDP, "sh", port}, argv...)
 	}
+	to := os.Getenv("SCREENSHOTS")
+	if to != "" {
+		to = pictures
+	}
 	c := command(ts, argv[0], argv[1:]...)
 	c.Env = append(c.Env,
-		"LINK="+signInLinkFor(ts), "RELAY="+w.relay, "ORIGIN=https://localhost:"+port, "WORK="+w.dir, "SCREENSHOTS="+os.Getenv("SCREENSHOTS"),
+		"LINK="+signInLinkFor(ts), "RELAY="+w.relay, "ORIGIN=https://localhost:"+port, "WORK="+w.dir, "SCREENSHOTS="+to,
 		"GUACD_PID="+pidOf(w, "guacd"), "RELAY_PID="+strconv.Itoa(w.mustFind(ts, "relay").cmd.Process.Pid),
 		"FORWARD="+map[bool]string{true: filepath.Join(w.dir, "tcp.sock")}[noUDP])
 	var out bytes.Buffer
 	c.Stdout, c.Stderr = &out, &out
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.WaitDelay = 10 * time.Second
-	browsers <- struct{}{}
-	defer func() { <-browsers }()
 	ts.Check(c.Start())
 	// A story that is told to end closes its browser; one that does not is killed, and the browser
 	// ends because nobody talks to it any more.
-	term := time.AfterFunc(storyTime, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM) })
-	kill := time.AfterFunc(storyTime+10*time.Second, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
+	term := time.AfterFunc(browserTime, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM) })
+	kill := time.AfterFunc(browserTime+10*time.Second, func() { _ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
 	err = c.Wait()
 	term.Stop()
 	kill.Stop()

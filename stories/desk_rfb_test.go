@@ -3,7 +3,7 @@ package stories
 import (
 	"bufio"
 	"crypto/des"
-	bin "encoding/binary" // binary is the program under test
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -83,8 +83,8 @@ func (v *rfb) begin(r *bufio.Reader, password string) error {
 	if _, err := io.ReadFull(r, init[:]); err != nil {
 		return fmt.Errorf("read the server's init: %w", err)
 	}
-	v.resize(bin.BigEndian.Uint16(init[:]), bin.BigEndian.Uint16(init[2:]))
-	if _, err := r.Discard(int(bin.BigEndian.Uint32(init[20:]) & 0xffff)); err != nil {
+	v.resize(binary.BigEndian.Uint16(init[:]), binary.BigEndian.Uint16(init[2:]))
+	if _, err := r.Discard(int(binary.BigEndian.Uint32(init[20:]) & 0xffff)); err != nil {
 		return err
 	}
 	// Little-endian 0x00RRGGBB; raw, and resizes (-223).
@@ -142,7 +142,7 @@ func (v *rfb) secure(r *bufio.Reader, password string) error {
 	if _, err := io.ReadFull(r, result[:]); err != nil {
 		return err
 	}
-	if bin.BigEndian.Uint32(result[:]) != 0 {
+	if binary.BigEndian.Uint32(result[:]) != 0 {
 		why, _ := rfbText(r)
 		return fmt.Errorf("the password is refused: %s", why)
 	}
@@ -151,7 +151,7 @@ func (v *rfb) secure(r *bufio.Reader, password string) error {
 
 func rfbText(r io.Reader) (string, error) {
 	var n uint32
-	if err := bin.Read(r, bin.BigEndian, &n); err != nil {
+	if err := binary.Read(r, binary.BigEndian, &n); err != nil {
 		return "", err
 	}
 	if n > 1<<20 {
@@ -180,8 +180,8 @@ func (v *rfb) resize(width, height uint16) {
 func (v *rfb) ask(changed byte) error {
 	m := []byte{3, changed, 0, 0, 0, 0}
 	v.mu.Lock()
-	m = bin.BigEndian.AppendUint16(m, uint16(v.width))
-	m = bin.BigEndian.AppendUint16(m, uint16(v.height))
+	m = binary.BigEndian.AppendUint16(m, uint16(v.width))
+	m = binary.BigEndian.AppendUint16(m, uint16(v.height))
 	v.mu.Unlock()
 	return v.send(m)
 }
@@ -225,7 +225,7 @@ func (v *rfb) update(r *bufio.Reader) error {
 		_ byte
 		N uint16
 	}
-	if err := bin.Read(r, bin.BigEndian, &head); err != nil {
+	if err := binary.Read(r, binary.BigEndian, &head); err != nil {
 		return err
 	}
 	changed := byte(1)
@@ -234,7 +234,7 @@ func (v *rfb) update(r *bufio.Reader) error {
 			X, Y, W, H uint16
 			Encoding   int32
 		}
-		if err := bin.Read(r, bin.BigEndian, &rect); err != nil {
+		if err := binary.Read(r, binary.BigEndian, &rect); err != nil {
 			return err
 		}
 		if rect.Encoding == -223 {
@@ -256,7 +256,7 @@ func (v *rfb) update(r *bufio.Reader) error {
 		for i := range int(rect.W) * int(rect.H) {
 			x, y := int(rect.X)+i%int(rect.W), int(rect.Y)+i/int(rect.W)
 			if x < v.width && y < v.height {
-				v.pixels[y*v.width+x] = bin.LittleEndian.Uint32(raw[4*i:]) & 0xffffff
+				v.pixels[y*v.width+x] = binary.LittleEndian.Uint32(raw[4*i:]) & 0xffffff
 			}
 		}
 		v.mu.Unlock()
@@ -309,7 +309,7 @@ func (v *rfb) keyType(text string) error {
 			sym = 0xff0d
 		}
 		for _, down := range []byte{1, 0} {
-			if err := v.send(bin.BigEndian.AppendUint32([]byte{4, down, 0, 0}, sym)); err != nil {
+			if err := v.send(binary.BigEndian.AppendUint32([]byte{4, down, 0, 0}, sym)); err != nil {
 				return err
 			}
 		}
@@ -319,6 +319,6 @@ func (v *rfb) keyType(text string) error {
 
 // point moves the pointer with these buttons down.
 func (v *rfb) point(x, y int, buttons byte) error {
-	m := bin.BigEndian.AppendUint16([]byte{5, buttons}, uint16(x))
-	return v.send(bin.BigEndian.AppendUint16(m, uint16(y)))
+	m := binary.BigEndian.AppendUint16([]byte{5, buttons}, uint16(x))
+	return v.send(binary.BigEndian.AppendUint16(m, uint16(y)))
 }

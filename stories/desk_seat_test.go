@@ -20,17 +20,13 @@ import (
 //
 //	logind [USER DISPLAY]
 //
-// There is one /proc for all scripts, and for whoever works at this machine, so an agent cannot find
-// out by itself. It is asked before the agent starts: those that start later see a loginctl of the
-// script's own.
+// The machine has no systemd, so the first of these puts a loginctl of the script's own on it.
 func cmdLogind(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 && len(args) != 2 {
 		ts.Fatalf("usage: logind [USER DISPLAY]")
 	}
-	dir := ts.MkAbs("logind")
-	ts.Check(os.MkdirAll(dir, 0o755))
-	front := filepath.Join(dir, "front")
-	ts.Check(os.WriteFile(filepath.Join(dir, "loginctl"), []byte(loginctl), 0o755))
+	const front = "/run/story/front"
+	ts.Check(os.WriteFile("/usr/local/bin/loginctl", []byte(loginctl), 0o755))
 	if len(args) == 0 {
 		ts.Check(os.RemoveAll(front))
 		return
@@ -42,7 +38,7 @@ func cmdLogind(ts *testscript.TestScript, neg bool, args []string) {
 
 // loginctl knows at most one session, and what of it the agent asks for.
 const loginctl = `#!/bin/sh
-read -r uid display <"${0%/*}/front" || exit 0
+read -r uid display </run/story/front || exit 0
 case $1 in
 list-sessions) echo "1 $uid user seat0" ;;
 show-session)
@@ -52,17 +48,6 @@ show-session)
 	;;
 esac
 `
-
-// withLogind is an agent's command, where the script's loginctl stands in front of the machine's.
-func withLogind(ts *testscript.TestScript, argv []string) []string {
-	dir := ts.MkAbs("logind")
-	if _, err := os.Stat(dir); err != nil {
-		return argv
-	}
-	argv[0] = binary
-	hide := `mount --bind "$1" /usr/local/bin; for f in $2; do mount --bind /dev/null "$f"; done; shift 2; exec "$@"`
-	return append([]string{"unshare", "--mount", "sh", "-euc", hide, "sh", dir, ts.Getenv("HIDDEN")}, argv...)
-}
 
 // cmdSeat logs a user in at a screen of the machine: X11, or Wayland with sway.
 //
@@ -281,7 +266,6 @@ func startSway(ts *testscript.TestScript, name, login, home string) *display {
 	d := &display{name: name, login: login, home: home, env: []string{
 		"WAYLAND_DISPLAY=wayland-1", "XDG_RUNTIME_DIR=" + run, "SWAYSOCK=" + filepath.Join(run, "sway.sock"),
 	}}
-	w.desktops = append(w.desktops, name)
 	p := w.start(ts, name, asUser(ts, login, home, append(d.env[1:], "WLR_BACKENDS=headless", "WLR_LIBINPUT_NO_DEVICES=1", "WLR_RENDERER=pixman"), "sway", "-c", config)...)
 	poll(ts, name, func() error {
 		if p.ended() {
@@ -291,8 +275,7 @@ func startSway(ts *testscript.TestScript, name, login, home string) *display {
 		return err
 	})
 	// A mouse for the user: there is none without a screen.
-	hands, err := freePort()
-	ts.Check(err)
+	hands := w.address()
 	host, port, err := net.SplitHostPort(hands)
 	ts.Check(err)
 	listens(ts, w.start(ts, name+"-hands", d.command(ts, "wayvnc", "-C", "/dev/null", host, port)...), hands)

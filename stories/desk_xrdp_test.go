@@ -23,34 +23,22 @@ import (
 // password and a desktop: an xterm that fills the screen.
 //
 //	xrdp USER PASSWORD
-//
-// Where xrdp looks for its sesman and keeps its sockets is fixed when it is built, so both run where
-// other folders are mounted there.
 func cmdXRDP(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: xrdp USER PASSWORD")
 	}
 	hash := exec.Command("chpasswd")
 	hash.Stdin = strings.NewReader(ts.Getenv(args[0]) + ":" + args[1] + "\n")
-	accounts.Lock()
 	out, err := hash.CombinedOutput()
-	accounts.Unlock()
 	if err != nil {
 		ts.Fatalf("chpasswd: %v: %s", err, out)
 	}
-	w, dir := worldOf(ts), ts.MkAbs("xrdp")
-	addr, err := freePort()
-	ts.Check(err)
+	w := worldOf(ts)
+	addr := w.address()
+	_, port, _ := strings.Cut(addr, ":")
 	ts.Setenv("XRDP", addr)
-	_, port, err := net.SplitHostPort(addr)
-	ts.Check(err)
 	ts.Setenv("XRDP_port", port)
-	manager, err := freePort()
-	ts.Check(err)
-	_, managerPort, err := net.SplitHostPort(manager)
-	ts.Check(err)
-
-	ts.Check(os.CopyFS(dir, os.DirFS("/etc/xrdp")))
+	const dir, managerPort = "/etc/xrdp", "3350"
 	edit := func(name string, change func(string) string) {
 		path := filepath.Join(dir, name)
 		text, err := os.ReadFile(path)
@@ -65,21 +53,16 @@ func cmdXRDP(ts *testscript.TestScript, neg bool, args []string) {
 			`(?m)^EnableSyslog=.*$`, "EnableSyslog=false", `(?m)^LogFile=.*$`, "LogFile="+ts.MkAbs("xrdp-own.log"))
 	})
 	edit("sesman.ini", func(s string) string {
-		return replaceAll(s, `(?m)^ListenPort=.*$`, "ListenPort="+managerPort, `(?m)^EnableSyslog=.*$`, "EnableSyslog=false", `(?m)^LogFile=.*$`, "LogFile="+ts.MkAbs("sesman-own.log"))
+		return replaceAll(s, `(?m)^EnableSyslog=.*$`, "EnableSyslog=false", `(?m)^LogFile=.*$`, "LogFile="+ts.MkAbs("sesman-own.log"))
 	})
 	edit("startwm.sh", func(string) string { return xrdpSession })
 	ts.Check(os.Chmod(filepath.Join(dir, "startwm.sh"), 0o755))
-	ts.Check(os.MkdirAll("/run/xrdp", 0o755))
-	p := w.start(ts, "xrdp", "unshare", "--mount", "sh", "-euc", withOwnXRDP, "sh", dir)
+	ts.Check(os.MkdirAll("/run/xrdp/sockdir", 0o755))
+	ts.Check(os.Chmod("/run/xrdp/sockdir", 0o777|os.ModeSticky|os.ModeSetgid))
+	p := w.start(ts, "xrdp", "sh", "-c", "xrdp-sesman -n & exec xrdp -n")
 	listens(ts, p, net.JoinHostPort("::1", managerPort)) // what sesman makes of 127.0.0.1
 	listens(ts, p, addr)
 }
-
-const withOwnXRDP = `mount --bind "$1" /etc/xrdp
-mount -t tmpfs tmpfs /run/xrdp
-install -d -m 3777 /run/xrdp/sockdir
-xrdp-sesman -n &
-exec xrdp -n`
 
 var xrdpSession = `#!/bin/sh
 openbox &

@@ -2,7 +2,7 @@ package stories
 
 import (
 	"crypto/rand"
-	bin "encoding/binary" // binary is the program under test
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -39,24 +39,7 @@ func cmdGuacd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("guacd: %v (./scripts/parts installs it)", err)
 	}
 	argv := asUser(ts, "guacd", home, nil, append([]string{"guacd", "-f", "-L", "info", "-b", host, "-l", port}, args...)...)
-	w.guacd = port
 	listens(ts, w.start(ts, "guacd", argv...), ts.Getenv("GUACD"))
-}
-
-// endGuacd ends the processes that a guacd made for its connections: when it is killed, they go on.
-func endGuacd(port string) error {
-	u, err := user.Lookup("guacd")
-	if err != nil {
-		return err
-	}
-	pids, err := processesOf(u.Uid)
-	for _, pid := range pids {
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil && strings.Contains(string(line)+"\x00", "\x00-l\x00"+port+"\x00") {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended meanwhile
-		}
-	}
-	return err
 }
 
 // listens waits until a server takes connections.
@@ -123,7 +106,6 @@ func startX(ts *testscript.TestScript, name, login, home string, argv ...string)
 	auth, number := filepath.Join(dir, "Xauthority"), filepath.Join(dir, "display")
 	ts.Check(chowned(login, auth, func(p string) error { return os.WriteFile(p, xauthority(), 0o600) }))
 	argv = append([]string{"sh", "-c", `exec "$@" -displayfd 3 3>"$0"`, number}, argv...)
-	w.desktops = append(w.desktops, name)
 	p := w.start(ts, name, asUser(ts, login, home, nil, append(argv, "-auth", auth, "-nolisten", "tcp")...)...)
 	d := &display{name: name, login: login, home: home}
 	poll(ts, name, func() error {
@@ -167,8 +149,8 @@ func (w *world) endX(name string) {
 // xauthority is a file with one cookie, for every display (Xau(3), FamilyWild).
 func xauthority() []byte {
 	var b []byte
-	field := func(s string) { b = append(bin.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
-	b = bin.BigEndian.AppendUint16(b, 0xffff)
+	field := func(s string) { b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
+	b = binary.BigEndian.AppendUint16(b, 0xffff)
 	field("") // address
 	field("") // display
 	field("MIT-MAGIC-COOKIE-1")
@@ -198,10 +180,7 @@ func cmdVNC(ts *testscript.TestScript, neg bool, args []string) {
 	w.endX(name)
 	port := ts.Getenv(name + "_port")
 	if port == "" {
-		addr, err := freePort()
-		ts.Check(err)
-		_, port, err = net.SplitHostPort(addr)
-		ts.Check(err)
+		_, port, _ = strings.Cut(w.address(), ":")
 		ts.Setenv(name+"_port", port)
 	}
 	argv := []string{"Xtigervnc", "-geometry", "1024x768", "-depth", "24", "-rfbport", port, "-localhost=1"}
@@ -224,28 +203,6 @@ func cmdVNC(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer see.close()
 	poll(ts, "vnc "+name, func() error { return see.hasColour(500, 700, ground) })
-}
-
-// endAll ends every process of a user that the script made: a desktop's are nobody's children. Those
-// that are asked first take their files in /tmp with them.
-func endAll(login string) error {
-	u, err := user.Lookup(login)
-	if err != nil {
-		return nil // somebody deleted the user
-	}
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			pids, err := processesOf(u.Uid)
-			if err != nil || len(pids) == 0 {
-				return err
-			}
-			for _, pid := range pids {
-				_ = syscall.Kill(pid, syscall.SIGCONT)
-				_ = syscall.Kill(pid, signal) // it may have ended meanwhile
-			}
-		}
-	}
-	return fmt.Errorf("processes of %s do not end", login)
 }
 
 // processesOf finds a user's.

@@ -3,7 +3,6 @@ package stories
 import (
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"net"
 	"os"
@@ -20,28 +19,22 @@ import (
 	"scrier/certs"
 )
 
-// cmdUser makes an OS user with a name of its own for this run.
+// cmdUser makes an OS user.
 func cmdUser(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: user NAME [SHELL]")
 	}
-	var b [4]byte
-	rand.Read(b[:])
-	login := "scr" + hex.EncodeToString(b[:])
+	login := "scr" + args[0]
 	home := filepath.Join(ts.MkAbs("."), "home-"+args[0])
 	shell := "/bin/sh"
 	if len(args) == 2 {
 		shell = args[1]
 	}
-	w := worldOf(ts)
-	accounts.Lock()
 	// With UsePAM no, sshd takes an account without a password ("!") for a locked one.
 	out, err := exec.Command("useradd", "--create-home", "--home-dir", home, "--shell", shell, "--password", "*", login).CombinedOutput()
-	accounts.Unlock()
 	if err != nil {
 		ts.Fatalf("useradd: %v: %s", err, out)
 	}
-	w.users = append(w.users, login)
 	ts.Check(os.Chmod(home, 0o755))
 	ts.Check(chowned(login, filepath.Join(home, ".ssh"), func(p string) error { return os.Mkdir(p, 0o700) }))
 	ts.Setenv(args[0], login)

@@ -1,192 +1,140 @@
 package stories
 
 import (
-	"bytes"
-	"errors"
+	"cmp"
+	"context"
 	"flag"
-	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
-	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sync/semaphore"
 )
 
-// binary is the program as users run it, built once for all scripts.
-var binary string
+// storyTime is how long a story may take. The slowest take about two minutes on a machine with
+// nothing else to do, and each of its steps gives up by itself before.
+const storyTime = 8 * time.Minute
 
-// raceOptions end a program that has a race with a status of its own, and keep the race detector
-// from sleeping for a second at the end of each command.
-const raceOptions = "exitcode=40 halt_on_error=1 atexit_sleep_ms=0"
+// closing is what is left of storyTime, or of the test's own, when a story that hangs is cut off: it
+// says then what its programs said.
+const closing = 30 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	flag.Parse()
-	// The scripts spend most of their time waiting for one another's programs.
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("4"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
+func TestMain(m *testing.M) {
+	switch name := os.Getenv(storyEnv); {
+	case name == "":
+		os.Exit(m.Run())
+	case os.Getpid() == 1:
+		os.Exit(boot())
+	default:
+		os.Exit(tell(name))
 	}
-	dir, err := os.MkdirTemp("", "scrier-test-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	// The agent runs parts of itself as other users: they must be able to reach it.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	binary = filepath.Join(dir, "scrier")
-	if out, err := exec.Command("go", "build", "-race", "-o", binary, "scrier").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build scrier: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
 }
 
-// TestScript runs script/*.txtar: each is one story, told with the real program, a real
-// sshd and OS users made for the purpose. Beside testscript's own commands there are:
-//
-//	user NAME [SHELL]            make an OS user; $NAME is its login, $NAME_home its home
-//	authorize USER KEY.pub [OPTIONS]
-//	                             put a public key into a user's authorized_keys
-//	sshd [LINE…]                 start sshd on $SSHD, or start it anew, with these lines added to
-//	                             its configuration, $SSHD_CONFIG
-//	relay [NAME] [ARG…]          start a relay with state in ./relay (or ./NAME), and wait until it
-//	                             serves; it listens on $RELAY and has $FINGERPRINT (or, with a
-//	                             NAME, $NAME_addr and $NAME_fingerprint)
-//	tomorrow NAME                make a relay that is not running believe that it is tomorrow: its
-//	                             CA is not valid before that
-//	token [ARG…]                 make an enrolment token, $TOKEN
-//	enrol NAME [ARG…]            enrol an agent named NAME with state in ./NAME
-//	policy NAME LINE…            write its agent.yaml: these lines, and an "ssh:" line for $SSHD
-//	                             unless one is among them; if the agent runs, start it anew
-//	agent NAME [ARG…]            start it, and wait until the relay has admitted it
-//	operator NAME ROLE           make an operator with a key in ./NAME/.ssh, log in, be this operator
-//	as NAME                      be this operator, or nobody in particular, from here on: HOME is
-//	                             ./NAME, SCRIER_HOME is ./NAME/scrier
-//	start NAME COMMAND…          run anything in the background; its output goes to NAME.log
-//	signal SIGNAL NAME           send a signal to a process that was started by name
-//	end NAME                     the same with TERM, and wait until it has ended with status 0
-//	[!] gone NAME [STATUS]       wait until it has ended
-//	[!] await [-out TEXT] COMMAND…
-//	                             repeat the command until it succeeds and prints TEXT
-//	status N COMMAND…            run it; it must end with this exit status
-//	later COMMAND…               run it when the script is over, however it ends
-//	refused CODE COMMAND…        see shell_test.go
-//	shell FILE COMMAND…          see shell_test.go
-//	[!] same FILE FILE           wait until content, owner and mode are (or are not) the same
-//	permits ROLE FILE            see permits_test.go
-//	browser [-noudp] STORY [ARG…]
-//	                             see browser_test.go
-//	browse STATUS METHOD PATH [JSON]
-//	                             see browse_test.go
-//	link FILE                    the sign-in link in FILE has the token $SIGNIN
-//	fill FILE…                   replace $NAME in files by the variable, e.g. a port
-//	guacd [ARG…]                 start guacd on $GUACD
-//	vnc NAME [-password PW] [-as USER] [ARG…]
-//	                             start a VNC server, port $NAME_port, with a desktop: an xterm that
-//	                             fills 1024x768 with the colour #1e6450; again: start it anew
-//	xrdp USER PASSWORD           start xrdp, port $XRDP_port, with such a desktop for the user
-//	seat USER [wayland]          log a user in at a screen of the machine: such a desktop, 1280x720
-//	logind [USER DISPLAY]        see desk_seat_test.go
-//	active USER CLASS            wait until such a window has the keyboard at that screen
-//	press [-soon] USER BUTTON    click a button of what Scrier shows the user at that screen
-//	asked USER BUTTON            wait until it is there
-//	! press USER                 wait until Scrier shows nothing there
-//	viewer NAME [COMMAND…]       start scrier vnc or rdp, and wait for its address, $NAME_addr
-//	[!] rfb [-password PW] ADDR STEP…
-//	                             see desk_viewer_test.go
-//
-// A program that panics, or in which the race detector finds something, fails its script.
+// TestScript tells each story of script/*.txtar on a machine of its own, some side by side: -parallel
+// says how many, and is twice the number of processors unless given. One with desktops or browsers
+// counts twice.
 func TestScript(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Fatal("the scripts make OS users and run sshd for them: run them as root")
+		t.Fatal("the stories make machines with namespaces and mounts: run them as root")
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:                 "script",
-		Setup:               setup,
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"user": cmdUser, "authorize": cmdAuthorize, "sshd": cmdSSHD, "tomorrow": cmdTomorrow,
-			"relay": cmdRelay, "token": cmdToken, "enrol": cmdEnrol, "policy": cmdPolicy, "agent": cmdAgent,
-			"operator": cmdOperator, "as": cmdAs,
-			"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "gone": cmdGone, "await": cmdAwait,
-			"status": cmdStatus, "later": cmdLater,
-			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits, "browser": cmdBrowser,
-			"browse": cmdBrowse, "link": cmdLink,
-			"fill": cmdFill, "guacd": cmdGuacd, "vnc": cmdVNC, "xrdp": cmdXRDP, "viewer": cmdViewer, "rfb": cmdRFB,
-			"seat": cmdSeat, "press": cmdPress, "logind": cmdLogind, "active": cmdActive, "asked": cmdAsked,
-		},
+	files, err := filepath.Glob("script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("find stories: %v, %d found", err, len(files))
+	}
+	dir, err := os.MkdirTemp("", "scrier-stories-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := removeMachine(dir); err != nil {
+			t.Error(err)
+		}
 	})
-}
-
-func setup(e *testscript.Env) error {
-	// Users of the system walk through here: the worker of an agent, sshd, a user's shell.
-	for _, dir := range []string{e.WorkDir, filepath.Dir(e.WorkDir)} {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return err
+	// The agent runs parts of itself as other users: they must be able to reach it.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "scrier")
+	if out, err := exec.Command("go", "build", "-race", "-o", program, "scrier").CombinedOutput(); err != nil {
+		t.Fatalf("build scrier: %v\n%s", err, out)
+	}
+	slots := int64(2 * runtime.GOMAXPROCS(0))
+	if f := flag.Lookup("test.parallel"); f.Value.String() != f.DefValue {
+		if slots, err = strconv.ParseInt(f.Value.String(), 10, 64); err != nil {
+			t.Fatal(err)
 		}
 	}
-	w := &world{dir: e.WorkDir, procs: map[string]*process{}}
-	e.Values[worldKey{}] = w
-	e.Defer(func() { w.end(e.T().(testing.TB)) })
-	var err error
-	if w.relay, err = freePort(); err != nil {
-		return err
+	free := semaphore.NewWeighted(slots)
+	var all sync.WaitGroup
+	for _, file := range inOrder(files) {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		weight := min(weightOf(file), slots)
+		if err := free.Acquire(t.Context(), weight); err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			defer free.Release(weight)
+			t.Run(name, func(t *testing.T) { hear(t, filepath.Join(dir, name), name, program) })
+		})
 	}
-	if w.sshd, err = freePort(); err != nil {
-		return err
-	}
-	guacd, err := freePort()
-	if err != nil {
-		return err
-	}
-	e.Setenv("GUACD", guacd)
-	e.Setenv("PATH", filepath.Dir(binary)+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	e.Setenv("RELAY", w.relay)
-	e.Setenv("SSHD", w.sshd)
-	e.Setenv("HOME", filepath.Join(e.WorkDir, "nobody"))
-	e.Setenv("SCRIER_HOME", filepath.Join(e.WorkDir, "nobody", "scrier"))
-	e.Setenv("XDG_CONFIG_HOME", "")
-	e.Setenv("SSH_AUTH_SOCK", "")
-	e.Setenv("TERM", "xterm-256color")
-	e.Setenv("GORACE", raceOptions)
-	return os.Mkdir(filepath.Join(e.WorkDir, "nobody"), 0o700)
+	all.Wait()
 }
 
-type worldKey struct{}
-
-func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
-
-// command is one in the script's folder and environment; "scrier" is the binary under test.
-func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
-	c := exec.Command(name, args...)
-	if name == "scrier" {
-		c.Path, c.Err = binary, nil
+// weightOf is how many processors' worth of work a story is.
+func weightOf(file string) int64 {
+	name := filepath.Base(file)
+	if strings.HasPrefix(name, "web_") || strings.HasPrefix(name, "desktop_") {
+		return 2
 	}
-	c.Dir = ts.MkAbs(".")
-	for _, k := range []string{"PATH", "HOME", "SCRIER_HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "TERM", "GORACE", "LANG", "TMPDIR"} {
-		c.Env = append(c.Env, k+"="+ts.Getenv(k))
-	}
-	return c
+	return 1
 }
 
-// output runs a command and gives what it printed.
-func output(ts *testscript.TestScript, name string, args ...string) (string, error) {
-	var stdout, stderr bytes.Buffer
-	c := command(ts, name, args...)
-	c.Stdout, c.Stderr = &stdout, &stderr
-	err := c.Run()
-	if err != nil {
-		err = errors.Join(err, errors.New(stderr.String()))
+// inOrder has the long stories first, so that the short ones fill what they leave free at the end; with
+// -shuffle there is no order.
+func inOrder(files []string) []string {
+	if flag.Lookup("test.shuffle").Value.String() != "off" {
+		rand.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
+		return files
 	}
-	return stdout.String(), err
+	slices.SortStableFunc(files, func(a, b string) int {
+		return cmp.Compare(weightOf(b), weightOf(a))
+	})
+	return files
+}
+
+// hear has a story told, and says what was told if it went wrong.
+func hear(t *testing.T, dir, name, program string) {
+	deadline := time.Now().Add(storyTime)
+	if end, ok := t.Deadline(); ok && end.Add(-closing).Before(deadline) {
+		deadline = end.Add(-closing)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The machine ends with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ctx, cancel := context.WithDeadline(t.Context(), deadline.Add(closing/2))
+	defer cancel()
+	machine, err := newMachine(ctx, dir, name, program, deadline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := machine.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	if err := removeMachine(dir); err != nil {
+		t.Error(err)
+	}
 }

@@ -2,16 +2,15 @@ package stories
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"net"
+	"maps"
 	"os"
 	"os/exec"
-	"os/user"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,20 +20,19 @@ import (
 // the machine may be busy with other tests.
 const patience = 60 * time.Second
 
-// world is what one script has made: it takes all of it away again.
+// world is what one script has made.
 type world struct {
+	ctx              context.Context // ends the commands of a story that hangs
 	dir, relay, sshd string
-	users            []string
+	ports            int // that address gave; of the script alone
 	later            [][]string
 	mu               sync.Mutex
 	procs            map[string]*process
 	past             []*process          // those whose name was given to another
 	screens          map[string]*screen  // by name; of the script alone
 	rfbs             map[string]*rfb     // by address; of the script alone
-	desktops         []string            // names of X servers and the like; of the script alone
 	seats            map[string]*display // by user; of the script alone
 	soon             sync.WaitGroup      // what runs beside the script
-	guacd            string              // the port of one that was started
 }
 
 // process is one that a script started.
@@ -72,83 +70,51 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func (w *world) end(t testing.TB) {
+// end ends what the script started, and says what of it went wrong. All else ends with the machine.
+func (w *world) end(s *story) {
 	w.soon.Wait()
 	for _, v := range w.rfbs {
 		v.close()
 	}
-	for _, name := range w.desktops {
-		w.endX(name)
-	}
-	w.mu.Lock()
-	procs := w.past
-	for _, p := range w.procs {
-		procs = append(procs, p)
-	}
-	w.mu.Unlock()
-	for _, p := range procs {
+	for _, p := range w.all() {
 		if !p.ended() {
 			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGCONT)
 			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 			<-p.done
 		}
 	}
-	if w.guacd != "" {
-		if err := endGuacd(w.guacd); err != nil {
-			t.Error(err)
-		}
-	}
 	for i := len(w.later) - 1; i >= 0; i-- {
 		c := exec.Command(w.later[i][0], w.later[i][1:]...)
 		c.Dir = w.dir
 		if out, err := c.CombinedOutput(); err != nil {
-			t.Errorf("later %q: %v: %s", w.later[i], err, out)
+			s.Errorf("later %q: %v: %s", w.later[i], err, out)
 		}
 	}
-	for _, u := range w.users {
-		// Only where there was a desktop: a worker of another script's agent may just look through the home.
-		if len(w.desktops) > 0 || len(w.seats) > 0 || w.procs["xrdp"] != nil {
-			if err := endAll(u); err != nil {
-				t.Error(err)
-			}
-		}
-		if err := removeUser(u); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, p := range procs {
+	w.quote(s)
+}
+
+func (w *world) all() []*process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.AppendSeq(slices.Clone(w.past), maps.Values(w.procs))
+}
+
+// quote looks for what no program may say, and tells what all of them said if the story failed.
+func (w *world) quote(s *story) {
+	for _, p := range w.all() {
 		log := p.out.String()
 		if strings.Contains(log, "WARNING: DATA RACE") || strings.Contains(log, "panic: ") {
-			t.Errorf("%s went wrong", p.name)
+			s.Errorf("%s went wrong", p.name)
 		}
-		if t.Failed() {
+	}
+	for _, p := range w.all() {
+		if log := p.out.String(); s.Failed() {
 			if len(log) > 8<<10 {
 				log = "…" + log[len(log)-8<<10:]
 			}
-			t.Logf("%s said:\n%s", p.name, log)
+			s.Logf("%s said:\n%s", p.name, log)
 		}
 	}
-}
-
-// accounts orders useradd and userdel: they would wait for one another for whole seconds.
-var accounts sync.Mutex
-
-func removeUser(name string) error {
-	accounts.Lock()
-	defer accounts.Unlock()
-	var out []byte
-	var err error
-	// A user's last processes may take a moment to go.
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		out, err = exec.Command("userdel", "-f", "-r", name).CombinedOutput()
-		if err == nil {
-			return nil
-		}
-		if _, err := user.Lookup(name); err != nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("userdel: %w: %s", err, out)
 }
 
 // start runs a process under a name; its output is in $WORK/NAME.log and, for failures, here.
@@ -229,28 +195,9 @@ func poll(ts *testscript.TestScript, what string, ok func() error) {
 	}
 }
 
-// lastPort is the one that freePort gave last. It is below those that the kernel gives to
-// sockets that ask for any, so that none of them takes it before its owner does.
-var lastPort atomic.Int32
-
-const firstPort, portRange = 20000, 12000
-
-// freePort is an address on which nothing listens, neither on TCP nor on UDP.
-func freePort() (string, error) {
-	for range 1000 {
-		n := firstPort + (int32(os.Getpid())*37+lastPort.Add(1))%portRange
-		addr := fmt.Sprintf("127.0.0.1:%d", n)
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		u, err := net.ListenPacket("udp", addr)
-		if err != nil {
-			continue
-		}
-		_ = u.Close()
-		return addr, nil
-	}
-	return "", fmt.Errorf("find a free port: none")
+// address is one on which nothing listens: the machine is the story's own, and the kernel gives ports
+// from 32768 on to sockets that ask for any.
+func (w *world) address() string {
+	w.ports++
+	return fmt.Sprintf("127.0.0.1:%d", 20000+w.ports)
 }

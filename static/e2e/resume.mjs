@@ -64,7 +64,7 @@ await story(async (teller) => {
   await t.connected();
   await t.shows(/from-42/);
   await cli.shows(/taken_over/);
-  same(await cli.status, 122, "the exit status of the terminal that lost the session");
+  same(await cli.status, 255, "the exit status of the terminal that lost the session");
   same(await t.answer("echo back-$((1+1))"), "back-2", "the page's shell");
 
   // Closing the tab detaches; another comes back to the session where it was.
