@@ -44,11 +44,15 @@ await story(async (teller) => {
     await page.getByRole("button", { name: "Send to the desktop" }).click();
     await page.getByText("Sent. Paste it there as usual.").waitFor();
     await d.focus(500, 500);
-    await d.run(`cat >${join(work, pasted)}`);
+    // The window asks for the clipboard and goes on with the keys that follow: nothing is typed before the
+    // paste is there, and cat, which is given it at once and not by lines, ends by Ctrl-C, not by the end of a line.
+    await d.run(`stty -icanon; cat >${join(work, pasted)}`);
     await page.keyboard.press("Shift+Insert");
-    await page.keyboard.press("Enter");
-    await page.keyboard.press("Control+d");
-    return until("", () => read(pasted) === "to the desktop\n", 2000).catch(() => false);
+    const there = await until("", () => read(pasted) === "to the desktop", 5000).catch(() => false);
+    await page.keyboard.press("Control+c");
+    await page.keyboard.press("Enter"); // what came too late is a line of its own
+    await d.run("stty icanon");
+    return there;
   });
   await page.getByRole("complementary", { name: "Clipboard" }).getByRole("button", { name: "Close" }).click();
 
