@@ -46,6 +46,10 @@ var bans = []ban{
 		why: "guac is the Guacamole protocol alone; it must work without a relay around it",
 	},
 	{
+		in: []string{"scrier/relay/screen"}, imports: []string{"scrier/certs/...", "scrier/config/...", "scrier/relay/...", "os", "io", "net", "time", "sync", "context"},
+		why: "what a terminal shows depends on its output alone: no clock, no goroutine, no I/O",
+	},
+	{
 		in: []string{"scrier/relay/...", "scrier/agent/...", "scrier/client/..."}, imports: []string{"scrier/relay/doctor"},
 		why: "the doctor looks at the relay; nothing of the relay needs the doctor",
 	},
