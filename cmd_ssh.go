@@ -14,6 +14,7 @@ import (
 
 func sshCommand() *cobra.Command {
 	var login, keyFile, relay, attach string
+	var noSkip bool
 	c := &cobra.Command{
 		Use:   "ssh ENVOY [--login USER] [--ssh-key-file F] | ssh --attach SESSION",
 		Short: "Open a shell on an envoy",
@@ -23,6 +24,10 @@ hostname, an id, or a prefix of one that only one envoy has.
 A session whose connection broke, or whose browser tab was closed, stays open for a while
 (scrier.detach_grace of the relay, 60 s unless it was changed): --attach goes on with it here, and takes
 it over from wherever it is shown now. See "scrier sessions list" for its id.
+
+When Ctrl-C, Ctrl-\ or Ctrl-Z stops a program that prints faster than this terminal shows, what is still on
+its way is left out, and a line says how much; the screen is the same as if it had been shown. --no-skip
+shows all of it.
 
 In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sends a tilde
   ~^Z  suspends scrier
@@ -57,7 +62,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 				return err
 			}
 			defer r.Close()
-			req := client.ShellRequest{Attach: attach, Login: login, Terminal: terminal, Messages: os.Stderr}
+			req := client.ShellRequest{Attach: attach, Login: login, Terminal: terminal, Messages: os.Stderr, NoSkip: noSkip}
 			if attach == "" {
 				req.Envoy = args[0]
 			}
@@ -82,6 +87,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	c.Flags().StringVar(&login, "login", "", "the `USER` to be on the envoy (default: the one who has your key)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
 	c.Flags().StringVar(&attach, "attach", "", "go on with the open `SESSION` of this id")
+	c.Flags().BoolVar(&noSkip, "no-skip", false, "show all output, also what is still on its way when Ctrl-C, Ctrl-\\ or Ctrl-Z is typed")
 	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of that of the last login")
 	return passesStatus(c)
 }

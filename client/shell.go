@@ -25,6 +25,7 @@ type ShellRequest struct {
 	Attach   string // instead of Envoy: the id of a session that is open
 	Login    string
 	Key      ssh.Signer // only this key counts; nil: all that are registered
+	NoSkip   bool       // show all output, also what waits when Ctrl-C is typed
 	Terminal *Terminal
 	Messages io.Writer // for what is said to the person, usually standard error
 }
@@ -67,7 +68,7 @@ func (r *Relay) first(ctx context.Context, req ShellRequest) (wire.Message, erro
 	}
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(),
-		Term: os.Getenv("TERM"), Env: language(os.Environ()),
+		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Prompt: true,
 	}
 	if req.Key == nil {
 		return c, nil
@@ -84,7 +85,7 @@ func (r *Relay) ticket(ctx context.Context, req ShellRequest) (*wire.Attach, err
 	var answer struct {
 		Ticket string `json:"ticket"`
 	}
-	a := &wire.Attach{Size: req.Terminal.Size(), Client: make([]byte, 16)}
+	a := &wire.Attach{Size: req.Terminal.Size(), Client: make([]byte, 16), Skip: !req.NoSkip, Prompt: true}
 	rand.Read(a.Client)
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return nil, fmt.Errorf("read the relay's answer: %w", err)
@@ -140,15 +141,17 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	var exit *wire.Exit
 	var wg sync.WaitGroup
 	typed := newCredit(a.Window)
-	shown := &progress{offset: a.Offset, acked: a.Offset, history: a.Head}
+	shown := newProgress(a, func(m *wire.Ack) error { return f.Send(m) })
+	defer shown.stop()
+	keys := newKeyboard(f, t, req.Messages, typed)
 	wg.Go(func() {
 		var err error
-		exit, err = output(f, t, req.Messages, typed, shown)
+		exit, err = output(ctx, f, t, req.Messages, keys, shown)
 		end(err)
 	})
 	wg.Go(func() {
 		for size := range t.Resizes(ctx) {
-			if err := f.Send(&wire.Resize{Size: size}); err != nil {
+			if err := keys.resize(size); err != nil {
 				return // output sees the end of the stream
 			}
 		}
@@ -156,7 +159,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	// Reading the terminal cannot be interrupted in every case; this goroutine ends with the
 	// process at the latest, and takes nothing once the session is over.
 	go func() {
-		if err := input(ctx, f, t, req.Messages, typed, shown); err != nil {
+		if err := keys.run(ctx); err != nil {
 			end(err)
 		}
 	}()
@@ -208,27 +211,40 @@ const stuckTerminal = time.Second
 var errExit = errors.New("the session ended")
 
 // output writes what the session shows, until its end.
-func output(f *wire.Framed, t *Terminal, messages io.Writer, typed *credit, shown *progress) (*wire.Exit, error) {
+func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, keys *keyboard, shown *progress) (*wire.Exit, error) {
 	for {
+		if shown.live() {
+			if err := keys.goLive(ctx); err != nil {
+				return nil, err
+			}
+		}
 		m, err := f.Receive()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
+			return nil, lost(err)
 		}
 		switch m := m.(type) {
 		case *wire.Data:
 			if _, err := t.Write(m.Bytes); err != nil {
 				return nil, fmt.Errorf("write to the terminal: %w", err)
 			}
-			if offset, due := shown.add(len(m.Bytes)); due {
-				if err := f.Send(&wire.Ack{Offset: offset}); err != nil {
-					return nil, &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
-				}
+			if err := shown.add(len(m.Bytes)); err != nil {
+				return nil, lost(err)
+			}
+		case *wire.Skip:
+			if _, err := t.Write(m.Screen); err != nil {
+				return nil, fmt.Errorf("write to the terminal: %w", err)
+			}
+			if m.More {
+				continue
+			}
+			if err := shown.skip(m.To); err != nil {
+				return nil, lost(err)
 			}
 		case *wire.Ack:
-			typed.arrived(m.Offset)
+			keys.credit.arrived(m.Offset)
 		case *wire.Watchers:
 			fmt.Fprintf(messages, "\r\n[scrier] %s\r\n", watching(m.Names))
 		case *wire.Notice:
@@ -241,51 +257,9 @@ func output(f *wire.Framed, t *Terminal, messages io.Writer, typed *credit, show
 	}
 }
 
-// input sends what is typed.
-func input(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, typed *credit, shown *progress) error {
-	var escapes Escapes
-	buf := make([]byte, 16<<10)
-	frame := make([]byte, wire.DataHeader, wire.DataHeader+2*len(buf))
-	for {
-		n, err := t.Read(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !shown.live() { // what comes now is the terminal's answer to what history asked it
-			n = 0
-		}
-		out, actions := escapes.Feed(buf[:n])
-		if errors.Is(err, io.EOF) {
-			out = append(out, escapes.Flush()...)
-		}
-		for len(out) > 0 {
-			k := min(len(out), wire.MaxData)
-			if err := typed.take(ctx, k); err != nil {
-				return nil // the session is over
-			}
-			data := append(frame[:wire.DataHeader], out[:k]...)
-			if err := f.WriteData(wire.DataFrame(data, k)); err != nil {
-				return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
-			}
-			out = out[k:]
-		}
-		for _, a := range actions {
-			switch a {
-			case Disconnect:
-				return errLeft
-			case Help:
-				fmt.Fprint(messages, strings.ReplaceAll(HelpText, "\n", "\r\n"))
-			case Suspend:
-				t.Suspend()
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return f.Send(&wire.EOF{})
-		}
-		if err != nil {
-			return fmt.Errorf("read from the terminal: %w", err)
-		}
-	}
+// lost is the end of the connection to the relay.
+func lost(err error) error {
+	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
 }
 
 // language is the part of the environment that says how text is shown.

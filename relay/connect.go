@@ -33,7 +33,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	}
 	id := make([]byte, 16)
 	rand.Read(id)
-	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: m.Size})
+	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Prompt: m.Prompt})
 }
 
 // keys are those of the operator's that count: all that are registered, or the one that they have

@@ -23,6 +23,8 @@ type screen struct {
 	tty *os.File // our end
 	far *os.File // the program's end, kept to look at its modes; nil when the program has ended
 
+	gate sync.Mutex // held while the terminal shows nothing
+
 	mu   sync.Mutex
 	seen []byte // all that was shown
 	from int    // what was expected already
@@ -51,6 +53,8 @@ func openScreen(ts *testscript.TestScript, name string, argv []string) *screen {
 		defer close(s.read)
 		buf := make([]byte, 32<<10)
 		for {
+			s.gate.Lock()
+			s.gate.Unlock()
 			n, err := tty.Read(buf)
 			s.mu.Lock()
 			s.seen = append(s.seen, buf[:n]...)
@@ -105,6 +109,10 @@ func (s *screen) step(verb, rest string) {
 		_, err := fmt.Sscan(rest, &cols, &rows)
 		ts.Check(err)
 		ts.Check(pty.Setsize(s.tty, &pty.Winsize{Cols: cols, Rows: rows}))
+	case "hold":
+		s.gate.Lock()
+	case "show":
+		s.gate.Unlock()
 	case "signal":
 		if signals[rest] == 0 {
 			ts.Fatalf("shell: unknown signal %q", rest)

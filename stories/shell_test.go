@@ -21,6 +21,7 @@ import (
 //	expect REGEXP     wait until the screen shows it, behind what was expected before
 //	send TEXT         type it; \r \n \t \e \xNN as in Go strings
 //	resize COLS ROWS  change the terminal's size
+//	hold, show        show nothing more, so that the program has to wait; go on
 //	signal NAME       send the program a signal
 //	leave             let the program run on; "shell -name NAME FILE" comes back to it
 //	raw, cooked       check that the terminal is in raw mode, or back in its own

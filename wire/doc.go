@@ -49,7 +49,7 @@
 // Viewer. Framed for life, as WebSocket has no half-close:
 //
 //	viewer -> Data, Resize, EOF, Ack, Ping
-//	relay  -> Data, Notice, Ack, Pong, Watchers, Resize (to watchers), Exit
+//	relay  -> Data, Notice, Ack, Pong, Watchers, Skip, Resize (to watchers), Exit
 //
 // FIN from the CLI ends the session. A stream that breaks leaves the session open for a while, and
 // so does every end of a browser's stream. The bytes of both directions are counted from the

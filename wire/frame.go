@@ -38,6 +38,7 @@ const (
 	frameAttach   FrameType = 0x27 // viewer -> relay, first on its stream
 	frameAck      FrameType = 0x28 // both ways
 	frameWatchers FrameType = 0x29 // relay -> viewer
+	frameSkip     FrameType = 0x2a // relay -> a viewer that said Skip
 
 	frameEnrol     FrameType = 0x30 // agent without a certificate -> relay
 	frameEnrolled  FrameType = 0x31

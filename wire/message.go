@@ -191,6 +191,8 @@ type Connect struct {
 	Proof []byte            `cbor:"9,keyasint"` // SSHSIG by Key, see certs.NamespaceKey
 	// Kinds rdp and vnc give a CLI the desktop server's own bytes, for a native viewer.
 	Console *Console `cbor:"10,keyasint"`
+	Skip    bool     `cbor:"11,keyasint"` // kind ssh: the viewer understands [Skip], and wants it
+	Prompt  bool     `cbor:"12,keyasint"` // kind ssh: as in Attach
 }
 
 // Attach joins a session that is open already.
@@ -199,6 +201,8 @@ type Attach struct {
 	From   *uint64 `cbor:"2,keyasint"` // go on at this byte of the output; nil: all that is kept
 	Size   Size    `cbor:"3,keyasint"`
 	Client []byte  `cbor:"4,keyasint"` // 16 random bytes, the same when this viewer comes back
+	Skip   bool    `cbor:"5,keyasint"` // the viewer understands [Skip], and wants it
+	Prompt bool    `cbor:"6,keyasint"` // the viewer acknowledges what is on its screen within 10 ms, see [Ack]
 }
 
 // Attached says that the viewer's bytes flow from here on.
@@ -231,6 +235,8 @@ type Desktop struct {
 // Ack says how much has arrived at its destination: of the output, on the viewer's screen; of the
 // input, at the shell. The relay sends output at most [ViewerWindow] beyond the last Ack, and keeps
 // what was not acknowledged for a viewer that comes back.
+// To a viewer that is prompt the relay sends no more than its way carries in the round trip and a moment
+// longer, so that little lies in front of an echo.
 type Ack struct {
 	Offset uint64 `cbor:"1,keyasint"`
 }
@@ -246,6 +252,20 @@ type Watchers struct {
 
 // Data is terminal bytes, or a piece of a desktop's Guacamole instructions, cut anywhere. Its payload is not CBOR.
 type Data struct{ Bytes []byte }
+
+// Skip leaves out output that its owner no longer wants to see, as a terminal's driver does when
+// Ctrl-C is typed. It comes only to a viewer that asked for it.
+type Skip struct {
+	// Screen is terminal bytes. They make the viewer's terminal equal to one that was given all of the
+	// output up to To, whatever it shows now. They have no numbers: no offset counts them.
+	Screen []byte `cbor:"1,keyasint"`
+	// To is the number of the next byte of output; until More is false, nothing but Skip follows.
+	To   uint64 `cbor:"2,keyasint"`
+	More bool   `cbor:"3,keyasint"` // another Skip follows, with the rest of Screen
+}
+
+// MaxSkip is how many bytes of Screen one [Skip] holds.
+const MaxSkip = MaxData
 
 // Resize is the viewer's new size.
 type Resize struct {
@@ -341,6 +361,7 @@ func (*Exit) frame() FrameType          { return frameExit }
 func (*Attach) frame() FrameType        { return frameAttach }
 func (*Ack) frame() FrameType           { return frameAck }
 func (*Watchers) frame() FrameType      { return frameWatchers }
+func (*Skip) frame() FrameType          { return frameSkip }
 func (*Enrol) frame() FrameType         { return frameEnrol }
 func (*Enrolled) frame() FrameType      { return frameEnrolled }
 func (*Login) frame() FrameType         { return frameLogin }
@@ -396,6 +417,8 @@ func newMessage(t FrameType) Message {
 		return new(Ack)
 	case frameWatchers:
 		return new(Watchers)
+	case frameSkip:
+		return new(Skip)
 	case frameEnrol:
 		return new(Enrol)
 	case frameEnrolled:

@@ -44,6 +44,7 @@ class World {
           else shown();
         },
         size: () => ({ cols: 80, rows: 24 }),
+        skips: () => this.skips !== false,
         changed: () => {},
         attached: () => {},
         resized: (s) => (this.followed = s),
@@ -151,6 +152,32 @@ test("output is acknowledged when it is on the screen: every 64 KiB, and at idle
   assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [80_000, 80_001]);
   w.link.close();
   await w.done;
+});
+
+test("what is left out is replaced by the screen, and output goes on behind it", async () => {
+  const w = new World();
+  await w.attach();
+  assert.deepEqual([w.pipe.got[0][1].get(5), w.pipe.got[0][1].get(6)], [true, true]);
+  w.lag = true;
+  await w.push(data("one"), message(0x2a, [[1, Buffer.from("SC")], [2, 1000], [3, true]]), message(0x2a, [[1, Buffer.from("REEN")], [2, 1000]]), data("$ "));
+  assert.deepEqual(w.pipe.of(0x28), []);
+  for (const shown of w.pending.splice(0)) shown();
+  await w.clock.pass(60);
+  assert.equal(w.screen, "oneSCREEN$ ");
+  assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [1000, 1002]);
+  w.lag = false;
+  await w.cut();
+  await w.clock.pass(0);
+  await settle();
+  assert.equal(w.pipe.got[0][1].get(2), 1002);
+  w.link.close();
+  await w.done;
+  const not = new World();
+  not.skips = false;
+  await not.attach();
+  assert.equal(not.pipe.got[0][1].has(5), false);
+  not.link.close();
+  await not.done;
 });
 
 test("input is sent again from where the relay says", async () => {

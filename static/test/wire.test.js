@@ -61,6 +61,7 @@ test("messages of the page have the layout of wire/message.go", () => {
   const size = { cols: 80, rows: 24 };
   assert.equal(hex(encodeAttach({ ticket, from: 5, size, client })), `274040a4015820${"aa".repeat(32)}020503a20118500218180450${"bb".repeat(16)}`);
   assert.equal(hex(encodeAttach({ ticket, size, client })), `273ea3015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}`);
+  assert.equal(hex(encodeAttach({ ticket, size, client, skip: true, prompt: true })), `274042a5015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}05f506f5`);
   assert.equal(hex(encodeResize({ cols: 1e9, rows: 0 })), "2309a101a2011903e80201");
   assert.equal(hex(encodeAck(2 ** 33)), "280ba1011b0000000200000000");
   assert.equal(hex(encodeEOF()), "2400");
@@ -78,6 +79,8 @@ test("messages of the relay", () => {
   assert.throws(() => desktop(new Map([[1, 1]])), ProtocolError);
   assert.throws(() => desktop([]), ProtocolError);
   assert.deepEqual(one(message(0x29, [[1, null]])), { type: "watchers", names: [] });
+  assert.deepEqual(one(message(0x2a, [[1, Buffer.from("x")], [2, 9], [3, true]])), { type: "skip", screen: Uint8Array.from([0x78]), to: 9, more: true });
+  assert.throws(() => one(message(0x2a, [[1, "text"]])), ProtocolError);
   assert.deepEqual(one(message(0x26, [[1, 122], [99, "later"]])), { type: "exit", code: 122, detail: "", status: 0, signal: "" });
 });
 

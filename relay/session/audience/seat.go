@@ -44,6 +44,8 @@ type Seat struct {
 	// viewer's screen yet, Acked how much of its input the viewer was told has arrived. The stage sets
 	// all three before EnterLocked.
 	Next, Seen, Acked uint64
+	// Prompt says that the viewer acknowledges at once what it shows; set before EnterLocked.
+	Prompt bool
 
 	audience *Audience
 	source   Source
@@ -73,7 +75,13 @@ func (v *Seat) WakeLocked() {
 	}
 }
 
-// Ending says that the seat was told to end, and no more of its input counts.
+// SkipLocked has output go on at a number, as if everything before it were on the screen.
+func (v *Seat) SkipLocked(to uint64) {
+	v.Next, v.Seen = to, to
+	v.pace.skipped(to, time.Now())
+}
+
+// EndingLocked says that the seat was told to end, and no more of its input counts.
 func (v *Seat) EndingLocked() bool { return v.end != nil }
 
 // EndLocked ends this viewer alone.
@@ -185,7 +193,7 @@ func (v *Seat) takeLocked(m wire.Message, refused error) error {
 		if m.Offset > v.Next {
 			return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and %d were sent", m.Offset, v.Next)
 		}
-		v.pace.acked(m.Offset, time.Now())
+		v.pace.shown(m.Offset, time.Now())
 		v.Seen = max(v.Seen, m.Offset) // an old one may come behind a skip
 		v.WakeLocked()
 		v.source.Shown()

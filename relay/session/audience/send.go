@@ -76,10 +76,18 @@ func (v *Seat) due(p []byte, late bool) (n int, messages []wire.Message, last bo
 		messages = append(messages, &wire.Watchers{Names: a.namesLocked()})
 		v.names = false
 	}
-	if limit := v.Seen + v.source.Window(); v.Next < limit {
-		n = v.source.Read(p[:min(uint64(len(p)), limit-v.Next)])
-		v.Next += uint64(n)
-		v.pace.sent(v.Next, time.Now())
+	now := time.Now()
+	window := v.source.Window()
+	if v.Prompt && window > 0 {
+		window = v.pace.window(window, now)
+		p = p[:min(len(p), int(window/4))] // a frame is on the screen, and acknowledged, as a whole
+	}
+	if limit := v.Seen + window; v.Next < limit {
+		p = p[:min(uint64(len(p)), limit-v.Next)]
+		if n = v.source.Read(p); n > 0 {
+			v.Next += uint64(n)
+			v.pace.sent(v.Next, n < len(p), now)
+		}
 	}
 	if given := v.source.Given(); given != v.Acked && (n > 0 || late || given-v.Acked >= wire.ViewerWindow/4) {
 		v.Acked = given

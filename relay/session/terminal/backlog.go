@@ -4,7 +4,8 @@ package terminal
 const backlogSize = 1 << 20
 
 // backlog is the last output of a session, numbered by bytes from the session's beginning. It
-// grows with the output up to [backlogSize] and then forgets the oldest.
+// grows with the output up to [backlogSize] and then forgets the oldest, but for what is still to be
+// sent to the owner.
 type backlog struct {
 	ring []byte // len is a power of two
 	head uint64 // of the next byte
@@ -16,10 +17,10 @@ const firstRing = 32 << 10
 // start is the number of the oldest byte that is kept.
 func (b *backlog) start() uint64 { return b.head - min(b.head, uint64(len(b.ring))) }
 
-// add appends p, which is far shorter than [backlogSize].
-func (b *backlog) add(p []byte) {
-	for uint64(len(b.ring)) < min(b.head+uint64(len(p)), backlogSize) {
-		b.grow()
+// add appends p, which is far shorter than [backlogSize], and keeps what stands from kept on.
+func (b *backlog) add(p []byte, kept uint64) {
+	for end := b.head + uint64(len(p)); uint64(len(b.ring)) < max(min(end, backlogSize), end-kept); {
+		b.resize(max(firstRing, 2*len(b.ring)))
 	}
 	for len(p) > 0 {
 		n := copy(b.ring[b.head%uint64(len(b.ring)):], p)
@@ -27,11 +28,17 @@ func (b *backlog) add(p []byte) {
 	}
 }
 
-func (b *backlog) grow() {
-	next := backlog{ring: make([]byte, max(firstRing, 2*len(b.ring)))}
-	old := make([]byte, b.head-b.start())
-	b.read(old, b.start())
-	next.head = b.start()
+// trim gives back what the ring has grown beyond [backlogSize], and forgets what was there.
+func (b *backlog) trim() {
+	if len(b.ring) > backlogSize {
+		b.resize(backlogSize)
+	}
+}
+
+func (b *backlog) resize(size int) {
+	next := backlog{ring: make([]byte, size), head: max(b.start(), b.head-min(b.head, uint64(size)))}
+	old := make([]byte, b.head-next.head)
+	b.read(old, next.head)
 	for len(old) > 0 {
 		n := copy(next.ring[next.head%uint64(len(next.ring)):], old)
 		old, next.head = old[n:], next.head+uint64(n)

@@ -18,7 +18,7 @@ func TestBacklog(t *testing.T) {
 			for i := range p {
 				p[i], next = next, next*5+1
 			}
-			b.add(p)
+			b.add(p, b.head)
 			all = append(all, p...)
 			if b.head != uint64(len(all)) || b.head-b.start() > backlogSize || b.head-b.start() < min(b.head, backlogSize) {
 				t.Fatalf("%d bytes were written; kept from %d to %d", len(all), b.start(), b.head)

@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"context"
+	"time"
 
 	"scrier/relay/session"
 	"scrier/relay/session/audience"
@@ -13,12 +14,14 @@ type seat struct {
 	*audience.Seat
 	terminal *Terminal
 	size     wire.Size // the terminal's, as a watcher was told
+	skips    bool      // the viewer may be sent a Skip
 }
 
 // Serve implements [session.Stage].
 func (t *Terminal) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a *wire.Attach) error {
-	v := &seat{terminal: t}
+	v := &seat{terminal: t, skips: a.Skip && !who.Watch}
 	v.Seat = t.audience.Seat(who, f, v)
+	v.Prompt = a.Prompt
 	attached, err := t.join(v, a)
 	if err != nil {
 		return err
@@ -45,7 +48,7 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
 	}
 	attached := t.session.Attached()
 	if !v.Watch {
-		t.seen = v.Seen
+		t.seen, t.skipping = v.Seen, skipping{}
 		var id [16]byte
 		copy(id[:], a.Client)
 		c := t.input.become(id)
@@ -70,6 +73,9 @@ func (v *seat) News() (messages []wire.Message) {
 		v.Next, v.Seen = start, max(v.Seen, start)
 		messages = append(messages, &wire.Notice{Code: wire.Busy, Text: "you fell behind: some output is not shown"})
 	}
+	if v.skips && t.skipping.due && v.owns() {
+		messages = append(messages, t.skipLocked(v.Seat)...)
+	}
 	if v.Watch && v.size != t.input.size {
 		v.size = t.input.size
 		messages = append(messages, &wire.Resize{Size: v.size})
@@ -88,13 +94,22 @@ func (v *seat) Read(p []byte) int {
 }
 
 // Window implements [audience.Source].
-func (v *seat) Window() uint64 { return wire.ViewerWindow }
+func (v *seat) Window() uint64 {
+	if v.skips && v.terminal.skipping.pauses(time.Now()) && v.owns() {
+		return 0
+	}
+	return wire.ViewerWindow
+}
 
 // Shown implements [audience.Source].
 func (v *seat) Shown() {
 	if v.owns() {
-		v.terminal.seen = v.Seen
-		wake(v.terminal.room)
+		t := v.terminal
+		t.seen = v.Seen
+		if t.out.head-v.Next <= backlogSize {
+			t.out.trim()
+		}
+		wake(t.room)
 	}
 }
 
@@ -129,6 +144,9 @@ func (v *seat) Take(m wire.Message) error {
 	}
 	switch m := m.(type) {
 	case *wire.Data:
+		if v.skips {
+			t.typedLocked(v.Seat, m.Bytes, time.Now())
+		}
 		return t.input.add(m.Bytes)
 	case *wire.Resize:
 		t.resizeLocked(m.Size)
@@ -144,6 +162,7 @@ func (t *Terminal) resizeLocked(size wire.Size) {
 	if !t.input.resizeTo(size) {
 		return
 	}
+	t.screen.Resize(t.input.size)
 	for _, w := range t.audience.WatchersLocked() {
 		w.WakeLocked()
 	}

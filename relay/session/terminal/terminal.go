@@ -12,7 +12,9 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
+	"scrier/relay/screen"
 	"scrier/relay/session"
 	"scrier/relay/session/audience"
 	"scrier/wire"
@@ -50,6 +52,10 @@ type Terminal struct {
 	seen  uint64 // how much of the output is on the owner's screen; the last owner's when there is none
 	over  bool   // as ended
 	input input
+
+	screen   *screen.Screen // what a terminal shows that has got all of the output
+	marks    marks
+	skipping skipping
 }
 
 // New makes a session's terminal of a channel, which it owns from now on. size is what the channel
@@ -57,7 +63,7 @@ type Terminal struct {
 func New(s *session.Session, c Channel, size wire.Size) *Terminal {
 	t := &Terminal{
 		session: s, channel: c, room: make(chan struct{}, 1), ended: make(chan struct{}), idle: make(chan struct{}, 1),
-		input: newInput(size),
+		input: newInput(size), screen: screen.New(size),
 	}
 	t.audience = audience.New(s, &t.mu)
 	return t
@@ -124,7 +130,7 @@ func (t *Terminal) pump(ctx context.Context) {
 		if n > 0 {
 			t.session.Count(0, n)
 			t.mu.Lock()
-			t.out.add(buf[:n])
+			t.outLocked(buf[:n])
 			t.audience.WakeLocked()
 			t.mu.Unlock()
 		}
@@ -134,9 +140,24 @@ func (t *Terminal) pump(ctx context.Context) {
 	}
 }
 
+// outLocked takes new output in.
+func (t *Terminal) outLocked(p []byte) {
+	kept := t.seen
+	if owner := t.audience.OwnerLocked(); owner != nil {
+		kept = owner.Next
+	}
+	t.out.add(p, kept)
+	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), kept)
+	t.screen.Write(p)
+	t.skipping.came(p, time.Now())
+}
+
 func (t *Terminal) mayRead() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.skipping.waits(t.out.head, time.Now()) {
+		return true
+	}
 	ahead := uint64(aheadDetached)
 	if t.audience.OwnerLocked() != nil {
 		ahead = aheadAttached

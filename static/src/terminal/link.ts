@@ -9,6 +9,7 @@ import { Output, type Screen } from "./output";
 /** Face is told what happens. */
 export interface Face extends Screen {
   size(): Size;
+  skips(): boolean; // output may be left out when Ctrl-C is typed
   changed(): void; // look at the link again
   attached(a: Attached): void;
   resized(s: Size): void; // the owner's terminal, while watching
@@ -141,7 +142,7 @@ export class Link extends Lifeline {
   }
 
   protected override hello(ticket: Uint8Array): Uint8Array<ArrayBuffer> {
-    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client });
+    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true });
   }
 
   protected override parted(): void {
@@ -157,6 +158,9 @@ export class Link extends Lifeline {
     switch (m.type) {
       case "data":
         this.output.data(m.bytes);
+        break;
+      case "skip":
+        this.output.leaveOut(m.screen, m.to, m.more);
         break;
       case "ack":
         this.sent.ack(m.offset);

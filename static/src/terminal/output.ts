@@ -7,8 +7,9 @@ export interface Screen {
   write(b: Uint8Array, done: () => void): void;
 }
 
-const ackAfter = 64 << 10; // bytes on the screen after which the relay hears of it at once
-const ackWithin = 50; // ms, for fewer
+// What the page has shown the relay hears of at once or soon: it sends no more than the way to the screen carries.
+const ackAfter = 64 << 10; // bytes on the screen after which it hears of them at once
+const ackWithin = 10; // ms, for fewer
 
 // CAN ends an escape sequence that was cut, RIS resets the terminal.
 const reset = Uint8Array.of(0x18, 0x1b, 0x63);
@@ -65,6 +66,21 @@ export class Output {
       b = b.subarray(old);
     }
     this.write(b);
+  }
+
+  /** leaveOut goes on at a number: screen is what the terminal shows by then, in place of what is left out. */
+  leaveOut(screen: Uint8Array, to: number, more: boolean): void {
+    if (this.received === undefined) return;
+    if (more) {
+      this.screen.write(screen, () => {});
+      return;
+    }
+    this.received = to;
+    this.skip = 0;
+    this.screen.write(screen, () => {
+      this.shown = to;
+      this.ack();
+    });
   }
 
   /** end forgets what was to be told to a link that is gone. */

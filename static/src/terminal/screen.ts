@@ -18,6 +18,7 @@ const smallest = 8; // pixels
 const largest = 40;
 const fontKey = "scrier.font";
 const readerKey = "scrier.reader";
+const skipKey = "scrier.skip";
 
 /** User is told what the person does on a screen, and what the terminal answers by itself. */
 export interface User {
@@ -191,6 +192,24 @@ function readerWanted(): boolean {
     return localStorage.getItem(readerKey) === "1";
   } catch {
     return false;
+  }
+}
+
+/** skipsOutput says whether output that waits may be left out when Ctrl-C is typed. */
+export function skipsOutput(): boolean {
+  try {
+    return localStorage.getItem(skipKey) !== "0";
+  } catch {
+    return true;
+  }
+}
+
+/** rememberSkip keeps it; sessions that are attached from then on follow. */
+export function rememberSkip(on: boolean): void {
+  try {
+    localStorage.setItem(skipKey, on ? "" : "0");
+  } catch {
+    // storage is switched off: output may be left out
   }
 }
 

@@ -11,7 +11,7 @@ import { Link } from "./link";
 import { card, fleet, problem, progress, signIn, type Way } from "../viewer/panel";
 import { chooseLogin, ending } from "./panel";
 import { Paste } from "./paste";
-import { Screen } from "./screen";
+import { Screen, skipsOutput } from "./screen";
 import { SearchBar } from "./search";
 import { amount, place, plain, titleOf } from "../viewer/text";
 import { Dialer } from "../viewer/transport";
@@ -260,6 +260,7 @@ export class Tab {
       {
         write: (b, done) => this.screen.write(b, done),
         size: () => (this.told = this.size),
+        skips: skipsOutput,
         changed: () => this.update(),
         attached: (a) => this.attached(a),
         resized: (s) => this.screen.follow(s),

@@ -1,7 +1,7 @@
 import { chooseScheme, scheme } from "../ui/scheme";
 import { button, el, type Icon } from "../viewer/dom";
 import { fullScreen, ToolStrip } from "../viewer/toolstrip";
-import { changeFont, fontSize, rememberReader } from "./screen";
+import { changeFont, fontSize, rememberReader, rememberSkip, skipsOutput } from "./screen";
 import type { Tab } from "./tab";
 
 export interface Deeds {
@@ -17,6 +17,7 @@ export class Toolbar {
   readonly keys: HTMLElement;
   private readonly strip: ToolStrip;
   private readonly theme: HTMLButtonElement;
+  private readonly skip: HTMLButtonElement;
   private readonly keysButton: HTMLButtonElement;
   private readonly endButton: HTMLButtonElement;
   private readonly ctrl: HTMLButtonElement;
@@ -26,6 +27,7 @@ export class Toolbar {
       this.strip.tool(name, label, hint, () => f(this.front()));
     this.strip = new ToolStrip("Session", () => this.front()?.screen.focus());
     this.theme = tool("theme", "Theme", "", () => this.nextTheme());
+    this.skip = tool("skip", "Ctrl+C skips output", "", (t) => this.nextSkip(t));
     this.keysButton = tool("keys", "Keys on the screen", "", () => this.showKeys(this.keys.hidden !== false));
     this.endButton = tool("end", "End session", "", () => this.deeds.end());
     this.endButton.classList.add("danger");
@@ -38,6 +40,7 @@ export class Toolbar {
       tool("full", "Full screen", "", () => void this.fullScreen()),
       this.theme,
       tool("reader", "Screen reader", "", (t) => this.reader(t)),
+      this.skip,
       this.keysButton,
       this.endButton);
     this.element = this.strip.element;
@@ -69,6 +72,7 @@ export class Toolbar {
     this.endButton.disabled = !t?.live;
     this.ctrl.setAttribute("aria-pressed", String(t?.sticky === true));
     this.keysButton.setAttribute("aria-pressed", String(!this.keys.hidden));
+    this.skip.setAttribute("aria-pressed", String(skipsOutput()));
     this.theme.title = `Theme: ${scheme()}`;
   }
 
@@ -103,6 +107,14 @@ export class Toolbar {
     rememberReader(on);
     t.notice(on ? "The screen is read aloud by screen readers." : "The screen is not read aloud.");
     t.screen.focus();
+  }
+
+  private nextSkip(t: Tab | undefined): void {
+    const on = !skipsOutput();
+    rememberSkip(on);
+    t?.notice(on ? "Ctrl+C leaves out the output that still waits, from the next connection on." : "All output is shown, from the next connection on.");
+    this.draw();
+    t?.screen.focus();
   }
 
   private showKeys(on: boolean): void {

@@ -15,10 +15,11 @@ export const frame = {
   attach: 0x27, // viewer -> relay, the first one
   ack: 0x28, // both ways
   watchers: 0x29, // relay -> viewer
+  skip: 0x2a, // relay -> a viewer that asked for it
 } as const;
 
 const fromRelay: ReadonlySet<number> = new Set([
-  frame.pong, frame.refused, frame.attached, frame.data, frame.resize, frame.notice, frame.exit, frame.ack, frame.watchers,
+  frame.pong, frame.refused, frame.attached, frame.data, frame.resize, frame.notice, frame.exit, frame.ack, frame.watchers, frame.skip,
 ]);
 
 const firstOptional = 0x40; // from here on unknown types are skipped

@@ -56,13 +56,23 @@ export type Message =
   | ({ type: "exit"; status: number; signal: string } & Ended)
   | { type: "ack"; offset: number }
   | { type: "pong"; n: number }
-  | { type: "watchers"; names: string[] };
+  | { type: "watchers"; names: string[] }
+  | { type: "skip"; screen: Uint8Array<ArrayBuffer>; to: number; more: boolean };
 
 /** encodeAttach is the first frame of a viewer. */
-export function encodeAttach(a: { ticket: Uint8Array; from?: number | undefined; size: Size; client: Uint8Array }): Uint8Array<ArrayBuffer> {
+export function encodeAttach(a: {
+  ticket: Uint8Array;
+  from?: number | undefined;
+  size: Size;
+  client: Uint8Array;
+  skip?: boolean; // see Skip in wire/message.go
+  prompt?: boolean; // what is on the screen is acknowledged within 10 ms
+}): Uint8Array<ArrayBuffer> {
   const m = new Map<number, unknown>([[1, a.ticket]]);
   if (a.from !== undefined) m.set(2, a.from);
   m.set(3, sizeMap(a.size)).set(4, a.client);
+  if (a.skip) m.set(5, true);
+  if (a.prompt) m.set(6, true);
   return message(frame.attach, m);
 }
 
@@ -106,6 +116,8 @@ export function parse(f: Frame): Message {
       return { type: "pong", n: m.uint(1) };
     case frame.watchers:
       return { type: "watchers", names: m.texts(1) };
+    case frame.skip:
+      return { type: "skip", screen: m.bytes(1), to: m.uint(2), more: m.bool(3) };
   }
   throw new ProtocolError(`no message goes with the frame 0x${f.type.toString(16)}`);
 }
@@ -145,6 +157,12 @@ class Fields {
     const v = this.map.get(key) ?? "";
     if (typeof v !== "string") throw this.wrong(key);
     return v;
+  }
+
+  bytes(key: number): Uint8Array<ArrayBuffer> {
+    const v = this.map.get(key) ?? new Uint8Array(0);
+    if (!(v instanceof Uint8Array)) throw this.wrong(key);
+    return Uint8Array.from(v);
   }
 
   bool(key: number): boolean {

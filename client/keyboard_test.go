@@ -1,0 +1,141 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+// typist is a keyboard whose terminal is a pipe, and what the relay gets of it.
+func typist(t *testing.T) (k *keyboard, relay *wire.Framed, types func(string)) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := wiretest.Streams()
+	f := wire.NewFramed(near)
+	k = newKeyboard(f, &Terminal{in: r, out: r, done: make(chan struct{})}, io.Discard, newCredit(wire.ViewerWindow))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := k.run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		_ = w.Close() // twice in some tests
+		<-done
+		r.Close()
+	})
+	if err := far.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return k, wire.NewFramed(far), func(text string) {
+		t.Helper()
+		if text == "" {
+			w.Close()
+		} else if _, err := io.WriteString(w, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// got reads until the relay has n bytes of input, or its end if n is negative.
+func got(t *testing.T, relay *wire.Framed, n int) string {
+	t.Helper()
+	var all bytes.Buffer
+	for all.Len() < n || n < 0 {
+		m, err := relay.Receive()
+		if err != nil {
+			t.Fatalf("%v behind %q", err, all.String())
+		}
+		switch m := m.(type) {
+		case *wire.Data:
+			all.Write(m.Bytes)
+		case *wire.EOF:
+			return all.String()
+		case *wire.Resize:
+		default:
+			t.Fatalf("unexpected %T", m)
+		}
+	}
+	return all.String()
+}
+
+// What is typed while history is shown is not lost: it goes out when history has been shown, in order,
+// without what the terminal answered meanwhile.
+func TestTypedDuringHistory(t *testing.T) {
+	k, relay, types := typist(t)
+	types("echo one\r")
+	types("\x1b[?62;22c\x1b[12;40Recho two\r\x1b]11;rgb:0000/0000/0000\x1b\\")
+	for held := 0; held < len("echo one\r\x1b[?62;22c\x1b[12;40Recho two\r\x1b]11;rgb:0000/0000/0000\x1b\\"); time.Sleep(time.Millisecond) {
+		k.typing.Lock()
+		held = len(k.held)
+		k.typing.Unlock()
+	}
+	if err := k.goLive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := got(t, relay, 18); s != "echo one\recho two\r" {
+		t.Errorf("the relay got %q", s)
+	}
+	types("\x1b[12;40R") // now it is the answer to a question of now
+	if s := got(t, relay, 8); s != "\x1b[12;40R" {
+		t.Errorf("the relay got %q", s)
+	}
+	types("")
+	got(t, relay, -1)
+}
+
+// More than can be held waits in the terminal, and nothing of it is lost.
+func TestMuchTypedDuringHistory(t *testing.T) {
+	k, relay, types := typist(t)
+	text := bytes.Repeat([]byte("0123456789abcdef"), 3*maxHeld/16)
+	go func() {
+		types(string(text))
+		types("")
+	}()
+	for full := false; !full; time.Sleep(time.Millisecond) {
+		k.typing.Lock()
+		full = len(k.held) > maxHeld-16<<10
+		k.typing.Unlock()
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- k.goLive(t.Context()) }()
+	if s := got(t, relay, -1); s != string(text) {
+		t.Errorf("the relay got %d bytes of %d", len(s), len(text))
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReplies(t *testing.T) {
+	for typed, want := range map[string]string{
+		"ls\r":                                "ls\r",
+		"\x1b[A\x1b[B\x1bOP\x1b[15~\x1b[1;5C": "\x1b[A\x1b[B\x1bOP\x1b[15~\x1b[1;5C", // arrows and function keys
+		"\x1b":                                "\x1b", "\x1b:wq\r": "\x1b:wq\r",
+		"\x1b[200~paste\x1b[201~":   "\x1b[200~paste\x1b[201~",
+		"a\x1b[?1;2cb":              "ab",
+		"a\x1b[>0;276;0cb":          "ab",
+		"a\x1b[24;80Rb":             "ab",
+		"a\x1b[0nb":                 "ab",
+		"a\x1b[?2026;2$yb":          "ab",
+		"a\x1b[8;24;80tb":           "ab",
+		"a\x1b]10;rgb:ff/ff/ff\ab":  "ab",
+		"a\x1bP>|xterm(388)\x1b\\b": "ab",
+	} {
+		if got := withoutReplies([]byte(typed)); string(got) != want {
+			t.Errorf("%q becomes %q", typed, got)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package terminal
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"scrier/relay/session/audience"
+	"scrier/wire"
+)
+
+// Skipping is what a terminal's driver does when its user types Ctrl-C: output that waits is thrown
+// away. Here it waits in many places; so once the owner has typed such a key the channel is read as
+// fast as it goes, until the driver at the far end shows that it has reacted: it echoes ^C, ^\ or ^Z.
+// Then the owner's viewer gets the screen as it is by now, in place of what it was not sent yet. What
+// was left out stays in the backlog. Without a reaction nothing is left out.
+type skipping struct {
+	until time.Time // the owner has typed such a key, and a reaction counts until then; zero: no
+	from  uint64    // how much output there was when it was typed
+	pause time.Time // until then the owner is sent nothing more
+	half  bool      // the output ended in the first half of a reaction
+	due   bool      // the reaction has come
+}
+
+// marks tell how many lines had left the screen at its top when there was so much output.
+type marks []mark
+
+type mark struct{ offset, left uint64 }
+
+// markEvery is how far two marks are apart, in bytes.
+const markEvery = 4 << 10
+
+// add makes a mark, and forgets those that lie before what is still to be sent.
+func (m *marks) add(offset, left, kept uint64) {
+	if n := len(*m); n > 0 && offset-(*m)[n-1].offset < markEvery {
+		return
+	}
+	first := 0
+	for first+1 < len(*m) && (*m)[first+1].offset <= kept {
+		first++
+	}
+	*m = append((*m)[:copy(*m, (*m)[first:])], mark{offset, left})
+}
+
+// at is how many lines had left when there were offset bytes, or a little before.
+func (m marks) at(offset uint64) (left uint64) {
+	for _, k := range m {
+		if k.offset > offset {
+			break
+		}
+		left = k.left
+	}
+	return left
+}
+
+const (
+	// skipWait is how long a reaction may take to come through what was printed before it.
+	skipWait = 15 * time.Second
+
+	// skipPause is how long the owner is sent nothing while a reaction is waited for: what is sent now is
+	// most likely what they do not want to see.
+	skipPause = 250 * time.Millisecond
+
+	// worthSkipping is how much must wait, in bytes, for anything to be left out.
+	worthSkipping = 16 << 10
+
+	// skipAhead is how much output may be read while a reaction is waited for: what SSH's window (2 MiB)
+	// holds, and what the backlog does.
+	skipAhead = 4 << 20
+
+	// maxRepaint is the longest repaint that is sent, in bytes. What is left out must be longer.
+	maxRepaint = 256 << 10
+)
+
+// interrupts says whether a key has a terminal's driver throw output away: VINTR, VQUIT and VSUSP, as
+// they are set everywhere.
+func interrupts(b byte) bool { return b == 0x03 || b == 0x1c || b == 0x1a }
+
+// reacts says whether b behind a ^ is how the driver echoes such a key (ECHOCTL).
+func reacts(b byte) bool { return interrupts(b ^ 0x40) }
+
+// typedLocked looks at what the owner types; v is their seat.
+func (t *Terminal) typedLocked(v *audience.Seat, p []byte, now time.Time) {
+	if !slices.ContainsFunc(p, interrupts) {
+		return
+	}
+	t.skipping = skipping{until: now.Add(skipWait), from: t.out.head}
+	if t.out.head-v.Next >= worthSkipping {
+		t.skipping.pause = now.Add(skipPause)
+		time.AfterFunc(skipPause, func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			v.WakeLocked()
+		})
+	}
+	wake(t.room)
+}
+
+// pauses says that the owner is sent nothing now.
+func (s *skipping) pauses(now time.Time) bool { return now.Before(s.pause) && !s.due }
+
+// waits says that the output is read to find the reaction.
+func (s *skipping) waits(head uint64, now time.Time) bool {
+	return now.Before(s.until) && !s.due && head-s.from < skipAhead-wire.MaxData
+}
+
+// came looks for the reaction in new output.
+func (s *skipping) came(p []byte, now time.Time) {
+	if !now.Before(s.until) || s.due || len(p) == 0 {
+		return
+	}
+	if s.half && reacts(p[0]) {
+		s.due = true
+	}
+	for i := 0; !s.due; {
+		j := bytes.IndexByte(p[i:], '^')
+		if j < 0 || i+j+1 == len(p) {
+			break
+		}
+		i += j + 1
+		s.due = reacts(p[i])
+	}
+	s.half = p[len(p)-1] == '^'
+}
+
+// skipLocked leaves out what the owner's viewer has not been sent, if the reaction has come and that is worth
+// it: a repaint is shorter.
+func (t *Terminal) skipLocked(v *audience.Seat) (messages []wire.Message) {
+	t.skipping = skipping{}
+	left := t.out.head - v.Next
+	if left < worthSkipping {
+		return nil
+	}
+	repaint := t.screen.Repaint(nil, t.screen.Left()-t.marks.at(v.Next), note(left))
+	if len(repaint) > maxRepaint || uint64(len(repaint)) > left {
+		return nil
+	}
+	v.SkipLocked(t.out.head)
+	t.seen = v.Seen
+	t.out.trim()
+	wake(t.room)
+	for len(repaint) > wire.MaxSkip {
+		messages = append(messages, &wire.Skip{Screen: repaint[:wire.MaxSkip], To: v.Next, More: true})
+		repaint = repaint[wire.MaxSkip:]
+	}
+	return append(messages, &wire.Skip{Screen: repaint, To: v.Next})
+}
+
+// note is the line that stands where output was left out.
+func note(n uint64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("… %d kB not shown …", n/1000)
+	}
+	return fmt.Sprintf("… %.1f MB not shown …", float64(n)/1e6)
+}

@@ -1,0 +1,277 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"scrier/relay/screen"
+	"scrier/relay/session"
+	"scrier/relay/session/sessiontest"
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is no measure of speed: the machine may be busy.
+const patience = 60 * time.Second
+
+// program is a channel whose far end the test plays.
+type program struct {
+	out   *io.PipeReader
+	print *io.PipeWriter
+	all   bytes.Buffer // everything that it printed; by the test alone
+	typed chan []byte
+	once  sync.Once
+}
+
+func newProgram() *program {
+	p := &program{typed: make(chan []byte, 100)}
+	p.out, p.print = io.Pipe()
+	return p
+}
+
+func (p *program) Read(b []byte) (int, error) { return p.out.Read(b) }
+func (p *program) Write(b []byte) (int, error) {
+	p.typed <- bytes.Clone(b)
+	return len(b), nil
+}
+func (p *program) CloseWrite() error               { return nil }
+func (p *program) Resize(wire.Size) error          { return nil }
+func (p *program) Wait(context.Context) *wire.Exit { return &wire.Exit{} }
+func (p *program) Close()                          { p.once.Do(func() { p.out.Close() }) }
+
+// says prints, and waits until that was read.
+func (p *program) says(t *testing.T, text string) {
+	t.Helper()
+	p.all.WriteString(text)
+	if _, err := io.WriteString(p.print, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// viewer is one of a session's, with a terminal of its own.
+type viewer struct {
+	*wire.Framed
+	t        *testing.T
+	screen   *screen.Screen
+	attached *wire.Attached
+	offset   uint64
+	skips    int
+	seen     bytes.Buffer // Data alone
+}
+
+var size = wire.Size{Cols: 80, Rows: 24}
+
+// attach makes a viewer of a terminal.
+func attach(t *testing.T, term *Terminal, a wire.Attach) *viewer {
+	t.Helper()
+	near, far := wiretest.Streams()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := term.Serve(context.Background(), wire.NewFramed(far), session.Viewer{OperatorID: "1", Operator: "ann"}, &a); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { near.Reset(wire.None); <-done })
+	v := &viewer{Framed: wire.NewFramed(near), t: t, screen: screen.New(size)}
+	if err := v.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	attached, err := wire.Expect[wire.Attached](v.Framed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.attached, v.offset = attached, attached.Offset
+	return v
+}
+
+// until shows what comes until the session's output has been followed to there.
+func (v *viewer) until(head uint64) {
+	v.t.Helper()
+	for v.offset < head {
+		m, err := v.Receive()
+		if err != nil {
+			v.t.Fatalf("%v at %d of %d", err, v.offset, head)
+		}
+		switch m := m.(type) {
+		case *wire.Data:
+			v.screen.Write(m.Bytes)
+			v.seen.Write(m.Bytes)
+			v.offset += uint64(len(m.Bytes))
+		case *wire.Skip:
+			v.screen.Write(m.Screen)
+			if m.More {
+				continue
+			}
+			v.skips++
+			v.offset = m.To
+		case *wire.Ack, *wire.Notice:
+			continue
+		default:
+			v.t.Fatalf("unexpected %T", m)
+		}
+		if err := v.Send(&wire.Ack{Offset: v.offset}); err != nil {
+			v.t.Fatal(err)
+		}
+	}
+}
+
+// take receives once without an acknowledgement.
+func (v *viewer) take() {
+	v.t.Helper()
+	m, err := v.Receive()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if d, ok := m.(*wire.Data); ok {
+		v.screen.Write(d.Bytes)
+		v.seen.Write(d.Bytes)
+		v.offset += uint64(len(d.Bytes))
+	}
+}
+
+func (v *viewer) types(text string) {
+	v.t.Helper()
+	if err := v.WriteData(wire.DataFrame(append(make([]byte, wire.DataHeader), text...), len(text))); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// opened shows a session whose program the test plays.
+func opened(t *testing.T) (*Terminal, *program) {
+	t.Helper()
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	p := newProgram()
+	term := New(s, p, size)
+	if err := s.Show(t.Context(), "deploy", term); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.End(&wire.Error{Code: wire.Killed})
+		if err := table.Wait(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return term, p
+}
+
+// lines is output that changes the screen in many ways.
+func lines(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "\x1b[%dmline %d \x1b[0m日本 \x1b[K\r\n", 31+i%7, i)
+	}
+	return b.String()
+}
+
+// equal compares a screen with that of who was given everything.
+func (v *viewer) equal(all []byte) {
+	v.t.Helper()
+	want := screen.New(size)
+	want.Write(all)
+	if got := v.screen.Repaint(nil, 0, ""); !bytes.Equal(got, want.Repaint(nil, 0, "")) {
+		v.t.Errorf("the screen is another one than that of who saw everything:\n%q\n%q", got, want.Repaint(nil, 0, ""))
+	}
+}
+
+// typedAt waits until the program got what was typed.
+func (p *program) typedAt(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case got := <-p.typed:
+		if string(got) != want {
+			t.Fatalf("the program got %q, not %q", got, want)
+		}
+	case <-time.After(patience):
+		t.Fatalf("the program did not get %q", want)
+	}
+}
+
+// After Ctrl-C what waits is left out, however much it is and wherever the viewer had to stop; the
+// screen is the same as if nothing were missing, and what comes next follows.
+func TestSkip(t *testing.T) {
+	for _, n := range []int{8_000, 70_000} { // 256 kB wait in the backlog; then 2 MB more with the program
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			term, p := opened(t)
+			v := attach(t, term, wire.Attach{Skip: true, Prompt: true})
+			flood := make(chan struct{})
+			go func() {
+				defer close(flood)
+				p.says(t, lines(n))
+			}()
+			v.take() // and acknowledge nothing: the screen is slow
+			v.types("\x03")
+			p.typedAt(t, "\x03")
+			<-flood // nothing holds it back any more
+			p.says(t, "^")
+			p.says(t, "C\r\n\x1b[?2004h$ ")
+			v.until(uint64(p.all.Len()))
+			if v.skips != 1 {
+				t.Fatalf("%d times something was left out", v.skips)
+			}
+			if left := p.all.Len() - v.seen.Len(); left < p.all.Len()/4 {
+				t.Errorf("only %d bytes of %d were left out", left, p.all.Len())
+			}
+			v.equal(p.all.Bytes())
+			p.says(t, "echo next\r\nnext\r\n")
+			v.until(uint64(p.all.Len()))
+			v.equal(p.all.Bytes())
+			if v.skips != 1 {
+				t.Error("something was left out again")
+			}
+			// Whoever comes back finds it: the history has no gap.
+			back := attach(t, term, wire.Attach{Client: []byte("another viewer!!")})
+			back.until(uint64(p.all.Len()))
+			if got := back.seen.Bytes(); !bytes.HasSuffix(p.all.Bytes(), got) || len(got) < min(p.all.Len(), backlogSize) {
+				t.Errorf("the history has %d bytes of %d", len(got), p.all.Len())
+			}
+		})
+	}
+}
+
+// Nothing is left out when the program does not react, when the viewer has not asked for it, and when
+// next to nothing waits.
+func TestNoSkip(t *testing.T) {
+	for name, c := range map[string]struct {
+		attach wire.Attach
+		n      int
+		key    string
+		answer string
+	}{
+		"no reaction":   {wire.Attach{Skip: true, Prompt: true}, 8_000, "\x03", "the key is only a key here\r\n"},
+		"not asked for": {wire.Attach{Prompt: true}, 6_000, "\x03", "^C\r\n$ "},
+		"another key":   {wire.Attach{Skip: true, Prompt: true}, 6_000, "q", "^C\r\n$ "},
+		"little waits":  {wire.Attach{Skip: true, Prompt: true}, 20, "\x03", "^C\r\n$ "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			term, p := opened(t)
+			v := attach(t, term, c.attach)
+			flood := make(chan struct{})
+			go func() {
+				defer close(flood)
+				p.says(t, lines(c.n))
+			}()
+			v.take()
+			v.types(c.key)
+			p.typedAt(t, c.key)
+			v.until(uint64(len(lines(c.n))))
+			<-flood
+			p.says(t, c.answer)
+			v.until(uint64(p.all.Len()))
+			if v.skips != 0 || !bytes.Equal(v.seen.Bytes(), p.all.Bytes()) {
+				t.Errorf("%d bytes of %d came", v.seen.Len(), p.all.Len())
+			}
+		})
+	}
+}
