@@ -43,6 +43,7 @@ class World {
           if (this.lag) this.pending.push(shown);
           else shown();
         },
+        hidden: () => this.hidden === true,
         size: () => ({ cols: 80, rows: 24 }),
         skips: () => this.skips !== false,
         changed: () => {},
@@ -150,6 +151,22 @@ test("output is acknowledged when it is on the screen: every 64 KiB, and at idle
   await w.push(data("x"));
   await w.clock.pass(60);
   assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [80_000, 80_001]);
+  w.link.close();
+  await w.done;
+});
+
+test("a hidden page acknowledges what comes, up to 4 MiB ahead of its screen", async () => {
+  const w = new World();
+  await w.attach();
+  w.lag = w.hidden = true;
+  await w.push(data(Buffer.alloc(20_000, 65)), data("x"));
+  assert.deepEqual(w.pipe.of(0x28).map((m) => m.get(1)), [20_000, 20_001]);
+  for (let i = 0; i < 220; i++) await w.push(data(Buffer.alloc(20_000, 65)));
+  assert.equal(w.pipe.of(0x28).at(-1).get(1) > 4_100_000 && w.pipe.of(0x28).at(-1).get(1) < 4_220_000, true);
+  w.hidden = false;
+  for (const shown of w.pending.splice(0)) shown();
+  await w.clock.pass(60);
+  assert.equal(w.pipe.of(0x28).at(-1).get(1), 221 * 20_000 + 1);
   w.link.close();
   await w.done;
 });

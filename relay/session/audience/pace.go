@@ -118,7 +118,7 @@ func (p *pace) window(limit uint64, now time.Time) uint64 {
 	if rate == 0 || base == 0 {
 		return max(minWindow, limit/4)
 	}
-	wait := base + queueTime
+	wait := base + max(queueTime, base/4) // on a long way it takes more to find out what it carries
 	if now.Before(p.quietTo) {
 		wait = base / 2
 	}

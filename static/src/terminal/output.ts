@@ -5,11 +5,17 @@ import type { Clock } from "../viewer/clock";
 export interface Screen {
   /** write calls done when b is on the screen; the calls come in the order of the writes. */
   write(b: Uint8Array, done: () => void): void;
+  /** hidden says that nobody can see it: the browser then lets it work once a second, or once a minute. */
+  hidden(): boolean;
 }
 
 // What the page has shown the relay hears of at once or soon: it sends no more than the way to the screen carries.
 const ackAfter = 64 << 10; // bytes on the screen after which it hears of them at once
 const ackWithin = 10; // ms, for fewer
+
+// Output for a hidden page is acknowledged when it comes, as nobody waits for its screen, and a shell must not. As much
+// may wait there for the screen, in bytes.
+const hiddenAhead = 4 << 20;
 
 // CAN ends an escape sequence that was cut, RIS resets the terminal.
 const reset = Uint8Array.of(0x18, 0x1b, 0x63);
@@ -91,6 +97,7 @@ export class Output {
 
   private write(b: Uint8Array): void {
     this.received = (this.received ?? 0) + b.length;
+    if (this.screen.hidden() && this.received - this.shown < hiddenAhead) this.ack(this.received);
     this.screen.write(b, () => {
       this.shown += b.length;
       if (this.shown - this.acked >= ackAfter) this.ack();
@@ -98,10 +105,10 @@ export class Output {
     });
   }
 
-  private ack(): void {
+  private ack(offset = this.shown): void {
     this.end();
-    if (this.shown <= this.acked) return;
-    this.acked = this.shown;
-    this.sendAck(this.shown);
+    if (offset <= this.acked) return;
+    this.acked = offset;
+    this.sendAck(offset);
   }
 }

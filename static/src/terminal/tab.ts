@@ -259,6 +259,7 @@ export class Tab {
       },
       {
         write: (b, done) => this.screen.write(b, done),
+        hidden: () => document.hidden,
         size: () => (this.told = this.size),
         skips: skipsOutput,
         changed: () => this.update(),
