@@ -25,7 +25,8 @@ const AdminSocket = "admin.sock"
 type adminSocket struct{ net.Listener }
 
 func listenAdmin(path string) (*adminSocket, error) {
-	// The state directory is ours alone (the store is locked), so an old socket is a dead one.
+	// No other relay uses this state directory, as the store is locked: a socket that is there was left
+	// by one that has ended.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, &wire.Error{Code: wire.BadConfig, Detail: "cannot make the admin socket: " + err.Error(), Err: err}
 	}

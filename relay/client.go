@@ -13,8 +13,8 @@ import (
 const (
 	firstFrame = 10 * time.Second // for a stream to say what it is
 
-	// Without a certificate a link serves to log in or to enrol, which takes a person a while, and
-	// then ends.
+	// A link without a certificate is for a login or an enrolment, which may take a person a while. It
+	// ends then.
 	anonymousLife    = 3 * time.Minute
 	anonymousStreams = 4 // one after the other
 
@@ -76,7 +76,8 @@ func (r *Relay) serveClient(ctx context.Context, link wire.Link) error {
 		stop := time.AfterFunc(anonymousLife, func() { cancel(wire.Errorf(wire.Unauthenticated, "no login within %s", anonymousLife)) })
 		defer stop.Stop()
 	}
-	// The streams see the link's end, not this context's: a session tells its viewer why it ends.
+	// Streams end with the link, and not with this context, so that a session has time to tell its
+	// viewer why it ends.
 	defer context.AfterFunc(ctx, func() {
 		err := wire.Cause(ctx, wire.RelayShutdown)
 		time.AfterFunc(linger, func() { _ = link.Close(wire.CodeOf(err), wire.DetailOf(err)) })
@@ -159,7 +160,7 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 	wire.Finish(s, firstFrame)
 }
 
-// enrol serves an Enrol message; strangers who guess are slowed down, as their failures fill the
+// enrol serves an Enrol message. Failures are limited by address, because each is written to the
 // audit log.
 func (c *client) enrol(ctx context.Context, f *wire.Framed, m *wire.Enrol) error {
 	if err := c.access.Allow(c.source()); err != nil {

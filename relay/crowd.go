@@ -7,21 +7,21 @@ import (
 	"scrier/wire"
 )
 
-// Links without a certificate at a time: enough for a company behind one address on a Monday
-// morning, and a bound for what strangers can hold.
+// How many links without a certificate there may be at the same time. That is enough for a company
+// that logs in on Monday morning from one address; it also bounds what strangers can hold.
 const (
 	maxStrangers          = 1024
 	maxStrangersPerSource = 64
 )
 
-// Browsers' connections at a time, over TCP and QUIC together. Each tab may have several, and all
-// of a company one address.
+// How many connections of browsers there may be at the same time, over TCP and QUIC together. Each
+// tab may have several, and a whole company may come from one address.
 const (
 	maxBrowsers          = 8192
 	maxBrowsersPerSource = 1024
 )
 
-// crowd counts by where they come from those whom nobody knows yet.
+// crowd counts the connections of peers that have not shown who they are, by their address.
 type crowd struct {
 	max, perSource int
 
@@ -58,7 +58,7 @@ type browserListener struct {
 	crowd *crowd
 }
 
-// Accept turns away whoever finds no place, at once.
+// Accept closes a connection at once when there are too many.
 func (l browserListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()

@@ -10,7 +10,8 @@ import (
 	"scrier/wire"
 )
 
-// explain adds to an envoy's failure what is known of the envoy: its clock, its disk, its silence.
+// explain adds what is known of an envoy to an error that it caused: warnings about its clock or its
+// disk, and when it was last heard.
 func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
 	code, detail := wire.CodeOf(err), wire.DetailOf(err)
 	switch code {

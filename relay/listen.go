@@ -17,13 +17,13 @@ import (
 	"scrier/wire"
 )
 
-// Handshakes at a time. A fleet that reconnects all at once gets through when it is let in at the
-// rate the processors manage; without a bound nearly all of them time out together.
+// How many handshakes run at the same time. When a whole fleet reconnects at once, the processors can
+// finish this many in time; without a bound nearly all of them would time out together.
 var maxHandshakes = int64(2 * runtime.GOMAXPROCS(0) * 32)
 
 const (
-	// Streams that a peer may have open at once: an agent has one, a CLI one a session and call, a
-	// browser one a request and two a viewer.
+	// How many streams a peer may have open at once. An agent has one; a CLI has one for each session
+	// and each call; a browser has one for each request and two for each viewer.
 	peerStreams = 64
 	// HTTP/3 has three for itself (RFC 9114, 6.2).
 	browserUniStreams = 8
@@ -41,8 +41,8 @@ type listener struct {
 	browsers   crowd
 }
 
-// sources counts the handshakes of each address: none may have more than half of the places, so
-// that one that stalls leaves room for the others.
+// sources counts the handshakes of each address. No address may have more than half of them, so that
+// one that does not go on leaves room for the others.
 type sources struct {
 	mu sync.Mutex
 	by map[string]int64
@@ -74,8 +74,8 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	if err := l.bind(addr); err != nil {
 		return nil, err
 	}
-	// The key outlives a restart: so a peer of the former run learns with its next packet that its
-	// connection is gone, instead of waiting for the idle timeout.
+	// The key is kept over a restart. With it a peer that was connected before learns with its next
+	// packet that its connection is gone, and does not wait for the idle timeout.
 	derived, err := tls.CA.Derive("stateless reset")
 	if err != nil {
 		return nil, errors.Join(err, l.tcp.Close(), l.udp.Close())
@@ -85,8 +85,8 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 		Conn:              l.udp,
 		StatelessResetKey: &resetKey,
 		ConnContext:       l.admit,
-		// Retry proves a source address at the price of a round trip; it is asked for when half of
-		// what is let in is in use.
+		// Retry proves that a peer has its address, and costs a round trip. It is used when half of the
+		// handshakes are taken.
 		VerifySourceAddress: func(net.Addr) bool { return l.handshakes.Load() > maxHandshakes/2 },
 	}
 	conf := wire.QUICConfig(peerStreams)
@@ -147,8 +147,8 @@ type releaseKey struct{}
 // http3Server serves a browser's connection to its end.
 type http3Server interface{ ServeQUICConn(*quic.Conn) error }
 
-// accept hands each connection to serve in a goroutine of its own, and does nothing else: a
-// client that never finishes its handshake holds up nobody but itself.
+// accept gives each connection to serve, in a goroutine of its own, and does nothing else. So a client
+// that never finishes its handshake delays no other.
 func (l *listener) accept(ctx context.Context, serve func(wire.Link, string), browsers http3Server) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -183,8 +183,8 @@ func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
 	_ = browsers.ServeQUICConn(conn) // ends with the connection, or because of it
 }
 
-// ready waits for the end of the handshake, whichever end that is. Accept returns earlier: the
-// client's certificate has not been checked by then.
+// ready waits until the handshake has succeeded or failed. Accept returns before the client's
+// certificate was checked.
 func (l *listener) ready(conn *quic.Conn) bool {
 	if release, ok := conn.Context().Value(releaseKey{}).(func()); ok {
 		defer release()

@@ -38,7 +38,7 @@ type Config struct {
 	Max     int           // sessions open at once
 	MaxAge  time.Duration // of one session
 	Grace   time.Duration // how long a session waits for a viewer to come back
-	// Changed is told which session is not as it was; it may be nil and must not block.
+	// Changed is called with the id of a session that has changed. It may be nil, and must not block.
 	Changed func(wire.SessionID)
 }
 
@@ -120,14 +120,13 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (
 // ID names the session.
 func (s *Session) ID() wire.SessionID { return s.row.ID }
 
-// Context ends when the session is to end; its cause says why. Whoever serves the session
-// watches it, and closes the session then.
+// Context ends when the session has to end, and its cause says why. The session's stages watch it.
 func (s *Session) Context() context.Context { return s.ctx }
 
-// Envoy is the machine that it uses.
+// Envoy is the machine that the session is on.
 func (s *Session) Envoy() wire.EnvoyID { return s.row.Envoy }
 
-// Operator is the username of whose session it is, and OperatorID who that is.
+// Operator is the username of the session's operator, OperatorID their id.
 func (s *Session) Operator() string   { return s.row.Operator }
 func (s *Session) OperatorID() string { return s.row.OperatorID }
 
@@ -137,7 +136,7 @@ func (s *Session) Grace() time.Duration { return s.table.Grace }
 // Log is the table's, with the session's id.
 func (s *Session) Log() *slog.Logger { return s.table.Log.With("session", s.row.ID) }
 
-// Changed tells that the session's viewers are others than before.
+// Changed has to be called when viewers came or went.
 func (s *Session) Changed() { s.table.changed(s.row.ID) }
 
 // Attached is what every viewer is told of the session; its stage fills in the rest.
@@ -181,7 +180,7 @@ func (s *Session) activate(ctx context.Context, login string) error {
 	})
 }
 
-// End asks for the session's end; whoever serves it sees it in [Session.Context].
+// End asks for the session's end: [Session.Context] ends, with why as its cause.
 func (s *Session) End(why error) { s.cancel(why) }
 
 // Close ends the session for good: one audit record, then the row and its slot. It may be called
@@ -224,8 +223,8 @@ func (s *Session) close(code wire.Code, detail string) error {
 	}
 	e.Code, e.Detail = code.String(), detail
 	e.Fields["sent"], e.Fields["received"] = fmt.Sprint(s.sent.Load()), fmt.Sprint(s.received.Load())
-	// The record first: a crash in between leaves an open row, which the next start closes,
-	// seeing that the record is there. An audit log that cannot be written must not keep slots.
+	// The record comes first. After a crash between the two the row is open; the next start finds the
+	// record and closes the row. An audit log that cannot be written must not keep slots taken.
 	_, jerr := s.table.Journal.AppendEnd(ctx, e)
 	if jerr != nil {
 		s.table.Log.Error("audit", "session", s.row.ID, "err", jerr)

@@ -178,8 +178,8 @@ func (t *Table) Wait(ctx context.Context) error {
 // restartScan is how far back in the audit log the start-up pass looks for a session's end.
 const restartScan = 10_000
 
-// Restart closes every row that a relay left open which did not end in order. The record of a
-// session's end may have been written just before: then it is not written again.
+// Restart closes the rows that are open because the relay did not end in order. If the record of a
+// session's end was written before that, it is not written again.
 func (t *Table) Restart(ctx context.Context) error {
 	var open []store.Session
 	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {

@@ -31,7 +31,7 @@ const (
 type user struct {
 	desktop    *Desktop
 	id         string
-	conn       *patient
+	conn       *interruptible
 	in         *guac.Reader
 	fromGuacd  *guac.FromGuacd
 	fromViewer *guac.FromViewer
@@ -50,15 +50,15 @@ type user struct {
 	typing  sync.Mutex // held by Type
 }
 
-// patient is a connection whose every Read has a deadline of its own, and can be broken off.
-type patient struct {
+// interruptible is a connection whose Read has a deadline of its own each time, and can be broken off.
+type interruptible struct {
 	net.Conn
 	mu     sync.Mutex
 	limit  time.Duration // 0: none of its own
 	broken bool
 }
 
-func (p *patient) Read(b []byte) (int, error) {
+func (p *interruptible) Read(b []byte) (int, error) {
 	p.mu.Lock()
 	limit, broken := p.limit, p.broken
 	var err error
@@ -76,7 +76,7 @@ func (p *patient) Read(b []byte) (int, error) {
 }
 
 // breakOff makes the Read under way fail, and all others until it is allowed again.
-func (p *patient) breakOff(yes bool) {
+func (p *interruptible) breakOff(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.broken = yes; yes {
@@ -86,7 +86,7 @@ func (p *patient) breakOff(yes bool) {
 
 // user makes one of a fresh connection.
 func (d *Desktop) user(ctx context.Context, conn net.Conn, p guac.Params, policy guac.Policy) (*user, error) {
-	slow := &patient{Conn: conn}
+	slow := &interruptible{Conn: conn}
 	c, err := guac.Handshake(ctx, slow, p)
 	if err != nil {
 		return nil, err
@@ -102,8 +102,8 @@ func (d *Desktop) user(ctx context.Context, conn net.Conn, p guac.Params, policy
 
 func (u *user) root() bool { return u == u.desktop.root }
 
-// next is the next instruction that a viewer may see, or that none may (nil). An error is the end:
-// io.EOF one in order.
+// next reads one instruction and gives it if the viewer may see it, else nil. io.EOF is an orderly end;
+// every other error is an end, too.
 func (u *user) next() (*guac.Instruction, error) {
 	i, err := u.in.Next()
 	if err != nil {
@@ -146,7 +146,7 @@ func (u *user) tell(names []string) {
 	u.conn.breakOff(true)
 }
 
-// told takes what the viewer is to hear.
+// told takes the questions that the viewer has to be asked.
 func (u *user) told() (names []string) {
 	u.asking.Lock()
 	defer u.asking.Unlock()
@@ -159,7 +159,7 @@ func (u *user) told() (names []string) {
 // errBrokenOff is the end of a Read because the viewer has left.
 var errBrokenOff = errors.New("the viewer has left")
 
-// broken says what an error of the connection means.
+// broken gives an error of the connection its meaning.
 func (u *user) broken(err error) error {
 	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 		if u.left.Load() {
@@ -311,7 +311,7 @@ func (u *user) write(p []byte) error {
 	return nil
 }
 
-// keepAlive tells guacd that the user is there, until it is not.
+// keepAlive tells guacd that the user is there, until the user has gone.
 func (u *user) keepAlive() {
 	nop := guac.Append(nil, "nop")
 	tick := time.NewTicker(keepAliveEvery)
@@ -331,8 +331,8 @@ func (u *user) keepAlive() {
 	}
 }
 
-// Close ends what one viewer sees, after what it typed has ended: what it held down is released. The
-// root stays, parked.
+// Close ends what one viewer sees, once Type has returned, and releases the keys that it held down. The
+// root is parked and stays.
 func (u *user) Close() {
 	u.left.Store(true)
 	u.conn.breakOff(true)
@@ -352,7 +352,8 @@ func (u *user) Close() {
 	u.park()
 }
 
-// hangUp says goodbye and closes the connection: guacd keeps a user who just goes for another 15 s.
+// hangUp tells guacd goodbye and closes the connection. Without a goodbye guacd would keep the user for
+// another 15 s.
 func (u *user) hangUp() {
 	u.hung.Do(func() {
 		close(u.gone)
@@ -366,7 +367,7 @@ func (u *user) hangUp() {
 	})
 }
 
-// park reads the root, and answers for it, when no viewer does.
+// park reads and answers what guacd sends the root, while it has no viewer.
 func (u *user) park() {
 	u.desktop.start(func() {
 		u.reading.Lock()

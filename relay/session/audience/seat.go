@@ -55,8 +55,8 @@ type Seat struct {
 
 	pong    *wire.Pong
 	names   bool       // the watchers are others than the owner was told
-	end     *wire.Exit // its own end, before the session's
-	lost    error      // its transport's end
+	end     *wire.Exit // why this viewer is to end, while the session goes on
+	lost    error      // why its transport has ended
 	left    bool
 	leaving bool      // it said that the session is to end
 	checked time.Time // by listen alone

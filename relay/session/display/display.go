@@ -15,7 +15,7 @@ import (
 
 // Desktop is a remote desktop that runs. Each viewer sees it as a user of its own.
 type Desktop interface {
-	// Join makes a user of it; view: one that only looks.
+	// Join makes a user of the desktop; with view, one that cannot type.
 	Join(ctx context.Context, view bool) (Screen, error)
 	// Allows is what the viewers may do.
 	Allows() wire.Desktop
