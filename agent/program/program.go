@@ -71,6 +71,9 @@ func Ask(ctx context.Context, limit int64, argv ...string) (Answer, error) {
 	if exit, ok := errors.AsType[*exec.ExitError](werr); ok && exit.Exited() {
 		a.Status, werr = exit.ExitCode(), nil
 	}
+	if errors.Is(werr, exec.ErrWaitDelay) {
+		werr = nil // the whole answer was read; another process has its standard error open, as a child before its exec has
+	}
 	if ctx.Err() != nil && err == nil {
 		err = context.Cause(ctx)
 	}

@@ -49,6 +49,27 @@ func TestAskFails(t *testing.T) {
 	}
 }
 
+// A program may leave a process behind that has its standard error open. Its answer is complete all
+// the same.
+func TestAskDoesNotWaitForStderr(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "child")
+	got, err := Ask(t.Context(), 10, "/bin/sh", "-c", "sleep 3600 >/dev/null & echo $! >"+file+"; echo answer")
+	if err != nil || string(got.Stdout) != "answer\n" || got.Status != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 1 {
+		t.Fatalf("pid %q: %v", text, err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}
+
 // When the context ends, the program is killed, and so are its children.
 func TestAskIsKilled(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "child")
