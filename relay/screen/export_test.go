@@ -33,6 +33,13 @@ func (s *Screen) Reachable() bool {
 	return true
 }
 
+// Strayed says that a mark that comes next would join a character which is not before the cursor any more: a
+// resize has moved the cursor, and xterm.js remembers the character by itself.
+func (s *Screen) Strayed() bool {
+	_, _, there := (&painter{Screen: s}).last()
+	return s.join.width != 0 && !there
+}
+
 // Spaced says that a repaint has a space where nothing is: under a cursor that stands behind the last column,
 // where only printing leads it.
 func (s *Screen) Spaced() bool {

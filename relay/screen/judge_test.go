@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,13 +79,18 @@ func (e example) prepare() verdict {
 		feed(s, o.W[len(before):], e.fed)
 	}
 	v.B = append(v.B, op{W: s.Repaint(nil, s.Left()-seen, "")})
-	if !s.Reachable() {
+	if !s.Reachable() || e.resized() && s.Strayed() {
 		v.A, v.B, v.Then = nil, []op{{}}, nil
 	}
 	if s.Spaced() {
 		v.Then = nil
 	}
 	return v
+}
+
+// resized says that the size changes.
+func (e example) resized() bool {
+	return slices.ContainsFunc(e.output, func(o op) bool { return o.R != nil })
 }
 
 func feed(s *screen.Screen, p []byte, size int) {
