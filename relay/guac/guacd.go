@@ -23,6 +23,9 @@ func NewFromGuacd(p Policy) *FromGuacd {
 	return &FromGuacd{policy: p, canvases: canvases{extents: map[int]extent{0: {}}}}
 }
 
+// Sized says whether the viewer was told how large the screen is.
+func (f *FromGuacd) Sized() bool { return f.canvases.extents[0] != extent{} }
+
 // clientForbidden is the status that tells guacd no (0x0303).
 const clientForbidden = 771
 

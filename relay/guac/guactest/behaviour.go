@@ -51,6 +51,7 @@ const (
 	ReadyFirst                         // says ready instead of args
 	EndlessNops                        // says nop instead of ready, without end
 	JoinRefused                        // closes when somebody joins, as guacd does if there is no such connection
+	LosesBeginning                     // draws before its first user is registered: that one is not told how large the screen is
 	IgnoresInput                       // stops reading after connect
 	behaviours
 )

@@ -52,6 +52,7 @@ func (b Behaviour) String() string {
 		ReadyFirst:        "ReadyFirst",
 		EndlessNops:       "EndlessNops",
 		JoinRefused:       "JoinRefused",
+		LosesBeginning:    "LosesBeginning",
 		IgnoresInput:      "IgnoresInput",
 	}[b]
 }

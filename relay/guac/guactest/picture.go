@@ -1,6 +1,7 @@
 package guactest
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -141,6 +142,10 @@ func (c *call) misbehave() bool {
 		return c.say("required", "hostname")
 	case Disconnects:
 		return c.write(picture) && c.say("disconnect") && false
+	case LosesBeginning:
+		if !strings.HasPrefix(c.heard.Protocol, "$") {
+			_, picture, _ = bytes.Cut(picture, []byte(";"))
+		}
 	case ReadyTwice:
 		return c.write(picture) && c.say("ready", c.desk.id)
 	}

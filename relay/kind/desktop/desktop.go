@@ -244,6 +244,15 @@ func (d *Desktop) Join(ctx context.Context, view bool) (display.Screen, error) {
 	if !view && d.take() {
 		return d.root, nil
 	}
+	u, err := d.join(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// join makes another user of guacd's connection.
+func (d *Desktop) join(ctx context.Context, view bool) (*user, error) {
 	policy := d.Policy
 	policy.View = policy.View || view
 	dialCtx, cancel := context.WithTimeout(ctx, dialTime)

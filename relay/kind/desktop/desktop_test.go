@@ -115,6 +115,41 @@ func TestParkedRoot(t *testing.T) {
 	}
 }
 
+// A guacd that has not told the root how large the screen is gets its viewer as another user; what the
+// viewer types goes there too, and the desktop survives them both.
+func TestLostBeginning(t *testing.T) {
+	d, g, err := begin(t, guactest.LosesBeginning, usual, polite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := join(t, d)
+	shows(t, s, "4.size,1.0,4.1024,3.768;")
+	in, out := io.Pipe()
+	typed := make(chan error, 1)
+	go func() { typed <- s.Type(in) }()
+	if _, err := io.WriteString(out, "4.sync,1.1;3.key,2.97,1.1;3.key,2.97,1.0;"); err != nil {
+		t.Fatal(err)
+	}
+	g.Await(t, "a key at the second user", func(all []guactest.Connection) bool {
+		return len(all) == 2 && all[1].Said("key", "97", "1") && all[1].Said("key", "97", "0") && !all[0].Said("key", "97", "1")
+	})
+	if !s.Active() {
+		t.Error("who has typed is not active")
+	}
+	_ = out.Close()
+	if err := <-typed; err != nil {
+		t.Errorf("type: %v", err)
+	}
+	s.Close()
+	g.Await(t, "the end of the second user", func(all []guactest.Connection) bool { return all[1].Over })
+	again := join(t, d)
+	shows(t, again, "4.size,1.0,4.1024,3.768;")
+	again.Close()
+	if d.ctx.Err() != nil {
+		t.Errorf("the desktop ended with its viewer: %v", d.Err())
+	}
+}
+
 // A question that comes when the root is parked reaches who has joined meanwhile.
 func TestLateQuestion(t *testing.T) {
 	l := usual

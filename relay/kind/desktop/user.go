@@ -24,6 +24,8 @@ const (
 
 	goodbye = 200 * time.Millisecond
 
+	rejoinTime = 15 * time.Second // for guacd to take the root's viewer as another user
+
 	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
 )
 
@@ -38,6 +40,9 @@ type user struct {
 	rest       []byte // of the instruction that Read is at
 	active     atomic.Bool
 	left       atomic.Bool // its viewer has
+
+	place   sync.Mutex           // orders Close and rejoin
+	instead atomic.Pointer[user] // what the root's viewer sees and types, if guacd lost the root's beginning
 
 	asking sync.Mutex
 	ask    []string // what the root was asked meanwhile, and the viewer has to hear; Read is broken off for it
@@ -178,6 +183,9 @@ func (u *user) broken(err error) error {
 
 // Read gives what the viewer is to see. It returns what there is rather than wait for more.
 func (u *user) Read(p []byte) (n int, err error) {
+	if v := u.instead.Load(); v != nil {
+		return v.Read(p)
+	}
 	u.reading.Lock()
 	defer u.reading.Unlock()
 	if u.left.Load() { // the root is parked, or about to be
@@ -214,6 +222,12 @@ func (u *user) Read(p []byte) (n int, err error) {
 			}
 			return n, err
 		}
+		if i != nil && i.Is("sync") && u.root() && !u.fromGuacd.Sized() {
+			if err := u.rejoin(); err != nil {
+				return n, err
+			}
+			return n, nil // what comes next comes from the other one
+		}
 		if i != nil {
 			u.rest = i.Raw()
 		}
@@ -221,14 +235,44 @@ func (u *user) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// rejoin has the root's viewer be a user who joins, and parks the root. guacd 1.3 starts to draw
+// before its first user is registered, and drops what it draws until then: a busy machine may lose
+// the size of the screen, which is said once, and all that is drawn on a screen without a size is
+// lost. Who joins gets a whole picture.
+func (u *user) rejoin() error {
+	ctx, cancel := context.WithTimeout(u.desktop.ctx, rejoinTime)
+	defer cancel()
+	v, err := u.desktop.join(ctx, false)
+	if err != nil {
+		u.desktop.rootEnded(err)
+		return err
+	}
+	u.place.Lock()
+	defer u.place.Unlock()
+	if u.left.Load() { // Close parks the root
+		v.hangUp()
+		return io.EOF
+	}
+	u.instead.Store(v)
+	u.park()
+	return nil
+}
+
 // Type gives guacd what the viewer sends.
-func (u *user) Type(r io.Reader) error {
+func (u *user) Type(r io.Reader) error { return u.typeAll(guac.NewReader(r)) }
+
+func (u *user) typeAll(in *guac.Reader) error {
 	u.typing.Lock()
 	defer u.typing.Unlock()
-	in := guac.NewReader(r)
 	out := make([]byte, 0, typeBuffer)
 	routes := route{user: u}
 	for {
+		if v := u.instead.Load(); v != nil {
+			if err := u.write(u.fromViewer.Release(out)); err != nil {
+				return err
+			}
+			return v.typeAll(in)
+		}
 		i, err := in.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil // the viewer has gone
@@ -297,7 +341,13 @@ func (r *route) of(i *guac.Instruction) *user {
 }
 
 // Active implements [display.Screen].
-func (u *user) Active() bool { return u.active.Swap(false) }
+func (u *user) Active() bool {
+	active := u.active.Swap(false)
+	if v := u.instead.Load(); v != nil {
+		return v.Active() || active
+	}
+	return active
+}
 
 func (u *user) write(p []byte) error {
 	u.mu.Lock()
@@ -334,7 +384,14 @@ func (u *user) keepAlive() {
 // Close ends what one viewer sees, once Type has returned, and releases the keys that it held down. The
 // root is parked and stays.
 func (u *user) Close() {
+	u.place.Lock()
 	u.left.Store(true)
+	v := u.instead.Load()
+	u.place.Unlock()
+	if v != nil { // the root is parked already
+		v.Close()
+		return
+	}
 	u.conn.breakOff(true)
 	u.typing.Lock()
 	release := u.fromViewer.Release(nil)
