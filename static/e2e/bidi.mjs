@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import bundle from "playwright-core/lib/utilsBundle";
+import WebSocket from "ws";
 import { patience, until } from "./story.mjs";
 
 const keys = { Enter: "\ue007" };
@@ -38,7 +38,7 @@ export class Firefox {
     let said = "";
     f.child.stderr.setEncoding("utf8").on("data", (s) => (said += s));
     const [, at] = await until("Firefox listens", () => /WebDriver BiDi listening on (ws:\S+)/.exec(said));
-    f.socket = new bundle.ws(`${at}/session`);
+    f.socket = new WebSocket(`${at}/session`);
     await new Promise((done, failed) => f.socket.once("open", done).once("error", failed));
     f.socket.on("message", (m) => f.message(JSON.parse(m)));
     await f.send("session.new", { capabilities: { alwaysMatch: { acceptInsecureCerts: true } } });
