@@ -86,6 +86,10 @@ func (a *agent) lost(err error) error {
 	switch code := wire.CodeOf(err); {
 	case slices.Contains(agentCodes, code), code == wire.Protocol:
 		return err
+	case code == wire.None:
+		// The server broke off as soon as the agent had opened it. A stream's reset overtakes what was sent
+		// before it, here the agent's answer.
+		return &wire.Error{Code: wire.TargetRefused, Detail: "the server broke off at once", Err: err}
 	case code == wire.Internal:
 		return &wire.Error{Code: wire.AgentLost, Detail: "the agent broke off before its answer", Err: err}
 	default: // only the relay decides why a session ends: a hostile agent must not choose another reason

@@ -37,6 +37,19 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// A server that breaks off at once makes the agent reset what it has just opened, and the reset overtakes
+// the answer; without an answer any other reset is the agent's own.
+func TestResetBeforeTheAnswer(t *testing.T) {
+	b := newBase(t)
+	id, link := b.machine()
+	for code, want := range map[wire.Code]wire.Code{wire.None: wire.TargetRefused, wire.Internal: wire.AgentLost, wire.Killed: wire.Protocol} {
+		_, err := b.opens(id, link, &wire.Open{Kind: wire.KindSSH}, func(s wire.Stream) { s.Reset(code) })
+		if wire.CodeOf(err) != want {
+			t.Errorf("reset with %s: %v, want %s", code, err, want)
+		}
+	}
+}
+
 // How a tunnel ends reaches the relay: in order, with the agent's code, or because its link ended.
 func TestEndOfATunnel(t *testing.T) {
 	b := newBase(t)
