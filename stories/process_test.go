@@ -30,12 +30,25 @@ var signals = map[string]syscall.Signal{
 
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
-		ts.Fatalf("usage: signal TERM|KILL|STOP|CONT|INT|HUP NAME[/all]")
+		ts.Fatalf("usage: signal TERM|KILL|STOP|CONT|INT|HUP NAME, signal KILL NAME/all")
 	}
 	name, all := strings.CutSuffix(args[1], "/all")
+	if all && args[0] != "KILL" {
+		ts.Fatalf("only KILL is for /all")
+	}
 	pids := []int{worldOf(ts).mustFind(ts, name).cmd.Process.Pid}
 	if all {
-		pids = append(pids, sameProgram(ts, pids[0])...)
+		// What is stopped starts nothing: a server must not have another child while its children are counted.
+		for n := 0; n < len(pids); n++ {
+			if err := syscall.Kill(pids[n], syscall.SIGSTOP); !errors.Is(err, syscall.ESRCH) {
+				ts.Check(err)
+			}
+			for _, pid := range sameProgram(ts, pids[0]) {
+				if !slices.Contains(pids, pid) {
+					pids = append(pids, pid)
+				}
+			}
+		}
 	}
 	for _, pid := range pids {
 		err := syscall.Kill(pid, signals[args[0]])
