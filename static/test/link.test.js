@@ -437,6 +437,21 @@ test("a watcher types nothing and follows the owner's size", async () => {
   await w.done;
 });
 
+test("a size is told before what is typed after it", async () => {
+  const w = new World();
+  await w.attach();
+  w.link.resized({ cols: 90, rows: 30 });
+  w.link.resized({ cols: 100, rows: 30 });
+  w.type("stty size\r");
+  await settle();
+  const kinds = w.pipe.got.map(([type]) => type);
+  assert.equal(w.pipe.of(0x23).length, 2);
+  assert.ok(kinds.lastIndexOf(0x23) < kinds.indexOf(0x22), String(kinds));
+  assert.equal(w.pipe.typed, "stty size\r");
+  w.link.close();
+  await w.done;
+});
+
 test("of many sizes at most ten a second are told, the last one always", async () => {
   const w = new World();
   await w.attach();

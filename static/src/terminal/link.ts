@@ -65,6 +65,7 @@ export class Link extends Lifeline {
       return;
     }
     if (b.length === 1 && b[0] === 0x03) this.keys.cancelPastes(); // who types Ctrl-C means the paste as well
+    this.tellSize(); // what comes first takes effect first
     this.keys.type(b);
     if (this.state.name === "attached") void this.pump();
     else {
@@ -112,17 +113,19 @@ export class Link extends Lifeline {
   resized(s: Size): void {
     this.resize.size = clamp(s);
     if (this.resize.cancel) return;
-    const send = () => {
-      this.resize.cancel = undefined;
-      if (this.resize.size && this.state.name === "attached" && !this.info?.watching) {
-        this.resize.at = this.clock.now();
-        this.attachment?.send(encodeResize(this.resize.size));
-      }
-      this.resize.size = undefined;
-    };
     const wait = this.resize.at + resizeEvery - this.clock.now();
-    if (wait <= 0) send();
-    else this.resize.cancel = this.clock.after(wait, send);
+    if (wait <= 0) this.tellSize();
+    else this.resize.cancel = this.clock.after(wait, () => this.tellSize());
+  }
+
+  private tellSize(): void {
+    this.resize.cancel?.();
+    this.resize.cancel = undefined;
+    if (this.resize.size && this.state.name === "attached" && !this.info?.watching) {
+      this.resize.at = this.clock.now();
+      this.attachment?.send(encodeResize(this.resize.size));
+    }
+    this.resize.size = undefined;
   }
 
   private closedTo(n: number): string {
