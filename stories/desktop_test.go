@@ -106,7 +106,8 @@ func startX(ts *testscript.TestScript, name, login, home string, argv ...string)
 	auth, number := filepath.Join(dir, "Xauthority"), filepath.Join(dir, "display")
 	ts.Check(chowned(login, auth, func(p string) error { return os.WriteFile(p, xauthority(), 0o600) }))
 	argv = append([]string{"sh", "-c", `exec "$@" -displayfd 3 3>"$0"`, number}, argv...)
-	p := w.start(ts, name, asUser(ts, login, home, nil, append(argv, "-auth", auth, "-nolisten", "tcp")...)...)
+	// Without -noreset a server begins anew when its last client leaves, and breaks off whoever comes just then.
+	p := w.start(ts, name, asUser(ts, login, home, nil, append(argv, "-auth", auth, "-nolisten", "tcp", "-noreset")...)...)
 	d := &display{name: name, login: login, home: home}
 	poll(ts, name, func() error {
 		if p.ended() {
@@ -120,8 +121,11 @@ func startX(ts *testscript.TestScript, name, login, home string, argv ...string)
 		return err
 	})
 	// A window that is full screen from its start waits for ever if no window manager is there.
-	w.start(ts, name+"-wm", d.command(ts, "openbox")...)
+	wm := w.start(ts, name+"-wm", d.command(ts, "openbox")...)
 	poll(ts, name+"-wm", func() error {
+		if wm.ended() {
+			ts.Fatalf("openbox ended: %v: %s", wm.err, wm.out)
+		}
 		out, err := d.output(ts, "xprop", "-root", "_NET_SUPPORTING_WM_CHECK")
 		if err == nil && !strings.Contains(out, "window id #") {
 			err = errors.New(out)
