@@ -23,11 +23,11 @@ type screen struct {
 	tty *os.File // our end
 	far *os.File // the program's end, kept to look at its modes; nil when the program has ended
 
-	gate sync.Mutex // held while the terminal shows nothing
-
 	mu   sync.Mutex
-	seen []byte // all that was shown
-	from int    // what was expected already
+	held bool       // the terminal shows nothing
+	show *sync.Cond // held is not so any more
+	seen []byte     // all that was shown
+	from int        // what was expected already
 
 	read chan struct{} // closed when nothing more will be shown
 	raw  bool          // the terminal's mode at the program's end
@@ -40,6 +40,7 @@ func openScreen(ts *testscript.TestScript, name string, argv []string) *screen {
 	ts.Check(err)
 	ts.Check(pty.Setsize(tty, &pty.Winsize{Cols: 80, Rows: 24}))
 	s := &screen{ts: ts, tty: tty, far: far, read: make(chan struct{})}
+	s.show = sync.NewCond(&s.mu)
 	s.process = &process{name: name, cmd: command(ts, argv[0], argv[1:]...), out: new(syncBuffer), done: make(chan struct{})}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = far, far, far
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -53,8 +54,11 @@ func openScreen(ts *testscript.TestScript, name string, argv []string) *screen {
 		defer close(s.read)
 		buf := make([]byte, 32<<10)
 		for {
-			s.gate.Lock()
-			s.gate.Unlock()
+			s.mu.Lock()
+			for s.held {
+				s.show.Wait()
+			}
+			s.mu.Unlock()
 			n, err := tty.Read(buf)
 			s.mu.Lock()
 			s.seen = append(s.seen, buf[:n]...)
@@ -109,10 +113,11 @@ func (s *screen) step(verb, rest string) {
 		_, err := fmt.Sscan(rest, &cols, &rows)
 		ts.Check(err)
 		ts.Check(pty.Setsize(s.tty, &pty.Winsize{Cols: cols, Rows: rows}))
-	case "hold":
-		s.gate.Lock()
-	case "show":
-		s.gate.Unlock()
+	case "hold", "show":
+		s.mu.Lock()
+		s.held = verb == "hold"
+		s.show.Broadcast()
+		s.mu.Unlock()
 	case "signal":
 		if signals[rest] == 0 {
 			ts.Fatalf("shell: unknown signal %q", rest)

@@ -17,7 +17,6 @@ type way struct {
 	next, seen uint64
 	free       time.Time // when the line is done with what it has
 	acks       []ack     // on their way
-	longest    time.Duration
 }
 
 type ack struct {
