@@ -86,7 +86,7 @@ func (a *agent) lost(err error) error {
 	switch code := wire.CodeOf(err); {
 	case slices.Contains(agentCodes, code), code == wire.Protocol:
 		return err
-	case code == wire.None:
+	case code == wire.None, code == wire.Cancelled: // Splice resets with Cancelled
 		// The server broke off as soon as the agent had opened it. A stream's reset overtakes what was sent
 		// before it, here the agent's answer.
 		return &wire.Error{Code: wire.TargetRefused, Detail: "the server broke off at once", Err: err}

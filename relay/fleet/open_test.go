@@ -42,7 +42,7 @@ func TestOpen(t *testing.T) {
 func TestResetBeforeTheAnswer(t *testing.T) {
 	b := newBase(t)
 	id, link := b.machine()
-	for code, want := range map[wire.Code]wire.Code{wire.None: wire.TargetRefused, wire.Internal: wire.AgentLost, wire.Killed: wire.Protocol} {
+	for code, want := range map[wire.Code]wire.Code{wire.None: wire.TargetRefused, wire.Cancelled: wire.TargetRefused, wire.Internal: wire.AgentLost, wire.Killed: wire.Protocol} {
 		_, err := b.opens(id, link, &wire.Open{Kind: wire.KindSSH}, func(s wire.Stream) { s.Reset(code) })
 		if wire.CodeOf(err) != want {
 			t.Errorf("reset with %s: %v, want %s", code, err, want)
