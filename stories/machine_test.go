@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -82,6 +83,9 @@ func boot() int {
 		fmt.Fprintf(os.Stderr, "make the story's machine: %v\n", err)
 		return 1
 	}
+	// Whoever runs the tests with nohup means the tests: what is caught here, and not ignored, has its
+	// usual effect on the programs of the story.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
 	env := []string{"PATH=" + path}
 	for _, v := range os.Environ() {
 		key, _, _ := strings.Cut(v, "=")
