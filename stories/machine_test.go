@@ -141,7 +141,9 @@ func furnish(dir string) error {
 			return err
 		}
 	}
-	if out, err := exec.Command("cp", "-a", "/etc/.", in("etc")).CombinedOutput(); err != nil {
+	// The host's own useradd may be at work: its locks come and go, and are not for the copy.
+	copyEtc := `tar --exclude='./*.lock' --ignore-failed-read --warning=none -C /etc -cf - . | tar -C "$1" -xpf -`
+	if out, err := exec.Command("sh", "-c", copyEtc, "sh", in("etc")).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy /etc: %w: %s", err, out)
 	}
 	if err := ownAccounts(in("etc")); err != nil {
