@@ -18,8 +18,9 @@ const maxHeld = 64 << 10
 // keyboard sends what is typed, and the terminal's size, in the order in which they came: a program that
 // runs because of a key has the size that the terminal had by then.
 //
-// While history is shown, what is typed is held, as the terminal answers now what programs asked it
-// then. When history has been shown the answers are dropped and the rest is sent.
+// While history is shown, what is typed is held. Old output may hold questions to the terminal, which
+// answers them once more; these answers must not reach the shell. When history has been shown they are
+// dropped, and the rest is sent.
 type keyboard struct {
 	*wire.Framed
 	terminal *Terminal
@@ -28,6 +29,7 @@ type keyboard struct {
 
 	typing sync.Mutex // what was typed goes out in its order
 	held   []byte
+	most   int           // may be held
 	live   bool          // history has been shown
 	shown  chan struct{} // closed when live
 
@@ -36,7 +38,7 @@ type keyboard struct {
 }
 
 func newKeyboard(f *wire.Framed, t *Terminal, messages io.Writer, c *credit) *keyboard {
-	return &keyboard{Framed: f, terminal: t, messages: messages, credit: c, shown: make(chan struct{})}
+	return &keyboard{Framed: f, terminal: t, messages: messages, credit: c, most: maxHeld, shown: make(chan struct{})}
 }
 
 // goLive sends what was held, once history has been shown.
@@ -88,6 +90,8 @@ func (k *keyboard) run(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			}
+			k.typing.Lock()
+			defer k.typing.Unlock()
 			return k.Send(&wire.EOF{})
 		}
 		if err != nil {
@@ -100,7 +104,7 @@ func (k *keyboard) run(ctx context.Context) error {
 func (k *keyboard) typed(ctx context.Context, p []byte) error {
 	for {
 		k.typing.Lock()
-		if k.live || len(k.held)+len(p) <= maxHeld {
+		if k.live || len(k.held)+len(p) <= k.most {
 			break
 		}
 		k.typing.Unlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,6 +137,98 @@ func TestReplies(t *testing.T) {
 	} {
 		if got := withoutReplies([]byte(typed)); string(got) != want {
 			t.Errorf("%q becomes %q", typed, got)
+		}
+	}
+}
+
+// More is pasted than may be on its way, and output comes meanwhile: all of it arrives.
+func TestPasteBeyondTheWindow(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	near, far := wiretest.Streams()
+	f := wire.NewFramed(near)
+	a := &wire.Attached{Window: wire.ViewerWindow}
+	terminal := &Terminal{in: r, out: null, done: make(chan struct{})}
+	k := newKeyboard(f, terminal, io.Discard, newCredit(a.Window))
+	shown := newProgress(a, func(m *wire.Ack) error { return f.Send(m) })
+	defer shown.stop()
+	over := make(chan error, 2)
+	go func() {
+		_, err := output(t.Context(), f, terminal, io.Discard, k, shown)
+		over <- err
+	}()
+	go func() { over <- k.run(t.Context()) }()
+	const size = 4 * wire.ViewerWindow
+	go func() {
+		_, _ = w.Write(bytes.Repeat([]byte("0123456789abcde\n"), size/16)) // the relay's end counts what came
+		w.Close()
+	}()
+	relay := wire.NewFramed(far)
+	if err := relay.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; {
+		m, err := relay.Receive()
+		if err != nil {
+			t.Fatalf("%v behind %d bytes of %d", err, n, size)
+		}
+		switch m := m.(type) {
+		case *wire.Data:
+			if n += len(m.Bytes); n%wire.ViewerWindow != 0 {
+				continue
+			}
+			for _, m := range []wire.Message{&wire.Notice{Text: "one"}, &wire.Notice{Text: "two"}, &wire.Ack{Offset: uint64(n)}} {
+				if err := relay.Send(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			continue
+		case *wire.EOF:
+			if n != size {
+				t.Errorf("the end came behind %d bytes of %d", n, size)
+			}
+		default:
+			continue
+		}
+		break
+	}
+	if err := relay.Send(&wire.Exit{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-over; err != nil && err != errExit {
+			t.Error(err)
+		}
+	}
+}
+
+// The end of the input comes behind what was held.
+func TestEndBehindWhatWasHeld(t *testing.T) {
+	for range 50 {
+		k, relay, types := typist(t)
+		text := strings.Repeat("echo one\n", 7000)
+		types(text)
+		types("")
+		for held := 0; held < len(text); time.Sleep(time.Millisecond) {
+			k.typing.Lock()
+			held = len(k.held)
+			k.typing.Unlock()
+		}
+		sent := make(chan error, 1)
+		go func() { sent <- k.goLive(t.Context()) }()
+		if s := got(t, relay, -1); s != text {
+			t.Fatalf("the end came behind %d bytes of %d", len(s), len(text))
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
 		}
 	}
 }

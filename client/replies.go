@@ -14,7 +14,7 @@ var replies = regexp.MustCompile(`(?s)\x1b\[[?>=]?[0-9;]*c` + // device attribut
 	`|\x1b\[\??[0-9;]+\$y` + // a mode's state
 	`|\x1b\[[0-9;]+t` + // sizes
 	`|\x1b\[\?[0-9]*u` + // how keys are told
-	`|\x1b[P\]_^][^\x07\x1b]*(\x07|\x1b\\)`) // strings: colours, versions, settings
+	`|\x1b[P\]_^][\x20-\x7e]{0,512}(\x07|\x1b\\)`) // strings: colours, versions, settings
 
 // withoutReplies is what was typed without what the terminal answered.
 func withoutReplies(p []byte) []byte {

@@ -144,6 +144,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	shown := newProgress(a, func(m *wire.Ack) error { return f.Send(m) })
 	defer shown.stop()
 	keys := newKeyboard(f, t, req.Messages, typed)
+	keys.most = min(maxHeld, int(a.Window))
 	wg.Go(func() {
 		var err error
 		exit, err = output(ctx, f, t, req.Messages, keys, shown)
@@ -212,8 +213,9 @@ var errExit = errors.New("the session ended")
 
 // output writes what the session shows, until its end.
 func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, keys *keyboard, shown *progress) (*wire.Exit, error) {
-	for {
-		if shown.live() {
+	for live := false; ; {
+		if !live && shown.live() { // only once: input that has to wait for an Ack holds what goLive needs
+			live = true
 			if err := keys.goLive(ctx); err != nil {
 				return nil, err
 			}

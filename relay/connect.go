@@ -18,6 +18,9 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if err != nil {
 		return err
 	}
+	if err := who.May(access.OpenSessions); err != nil { // before anything is said of their keys
+		return err
+	}
 	req := &session.Request{
 		Kind: m.Kind, Envoy: m.Envoy, Login: m.Login, Port: m.Port, Console: m.Console, Native: m.Kind != wire.KindSSH,
 		Terminal: session.TerminalRequest{Term: m.Term, Size: m.Size, Env: m.Env},

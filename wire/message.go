@@ -289,6 +289,9 @@ type Exit struct {
 	Signal string `cbor:"4,keyasint"` // or the signal that ended it, without SIG
 }
 
+// ExitOf is how an error ends a session; nil is an orderly end.
+func ExitOf(err error) *Exit { return &Exit{Code: CodeOf(err), Detail: DetailOf(err)} }
+
 // Enrol asks for an identity and uses up a token.
 type Enrol struct {
 	Secret []byte            `cbor:"1,keyasint"` // the token's secret half

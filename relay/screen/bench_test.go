@@ -3,6 +3,7 @@ package screen_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"testing"
 
 	"scrier/relay/screen"
@@ -59,7 +60,7 @@ func BenchmarkRepaint(b *testing.B) {
 			var buf []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				buf = s.Repaint(buf[:0], 0, "")
+				buf = s.Repaint(buf[:0], math.MaxInt32, 0, "")
 			}
 			b.ReportMetric(float64(len(buf)), "bytes")
 		})

@@ -2,6 +2,7 @@ package screen_test
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func FuzzScreen(f *testing.F) {
 
 func again(t *testing.T, s *screen.Screen) {
 	t.Helper()
-	paint := s.Repaint(nil, 3, "")
+	paint := s.Repaint(nil, math.MaxInt32, 3, "")
 	for _, forbidden := range []string{"\x07", "\x1b[c", "\x1b[6n", "\x1b]52", "\x1b[5n", "?\x07", ";?\x1b", "\x1bc"} {
 		if at := strings.Index(string(paint), forbidden); at >= 0 && s.AtGround() {
 			t.Errorf("there is %q in the repaint", forbidden)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,7 +79,7 @@ func (e example) prepare() verdict {
 		}
 		feed(s, o.W[len(before):], e.fed)
 	}
-	v.B = append(v.B, op{W: s.Repaint(nil, s.Left()-seen, "")})
+	v.B = append(v.B, op{W: s.Repaint(nil, math.MaxInt32, s.Left()-seen, "")})
 	if !s.Reachable() || e.resized() && s.Strayed() {
 		v.A, v.B, v.Then = nil, []op{{}}, nil
 	}

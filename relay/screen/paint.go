@@ -9,6 +9,9 @@ const wide = "\u3042"
 func (p *painter) grid(g *grid, k keyboard) {
 	p.str("\x1b[H\x1b[J") // not ED 2, with which some terminals keep the old screen above
 	for y := range p.rows {
+		if len(p.buf) > p.most {
+			return
+		}
 		r := g.row(y)
 		below := y+1 < p.rows
 		odd := below && r[p.cols-1].odd()

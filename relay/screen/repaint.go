@@ -6,13 +6,15 @@ package screen
 //
 // lines is how many of the lines that the viewer shows on its normal screen are moved to the lines above it
 // first: those that the screen has lost since then, which Left tells. So nothing is lost that the person has
-// seen, and nothing is there twice. For a viewer that has just come it is 0. If all of the viewer's lines are
-// moved, the note, unless it is empty, is the line behind them: it says what is missing there.
+// seen, and nothing is there twice. For a viewer that has just come it is 0. The note, unless it is empty, is the
+// line behind them, above the screen: it says what is missing there.
+//
+// A repaint that would be longer than most bytes is nil, and most of its work is not done.
 //
 // In it is no question and no bell, and nothing that makes a terminal answer; but for one mode that programs
 // can ask for, of which terminals tell at once whether they have the focus.
-func (s *Screen) Repaint(buf []byte, lines uint64, note string) []byte {
-	p := &painter{Screen: s, buf: buf}
+func (s *Screen) Repaint(buf []byte, most int, lines uint64, note string) []byte {
+	p := &painter{Screen: s, buf: buf, most: len(buf) + most}
 	p.begin()
 	p.push(int(min(lines, uint64(s.rows))), note)
 	p.grid(&s.normal, s.kitty[0])
@@ -26,6 +28,9 @@ func (s *Screen) Repaint(buf []byte, lines uint64, note string) []byte {
 	p.settings()
 	p.end()
 	p.unfinished()
+	if len(p.buf) > p.most {
+		return nil
+	}
 	return p.buf
 }
 
@@ -33,6 +38,7 @@ func (s *Screen) Repaint(buf []byte, lines uint64, note string) []byte {
 type painter struct {
 	*Screen
 	buf  []byte
+	most int  // where buf must end
 	look attr // of the viewer's pen
 	join join // of the viewer's parser
 }
@@ -98,17 +104,21 @@ func (p *painter) neutral() {
 	p.look = attr{}
 }
 
-// push moves lines of the viewer's normal screen to those above it, and the note behind the last one if
-// that is all of them.
+// push moves lines of the viewer's normal screen to those above it, and then the note.
 func (p *painter) push(lines int, note string) {
-	if lines == 0 {
-		return
+	if lines > 0 {
+		p.up(lines)
 	}
-	p.at(0, p.rows-1)
-	if lines == p.rows && note != "" {
-		p.str("\n\r")
+	if note != "" {
+		p.at(0, 0)
+		p.str("\x1b[K")
 		p.str(note)
+		p.up(1)
 	}
+}
+
+func (p *painter) up(lines int) {
+	p.at(0, p.rows-1)
 	for range lines {
 		p.buf = append(p.buf, '\n')
 	}

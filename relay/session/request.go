@@ -6,8 +6,8 @@ import (
 	"scrier/wire"
 )
 
-// Request is what an operator asks for, by whichever way it came: a CLI's Connect or the API. Who
-// makes one has looked up, and proved where that is asked for, which keys count.
+// Request is what an operator asks for, by whichever way it came: a CLI's Connect or the API. Its maker
+// has looked up the operator's keys and, if it was asked to, proved that the operator holds one.
 type Request struct {
 	Kind  wire.Kind
 	Envoy string // hostname, id, or a prefix of one that only one envoy has

@@ -76,9 +76,9 @@ type Session struct {
 
 	mu      sync.Mutex
 	login   string     // on the machine; empty until Show
-	stages  []Stage    // in the order of Show
+	first   Stage      // that of the first Show
+	stages  []Stage    // those whose viewers have not gone, in the order of Show
 	running int        // stages whose Run has not returned
-	gone    int        // stages whose viewers have gone
 	closing bool       // no stage may come any more
 	exit    *wire.Exit // how the first stage ended
 }

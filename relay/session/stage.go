@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 
 	"scrier/relay/audit"
 	"scrier/wire"
@@ -40,8 +41,11 @@ type Audience interface {
 // stage has ended, with what the first one said unless it was ended from outside.
 func (s *Session) Show(ctx context.Context, login string, t Stage) error {
 	s.mu.Lock()
-	ended, first := s.closing || s.ctx.Err() != nil, len(s.stages) == 0
+	ended, first := s.closing || s.ctx.Err() != nil, s.first == nil
 	if !ended {
+		if first {
+			s.first = t
+		}
 		s.stages = append(s.stages, t)
 		s.running++
 	}
@@ -53,21 +57,22 @@ func (s *Session) Show(ctx context.Context, login string, t Stage) error {
 		t.Audience().Dismiss(t.Run(dead))
 		return err
 	}
-	var err error
 	if first {
-		if err = s.activate(ctx, login); err != nil {
+		if err := s.activate(ctx, login); err != nil {
 			s.End(err)
+			s.run(t)
+			return err
 		}
 	}
 	go s.run(t) // the table waits for it: the session is live until its stages' viewers have gone
-	return err
+	return nil
 }
 
 func (s *Session) run(t Stage) {
 	exit := t.Run(s.ctx)
 	s.mu.Lock()
 	s.running--
-	if s.stages[0] == t {
+	if s.first == t {
 		s.exit = exit
 	}
 	last, how := s.running == 0, s.exit
@@ -82,15 +87,15 @@ func (s *Session) run(t Stage) {
 	}
 	t.Audience().Dismiss(exit)
 	s.mu.Lock()
-	s.gone++
-	all := s.gone == len(s.stages) && s.closing
+	s.stages = slices.DeleteFunc(slices.Clone(s.stages), func(o Stage) bool { return o == t })
+	all := len(s.stages) == 0 && s.closing
 	s.mu.Unlock()
 	if all {
 		s.table.forget(s)
 	}
 }
 
-// shown are the session's stages; none before it is open.
+// shown are the session's stages that have viewers or may get some; none before it is open.
 func (s *Session) shown() []Stage {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -112,7 +112,7 @@ func TestKillEndsAllStages(t *testing.T) {
 	}
 }
 
-// A stage that comes when the session has ended already ends at once, and is no secret leftover.
+// A stage that comes when the session has ended already ends at once, and does not stay behind.
 func TestShowTooLate(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	s := sessiontest.Reserve(t, table)

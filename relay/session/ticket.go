@@ -3,6 +3,8 @@ package session
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,8 +90,9 @@ func (t *Table) EndViewers(match func(Viewer) bool, why error) {
 	}
 	t.tickets.mu.Unlock()
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range t.live {
+	live := slices.Collect(maps.Values(t.live))
+	t.mu.Unlock() // a stage may be busy for a moment
+	for _, s := range live {
 		for _, stage := range s.shown() {
 			stage.Audience().End(match, why)
 		}

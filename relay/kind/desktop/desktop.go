@@ -195,7 +195,7 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 	select {
 	case <-d.ctx.Done():
 	case <-time.After(5 * verdict):
-		because(byGuacd)() // neither read its end: the splice reset them
+		because(byGuacd)() // neither side saw an end, because Splice reset both
 		d.end(<-first)
 	}
 }

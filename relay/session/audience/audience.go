@@ -71,6 +71,7 @@ func (a *Audience) EnterLocked(v *Seat) error {
 		v.names = len(a.watchers) > 0
 		a.stayLocked()
 	}
+	v.pace.acked = v.Seen
 	a.gone.Add(1)
 	return nil
 }
@@ -146,7 +147,7 @@ func (a *Audience) End(match func(session.Viewer) bool, why error) {
 	defer a.mu.Unlock()
 	for _, v := range a.allLocked() {
 		if match(v.Viewer) {
-			v.EndLocked(exitOf(why))
+			v.EndLocked(wire.ExitOf(why))
 		}
 	}
 }
@@ -189,10 +190,11 @@ func (a *Audience) Dismiss(exit *wire.Exit) {
 	stuck.Stop()
 }
 
-// exitOf is an error as a viewer's last frame.
-func exitOf(why error) *wire.Exit {
-	return &wire.Exit{Code: wire.CodeOf(why), Detail: wire.DetailOf(why)}
+// Stay has Dismiss wait until gone is called: for what belongs to a viewer that is still there.
+func (a *Audience) Stay() (gone func()) {
+	a.gone.Add(1)
+	return a.gone.Done
 }
 
 // Ended is how a stage ended whose session was ended from outside.
-func Ended(ctx context.Context) *wire.Exit { return exitOf(context.Cause(ctx)) }
+func Ended(ctx context.Context) *wire.Exit { return wire.ExitOf(context.Cause(ctx)) }

@@ -7,7 +7,8 @@ import "time"
 //
 // It learns from acknowledgements, which say what is on the screen: so a slow terminal counts like a
 // slow line. The rate is the highest of late, the round trip the shortest of late; both as in BBR
-// (draft-ietf-ccwg-bbr): what was sent while there was no more to send tells nothing about the rate.
+// (draft-ietf-ccwg-bbr). When there was no more to send, the rate that was measured is the program's and
+// not the line's: then it counts only if it is higher.
 type pace struct {
 	sends []send // not acknowledged yet, oldest first
 
@@ -28,7 +29,7 @@ type send struct {
 	at      time.Time
 	acked   uint64    // what was acknowledged then
 	ackedAt time.Time // and when
-	all     bool      // there was no more to send
+	limited bool      // by the program: there was no more to send
 }
 
 const (
@@ -43,16 +44,16 @@ const (
 	maxSends = 128 // moments remembered; of what is sent beyond them only the last end is
 )
 
-// sent notes that everything up to end was sent; all says that there is no more.
-func (p *pace) sent(end uint64, all bool, now time.Time) {
+// sent notes that everything up to end was sent; limited says that there is no more.
+func (p *pace) sent(end uint64, limited bool, now time.Time) {
 	if len(p.sends) == 0 {
 		p.ackedAt = now // nothing was on the way: the time before tells nothing about the rate
 	}
 	if n := len(p.sends); n == maxSends {
-		p.sends[n-1].end, p.sends[n-1].all = end, all
+		p.sends[n-1].end, p.sends[n-1].limited = end, limited
 		return
 	}
-	p.sends = append(p.sends, send{end: end, at: now, acked: p.acked, ackedAt: p.ackedAt, all: all})
+	p.sends = append(p.sends, send{end: end, at: now, acked: p.acked, ackedAt: p.ackedAt, limited: limited})
 }
 
 // shown notes that the viewer has acknowledged everything up to offset.
@@ -71,13 +72,13 @@ func (p *pace) shown(offset uint64, now time.Time) {
 	}
 	p.trip(now.Sub(last.at), now)
 	if took := now.Sub(last.ackedAt); took > 0 && offset > last.acked {
-		p.rate(float64(offset-last.acked)/took.Seconds(), last.all, now)
+		p.rate(float64(offset-last.acked)/took.Seconds(), last.limited, now)
 	}
 	p.sends = p.sends[:copy(p.sends, p.sends[n:])]
 }
 
-func (p *pace) rate(r float64, all bool, now time.Time) {
-	if all && r < max(p.rates[0], p.rates[1]) {
+func (p *pace) rate(r float64, limited bool, now time.Time) {
+	if limited && r < max(p.rates[0], p.rates[1]) {
 		return
 	}
 	if now.Sub(p.rateAt) >= ratePeriod {

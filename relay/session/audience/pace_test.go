@@ -96,6 +96,15 @@ func TestPaceKeys(t *testing.T) {
 	}
 }
 
+// Who comes to a session that has printed much begins as if it had not.
+func TestPaceFromAnOffset(t *testing.T) {
+	w := &way{now: time.Unix(1e9, 0), rate: 250e3, next: 50e6, seen: 50e6}
+	w.p.acked = w.seen
+	if _, wait := w.run(3 * time.Second); wait > 300*time.Millisecond {
+		t.Errorf("a frame waited %s for those before it", wait)
+	}
+}
+
 // What it remembers is bounded, however much is sent without an acknowledgement.
 func TestPaceIsBounded(t *testing.T) {
 	var p pace

@@ -40,10 +40,16 @@ type Source interface {
 // Seat is one attached viewer. Its fields are guarded by the stage's mutex.
 type Seat struct {
 	session.Viewer
-	// Next is the number of the next byte of output to send, Seen of the first one that is not on the
-	// viewer's screen yet, Acked how much of its input the viewer was told has arrived. The stage sets
-	// all three before EnterLocked.
-	Next, Seen, Acked uint64
+	// Next is the number of the next byte of output to send, and Seen of the first one that is not on the
+	// viewer's screen yet. InputAcked is how much of its input the viewer was told has arrived. The stage
+	// sets all three before EnterLocked.
+	Next, Seen, InputAcked uint64
+	// Confirmed is the highest number that the viewer has acknowledged itself. Behind a skip it is lower
+	// than Seen until the viewer has heard of the skip.
+	Confirmed uint64
+	// Missed is how much output the viewer was not sent and counts as if there had been none: its
+	// acknowledgements are lower by that.
+	Missed uint64
 	// Prompt says that the viewer acknowledges at once what it shows; set before EnterLocked.
 	Prompt bool
 
@@ -181,7 +187,7 @@ func (v *Seat) check(m wire.Message) error {
 func (v *Seat) takeLocked(m wire.Message, refused error) error {
 	if refused != nil {
 		v.checked = time.Time{} // what comes next is checked too, and not taken either
-		v.EndLocked(exitOf(refused))
+		v.EndLocked(wire.ExitOf(refused))
 		return nil
 	}
 	switch m := m.(type) {
@@ -190,11 +196,13 @@ func (v *Seat) takeLocked(m wire.Message, refused error) error {
 		v.WakeLocked()
 		return nil
 	case *wire.Ack:
-		if m.Offset > v.Next {
-			return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and %d were sent", m.Offset, v.Next)
+		if m.Offset > v.Next-v.Missed {
+			return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and %d were sent", m.Offset, v.Next-v.Missed)
 		}
-		v.pace.shown(m.Offset, time.Now())
-		v.Seen = max(v.Seen, m.Offset) // an old one may come behind a skip
+		offset := m.Offset + v.Missed
+		v.pace.shown(offset, time.Now())
+		v.Confirmed = max(v.Confirmed, offset)
+		v.Seen = max(v.Seen, offset) // an old one may come behind a skip
 		v.WakeLocked()
 		v.source.Shown()
 		return nil

@@ -89,8 +89,8 @@ func (v *Seat) due(p []byte, late bool) (n int, messages []wire.Message, last bo
 			v.pace.sent(v.Next, n < len(p), now)
 		}
 	}
-	if given := v.source.Given(); given != v.Acked && (n > 0 || late || given-v.Acked >= wire.ViewerWindow/4) {
-		v.Acked = given
+	if given := v.source.Given(); given != v.InputAcked && (n > 0 || late || given-v.InputAcked >= wire.ViewerWindow/4) {
+		v.InputAcked = given
 		messages = append(messages, &wire.Ack{Offset: given})
 	}
 	if a.final != nil && n == 0 && (a.final.Code != wire.None || v.source.Done()) {
@@ -102,5 +102,5 @@ func (v *Seat) due(p []byte, late bool) (n int, messages []wire.Message, last bo
 func (v *Seat) owesAck() bool {
 	v.audience.mu.Lock()
 	defer v.audience.mu.Unlock()
-	return v.source.Given() != v.Acked
+	return v.source.Given() != v.InputAcked
 }

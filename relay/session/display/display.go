@@ -94,7 +94,7 @@ func (d *Display) Run(ctx context.Context) *wire.Exit {
 		why = context.Cause(ctx)
 	}
 	d.desktop.Close()
-	return &wire.Exit{Code: wire.CodeOf(why), Detail: wire.DetailOf(why)}
+	return wire.ExitOf(why)
 }
 
 // Admit implements [session.Stage]: who sits at a screen said yes to one operator, whose name they were
@@ -119,6 +119,7 @@ func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer,
 		screen.Close()
 		return err
 	}
+	defer d.audience.Stay()()
 	var wg sync.WaitGroup
 	wg.Go(v.show)
 	wg.Go(v.feed)

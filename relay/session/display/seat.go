@@ -85,7 +85,7 @@ func (v *seat) darken(err error) {
 	select {
 	case <-v.display.desktop.Done():
 	default:
-		why := &wire.Exit{Code: wire.CodeOf(err), Detail: wire.DetailOf(err)}
+		why := wire.ExitOf(err)
 		if errors.Is(err, io.EOF) {
 			why = &wire.Exit{Code: wire.DesktopFailed, Detail: "guacd ended this view"}
 		}

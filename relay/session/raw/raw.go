@@ -40,7 +40,7 @@ func (r *Raw) Run(ctx context.Context) *wire.Exit {
 	case <-r.over:
 	}
 	<-r.over
-	exit := &wire.Exit{Code: wire.CodeOf(r.err), Detail: wire.DetailOf(r.err)}
+	exit := wire.ExitOf(r.err)
 	if ctx.Err() != nil {
 		exit = audience.Ended(ctx)
 	}

@@ -51,6 +51,8 @@ type Client struct {
 	transport *transport
 	wait      sync.WaitGroup
 
+	opening chan struct{} // held while a channel is opened
+
 	mu       sync.Mutex
 	channels int
 	closed   bool
@@ -59,7 +61,7 @@ type Client struct {
 // Dial makes a client of a tunnel on which [Greeting] was sent already. The client owns the tunnel
 // from then on, also when Dial fails.
 func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
-	cl := &Client{transport: newTransport(tunnel)}
+	cl := &Client{transport: newTransport(tunnel), opening: make(chan struct{}, 1)}
 	err := cl.within(ctx, func() error { return cl.handshake(c) })
 	if err != nil {
 		cl.Close()
@@ -82,6 +84,41 @@ func (c *Client) within(ctx context.Context, step func() error) error {
 		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server broke off: " + wire.Printable(err.Error()), Err: err}
 	}
 	return err
+}
+
+// beside is within for a connection that has other channels: they go on, and so does the step, which
+// nobody waits for any more when ctx has ended; late undoes it then.
+func (c *Client) beside(ctx context.Context, step func() error, late func()) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, wire.Errorf(wire.TargetRefused, "the SSH server did not open another channel within %s", handshakeTimeout))
+	defer cancel()
+	var mu sync.Mutex
+	gone := false
+	done := make(chan error, 1)
+	if !c.run(func() {
+		err := step()
+		mu.Lock()
+		defer mu.Unlock()
+		if gone || err != nil {
+			late()
+		}
+		done <- err
+	}) {
+		return errClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	select {
+	case err := <-done: // it was just in time
+		return err
+	default:
+		gone = true
+		return wire.Cause(ctx, wire.Cancelled)
+	}
 }
 
 func (c *Client) handshake(p Config) error {
@@ -123,8 +160,8 @@ func (c *Client) handshake(p Config) error {
 	c.conn = conn
 	c.mu.Unlock()
 	// The server's keep-alives are global requests: the refusal is the answer that they want.
-	c.wait.Go(func() { ssh.DiscardRequests(requests) })
-	c.wait.Go(func() {
+	c.run(func() { ssh.DiscardRequests(requests) })
+	c.run(func() {
 		for ch := range channels {
 			_ = ch.Reject(ssh.Prohibited, "this client opens its own channels only") // the peer may be gone
 		}
@@ -132,21 +169,48 @@ func (c *Client) handshake(p Config) error {
 	return nil
 }
 
-// open opens a channel; alone says that the client has no other one.
-func (c *Client) open(kind string, data []byte) (ch ssh.Channel, requests <-chan *ssh.Request, alone bool, err error) {
+var errClosed = wire.Errorf(wire.Cancelled, "the SSH connection is closed")
+
+// run runs f beside the caller, and has Close wait for it. On a connection that is closed it says false
+// and does not run f.
+func (c *Client) run(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.wait.Go(f)
+	return true
+}
+
+// open opens a channel, which must leave in the end.
+func (c *Client) open(kind string, data []byte) (ssh.Channel, <-chan *ssh.Request, error) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
-		return nil, nil, false, wire.Errorf(wire.Cancelled, "the SSH connection is closed")
+		return nil, nil, errClosed
 	}
-	alone = c.channels == 0
 	c.channels++
 	c.mu.Unlock()
-	ch, requests, err = c.conn.OpenChannel(kind, data)
+	ch, requests, err := c.conn.OpenChannel(kind, data)
 	if err != nil {
 		c.leave()
 	}
-	return ch, requests, alone, err
+	return ch, requests, err
+}
+
+// alone says that the connection has no channel.
+func (c *Client) alone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.channels == 0
+}
+
+// single says that the connection has one channel.
+func (c *Client) single() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.channels == 1
 }
 
 // leave takes a channel off the connection; the last one closes it.

@@ -144,7 +144,7 @@ func (p *person) answer(command string) string {
 
 func open(t *testing.T, c *Client, size wire.Size) *person {
 	t.Helper()
-	s, err := c.Shell(t.Context(), Terminal{Term: "xterm", Size: size, Env: map[string]string{"LC_TEST": "over here"}})
+	s, err := c.Shell(t.Context(), PTY{Term: "xterm", Size: size, Env: map[string]string{"LC_TEST": "over here"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestTwoShells(t *testing.T) {
 		t.Errorf("behind the first one's end the second says %q", got)
 	}
 	b.Close()
-	if _, err := c.Shell(t.Context(), Terminal{}); err == nil {
+	if _, err := c.Shell(t.Context(), PTY{}); err == nil {
 		t.Error("a connection without channels opens another one")
 	}
 }
@@ -223,7 +223,7 @@ func TestNoTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Shell(t.Context(), Terminal{Term: "xterm"}); wire.CodeOf(err) != wire.AccountNotLoginable {
+	if _, err := c.Shell(t.Context(), PTY{Term: "xterm"}); wire.CodeOf(err) != wire.AccountNotLoginable {
 		t.Errorf("opened with %v", err)
 	}
 }
@@ -247,4 +247,31 @@ func TestDialRefuses(t *testing.T) {
 	if _, err := s.dial(t); wire.CodeOf(err) != wire.AuthFailed {
 		t.Errorf("another key: %v", err)
 	}
+}
+
+// An opening that is given up leaves the connection's other channels alone.
+func TestSecondShellGivenUp(t *testing.T) {
+	c, err := newServer(t).dial(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	a := open(t, c, wire.Size{Cols: 80, Rows: 24})
+	for _, after := range []time.Duration{0, 100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		s, err := c.Shell(ctx, PTY{Term: "xterm"})
+		cancel()
+		if err == nil {
+			s.Close()
+		}
+		if got := a.answer("echo still here"); got != "still here" {
+			t.Fatalf("given up after %s, the first shell says %q", after, got)
+		}
+	}
+	b := open(t, c, wire.Size{Cols: 80, Rows: 24})
+	if got := b.answer("echo here too"); got != "here too" {
+		t.Errorf("a later shell says %q", got)
+	}
+	b.Close()
+	a.Close()
 }

@@ -10,8 +10,8 @@ import (
 	"scrier/wire"
 )
 
-// Terminal is what a shell is opened with.
-type Terminal struct {
+// PTY is what a shell is opened with.
+type PTY struct {
 	Term string
 	Size wire.Size
 	Env  map[string]string // see [Env]
@@ -28,15 +28,32 @@ type Shell struct {
 	done chan struct{} // closed when exit is known or the channel is gone
 }
 
-// Shell opens a shell. One that would run without a terminal is ended.
-func (c *Client) Shell(ctx context.Context, p Terminal) (*Shell, error) {
+// Shell opens a shell. One that would run without a terminal is ended. When ctx ends before that, other
+// channels of the connection go on.
+func (c *Client) Shell(ctx context.Context, p PTY) (*Shell, error) {
+	select { // one at a time, see startAhead
+	case c.opening <- struct{}{}:
+		defer func() { <-c.opening }()
+	case <-ctx.Done():
+		return nil, wire.Cause(ctx, wire.Cancelled)
+	}
 	var s *Shell
-	err := c.within(ctx, func() (err error) {
+	step := func() (err error) {
 		s, err = c.shell(p)
 		return err
-	})
-	if err != nil && s != nil {
-		s.Close()
+	}
+	undo := func() {
+		if s != nil {
+			s.Close()
+		}
+	}
+	var err error
+	if c.alone() {
+		if err = c.within(ctx, step); err != nil {
+			undo()
+		}
+	} else {
+		err = c.beside(ctx, step, undo)
 	}
 	if err != nil {
 		return nil, err
@@ -44,13 +61,17 @@ func (c *Client) Shell(ctx context.Context, p Terminal) (*Shell, error) {
 	return s, nil
 }
 
-func (c *Client) shell(p Terminal) (*Shell, error) {
-	channel, requests, alone, err := c.open("session", nil)
+func (c *Client) shell(p PTY) (*Shell, error) {
+	alone := c.alone()
+	channel, requests, err := c.open("session", nil)
 	if err != nil {
 		return nil, &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + wire.Printable(err.Error()), Err: err}
 	}
 	s := &Shell{client: c, channel: channel, done: make(chan struct{})}
-	c.wait.Go(func() { s.requests(requests) })
+	if !c.run(func() { s.requests(requests) }) {
+		close(s.done)
+		return s, errClosed
+	}
 	for name, value := range p.Env { // servers ignore what they do not accept
 		if _, err := channel.SendRequest("env", false, ssh.Marshal(struct{ Name, Value string }{name, value})); err != nil {
 			return s, err
@@ -65,7 +86,7 @@ func (c *Client) shell(p Terminal) (*Shell, error) {
 var errNoTerminal = wire.Errorf(wire.AccountNotLoginable, "the SSH server gives no terminal (PermitTTY no?)")
 
 // start asks for the terminal, and then for the shell.
-func (s *Shell) start(p Terminal) error {
+func (s *Shell) start(p PTY) error {
 	ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p.Term, p.Size))
 	if err != nil {
 		return err
@@ -80,17 +101,19 @@ func (s *Shell) start(p Terminal) error {
 // startAhead asks for the terminal and, right behind it, for the shell: waiting for the first answer
 // would cost a round trip. It is for a connection without other channels, where the next packet that
 // is sent is the first request.
-func (s *Shell) startAhead(p Terminal) error {
+func (s *Shell) startAhead(p PTY) error {
 	type answer struct {
 		ok  bool
 		err error
 	}
 	sent := s.client.transport.nextWrite()
 	pty := make(chan answer, 1)
-	s.client.wait.Go(func() {
+	if !s.client.run(func() {
 		ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p.Term, p.Size))
 		pty <- answer{ok, err}
-	})
+	}) {
+		return errClosed
+	}
 	var a answer
 	select {
 	case <-sent: // package ssh writes a packet in the goroutine that sends it
@@ -166,11 +189,8 @@ func (s *Shell) Wait(ctx context.Context) *wire.Exit {
 // side soon loses the connection: so a Read or Write that blocks ends in either case.
 func (s *Shell) Close() {
 	s.closing.Do(func() {
-		s.client.mu.Lock()
-		others := s.client.channels > 1
-		s.client.mu.Unlock()
-		if others {
-			s.client.wait.Go(func() { _ = s.channel.Close() }) // what is sent may have to wait for the server; shut ends that
+		if !s.client.single() {
+			s.client.run(func() { _ = s.channel.Close() }) // it may have to wait for the server; shut ends that
 			select {
 			case <-s.done:
 			case <-time.After(closeWait):

@@ -58,6 +58,9 @@ func (t *Terminal) feed(ctx context.Context) {
 				continue
 			}
 		case next.size != wire.Size{}:
+			t.mu.Lock()
+			t.screen.Resize(next.size)
+			t.mu.Unlock()
 			if err = t.channel.Resize(next.size); err == nil {
 				continue
 			}
@@ -158,8 +161,8 @@ func (in *input) resizeTo(size wire.Size) bool {
 }
 
 // become makes the client with this id the one whose input counts, and gives how much of its input
-// was taken before. What another client typed and the channel has not taken is dropped, and not
-// counted as taken: that client has it still.
+// was taken before. What another client typed and the channel has not taken is dropped and not counted
+// as taken: that client keeps a copy, and sends it again.
 func (in *input) become(id [16]byte) client {
 	if len(in.clients) > 0 && in.clients[0].id == id {
 		return in.clients[0]

@@ -14,12 +14,12 @@ type seat struct {
 	*audience.Seat
 	terminal *Terminal
 	size     wire.Size // the terminal's, as a watcher was told
-	skips    bool      // the viewer may be sent a Skip
+	skips    bool      // the viewer understands Skip, and wants it
 }
 
 // Serve implements [session.Stage].
 func (t *Terminal) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a *wire.Attach) error {
-	v := &seat{terminal: t, skips: a.Skip && !who.Watch}
+	v := &seat{terminal: t, skips: a.Skip}
 	v.Seat = t.audience.Seat(who, f, v)
 	v.Prompt = a.Prompt
 	attached, err := t.join(v, a)
@@ -42,7 +42,7 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
 		}
 		v.Next = max(start, *a.From)
 	}
-	v.Seen = v.Next
+	v.Seen, v.Confirmed = v.Next, v.Next
 	if err := t.audience.EnterLocked(v.Seat); err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
 		var id [16]byte
 		copy(id[:], a.Client)
 		c := t.input.become(id)
-		attached.Typed, v.Acked = c.taken, c.given
+		attached.Typed, v.InputAcked = c.taken, c.given
 		if a.Size != (wire.Size{}) {
 			t.resizeLocked(a.Size)
 		}
@@ -69,18 +69,39 @@ func (v *seat) owns() bool { return v.terminal.audience.OwnerLocked() == v.Seat 
 // News implements [audience.Source].
 func (v *seat) News() (messages []wire.Message) {
 	t := v.terminal
-	if start := t.out.start(); v.Next < start { // a watcher only: the owner holds the channel back
-		v.Next, v.Seen = start, max(v.Seen, start)
-		messages = append(messages, &wire.Notice{Code: wire.Busy, Text: "you fell behind: some output is not shown"})
-	}
-	if v.skips && t.skipping.due && v.owns() {
-		messages = append(messages, t.skipLocked(v.Seat)...)
-	}
 	if v.Watch && v.size != t.input.size {
 		v.size = t.input.size
 		messages = append(messages, &wire.Resize{Size: v.size})
 	}
+	if v.Watch {
+		return append(messages, v.caughtUp()...)
+	}
+	if v.skips && t.skipping.due && v.owns() {
+		t.skipping = skipping{}
+		if t.out.head-v.Next >= worthSkipping {
+			messages = append(messages, t.skipLocked(v.Seat)...)
+		}
+		t.seen = v.Seen
+		wake(t.room)
+	}
 	return messages
+}
+
+// caughtUp brings a watcher on that has fallen so far behind that the backlog has forgotten what comes
+// next. An owner holds the channel back before that.
+func (v *seat) caughtUp() []wire.Message {
+	start := v.terminal.out.start()
+	if v.Next >= start {
+		return nil
+	}
+	if v.skips {
+		if messages := v.terminal.skipLocked(v.Seat); messages != nil {
+			return messages
+		}
+	}
+	v.Missed += start - v.Next
+	v.SkipLocked(start)
+	return []wire.Message{&wire.Notice{Code: wire.Busy, Text: "you fell behind: some output is not shown"}}
 }
 
 // Read implements [audience.Source].
@@ -106,7 +127,7 @@ func (v *seat) Shown() {
 	if v.owns() {
 		t := v.terminal
 		t.seen = v.Seen
-		if t.out.head-v.Next <= backlogSize {
+		if t.out.head-v.Confirmed <= backlogSize { // all else would still be wanted if the connection broke
 			t.out.trim()
 		}
 		wake(t.room)
@@ -119,7 +140,7 @@ func (v *seat) Done() bool { return v.Next == v.terminal.out.head }
 // Given implements [audience.Source].
 func (v *seat) Given() uint64 {
 	if !v.owns() {
-		return v.Acked
+		return v.InputAcked
 	}
 	return v.terminal.input.clients[0].given
 }
@@ -129,8 +150,12 @@ func (v *seat) Active() bool { return true }
 
 // Left implements [audience.Source].
 func (v *seat) Left() {
-	wake(v.terminal.room)
-	wake(v.terminal.idle)
+	t := v.terminal
+	if t.audience.OwnerLocked() == nil {
+		t.skipping = skipping{}
+	}
+	wake(t.room)
+	wake(t.idle)
 }
 
 // Take implements [audience.Source].
@@ -162,7 +187,6 @@ func (t *Terminal) resizeLocked(size wire.Size) {
 	if !t.input.resizeTo(size) {
 		return
 	}
-	t.screen.Resize(t.input.size)
 	for _, w := range t.audience.WatchersLocked() {
 		w.WakeLocked()
 	}

@@ -17,7 +17,6 @@ import (
 // was left out stays in the backlog. Without a reaction nothing is left out.
 type skipping struct {
 	until time.Time // the owner has typed such a key, and a reaction counts until then; zero: no
-	from  uint64    // how much output there was when it was typed
 	pause time.Time // until then the owner is sent nothing more
 	half  bool      // the output ended in the first half of a reaction
 	due   bool      // the reaction has come
@@ -58,15 +57,15 @@ const (
 	// skipWait is how long a reaction may take to come through what was printed before it.
 	skipWait = 15 * time.Second
 
-	// skipPause is how long the owner is sent nothing while a reaction is waited for: what is sent now is
-	// most likely what they do not want to see.
+	// skipPause is how long the owner is sent nothing while a reaction is waited for: it would most likely
+	// be left out.
 	skipPause = 250 * time.Millisecond
 
 	// worthSkipping is how much must wait, in bytes, for anything to be left out.
 	worthSkipping = 16 << 10
 
-	// skipAhead is how much output may be read while a reaction is waited for: what SSH's window (2 MiB)
-	// holds, and what the backlog does.
+	// skipAhead is how far output may be ahead of the owner's screen while a reaction is waited for: what
+	// SSH's window (2 MiB) holds, and what the backlog does.
 	skipAhead = 4 << 20
 
 	// maxRepaint is the longest repaint that is sent, in bytes. What is left out must be longer.
@@ -85,8 +84,9 @@ func (t *Terminal) typedLocked(v *audience.Seat, p []byte, now time.Time) {
 	if !slices.ContainsFunc(p, interrupts) {
 		return
 	}
-	t.skipping = skipping{until: now.Add(skipWait), from: t.out.head}
-	if t.out.head-v.Next >= worthSkipping {
+	again := t.skipping.awaits(now) // who holds the key down must not hold the screen
+	t.skipping.until = now.Add(skipWait)
+	if !again && t.out.head-v.Next >= worthSkipping {
 		t.skipping.pause = now.Add(skipPause)
 		time.AfterFunc(skipPause, func() {
 			t.mu.Lock()
@@ -97,17 +97,15 @@ func (t *Terminal) typedLocked(v *audience.Seat, p []byte, now time.Time) {
 	wake(t.room)
 }
 
+// awaits says that a reaction is waited for.
+func (s *skipping) awaits(now time.Time) bool { return now.Before(s.until) && !s.due }
+
 // pauses says that the owner is sent nothing now.
 func (s *skipping) pauses(now time.Time) bool { return now.Before(s.pause) && !s.due }
 
-// waits says that the output is read to find the reaction.
-func (s *skipping) waits(head uint64, now time.Time) bool {
-	return now.Before(s.until) && !s.due && head-s.from < skipAhead-wire.MaxData
-}
-
-// came looks for the reaction in new output.
-func (s *skipping) came(p []byte, now time.Time) {
-	if !now.Before(s.until) || s.due || len(p) == 0 {
+// look looks for the reaction in new output.
+func (s *skipping) look(p []byte, now time.Time) {
+	if !s.awaits(now) || len(p) == 0 {
 		return
 	}
 	if s.half && reacts(p[0]) {
@@ -124,22 +122,17 @@ func (s *skipping) came(p []byte, now time.Time) {
 	s.half = p[len(p)-1] == '^'
 }
 
-// skipLocked leaves out what the owner's viewer has not been sent, if the reaction has come and that is worth
-// it: a repaint is shorter.
+// skipLocked leaves out what a viewer has not been sent, and says so with messages; none if a repaint
+// would be longer than that.
 func (t *Terminal) skipLocked(v *audience.Seat) (messages []wire.Message) {
-	t.skipping = skipping{}
 	left := t.out.head - v.Next
-	if left < worthSkipping {
-		return nil
-	}
-	repaint := t.screen.Repaint(nil, t.screen.Left()-t.marks.at(v.Next), note(left))
-	if len(repaint) > maxRepaint || uint64(len(repaint)) > left {
+	most := min(left, maxRepaint)
+	t.screen.Resize(t.input.size) // the viewer's has this size already
+	repaint := t.screen.Repaint(nil, int(most), t.screen.Left()-t.marks.at(v.Next), note(left))
+	if repaint == nil {
 		return nil
 	}
 	v.SkipLocked(t.out.head)
-	t.seen = v.Seen
-	t.out.trim()
-	wake(t.room)
 	for len(repaint) > wire.MaxSkip {
 		messages = append(messages, &wire.Skip{Screen: repaint[:wire.MaxSkip], To: v.Next, More: true})
 		repaint = repaint[wire.MaxSkip:]

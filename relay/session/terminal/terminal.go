@@ -11,6 +11,7 @@ package terminal
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,10 @@ const (
 	aheadAttached = wire.ViewerWindow
 	aheadDetached = backlogSize - wire.MaxData
 )
+
+// outPiece is how much output is taken in at once, in bytes. Some output is much work for the screen: who
+// else needs the mutex waits for no more than this.
+const outPiece = 4 << 10
 
 // Terminal joins a channel to its audience. It implements [session.Stage].
 type Terminal struct {
@@ -127,10 +132,10 @@ func (t *Terminal) pump(ctx context.Context) {
 			}
 		}
 		n, err := t.channel.Read(buf)
-		if n > 0 {
-			t.session.Count(0, n)
+		t.session.Count(0, n)
+		for p := range slices.Chunk(buf[:n], outPiece) {
 			t.mu.Lock()
-			t.outLocked(buf[:n])
+			t.outLocked(p)
 			t.audience.WakeLocked()
 			t.mu.Unlock()
 		}
@@ -142,25 +147,21 @@ func (t *Terminal) pump(ctx context.Context) {
 
 // outLocked takes new output in.
 func (t *Terminal) outLocked(p []byte) {
-	kept := t.seen
-	if owner := t.audience.OwnerLocked(); owner != nil {
-		kept = owner.Next
-	}
-	t.out.add(p, kept)
-	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), kept)
+	t.out.add(p, t.seen)
+	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), t.seen)
 	t.screen.Write(p)
-	t.skipping.came(p, time.Now())
+	t.skipping.look(p, time.Now())
 }
 
 func (t *Terminal) mayRead() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.skipping.waits(t.out.head, time.Now()) {
-		return true
-	}
 	ahead := uint64(aheadDetached)
 	if t.audience.OwnerLocked() != nil {
 		ahead = aheadAttached
+		if t.skipping.awaits(time.Now()) {
+			ahead = skipAhead - wire.MaxData
+		}
 	}
 	return t.out.head-t.seen < ahead
 }

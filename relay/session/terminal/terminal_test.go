@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -71,14 +72,24 @@ type viewer struct {
 
 var size = wire.Size{Cols: 80, Rows: 24}
 
-// attach makes a viewer of a terminal.
+// attach makes an owner of a terminal, watch a watcher.
 func attach(t *testing.T, term *Terminal, a wire.Attach) *viewer {
+	t.Helper()
+	return serve(t, term, a, session.Viewer{OperatorID: "1", Operator: "ann"})
+}
+
+func watch(t *testing.T, term *Terminal, a wire.Attach) *viewer {
+	t.Helper()
+	return serve(t, term, a, session.Viewer{OperatorID: "2", Operator: "bob", Watch: true})
+}
+
+func serve(t *testing.T, term *Terminal, a wire.Attach, who session.Viewer) *viewer {
 	t.Helper()
 	near, far := wiretest.Streams()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := term.Serve(context.Background(), wire.NewFramed(far), session.Viewer{OperatorID: "1", Operator: "ann"}, &a); err != nil {
+		if err := term.Serve(context.Background(), wire.NewFramed(far), who, &a); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -115,7 +126,7 @@ func (v *viewer) until(head uint64) {
 			}
 			v.skips++
 			v.offset = m.To
-		case *wire.Ack, *wire.Notice:
+		case *wire.Ack, *wire.Notice, *wire.Watchers, *wire.Resize:
 			continue
 		default:
 			v.t.Fatalf("unexpected %T", m)
@@ -123,6 +134,14 @@ func (v *viewer) until(head uint64) {
 		if err := v.Send(&wire.Ack{Offset: v.offset}); err != nil {
 			v.t.Fatal(err)
 		}
+	}
+}
+
+// untilSeen shows what comes until it has seen a text.
+func (v *viewer) untilSeen(text string) {
+	v.t.Helper()
+	for !bytes.Contains(v.seen.Bytes(), []byte(text)) {
+		v.until(v.offset + 1)
 	}
 }
 
@@ -180,8 +199,8 @@ func (v *viewer) equal(all []byte) {
 	v.t.Helper()
 	want := screen.New(size)
 	want.Write(all)
-	if got := v.screen.Repaint(nil, 0, ""); !bytes.Equal(got, want.Repaint(nil, 0, "")) {
-		v.t.Errorf("the screen is another one than that of who saw everything:\n%q\n%q", got, want.Repaint(nil, 0, ""))
+	if got := v.screen.Repaint(nil, math.MaxInt32, 0, ""); !bytes.Equal(got, want.Repaint(nil, math.MaxInt32, 0, "")) {
+		v.t.Errorf("the screen is another one than that of who saw everything:\n%q\n%q", got, want.Repaint(nil, math.MaxInt32, 0, ""))
 	}
 }
 
@@ -240,8 +259,8 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// Nothing is left out when the program does not react, when the viewer has not asked for it, and when
-// next to nothing waits.
+// Nothing is left out when the program does not react, when the viewer has not asked for it, when
+// another key was typed, and when next to nothing waits.
 func TestNoSkip(t *testing.T) {
 	for name, c := range map[string]struct {
 		attach wire.Attach
@@ -258,19 +277,168 @@ func TestNoSkip(t *testing.T) {
 			term, p := opened(t)
 			v := attach(t, term, c.attach)
 			flood := make(chan struct{})
-			go func() {
+			go func() { // as much as is read of a program whose screen stands still, and then the answer
 				defer close(flood)
 				p.says(t, lines(c.n))
+				p.says(t, c.answer)
 			}()
 			v.take()
 			v.types(c.key)
 			p.typedAt(t, c.key)
-			v.until(uint64(len(lines(c.n))))
+			if c.n < 8_000 { // all of it is there, and the viewer has nearly nothing
+				<-flood
+			}
+			v.until(uint64(len(lines(c.n)) + len(c.answer)))
 			<-flood
-			p.says(t, c.answer)
-			v.until(uint64(p.all.Len()))
 			if v.skips != 0 || !bytes.Equal(v.seen.Bytes(), p.all.Bytes()) {
-				t.Errorf("%d bytes of %d came", v.seen.Len(), p.all.Len())
+				t.Errorf("%d bytes of %d came, and %d times something was left out", v.seen.Len(), p.all.Len(), v.skips)
+			}
+		})
+	}
+}
+
+// flood prints without an end, until the test is over.
+func (p *program) flood(t *testing.T) {
+	text := lines(1000)
+	go func() {
+		for {
+			if _, err := io.WriteString(p.print, text); err != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		for {
+			select {
+			case <-p.typed:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+}
+
+// held is how far output is ahead of the screen, and how much memory the backlog has.
+func (t *Terminal) held() (ahead uint64, ring int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.out.head - t.seen, len(t.out.ring)
+}
+
+// Whoever types Ctrl-C again and again and acknowledges nothing makes the relay hold 4 MiB and no more;
+// when they have gone, that is given back with the next who comes.
+func TestSkipIsBounded(t *testing.T) {
+	term, p := opened(t)
+	v := attach(t, term, wire.Attach{Skip: true, Prompt: true, Client: []byte("one")})
+	p.flood(t)
+	for end := time.Now().Add(patience); ; {
+		v.types("\x03")
+		ahead, ring := term.held()
+		if ahead > skipAhead || ring > skipAhead {
+			t.Fatalf("output is %d bytes ahead, and the backlog has %d", ahead, ring)
+		}
+		if ahead > skipAhead-2*wire.MaxData {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("only %d bytes were read", ahead)
+		}
+	}
+	for range 100 {
+		v.types("\x03")
+		if ahead, ring := term.held(); ahead > skipAhead || ring > skipAhead {
+			t.Fatalf("output is %d bytes ahead, and the backlog has %d", ahead, ring)
+		}
+	}
+	v.Reset(wire.ViewerLost)
+	w := attach(t, term, wire.Attach{Client: []byte("two")})
+	w.until(w.attached.Head + 1)
+	for end := time.Now().Add(patience); ; w.until(w.offset + 1) {
+		if _, ring := term.held(); ring <= backlogSize {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("the backlog has %d bytes", ring)
+		}
+	}
+}
+
+// Who holds Ctrl-C down sees what the program prints all the same, if it takes the key for itself.
+func TestHeldKey(t *testing.T) {
+	term, p := opened(t)
+	v := attach(t, term, wire.Attach{Skip: true, Prompt: true})
+	p.flood(t)
+	v.until(100_000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 {
+			v.types("\x03")
+		}
+	}()
+	v.until(1_000_000)
+	<-done
+	if v.skips != 0 {
+		t.Errorf("%d times something was left out", v.skips)
+	}
+}
+
+// A viewer whose connection breaks while a reaction is waited for goes on at the byte where it was.
+func TestResumeAfterCtrlC(t *testing.T) {
+	term, p := opened(t)
+	id := []byte("0123456789abcdef")
+	v := attach(t, term, wire.Attach{Skip: true, Client: id})
+	p.flood(t)
+	v.take()
+	v.types("\x03")
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if ahead, _ := term.held(); ahead > backlogSize+wire.ViewerWindow {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("only %d bytes were read", ahead)
+		}
+	}
+	from := v.offset
+	v.Reset(wire.ViewerLost)
+	back := attach(t, term, wire.Attach{Skip: true, Client: id, From: &from})
+	if back.attached.Offset != from {
+		t.Errorf("it comes back with %d and goes on at %d", from, back.attached.Offset)
+	}
+}
+
+// A watcher that falls behind when the owner's Ctrl-C is skipped has the right screen again, and goes on.
+func TestWatcherFallsBehind(t *testing.T) {
+	for _, skips := range []bool{true, false} {
+		t.Run(fmt.Sprint(skips), func(t *testing.T) {
+			term, p := opened(t)
+			v := attach(t, term, wire.Attach{Skip: true, Prompt: true})
+			w := watch(t, term, wire.Attach{Skip: skips, Prompt: true})
+			flood := make(chan struct{})
+			go func() {
+				defer close(flood)
+				p.says(t, "\x1b[?1049h\x1b[31m"+lines(60_000))
+			}()
+			v.take()
+			v.types("\x03")
+			p.typedAt(t, "\x03")
+			<-flood
+			p.says(t, "\x1b[?1049l^C\r\n$ ")
+			v.until(uint64(p.all.Len()))
+			total := p.all.Len() + len(lines(10_000))
+			more := make(chan struct{})
+			go func() { // more than a window: nobody may stand still
+				defer close(more)
+				p.says(t, lines(10_000))
+			}()
+			v.until(uint64(total))
+			<-more
+			if v.equal(p.all.Bytes()); v.skips == 0 {
+				t.Error("nothing was left out for the owner")
+			}
+			if skips {
+				w.until(uint64(p.all.Len()))
+				w.equal(p.all.Bytes())
+			} else { // it does not know how much it missed, and yet gets everything that comes
+				w.untilSeen("line 9999 ")
 			}
 		})
 	}

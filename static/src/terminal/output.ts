@@ -27,6 +27,7 @@ export class Output {
   private acked = 0;
   private head = 0;
   private skip = 0;
+  private repaint: Uint8Array[] = []; // what has come of one; the relay sends 256 KiB at most
   private cancel: (() => void) | undefined;
 
   /** gap counts how often output was lost on the way. */
@@ -45,6 +46,7 @@ export class Output {
   }
 
   begin(a: Attached): void {
+    this.repaint = [];
     if (this.received === undefined) {
       this.received = this.shown = a.offset;
     } else if (a.offset > this.received) {
@@ -77,13 +79,13 @@ export class Output {
   /** leaveOut goes on at a number: screen is what the terminal shows by then, in place of what is left out. */
   leaveOut(screen: Uint8Array, to: number, more: boolean): void {
     if (this.received === undefined) return;
-    if (more) {
-      this.screen.write(screen, () => {});
-      return;
-    }
+    this.repaint.push(screen); // shown as a whole or not at all: the connection may break between two parts
+    if (more) return;
+    const whole = joined(this.repaint);
+    this.repaint = [];
     this.received = to;
     this.skip = 0;
-    this.screen.write(screen, () => {
+    this.screen.write(whole, () => {
       this.shown = to;
       this.ack();
     });
@@ -111,4 +113,14 @@ export class Output {
     this.acked = offset;
     this.sendAck(offset);
   }
+}
+
+function joined(parts: Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+  let at = 0;
+  for (const p of parts) {
+    all.set(p, at);
+    at += p.length;
+  }
+  return all;
 }
