@@ -70,7 +70,7 @@ func TestSession(t *testing.T) {
 // H57: a viewer that does not read stops the far end: what the relay holds is bounded by the
 // windows, however long it lasts.
 func TestSlowViewerStopsTheShell(t *testing.T) {
-	r := start(t, func(s *Settings) { s.Config.Scrier.DetachGrace = Duration(time.Millisecond) })
+	r := start(t, func(s *Settings) { s.Config.Scrier.DetachGrace = Duration(time.Second) })
 	var produced atomic.Int64
 	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)

@@ -136,8 +136,8 @@ func (c *call) misbehave() bool {
 			c.say("blob", "5", "c2VjcmV0") && c.say("end", "5") && c.write(picture)
 	case PlaysAudio:
 		return c.say("audio", "7", "audio/L16;rate=44100,channels=2") && c.say("blob", "7", "AAAA") && c.write(picture)
-	case Asks:
-		return c.say("required", "password")
+	case Asks: // its first user alone
+		return strings.HasPrefix(c.heard.Protocol, "$") || c.say("required", "password")
 	case AsksOddly:
 		return c.say("required", "hostname")
 	case Disconnects:

@@ -38,12 +38,17 @@ type Audience struct {
 	grace    *time.Timer    // until the session ends for want of an owner
 }
 
-// New is the audience of a stage of a session. mu guards the stage and its audience. The session
-// ends unless an owner comes within the grace.
-func New(s *session.Session, mu *sync.Mutex) *Audience {
-	a := &Audience{session: s, mu: mu}
-	a.waitLocked() // nobody else has it yet
-	return a
+// New is the audience of a stage of a session. mu guards the stage and its audience.
+func New(s *session.Session, mu *sync.Mutex) *Audience { return &Audience{session: s, mu: mu} }
+
+// Open is called when the stage runs: from then on the session ends unless an owner comes within the
+// grace.
+func (a *Audience) Open() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.owner == nil && a.grace == nil {
+		a.waitLocked()
+	}
 }
 
 // OwnerLocked is the owner's seat; nil: nobody has the stage now.

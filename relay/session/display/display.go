@@ -80,6 +80,7 @@ func (d *Display) Audience() session.Audience { return d.audience }
 
 // Run implements [session.Stage].
 func (d *Display) Run(ctx context.Context) *wire.Exit {
+	d.audience.Open()
 	select {
 	case <-ctx.Done():
 	case <-d.desktop.Done():

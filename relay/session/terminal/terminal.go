@@ -83,6 +83,7 @@ func (t *Terminal) Admit(session.Viewer) error { return nil }
 // Run implements [session.Stage]. What a channel that ended by itself said last is kept for whoever
 // comes within the grace.
 func (t *Terminal) Run(ctx context.Context) *wire.Exit {
+	t.audience.Open()
 	var wg sync.WaitGroup
 	wg.Go(func() { t.pump(ctx) })
 	wg.Go(func() { t.feed(ctx) })
