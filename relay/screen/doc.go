@@ -25,12 +25,11 @@
 //   - The lines above the screen are the viewer's own. A repaint clears none, though the output may have, and
 //     moves those up that the screen has lost since ([Screen.Left]), so that none is lost that was seen and none is
 //     there twice. The screen's first line is not marked as one that goes on from above.
-//   - A resize brings lines from above the screen back onto it: as many as stand in historyOf, the rest empty. It
+//   - A resize brings lines from above the screen back onto it: 18 or more for one of 24 lines, the rest empty. It
 //     cuts the alternate screen's lines, where xterm.js remembers what is behind the edge: programs paint it again.
-//   - Where a resize wraps lines anew around the cursor, xterm.js does it in another way in one of some 10,000 random
-//     outputs, and in more of them in fewer than 20 columns; the model's lines are whole, too.
 //   - Of a cell no more than 15 code points, of a title no more than 256 bytes, of a screen no more than 32,768
 //     different clusters.
-//   - A few things can be on a screen that no other output leads to: half of a wide character that a resize has cut;
-//     the cursor behind the last column while that is empty, which is painted as a space.
+//   - A few things can be on a screen that no other output leads to, and are painted as near as can be: half of a
+//     wide character that a resize has cut, or the cursor behind the last column while that is empty. In the tests
+//     Reachable lists them.
 package screen

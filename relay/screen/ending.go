@@ -1,7 +1,5 @@
 package screen
 
-import "slices"
-
 // end sets the modes that painting would have suffered from, and puts the cursor where it is.
 func (p *painter) end() {
 	m := &p.modes
@@ -19,19 +17,24 @@ func (p *painter) end() {
 	if brought { // by DECRC, so it takes one to get there
 		p.charsets()
 	}
-	if at, codes, ok := p.last(); ok {
-		// What comes next may join the last character, or repeat it: so it is printed last.
-		if !brought {
-			p.charsets()
+	if at := g.x - int(p.Screen.join.width); p.Screen.join.width != 0 && at >= 0 {
+		c := r[at]
+		codes := p.codes(c)
+		first, possible := typed(p.charset.current, codes[0])
+		if j, ok := replay(codes); ok && possible && j == p.Screen.join && int(j.width) == c.width() && c.attr == p.Screen.pen.made(0).attr {
+			// What comes next may join the last character, or repeat it: so it is printed last.
+			if !brought {
+				p.charsets()
+			}
+			p.reach(r, at, g.y)
+			p.dress(p.Screen.pen)
+			if m.insert && g.x < p.cols {
+				p.csi("", "P", int(property(codes[0])>>4)) // as much as it will insert
+			}
+			p.codesAs([]rune{first})
+			p.codesAs(codes[1:])
+			return
 		}
-		p.reach(r, at, g.y)
-		p.dress(p.Screen.pen)
-		if m.insert && g.x < p.cols {
-			p.csi("", "P", int(property(p.codes(r[at])[0])>>4)) // as much as it will insert
-		}
-		p.codesAs(codes[:1])
-		p.codesAs(codes[1:])
-		return
 	}
 	if dropped := p.tooWide(r); dropped != 0 {
 		if !brought {
@@ -69,22 +72,6 @@ func (p *painter) end() {
 		p.look = attr{ext: ^uint32(0)}
 	}
 	p.dress(p.Screen.pen)
-}
-
-// last is the character that was printed last, and where, if it is there still and can be printed again: what
-// comes next may join it, or repeat it.
-func (p *painter) last() (at int, codes []rune, ok bool) {
-	join := p.Screen.join
-	if at = p.g.x - int(join.width); join.width == 0 || at < 0 || at >= p.cols {
-		return 0, nil, false
-	}
-	c := p.g.row(p.g.y)[at]
-	codes = slices.Clone(p.codes(c))
-	first, possible := typed(p.charset.current, codes[0])
-	j, whole := replay(codes)
-	ok = whole && possible && j == join && int(j.width) == c.width() && c.attr == p.Screen.pen.made(0).attr
-	codes[0] = first
-	return at, codes, ok
 }
 
 // reach moves the viewer's cursor to where a character can be printed at x. If half of a wide one stands before
@@ -176,9 +163,15 @@ func (p *painter) unfinished() {
 		default:
 			p.str("\x1b]!")
 		}
-	case dcsEntry:
+	case dcsEntry, dcsParam, dcsIntermediate:
 		p.str("\x1bP")
-	case dcsParam, dcsIntermediate, dcsIgnore, dcsString:
+		if first := p.first(); first >= '<' {
+			p.buf = append(p.buf, first)
+		} else if p.state == dcsParam {
+			p.buf = append(p.buf, '0')
+		}
+		p.intermediates()
+	case dcsIgnore, dcsString:
 		p.str("\x1bP0<")
 	}
 	p.buf = append(p.buf, p.partial[:p.have]...)

@@ -8,23 +8,45 @@ import (
 // Reachable says that a terminal can be brought to this state without all of the output. These are the states
 // of which it cannot:
 //   - DECRC has brought back a set of characters that nothing designates any more, and the other buffer saved it;
-//   - DECRC has brought back a pen without underline, but the underline's style, which it does not save, is a
-//     special one: the next DECRC may bring back a pen that has it;
-//   - a resize has cut a wide character in two, or left the saved cursor below the screen.
+//   - DECRC has brought back a pen without underline, and the underline's style, which it does not save, is there
+//     still, or the other way round: what comes next may show it;
+//   - the cursor is outside of the scroll region in origin mode, as it can be after a change of buffers;
+//   - the last line ends in two cells that have lost a wide character, each with a look of its own;
+//   - the second half of a wide character stands alone, and not behind an erased cell as inserting leaves it;
+//   - a resize has cut a wide character in two, left the saved cursor below the screen, or moved the cursor away
+//     from the last character, which the next may still join.
 func (s *Screen) Reachable() bool {
 	if s.charset.current != s.charset.sets[s.charset.level] && s.charset.current != s.g.saved.charset {
 		return false
 	}
-	if s.pen.underlineStyle() == 0 && s.pen.ext>>styleShift > 1 {
+	if underlined := s.pen.fg&fgUnderline != 0; underlined != (s.pen.bg&bgExtended != 0) || underlined != (s.pen.ext>>styleShift != 0) {
 		return false
 	}
+	if s.modes.origin && !s.g.inRegion() {
+		return false
+	}
+	if w := int(s.join.width); w != 0 && (w == 1 || s.modes.wrap || s.g.x < s.cols-1) {
+		if s.g.x < w {
+			return false
+		}
+		c := s.g.row(s.g.y)[s.g.x-w]
+		if j, ok := replay(s.codes(c)); !ok || j != s.join || c.width() != w || c.attr != s.pen.made(0).attr {
+			return false
+		}
+	}
 	for _, g := range []*grid{&s.normal, &s.alt} {
-		if g.saved.y-g.base >= s.rows {
+		if g.saved.y-g.base >= s.rows || (g.saved.fg&fgUnderline != 0) != (g.saved.bg&bgExtended != 0) {
 			return false
 		}
 		for y := range g.rows {
+			if r := g.row(y); y == s.rows-1 && r[s.cols-1].odd() && r[s.cols-2].odd() {
+				return false
+			}
 			for x, c := range g.row(y) {
-				if c.width() == 2 && (x == s.cols-1 || x < s.cols-2 && g.row(y)[x+1].width() != 0) {
+				if r := g.row(y); r.orphan(x) && (x < 2 || r[x-1].filled() || r[x-1].width() != 1 || r[x-1].odd()) {
+					return false
+				}
+				if c.width() == 2 && (x == s.cols-1 || g.row(y)[x+1].width() != 0 && (x < s.cols-2 || !g.row(y)[x+1].filled())) {
 					return false
 				}
 			}
@@ -33,12 +55,9 @@ func (s *Screen) Reachable() bool {
 	return true
 }
 
-// Strayed says that a mark that comes next would join a character which is not before the cursor any more: a
-// resize has moved the cursor, and xterm.js remembers the character by itself.
-func (s *Screen) Strayed() bool {
-	_, _, there := (&painter{Screen: s}).last()
-	return s.join.width != 0 && !there
-}
+// Short says that the viewer has more lines above its screen than are kept here, so that a resize may bring
+// some back that are not known any more.
+func (s *Screen) Short() bool { return s.normal.base > s.normal.have }
 
 // Spaced says that a repaint has a space where nothing is: under a cursor that stands behind the last column,
 // where only printing leads it.

@@ -29,6 +29,13 @@ func FuzzScreen(f *testing.F) {
 			s.Write([]byte{c})
 		}
 		whole.Write(p[half:])
+		for _, s := range []*screen.Screen{s, whole} {
+			s.Resize(wire.Size{Cols: rows % 100, Rows: newCols % 50})
+			s.Resize(wire.Size{Cols: cols % 100, Rows: newRows % 50})
+			s.Resize(wire.Size{Cols: 3, Rows: rows % 50})
+			s.Write(then)
+			s.Resize(wire.Size{Cols: newRows % 100, Rows: 7})
+		}
 		again(t, s)
 		again(t, whole)
 		s.Write(then)

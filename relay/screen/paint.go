@@ -83,10 +83,10 @@ func (p *painter) row(r row, y int) {
 		p.at(last-1, y)
 		p.str("x")
 	}
-	cursor := -1  // where the viewer's is; -1: anywhere
-	garbage := -1 // what has been written over and must be painted, even if empty
+	cursor := -1              // where the viewer's is; -1: anywhere
+	garbage, before := -1, -1 // what has been written over and must be painted, even if empty
 	if y == p.rows-1 && r[last].odd() {
-		garbage = last - 1
+		before = last - 1
 	}
 	for x := 0; x < len(r); {
 		c := r[x]
@@ -119,7 +119,7 @@ func (p *painter) row(r row, y int) {
 				p.str(" ")
 			}
 			x++
-		case c == cell{} && garbage != x:
+		case c == cell{} && garbage != x && before != x:
 			x++
 		default:
 			n := 1
@@ -199,7 +199,7 @@ func replay(codes []rune) (j join, ok bool) {
 		}
 		j = next
 	}
-	return j, len(codes) > 0
+	return j, len(codes) > 0 && codes[0] != nul
 }
 
 // dress makes the viewer's pen look like a.

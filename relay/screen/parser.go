@@ -303,13 +303,16 @@ func (s *Screen) inDCS(c rune) {
 		s.state = ground
 	case c >= '@':
 		s.state = dcsString
+		s.join = join{} // its end will say so
 	case c < '0':
+		s.collect = s.collect<<8 | uint32(c)
 		s.state = dcsIntermediate
 	case s.state == dcsIntermediate:
 		s.state = dcsIgnore
 	case c < '<':
 		s.state = dcsParam
 	case s.state == dcsEntry:
+		s.collect = s.collect<<8 | uint32(c)
 		s.state = dcsParam
 	default:
 		s.state = dcsIgnore

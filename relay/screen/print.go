@@ -125,10 +125,8 @@ func (s *Screen) print(c rune) {
 	}
 }
 
-// maxRepeat is how often REP repeats at most. A screen of the largest size is full long before.
-const maxRepeat = 1 << 16
-
-// repeat is REP, which repeats a whole cluster, as xterm.js does.
+// repeat is REP, which repeats a whole cluster, as xterm.js does. It repeats a plain character no more than fill
+// the screen, and others no more than fill a few lines: a few bytes must not cost a long time.
 func (s *Screen) repeat(n int) {
 	width := int(s.join.width)
 	if width == 0 {
@@ -142,9 +140,19 @@ func (s *Screen) repeat(n int) {
 	if !c.filled() {
 		return
 	}
+	if c.text > ' ' && c.text < del {
+		var some [128]byte
+		for i := range some {
+			some[i] = byte(c.text)
+		}
+		for n = min(n, max(s.cols*s.rows, 1000)); n > 0; {
+			n -= s.printASCII(some[:min(n, len(some))])
+		}
+		return
+	}
 	var codes [maxCluster]rune
 	k := copy(codes[:], s.codes(c))
-	for range min(n, maxRepeat) {
+	for range min(n, max(4*s.cols, 200)) {
 		for _, code := range codes[:k] {
 			s.print(code)
 		}

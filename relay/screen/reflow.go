@@ -104,21 +104,19 @@ type insertion struct {
 func (z *resizing) reflowSmaller() {
 	var insertions []insertion
 	inserted := 0
-	for y := len(z.lines) - 1; y >= 0; y-- {
-		if y >= len(z.lines) { // making room has taken lines away
-			continue
-		}
-		if l := z.lines[y]; !l.wrapped && l.cells.trimmed() <= z.newCols {
+	lines := z.lines // making room takes lines away, which xterm.js wraps nevertheless
+	for y := len(lines) - 1; y >= 0; y-- {
+		if l := lines[y]; !l.wrapped && l.cells.trimmed() <= z.newCols {
 			continue
 		}
 		end := y + 1
-		for z.lines[y].wrapped && y > 0 {
+		for lines[y].wrapped && y > 0 {
 			y--
 		}
 		if cursor := z.above + z.y; cursor >= y && cursor < end { // programs mend the cursor's line themselves
 			continue
 		}
-		group := slices.Clone(z.lines[y:end])
+		group := slices.Clone(lines[y:end])
 		lengths := z.wrapAt(group)
 		more := len(lengths) - len(group)
 		if more < 0 || len(lengths) == 0 {
@@ -159,7 +157,8 @@ func (z *resizing) wrapAt(group []line) (lengths []int) {
 			from++
 		}
 		length := z.newCols
-		if from < len(group) && at > 0 && group[from].cells[at-1].width() == 2 {
+		// a wide character that was cut at the line's end counts with both halves
+		if from < len(group) && at > 0 && at <= len(group[from].cells) && group[from].cells[at-1].width() == 2 {
 			at--
 			length--
 		}
@@ -207,7 +206,7 @@ func (z *resizing) makeRoom(more, inserted int) {
 			if z.above+z.missing < min(z.keep, count+inserted)-z.newRows {
 				z.above++
 			}
-		case z.y < z.newRows-1:
+		case z.y < z.newRows-1 && len(z.lines) > 0:
 			z.y++
 			z.lines = z.lines[:len(z.lines)-1]
 		default:

@@ -26,6 +26,13 @@ const EXTENDED = 0x10000000;
 function open(cols, rows) {
   const term = new Terminal({ allowProposedApi: true, cols, rows, scrollback: 10_000, logLevel: "off" });
   term.loadAddon(new UnicodeGraphemesAddon());
+  // xterm.js does these as often as it is told: the largest number takes minutes.
+  for (const final of "ILMSTZb") {
+    term.parser.registerCsiHandler({ final }, (params) => {
+      if (params[0] > 5000) throw new Error("too often");
+      return false;
+    });
+  }
   const core = term._core;
   const t = { term, core, title: null, bells: 0, answers: "", colours: {} };
   term.onTitleChange((s) => (t.title = s));
@@ -104,7 +111,7 @@ function shows(b, cols, rows) {
   return out;
 }
 
-const swallows = new Set([10, 11, 12, 13]); // all states of a device control string behind its begin
+const swallows = new Set([11, 13]); // a device control string that is ignored, and one that is taken
 
 function state(t) {
   const { core, term } = t;
@@ -118,6 +125,7 @@ function state(t) {
   // Only printing leads the cursor behind the last column: an empty cell there is painted as a space.
   if (shown.x === term.cols) shown.lines[shown.y].cells[term.cols - 1] = shown.lines[shown.y].cells[term.cols - 1].replace('[" ",1', '["",1');
   if (alt) normal.x = normal.y = 0; // comes from the alternate screen when that is left
+  // Nothing joins what stands before a device control string.
   const join = parser.precedingJoinState;
   const { cursorBlink, cursorStyle, ...modes } = core.coreService.decPrivateModes;
   return {
@@ -137,7 +145,7 @@ function state(t) {
     mouse: [core.coreMouseService.activeProtocol, core.coreMouseService.activeEncoding],
     title: t.title === null ? null : printable(t.title),
     colours: t.colours,
-    join: join && [(join >> 3) & 15, (join >> 1) & 3],
+    join: parser.currentState === 13 ? 0 : join && [(join >> 3) & 15, (join >> 1) & 3],
     parser: swallows.has(parser.currentState) ? "swallows" : parser.currentState,
     partial: [...h._utf8Decoder.interim],
   };

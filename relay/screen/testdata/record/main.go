@@ -28,14 +28,14 @@ type session struct {
 }
 
 var sessions = []session{
-	{"ls", `ls --color=always -la /etc /usr/bin | head -400`, nil},
+	{"ls", `ls --color=always -la /usr/bin /usr/lib | head -400`, nil},
 	{"vim", `vim -n -u NONE -N --cmd 'syntax on' -c 'set nu hls' /usr/share/vim/vim90/defaults.vim`, []string{"\x06", "/set\r", "nn", "ddp", ":split\r", "iHello 日本語 é\x1b", ":vsp\r", "\x17\x17G", ":q!\r", "\x04"}},
 	{"vim-quit", `vim -n -u NONE -N /etc/services; echo back`, []string{"\x06\x06", "x", ":q!\r"}},
 	{"less", `less -R /etc/services`, []string{" ", " ", "/http\r", "n", "b", "G", "g", "-S\r", "q"}},
 	{"htop", `htop`, []string{"\x1b[B", "t", "h", "\x1b", "\x1b[15~", "q"}},
 	{"top", `top -n 2 -d 0.3`, nil},
-	{"mc", `mc -x /etc /usr/share`, []string{"\x1b[B\x1b[B\x1b[B", "\x1bOR", "q\x1b", "\t", "\x1b9", "\x1b[C", "\x1b[B"}},
-	{"tmux", `tmux -L rec -f /dev/null new 'bash --norc'`, []string{"ls --color /etc\r", "\x02%", "cat /etc/passwd\r", "\x02\"", "seq 200\r", "\x02o", "\x02[", "\x1b[5~", "q", "printf '日本語 e\u0301 \\033[4:3mcurly\\033[m\\n'\r"}},
+	{"mc", `mc -x /usr/lib /usr/share`, []string{"\x1b[B\x1b[B\x1b[B", "\x1bOR", "q\x1b", "\t", "\x1b9", "\x1b[C", "\x1b[B"}},
+	{"tmux", `tmux -L rec -f /dev/null new 'bash --norc'`, []string{"ls --color /usr/lib\r", "\x02%", "cat /etc/services\r", "\x02\"", "seq 200\r", "\x02o", "\x02[", "\x1b[5~", "q", "printf '日本語 e\u0301 \\033[4:3mcurly\\033[m\\n'\r"}},
 	{"text", `cat hello.txt hello.txt; printf '%s' "$(seq 1 300 | tr '\n' ' ')"`, nil},
 	{"progress", `for i in $(seq 0 4 100); do printf '\r\033[K\033[42m%*s\033[m %d%%' $((i/2)) '' $i; done; printf '\033[1;23r\033[24;1H\033[7mstatus\033[m\033[22;1H'; seq 40; printf '\0337\033[24;1Hdone\0338\033[r\033[23;1H'`, nil},
 	{"lines", `printf '\033)0\016lqqqqk\r\nx    x\r\nmqqqqj\017\r\n'; tput smcup; tput cup 5 5; tput rev; echo alt; tput sgr0; tput rmcup; echo; tabs 4 >/dev/null; printf 'a\tb\tc\n'; clear; printf '\033]0;a title\007\033[?1;1006;1002;2004h\033=prompt$ '`, nil},
