@@ -16,6 +16,8 @@ func Pair(a, b wire.Peer) (wire.Link, wire.Link) {
 	la := &link{Life: wire.NewLife(), peer: a, incoming: make(chan *stream, 64)}
 	lb := &link{Life: wire.NewLife(), peer: b, incoming: make(chan *stream, 64)}
 	la.other, lb.other = lb, la
+	la.closing = new(sync.Mutex)
+	lb.closing = la.closing
 	for _, l := range []*link{la, lb} {
 		if l.peer.Addr == nil {
 			l.peer.Addr = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
@@ -32,6 +34,7 @@ type link struct {
 	peer     wire.Peer
 	other    *link
 	incoming chan *stream
+	closing  *sync.Mutex // of both ends: one Close at a time
 
 	mu      sync.Mutex
 	streams []*stream
@@ -87,16 +90,20 @@ func (l *link) keep(s *stream) {
 }
 
 func (l *link) Close(code wire.Code, detail string) error {
+	l.closing.Lock()
+	defer l.closing.Unlock()
 	err := &wire.Error{Code: code, Detail: detail}
-	l.end(err)
-	l.other.end(err)
+	l.End(err) // both ends, before a stream of either fails: the two ends of a stream share their bytes
+	l.other.End(err)
+	l.fail()
+	l.other.fail()
 	return nil
 }
 
-func (l *link) end(err error) {
+// fail ends the streams of a link that has ended.
+func (l *link) fail() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.End(err)
 	for _, s := range l.streams {
 		s.fail(l.Err())
 	}
