@@ -24,8 +24,6 @@ const (
 
 	goodbye = 200 * time.Millisecond
 
-	rejoinTime = 15 * time.Second // for guacd to take the root's viewer as another user
-
 	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
 )
 
@@ -235,29 +233,6 @@ func (u *user) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// rejoin has the root's viewer be a user who joins, and parks the root. guacd 1.3 starts to draw
-// before its first user is registered, and drops what it draws until then: a busy machine may lose
-// the size of the screen, which is said once, and all that is drawn on a screen without a size is
-// lost. Who joins gets a whole picture.
-func (u *user) rejoin() error {
-	ctx, cancel := context.WithTimeout(u.desktop.ctx, rejoinTime)
-	defer cancel()
-	v, err := u.desktop.join(ctx, false)
-	if err != nil {
-		u.desktop.rootEnded(err)
-		return err
-	}
-	u.place.Lock()
-	defer u.place.Unlock()
-	if u.left.Load() { // Close parks the root
-		v.hangUp()
-		return io.EOF
-	}
-	u.instead.Store(v)
-	u.park()
-	return nil
-}
-
 // Type gives guacd what the viewer sends.
 func (u *user) Type(r io.Reader) error { return u.typeAll(guac.NewReader(r)) }
 
@@ -421,23 +396,5 @@ func (u *user) hangUp() {
 			u.mu.Unlock()
 		}
 		_ = u.conn.Close() // both directions end; nothing is kept
-	})
-}
-
-// park reads and answers what guacd sends the root, while it has no viewer.
-func (u *user) park() {
-	u.desktop.start(func() {
-		u.reading.Lock()
-		defer u.reading.Unlock()
-		for {
-			i, err := u.next()
-			if err != nil {
-				u.desktop.rootEnded(err)
-				return
-			}
-			if i != nil && i.Is("sync") && u.write(guac.Append(nil, "sync", string(i.Arg(0)))) != nil {
-				continue // next sees why
-			}
-		}
 	})
 }
