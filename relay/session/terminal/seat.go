@@ -48,7 +48,7 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
 	}
 	attached := t.session.Attached()
 	if !v.Watch {
-		t.seen, t.skipping = v.Seen, skipping{}
+		t.seen, t.kept, t.skipping = v.Seen, v.Confirmed, skipping{}
 		var id [16]byte
 		copy(id[:], a.Client)
 		c := t.input.become(id)
@@ -126,7 +126,7 @@ func (v *seat) Window() uint64 {
 func (v *seat) Shown() {
 	if v.owns() {
 		t := v.terminal
-		t.seen = v.Seen
+		t.seen, t.kept = v.Seen, v.Confirmed
 		if t.out.head-v.Confirmed <= backlogSize { // all else would still be wanted if the connection broke
 			t.out.trim()
 		}
@@ -152,7 +152,7 @@ func (v *seat) Active() bool { return true }
 func (v *seat) Left() {
 	t := v.terminal
 	if t.audience.OwnerLocked() == nil {
-		t.skipping = skipping{}
+		t.seen, t.skipping = t.kept, skipping{}
 	}
 	wake(t.room)
 	wake(t.idle)

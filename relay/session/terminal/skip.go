@@ -133,6 +133,7 @@ func (t *Terminal) skipLocked(v *audience.Seat) (messages []wire.Message) {
 		return nil
 	}
 	v.SkipLocked(t.out.head)
+	v.Missed = 0 // the viewer learns the number
 	for len(repaint) > wire.MaxSkip {
 		messages = append(messages, &wire.Skip{Screen: repaint[:wire.MaxSkip], To: v.Next, More: true})
 		repaint = repaint[wire.MaxSkip:]

@@ -55,6 +55,7 @@ type Terminal struct {
 	mu    sync.Mutex // guards the audience too
 	out   backlog
 	seen  uint64 // how much of the output is on the owner's screen; the last owner's when there is none
+	kept  uint64 // how much of that the owner has acknowledged: behind a skip less, and still wanted if it is lost
 	over  bool   // as ended
 	input input
 
@@ -148,8 +149,8 @@ func (t *Terminal) pump(ctx context.Context) {
 
 // outLocked takes new output in.
 func (t *Terminal) outLocked(p []byte) {
-	t.out.add(p, t.seen)
-	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), t.seen)
+	t.out.add(p, t.kept)
+	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), t.kept)
 	t.screen.Write(p)
 	t.skipping.look(p, time.Now())
 }
@@ -164,7 +165,7 @@ func (t *Terminal) mayRead() bool {
 			ahead = skipAhead - wire.MaxData
 		}
 	}
-	return t.out.head-t.seen < ahead
+	return t.out.head-t.seen < ahead && t.out.head-t.kept < skipAhead-wire.MaxData
 }
 
 // delivered says that the output has ended and the owner's viewer has all of it.

@@ -443,3 +443,74 @@ func TestWatcherFallsBehind(t *testing.T) {
 		})
 	}
 }
+
+// A connection that breaks with a skip under way leaves no gap either, however much is printed meanwhile.
+func TestResumeAfterLostSkip(t *testing.T) {
+	term, p := opened(t)
+	id := []byte("0123456789abcdef")
+	v := attach(t, term, wire.Attach{Skip: true, Client: id})
+	flood := make(chan struct{})
+	go func() {
+		defer close(flood)
+		p.says(t, lines(60_000))
+	}()
+	v.take()
+	v.types("\x03")
+	p.typedAt(t, "\x03")
+	<-flood
+	p.says(t, "^C\r\n$ ")
+	from := v.offset
+	for skipped := false; !skipped; { // the viewer's connection takes it, and nobody reads it there
+		m, err := v.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := m.(*wire.Data); ok {
+			from += uint64(len(d.Bytes))
+		}
+		_, skipped = m.(*wire.Skip)
+	}
+	v.Reset(wire.ViewerLost)
+	more := make(chan struct{})
+	go func() {
+		defer close(more)
+		p.says(t, lines(30_000))
+	}()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // as much as is read without a viewer
+		term.mu.Lock()
+		gone := term.audience.OwnerLocked() == nil
+		term.mu.Unlock()
+		if gone {
+			break
+		} else if time.Now().After(end) {
+			t.Fatal("the viewer does not go")
+		}
+	}
+	back := attach(t, term, wire.Attach{Skip: true, Client: id, From: &from})
+	if back.attached.Offset != from {
+		t.Errorf("it comes back with %d and goes on at %d", from, back.attached.Offset)
+	}
+	back.until(uint64(len(lines(60_000)) + len("^C\r\n$ ") + len(lines(30_000))))
+	<-more
+	back.equal(append(append([]byte(lines(60_000)), "^C\r\n$ "...), lines(30_000)...))
+}
+
+// A watcher that was only told that it fell behind, as the screen was too much to send, understands a skip
+// that comes later.
+func TestWatcherMissedThenSkips(t *testing.T) {
+	term, p := opened(t)
+	w := watch(t, term, wire.Attach{Skip: true, Prompt: true})
+	term.mu.Lock()
+	seat := term.audience.WatchersLocked()[0]
+	seat.Missed, seat.Next, seat.Seen = 1000, 1000, 1000 // as if that had happened
+	term.out.add(make([]byte, 1000), 0)
+	term.outLocked([]byte(lines(1000)))
+	if term.skipLocked(seat) == nil {
+		t.Error("nothing was skipped")
+	}
+	missed := seat.Missed
+	term.mu.Unlock()
+	if w == nil || p == nil || missed != 0 {
+		t.Errorf("the watcher knows the number, and its acknowledgements count as lower by %d", missed)
+	}
+}
