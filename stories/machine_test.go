@@ -141,8 +141,9 @@ func furnish(dir string) error {
 			return err
 		}
 	}
-	// The host's own useradd may be at work: its locks come and go, and are not for the copy.
-	copyEtc := `tar --exclude='./*.lock' --ignore-failed-read --warning=none -C /etc -cf - . | tar -C "$1" -xpf -`
+	// The host's own useradd may be at work: its locks come and go, and are not for the copy. tar's status
+	// is 1 then, for a file that changed; 2 is a failure.
+	copyEtc := `{ tar --exclude='./*.lock' --ignore-failed-read --warning=none -C /etc -cf "$1.tar" . || [ $? = 1 ]; } && tar -C "$1" -xpf "$1.tar" && rm "$1.tar"`
 	if out, err := exec.Command("sh", "-c", copyEtc, "sh", in("etc")).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy /etc: %w: %s", err, out)
 	}

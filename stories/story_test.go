@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -217,6 +218,9 @@ func output(ts *testscript.TestScript, name string, args ...string) (string, err
 	c.Stdout, c.Stderr = &stdout, &stderr
 	err := c.Run()
 	if err != nil {
+		if said := stderr.String(); strings.Contains(said, "panic: ") || strings.Contains(said, "WARNING: DATA RACE") {
+			ts.Fatalf("%s went wrong: %s", name, said) // also where a failure is waited for, or would be tried again
+		}
 		err = errors.Join(err, errors.New(stderr.String()))
 	}
 	return stdout.String(), err

@@ -106,11 +106,12 @@ func (s *Session) shown() []Stage {
 // not been told to the viewer; otherwise its last frame was sent, or its stream is reset. Who does not
 // watch becomes the owner, and takes the stage over from another viewer.
 func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
-	stages := s.shown()
-	if len(stages) == 0 {
+	s.mu.Lock()
+	t := s.first
+	s.mu.Unlock()
+	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
 	}
-	t := stages[0]
 	if err := t.Admit(who); err != nil {
 		return err
 	}

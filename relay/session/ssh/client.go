@@ -97,11 +97,12 @@ func (c *Client) beside(ctx context.Context, step func() error, late func()) err
 	if !c.run(func() {
 		err := step()
 		mu.Lock()
-		defer mu.Unlock()
-		if gone || err != nil {
+		undo := gone || err != nil
+		done <- err
+		mu.Unlock()
+		if undo { // it may have to wait for the server: nobody waits for it
 			late()
 		}
-		done <- err
 	}) {
 		return errClosed
 	}

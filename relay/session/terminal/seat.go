@@ -99,8 +99,10 @@ func (v *seat) caughtUp() []wire.Message {
 			return messages
 		}
 	}
-	v.Missed += start - v.Next
-	v.SkipLocked(start)
+	// Not to the backlog's very edge: the next output would push it over again, with a notice each time.
+	to := max(start, v.terminal.out.head-min(v.terminal.out.head, wire.ViewerWindow))
+	v.Missed += to - v.Next
+	v.SkipLocked(to)
 	return []wire.Message{&wire.Notice{Code: wire.Busy, Text: "you fell behind: some output is not shown"}}
 }
 
