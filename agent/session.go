@@ -133,6 +133,9 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if len(match.Unread) > 0 {
+		log.Warn("homes were not looked at, as they do not answer or are too many", "logins", match.Unread)
+	}
 	target, err := dialTarget(prep, l.Config.SSH.Addr)
 	if err != nil {
 		return err

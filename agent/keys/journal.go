@@ -114,9 +114,10 @@ func (r *record) release() {
 	}
 }
 
-// abandoned returns the records whose process is gone, and locks them. Records that cannot be read
-// are removed and counted in broken: nobody can act on them, and their lines expire.
-func (j journal) abandoned() (records []*record, broken int, err error) {
+// abandoned returns the records whose process is gone, and locks them. Records that cannot be read are
+// counted in broken: nobody can act on them. They are removed when their lines have expired at now; until
+// then they tell a sweep that it may have missed a file.
+func (j journal) abandoned(now time.Time) (records []*record, broken int, err error) {
 	entries, err := os.ReadDir(j.dir)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read journal: %w", err)
@@ -134,10 +135,13 @@ func (j journal) abandoned() (records []*record, broken int, err error) {
 		}
 		r, err := readRecord(file, strings.TrimSuffix(entry.Name(), ".json"))
 		if err != nil {
-			if !strings.HasSuffix(entry.Name(), ".new") {
+			half := strings.HasSuffix(entry.Name(), ".new") // its line was never written
+			if !half {
 				broken++
 			}
-			os.Remove(full)
+			if half || expired(file, now) {
+				os.Remove(full)
+			}
 			file.Close()
 			continue
 		}
@@ -145,6 +149,12 @@ func (j journal) abandoned() (records []*record, broken int, err error) {
 		records = append(records, r)
 	}
 	return records, broken, nil
+}
+
+// expired says that the line of the record in file is over, whatever the record says.
+func expired(file *os.File, now time.Time) bool {
+	info, err := file.Stat()
+	return err == nil && now.Sub(info.ModTime()) > maxLifetime
 }
 
 // files are the files that the journal has records of, whether their sessions live or not. unsure

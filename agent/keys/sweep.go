@@ -140,7 +140,7 @@ func (s *sweep) noteLocked(f Failure, unread bool) {
 
 // sweepJournal groups the abandoned records by file and takes their lines away.
 func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
-	records, broken, err := k.journal.abandoned()
+	records, broken, err := k.journal.abandoned(k.cfg.Now())
 	if err != nil {
 		return err
 	}
@@ -159,17 +159,17 @@ func (k *Keys) sweepJournal(ctx context.Context, s *sweep) error {
 	group.SetLimit(cap(k.pool.slots))
 	for where, records := range byFile {
 		group.Go(func() error {
-			a, same, err := k.sameAccount(ctx, records[0])
+			a, is, err := k.recorded(ctx, records[0])
 			if err != nil {
 				s.fail(records[0].Login, err)
-				for _, rec := range records {
-					rec.release()
-				}
-				return nil
 			}
-			if !same { // the login was deleted, or another user has its name now
+			if is != same {
 				for _, rec := range records {
-					s.drop(k, rec)
+					if is == another || err == nil && k.cfg.Now().After(rec.Expiry) {
+						s.drop(k, rec)
+					} else {
+						rec.release()
+					}
 				}
 				return nil
 			}
@@ -206,15 +206,27 @@ func (s *sweep) drop(k *Keys, rec *record) {
 	}
 }
 
-// sameAccount is the account of a record's login, if that is still the same user.
-func (k *Keys) sameAccount(ctx context.Context, rec *record) (a account.Account, same bool, err error) {
+// identity is what has become of a record's login.
+type identity int
+
+const (
+	unknown identity = iota // it was deleted, or the directory that has it does not answer; or that cannot be told
+	same
+	another // another user has its name now
+)
+
+// recorded is the account of a record's login, if that is still the same user.
+func (k *Keys) recorded(ctx context.Context, rec *record) (account.Account, identity, error) {
 	a, ok, err := k.database.Login(ctx, rec.Login)
-	if err != nil || !ok || a.UID != rec.UID || a.UID == 0 {
-		return account.Account{}, false, err
+	switch {
+	case err != nil || !ok:
+		return account.Account{}, unknown, err
+	case a.UID != rec.UID || a.UID == 0:
+		return account.Account{}, another, nil
 	}
 	one := []account.Account{a}
 	k.supplementary(ctx, one)
-	return one[0], true, nil
+	return one[0], same, nil
 }
 
 // sweepFile takes out of one file the lines of records, and all that are recognised as lines of an
