@@ -49,14 +49,10 @@ func TestStuckViewerIsOut(t *testing.T) {
 	if e := p.exit(); e.Code != wire.TakenOver {
 		t.Errorf("the first ended with %+v", e)
 	}
-	before := time.Now()
 	p.back()
 	select {
 	case <-out:
 	case <-time.After(patience):
 		t.Fatal("the stuck viewer is still there")
-	}
-	if took := time.Since(before); took > 5*time.Second {
-		t.Errorf("it took %s", took)
 	}
 }

@@ -33,8 +33,10 @@ type send struct {
 }
 
 const (
-	// queueTime is how long what is on the way may have to wait there.
-	queueTime = 50 * time.Millisecond
+	// What is on the way may have to wait there for half of the round trip, within these bounds: nobody
+	// notices it then, and the rate is still found out.
+	minQueue = 10 * time.Millisecond
+	maxQueue = 50 * time.Millisecond
 
 	minWindow = 16 << 10 // bytes; what a line of 2 Mbit/s carries in 65 ms
 
@@ -90,7 +92,7 @@ func (p *pace) rate(r float64, limited bool, now time.Time) {
 func (p *pace) trip(d time.Duration, now time.Time) {
 	if now.Sub(p.tripAt) >= tripPeriod {
 		if p.trips[0] > 0 {
-			p.quietTo = now.Add(p.base() + queueTime)
+			p.quietTo = now.Add(p.base() + queue(p.base()))
 		}
 		p.trips[1], p.trips[0], p.tripAt = p.trips[0], 0, now
 	}
@@ -119,9 +121,15 @@ func (p *pace) window(limit uint64, now time.Time) uint64 {
 	if rate == 0 || base == 0 {
 		return max(minWindow, limit/4)
 	}
-	wait := base + max(queueTime, base/4) // on a long way it takes more to find out what it carries
+	wait := base + queue(base)
 	if now.Before(p.quietTo) {
 		wait = base / 2
 	}
 	return min(max(uint64(rate*wait.Seconds()), minWindow), limit)
+}
+
+// queue is how long what is on the way may wait there, on a way with that round trip. On a long way it takes
+// more to find out what it carries.
+func queue(base time.Duration) time.Duration {
+	return max(minQueue, min(base/2, maxQueue), base/4)
 }

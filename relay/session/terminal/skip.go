@@ -86,7 +86,7 @@ func (t *Terminal) typedLocked(v *audience.Seat, p []byte, now time.Time) {
 	}
 	again := t.skipping.awaits(now) // who holds the key down must not hold the screen
 	t.skipping.until = now.Add(skipWait)
-	if !again && t.out.head-v.Next >= worthSkipping {
+	if !again && t.out.head-v.Seen >= worthSkipping { // also what is on its way: the program prints
 		t.skipping.pause = now.Add(skipPause)
 		time.AfterFunc(skipPause, func() {
 			t.mu.Lock()
