@@ -1,11 +1,15 @@
 import type { Terminal } from "@xterm/xterm";
 
+const mostRepeats = 10_000; // more than a screen has lines or columns
+
 /**
  * guard decides which questions of the host's the terminal answers. What it answers arrives as
  * typed keys, so a file with the right bytes in it, shown with cat, could type. Answered are those
  * whose answer is a few fixed characters: device attributes, the cursor's place, modes. All that
  * repeats what the host said, or tells of the page, is not: settings, titles, colours, windows,
  * versions. The clipboard is neither read nor written.
+ *
+ * It also takes no count that no screen has: the terminal would repeat that so often, and the page would stand still.
  *
  * answering is true while an answer is made, which the terminal gives as if it were typed.
  */
@@ -39,6 +43,10 @@ export function guard(term: Terminal): { readonly answering: boolean } {
   p.registerCsiHandler({ intermediates: "$", final: "w" }, mute); // DECRQPSR
   p.registerDcsHandler({ intermediates: "$", final: "q" }, mute); // DECRQSS
   p.registerDcsHandler({ intermediates: "+", final: "q" }, mute); // XTGETTCAP
+  const endless = (params: (number | number[])[]) => Number(params[0] ?? 0) > mostRepeats;
+  for (const final of "@ILMPSTXZb") p.registerCsiHandler({ final }, endless); // insert, delete, scroll, erase, tab, repeat
+  for (const final of "@A") p.registerCsiHandler({ intermediates: " ", final }, endless); // scroll sideways
+  for (const final of "}~") p.registerCsiHandler({ intermediates: "'", final }, endless); // columns
   for (const colour of [4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]) p.registerOscHandler(colour, (data) => data.includes("?"));
   for (const other of [50, 51, 52, 1337]) p.registerOscHandler(other, mute); // fonts, Emacs, clipboard, files
   return state;

@@ -11,6 +11,7 @@ import { fastGraphics } from "./gpu";
 import { guard } from "./guard";
 import { dark, light } from "./palette";
 import { webAddress } from "../viewer/text";
+import { Whole } from "./whole";
 
 const scrollback = 10_000; // lines
 const fonts = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
@@ -37,6 +38,7 @@ const utf8 = new TextEncoder();
 /** Screen is one terminal: xterm, with nothing allowed that a host could misuse. */
 export class Screen {
   readonly term: Terminal;
+  private readonly whole = new Whole();
   private readonly fitter = new FitAddon();
   private readonly observer: ResizeObserver;
   private searcher: SearchAddon | undefined;
@@ -93,7 +95,7 @@ export class Screen {
   }
 
   write(b: Uint8Array, done: () => void): void {
-    this.term.write(b, done);
+    this.term.write(this.whole.take(b), done);
   }
 
   /** follow takes the size of the owner's terminal. */
