@@ -140,7 +140,7 @@ func showEnvoy(w io.Writer, e envoy) error {
 		[]string{"uptime", (time.Duration(f.Uptime) * time.Second).String()}, []string{"load", load(f)}, []string{"root disk", disk(f)},
 		[]string{"logged in", strings.Join(f.Users, " ")}, []string{"ssh server", answers(f)},
 		[]string{"clock", clock(f)},
-		[]string{"labels", labels(e.Labels)}, []string{"host keys", fingerprints(e.HostKeys)},
+		[]string{"labels", labels(e.Labels)}, []string{"host keys", fingerprints(e.HostKeys, nil)},
 		[]string{"warnings", strings.Join(e.Warnings, "; ")},
 	)
 	return table(w, []string{"hostname", wire.Printable(e.Hostname)}, rows)

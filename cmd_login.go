@@ -25,9 +25,12 @@ func loginCommand() *cobra.Command {
 file, and get a certificate that is good for 8 hours. The relay's fingerprint is asked about at the
 first login and remembered; with --fingerprint nothing is asked. The port is 8443 unless it is named.
 
+A key that an administrator has registered counts for an operator when its owner says so: at the first
+login you are asked whether you are that operator. With --username nothing is asked.
+
 With --browser, a login that is still good is used, and a link is printed that signs a browser in as
 you. It works once, within 15 minutes.
-` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.ClockSkew, wire.Busy, wire.AuditUnavailable),
+` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.KeyUnproved, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.ClockSkew, wire.Busy, wire.AuditUnavailable),
 		Example: `  scrier login relay.example.com --fingerprint SHA256:…
   scrier login 192.0.2.7:8443 --username ann --ssh-key-file ~/.ssh/id_work.pub
   scrier login relay.example.com --browser`,
@@ -39,7 +42,7 @@ you. It works once, within 15 minutes.
 			}
 			req := client.LoginRequest{
 				Relay: args[0], Username: username, Fingerprint: fingerprint,
-				Keys: sshKeys(keyFile), Now: time.Now, Confirm: confirm,
+				Keys: sshKeys(keyFile), Now: time.Now, Confirm: confirm, Claim: confirmClaim,
 			}
 			if browser && keyFile == "" {
 				if l, err := home.Current(req.Relay, time.Now()); err == nil && fits(l, req) {
@@ -77,9 +80,9 @@ func fits(l client.Login, r client.LoginRequest) bool {
 
 // printLink asks for a sign-in link with a login, and prints it.
 func printLink(c *cobra.Command, l client.Login) error {
-	r, err := client.Dial(c.Context(), l, time.Now)
+	r, err := dialLogin(c.Context(), l)
 	if err != nil {
-		return interrupted(c.Context(), err)
+		return err
 	}
 	defer r.Close()
 	data, err := r.Do(c.Context(), "POST", "/self/links", struct{}{})
@@ -181,6 +184,23 @@ func confirm(relay, fingerprint string) (bool, error) {
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "The relay at %s is not known yet.\nIts fingerprint is %s.\nDoes its administrator give you the same? (yes/no) ", relay, fingerprint)
+	return answer(tty, fingerprint, "the fingerprint")
+}
+
+// confirmClaim asks whether the person is the operator for whom their key was registered.
+func confirmClaim(relay, username string) (bool, error) {
+	username = wire.Printable(username)
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false, wire.Errorf(wire.KeyUnproved, "your key is registered at %s for the operator %s, and there is no terminal to ask on whether that is you; if it is, give --username %s", relay, username, username)
+	}
+	defer tty.Close()
+	fmt.Fprintf(tty, "Your key is registered at %s for the operator %s.\nFrom now on it counts for %s. Is that you? (yes/no) ", relay, username, username)
+	return answer(tty, username, "the name")
+}
+
+// answer reads yes or no, or what was asked about, which stands for yes.
+func answer(tty *os.File, about, what string) (bool, error) {
 	in := bufio.NewReader(tty)
 	for range 3 {
 		line, err := in.ReadString('\n')
@@ -193,10 +213,10 @@ func confirm(relay, fingerprint string) (bool, error) {
 		case "no":
 			return false, nil
 		}
-		if strings.TrimSpace(line) == fingerprint {
+		if strings.TrimSpace(line) == about {
 			return true, nil
 		}
-		fmt.Fprint(tty, "Please type yes, no or the fingerprint: ")
+		fmt.Fprintf(tty, "Please type yes, no or %s: ", what)
 	}
 	return false, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -117,7 +118,7 @@ func publicKey(file string) (string, error) {
 
 type webuser struct {
 	ID, Username, Role string
-	Keys               []string
+	Keys, Unproved     []string
 }
 
 func webusersList(t *target) *cobra.Command {
@@ -141,7 +142,7 @@ func webusersList(t *target) *cobra.Command {
 			}
 			var rows [][]string
 			for _, u := range users {
-				rows = append(rows, []string{u.Username, u.Role, fingerprints(u.Keys)})
+				rows = append(rows, []string{u.Username, u.Role, fingerprints(u.Keys, u.Unproved)})
 			}
 			return table(c.OutOrStdout(), []string{"USERNAME", "ROLE", "KEYS"}, rows)
 		},
@@ -150,11 +151,16 @@ func webusersList(t *target) *cobra.Command {
 	return c
 }
 
-func fingerprints(keys []string) string {
+// fingerprints are those of keys; one that nobody has proved to be theirs is marked.
+func fingerprints(keys, unproved []string) string {
 	var out []string
 	for _, k := range keys {
 		if pub, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k)); err == nil {
-			out = append(out, ssh.FingerprintSHA256(pub))
+			f := ssh.FingerprintSHA256(pub)
+			if slices.Contains(unproved, k) {
+				f += " (unproved)"
+			}
+			out = append(out, f)
 		}
 	}
 	return strings.Join(out, " ")
@@ -163,14 +169,20 @@ func fingerprints(keys []string) string {
 func webusersUpdate(t *target) *cobra.Command {
 	var username, role string
 	var keyFiles []string
+	var revoke bool
 	c := &cobra.Command{
-		Use:   "update --username U [--role admin|viewer|compliance] [--ssh-key-file F]… [--state DIR]",
-		Short: "Change an operator's role or keys",
+		Use:   "update --username U [--role admin|viewer|compliance] [--ssh-key-file F]… [--revoke-all] [--state DIR]",
+		Short: "Change an operator's role or keys, or end all that they have open",
 		Long: `Change an operator's role, or replace their SSH keys by those given. Logins and sessions from before
-end at once; the operator logs in again.
+end at once; the operator logs in again. With --state a key counts at once; else when its owner logs in
+with it, or adds it on the page My account.
+
+--revoke-all is for an operator whose laptop was stolen: it ends their logins, sign-ins and sessions, and
+removes their links and passkeys. Their SSH keys stay: replace those that were stolen too.
 ` + exitHelp("0    changed", wire.BadRequest, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
-		Example: `  scrier webusers update --username bob --role admin`,
-		Args:    exact(0, "no arguments"),
+		Example: `  scrier webusers update --username bob --role admin
+  scrier webusers update --username bob --revoke-all`,
+		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			in := map[string]any{}
 			if role != "" {
@@ -187,11 +199,18 @@ end at once; the operator logs in again.
 				}
 				in["keys"] = keys
 			}
-			if username == "" || len(in) == 0 {
-				return wire.Errorf(wire.Usage, "nobody or nothing to change: give --username, and --role or --ssh-key-file")
+			if username == "" || len(in) == 0 && !revoke {
+				return wire.Errorf(wire.Usage, "nobody or nothing to change: give --username, and --role, --ssh-key-file or --revoke-all")
 			}
-			if _, err := t.do(c, "PUT", "/users/"+client.Escape(username), in); err != nil {
-				return err
+			if len(in) > 0 {
+				if _, err := t.do(c, "PUT", "/users/"+client.Escape(username), in); err != nil {
+					return err
+				}
+			}
+			if revoke {
+				if _, err := t.do(c, "POST", "/users/"+client.Escape(username)+"/revoke", nil); err != nil {
+					return err
+				}
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was changed and has to log in again\n", wire.Printable(username))
 			return nil
@@ -200,6 +219,7 @@ end at once; the operator logs in again.
 	c.Flags().StringVar(&username, "username", "", "the operator's name")
 	c.Flags().StringVar(&role, "role", "", "the new role")
 	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
+	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links and passkeys")
 	must(c.MarkFlagRequired("username"))
 	return c
 }

@@ -100,8 +100,17 @@ func (t *target) dial(ctx context.Context) (*client.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := client.Dial(ctx, login, time.Now)
-	return r, interrupted(ctx, err)
+	return dialLogin(ctx, login)
+}
+
+// dialLogin connects with a login. Changes are signed with the key that was named at the login, or one of the usual.
+func dialLogin(ctx context.Context, l client.Login) (*client.Relay, error) {
+	r, err := client.Dial(ctx, l, time.Now)
+	if err != nil {
+		return nil, interrupted(ctx, err)
+	}
+	r.SSHKeys = sshKeys(l.KeyFile)
+	return r, nil
 }
 
 // interrupted is what a person did who pressed Ctrl-C, instead of the error that it led to.

@@ -21,6 +21,22 @@ func NamespaceLogin(cluster string) string { return "scrier-login@" + cluster }
 // holds the key that the request names.
 func NamespaceKey(cluster string) string { return "scrier-key@" + cluster }
 
+// NamespaceChange is the SSHSIG namespace of signatures under a change ([ChangeText]), NamespaceClaim that of
+// claims of a key ([ClaimText]).
+func NamespaceChange(cluster string) string { return "scrier-change@" + cluster }
+func NamespaceClaim(cluster string) string  { return "scrier-claim@" + cluster }
+
+// ChangeText is what an operator signs so that a change is made: what is asked for, the SHA-256 of the request's
+// body, and the relay's nonce. It is one line that a person can read, and sign with ssh-keygen.
+func ChangeText(method, path string, body [sha256.Size]byte, operator, nonce string) string {
+	return fmt.Sprintf("scrier change: %s %s, sha256:%x, by %s, once: %s", method, path, body, operator, nonce)
+}
+
+// ClaimText is what the owner of a key signs with it, so that it counts for an operator.
+func ClaimText(operator, nonce string) string {
+	return fmt.Sprintf("scrier claim: this key is to count for %s, once: %s", operator, nonce)
+}
+
 // LoginMessage is what an operator signs to log in: the relay's nonce, the connection's exporter
 // bytes and the request for the certificate that the login is to yield.
 func LoginMessage(nonce, exporter, csr []byte) ([]byte, error) {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -107,6 +109,22 @@ func VerifySSH(blob []byte, namespace string, message []byte) (ssh.PublicKey, er
 		return nil, err
 	}
 	return sig.PublicKey, nil
+}
+
+// ParseArmour reads a signature as `ssh-keygen -Y sign` prints it, or its base64 alone, and returns the blob. What a
+// person pasted may have other line ends, and spaces around the lines.
+func ParseArmour(text string) ([]byte, error) {
+	if len(text) > 2*maxSSHSignature {
+		return nil, wire.Errorf(wire.BadRequest, "signature of %d bytes is too large", len(text))
+	}
+	body := strings.TrimSpace(text)
+	body = strings.TrimPrefix(body, "-----BEGIN SSH SIGNATURE-----")
+	body = strings.TrimSuffix(body, "-----END SSH SIGNATURE-----")
+	blob, err := base64.StdEncoding.Strict().DecodeString(strings.Join(strings.Fields(body), ""))
+	if err != nil || len(blob) == 0 {
+		return nil, wire.Errorf(wire.BadRequest, "this is not a signature; it begins with -----BEGIN SSH SIGNATURE----- and ends with -----END SSH SIGNATURE-----")
+	}
+	return blob, nil
 }
 
 // ParseSSHSignature reads a binary SSHSIG blob and nothing beside it: no armour, no trailing

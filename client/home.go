@@ -51,6 +51,7 @@ type Known struct {
 	Username string    `json:"username,omitempty"`
 	Role     string    `json:"role,omitempty"`
 	Cluster  string    `json:"cluster,omitempty"`
+	KeyFile  string    `json:"key_file,omitempty"` // the SSH key that was named at the login
 	Expires  time.Time `json:"expires,omitzero"`
 }
 

@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -22,6 +24,9 @@ type LoginRequest struct {
 	Now         func() time.Time
 	// Confirm shows an unknown relay's fingerprint to the person.
 	Confirm func(relay, fingerprint string) (bool, error)
+	// Claim asks the person whether they are the operator for whom somebody has registered their key, if Username
+	// does not say so. From then on the key counts.
+	Claim func(relay, username string) (bool, error)
 }
 
 const (
@@ -72,6 +77,17 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 			}
 			defer closer.Close()
 			signer = sig
+		}
+		if c := challenge.Claim; c != "" && r.Username == "" {
+			ok, err := r.Claim(r.Relay, c)
+			if err == nil && !ok {
+				err = wire.Errorf(wire.Cancelled, "the key was not claimed for %s", c)
+			}
+			if err != nil {
+				s.Reset(wire.Cancelled)
+				return Login{}, err
+			}
+			r.Username = c // is not asked again if that took too long
 		}
 		if time.Since(asked) > nonceUse {
 			s.Reset(wire.Cancelled)
@@ -136,14 +152,20 @@ func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Strea
 	if err != nil {
 		return Login{}, err
 	}
-	sig, err := sign(signer, certs.NamespaceLogin(c.Cluster), message)
-	if err != nil {
+	proof := &wire.Proof{CSR: csr}
+	if c.Claim != "" {
+		text := certs.ClaimText(c.Claim, base64.RawURLEncoding.EncodeToString(c.Nonce))
+		if proof.Claim, err = sign(signer, certs.NamespaceClaim(c.Cluster), []byte(text)); err != nil {
+			return Login{}, err
+		}
+	}
+	if proof.Signature, err = sign(signer, certs.NamespaceLogin(c.Cluster), message); err != nil {
 		return Login{}, err
 	}
 	if err := s.SetDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return Login{}, err
 	}
-	if err := wire.Send(s, &wire.Proof{Signature: sig, CSR: csr}); err != nil {
+	if err := wire.Send(s, proof); err != nil {
 		return Login{}, err
 	}
 	cert, err := wire.Expect[wire.Certified](s)
@@ -162,6 +184,11 @@ func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Strea
 		return Login{}, wire.Errorf(wire.ClockSkew, "the relay's clock says %s, this one %s", time.UnixMilli(cert.Time).Format(time.DateTime), now.Format(time.DateTime))
 	}
 	known1 := Known{Pin: pin.String(), Username: cert.Username, Role: cert.Role, Cluster: c.Cluster, Expires: leaf.NotAfter}
+	if r.Keys.KeyFile != "" {
+		if known1.KeyFile, err = filepath.Abs(r.Keys.KeyFile); err != nil {
+			return Login{}, fmt.Errorf("find %s: %w", r.Keys.KeyFile, err)
+		}
+	}
 	err = h.change(func(k *known) {
 		k.Relays[r.Relay] = known1
 		k.Current = r.Relay

@@ -20,8 +20,11 @@ import (
 // Relay is a relay that takes requests: over the operator's link, or over its admin socket.
 type Relay struct {
 	Login Login // zero over the admin socket
-	link  wire.Link
-	http  *http.Client
+	// SSHKeys is where the keys are with which changes are signed; that of the login unless it is set.
+	SSHKeys SSHKeyConfig
+
+	link wire.Link
+	http *http.Client
 }
 
 // Dial connects with a login.
@@ -108,20 +111,37 @@ func (r *Relay) Export(ctx context.Context, path string, w io.Writer) error {
 }
 
 func (r *Relay) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
-	var body io.Reader
+	var body []byte
 	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return nil, err
 		}
-		body = bytes.NewReader(data)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://relay/api/v1"+path, body)
+	resp, err := r.ask(ctx, method, path, body, "")
+	if wire.CodeOf(err) != wire.ProofRequired || r.link == nil {
+		return resp, err
+	}
+	proof, err := r.signChange(ctx, method, path, body)
 	if err != nil {
 		return nil, err
 	}
-	if in != nil {
+	return r.ask(ctx, method, path, body, proof)
+}
+
+const apiPath = "/api/v1"
+
+// ask sends one request; proof, if any, is the signature under it.
+func (r *Relay) ask(ctx context.Context, method, path string, body []byte, proof string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://relay"+apiPath+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if proof != "" {
+		req.Header.Set("Scrier-Proof", proof)
 	}
 	resp, err := r.http.Do(req)
 	if err != nil {

@@ -185,10 +185,12 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		e.opened(s)
 		e.sshServer(s, open, echo)
 	})
-	newPerson(t, r, "ann", access.Admin)
+	ann := newPerson(t, r, "ann", access.Admin)
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
 	link := answer[web.Link](t, call(t, r, "POST", "/users/ann/links", nil))
 	browser := web.Browser(r.api, web.BrowserConfig{Access: r.access, Log: r.Log})
 	var cookies []*http.Cookie
+	proof := ""
 	ask := func(method, path string, in any) *http.Response {
 		t.Helper()
 		body, err := json.Marshal(in)
@@ -198,6 +200,9 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		req := httptest.NewRequest(method, "https://localhost:8443/api/v1"+path, bytes.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Origin", "https://localhost:8443")
+		if proof != "" {
+			req.Header.Set("Scrier-Proof", proof)
+		}
 		for _, c := range cookies {
 			req.AddCookie(c)
 		}
@@ -219,12 +224,18 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		{"GET", "/signin", "", nil, 200},
 		{"GET", "/self", "", nil, 401},
 		{"POST", "/signin/link", "", map[string]string{"token": "wrong"}, 410},
+		{"POST", "/signin/link/look", "", map[string]string{"token": token}, 200},
 		{"POST", "/signin/link", "", map[string]string{"token": token}, 200},
 		{"GET", "/self", "", nil, 200},
 		{"GET", "/relay", "", nil, 200},
 		{"GET", "/self/signins", "", nil, 200},
 		{"POST", "/self/passkeys/begin", "", nothing, 200},
 		{"POST", "/signin/passkey/begin", "", nothing, 200},
+		{"GET", "/self/keys", "", nil, 200},
+		{"POST", "/self/keys/begin", "", nothing, 200},
+		{"POST", "/self/proofs", "", map[string]string{"method": "POST", "path": "/api/v1/self/links", "sha256": strings.Repeat("0", 64)}, 200},
+		{"POST", "/self/proofs/{proof}/passkey", "any", nothing, 200},
+		{"POST", "/self/confirm", "", nothing, 204},
 		{"POST", "/self/links", "", nothing, 200},
 		{"POST", "/users/{user}/links", "ann", nothing, 200},
 		{"POST", "/scrier/connect", "", map[string]any{"envoy_id": e.id.String(), "protocol": "ssh", "cols": 80, "rows": 24}, 200},
@@ -238,7 +249,17 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 			c.path = session
 		}
 		path := placeholder.ReplaceAllString(c.route, url.PathEscape(c.path))
+		proof = ""
 		resp := ask(c.method, path, c.in)
+		if op := d.Paths[c.route][strings.ToLower(c.method)]; slices.ContainsFunc(op.Parameters, func(p struct{ Name, In string }) bool { return p.Name == "Scrier-Proof" }) {
+			d.holds(t, c.method+" "+path+", not signed", op, resp, 403)
+			body, err := json.Marshal(c.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proof = signs(t, r, who, ann.signer, c.method, "/api/v1"+path, string(body))
+			resp = ask(c.method, path, c.in)
+		}
 		if c.route == "/scrier/connect" && resp.StatusCode == 200 {
 			body, err := io.ReadAll(resp.Body)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,8 +52,12 @@ func newPerson(t *testing.T, r *Relay, name string, role access.Role) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
+	signers.Store(user.ID, signer)
 	return &person{t: t, relay: r, user: user, signer: signer}
 }
+
+// signers are the keys of all persons, by their operators' ids.
+var signers sync.Map
 
 // attempt is one login with every part in the test's hands.
 type attempt struct {
@@ -61,6 +66,7 @@ type attempt struct {
 	signer    ssh.Signer
 	offer     ssh.PublicKey
 	username  string
+	claim     func(nonce []byte) []byte // the signature for a key that nobody has claimed; nil: an honest one
 }
 
 // login runs a login; nil edits make it an honest one.
@@ -114,7 +120,14 @@ func (p *person) login(a attempt) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := wire.Send(s, &wire.Proof{Signature: sig, CSR: csr}); err != nil {
+	proof := &wire.Proof{Signature: sig, CSR: csr}
+	switch {
+	case a.claim != nil:
+		proof.Claim = a.claim(challenge.Nonce)
+	case challenge.Claim != "":
+		proof.Claim = claimOf(p.t, p.relay, a.signer, challenge.Claim, challenge.Nonce, certs.NamespaceClaim)
+	}
+	if err := wire.Send(s, proof); err != nil {
 		return nil, err
 	}
 	answer, err := wire.Expect[wire.Certified](s)
@@ -233,44 +246,52 @@ func TestChangedOperatorIsOut(t *testing.T) {
 // What each role may do, route by route. A new route fails this test until it is written here:
 // that is the point.
 var routes = map[string][]access.Role{
-	"GET /api/v1/self":                       {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/envoys":                     {access.Admin, access.Viewer},
-	"GET /api/v1/envoys/{envoy}":             {access.Admin, access.Viewer},
-	"POST /api/v1/envoys/{envoy}/revoke":     {access.Admin},
-	"DELETE /api/v1/envoys/{envoy}":          {access.Admin},
-	"POST /api/v1/tokens":                    {access.Admin},
-	"GET /api/v1/users":                      {access.Admin},
-	"POST /api/v1/users":                     {access.Admin},
-	"PUT /api/v1/users/{user}":               {access.Admin},
-	"DELETE /api/v1/users/{user}":            {access.Admin},
-	"DELETE /api/v1/users/{user}/passkeys":   {access.Admin},
-	"GET /api/v1/sessions":                   {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/scrier/connect":            {access.Admin},
-	"GET /api/v1/sessions/{session}":         {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/sessions/{session}/attach": {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/sessions/{session}":      {access.Admin},
-	"GET /api/v1/audit":                      {access.Admin, access.Compliance},
-	"GET /api/v1/audit/export":               {access.Admin, access.Compliance},
-	"POST /api/v1/audit/verify":              {access.Admin, access.Compliance},
-	"GET /api/v1/relay":                      {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/events":                     {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/openapi.json":               {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/signout":                   {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/self/signins":               {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/self/signins":            {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/self/signins/{signin}":   {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/links":                {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/self/passkeys":              {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/passkeys/begin":       {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/passkeys/finish":      {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/self/passkeys/{passkey}": {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/users/{user}/links":        {access.Admin},
+	"GET /api/v1/self":                         {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/envoys":                       {access.Admin, access.Viewer},
+	"GET /api/v1/envoys/{envoy}":               {access.Admin, access.Viewer},
+	"POST /api/v1/envoys/{envoy}/revoke":       {access.Admin},
+	"DELETE /api/v1/envoys/{envoy}":            {access.Admin},
+	"POST /api/v1/tokens":                      {access.Admin},
+	"GET /api/v1/users":                        {access.Admin},
+	"POST /api/v1/users":                       {access.Admin},
+	"PUT /api/v1/users/{user}":                 {access.Admin},
+	"DELETE /api/v1/users/{user}":              {access.Admin},
+	"DELETE /api/v1/users/{user}/passkeys":     {access.Admin},
+	"GET /api/v1/sessions":                     {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/scrier/connect":              {access.Admin},
+	"GET /api/v1/sessions/{session}":           {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/sessions/{session}/attach":   {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/sessions/{session}":        {access.Admin},
+	"GET /api/v1/audit":                        {access.Admin, access.Compliance},
+	"GET /api/v1/audit/export":                 {access.Admin, access.Compliance},
+	"POST /api/v1/audit/verify":                {access.Admin, access.Compliance},
+	"GET /api/v1/relay":                        {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/events":                       {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/openapi.json":                 {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/signout":                     {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/self/signins":                 {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/signins":              {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/signins/{signin}":     {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/links":                  {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/self/passkeys":                {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/passkeys/begin":         {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/passkeys/finish":        {access.Admin, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/passkeys/{passkey}":   {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/users/{user}/links":          {access.Admin},
+	"POST /api/v1/users/{user}/revoke":         {access.Admin},
+	"POST /api/v1/self/confirm":                {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/self/keys":                    {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/keys":                   {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/keys/begin":             {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/proofs":                 {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/proofs/{proof}/passkey": {access.Admin, access.Viewer, access.Compliance},
 }
 
 // Routes for everybody, also before sign-in, each with the reason.
 var publicRoutes = map[string]string{
 	"GET /api/v1/signin":                 "the page has to know which ways in to offer",
 	"POST /api/v1/signin/link":           "the link is the proof",
+	"POST /api/v1/signin/link/look":      "whoever has the link may know whom it signs in",
 	"POST /api/v1/signin/passkey/begin":  "gives a challenge and nothing else",
 	"POST /api/v1/signin/passkey/finish": "the passkey is the proof",
 }

@@ -2,7 +2,11 @@ package relay
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,15 +15,53 @@ import (
 	"sync"
 	"testing"
 
+	"scrier/certs"
 	"scrier/relay/access"
 	"scrier/relay/web"
 	"scrier/wire"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // asks is a request to the API by who, and its answer.
 func asks(t *testing.T, r *Relay, who access.Operator, method, path, body string) (int, string) {
 	t.Helper()
+	status, answer := asksWith(t, r, who, method, path, body, "")
+	signer, ok := signers.Load(who.ID)
+	if !ok || !strings.Contains(answer, `"urn:scrier:error:proof_required"`) {
+		return status, answer
+	}
+	return asksWith(t, r, who, method, path, body, signs(t, r, who, signer.(ssh.Signer), method, path, body))
+}
+
+// signs signs a request with a key, and gives the header that says so.
+func signs(t *testing.T, r *Relay, who access.Operator, signer ssh.Signer, method, path, body string) string {
+	t.Helper()
+	_, answer := asksWith(t, r, who, "POST", "/api/v1/self/proofs", fmt.Sprintf(`{"method":%q,"path":%q,"sha256":"%x"}`, method, path, sha256.Sum256([]byte(body))), "")
+	var c access.Challenge
+	if err := json.Unmarshal([]byte(answer), &c); err != nil || c.ID == "" {
+		t.Fatal(answer, err)
+	}
+	return "ssh " + c.ID + " " + signature(t, signer, c)
+}
+
+// signature is one under a challenge, in base64.
+func signature(t *testing.T, signer ssh.Signer, c access.Challenge) string {
+	t.Helper()
+	sig, err := certs.SignSSH(rand.Reader, signer, c.Namespace, []byte(c.Text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(sig)
+}
+
+// asksWith is one request; proof is the signature under it.
+func asksWith(t *testing.T, r *Relay, who access.Operator, method, path, body, proof string) (int, string) {
+	t.Helper()
 	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	if proof != "" {
+		req.Header.Set("Scrier-Proof", proof)
+	}
 	req = req.WithContext(web.WithCaller(req.Context(), func(context.Context) (access.Operator, error) { return who, nil }))
 	w := httptest.NewRecorder()
 	r.api.ServeHTTP(w, req)

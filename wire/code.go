@@ -111,6 +111,10 @@ const (
 	ConsoleMissing      Code = 44
 	ConsoleUnsupported  Code = 45
 	ConsoleEnded        Code = 46
+
+	ProofRequired Code = 400
+	KeyUnproved   Code = 401
+	Unconfirmed   Code = 402
 )
 
 type codeText struct{ name, meaning, hint string }
@@ -195,6 +199,10 @@ var codes = map[Code]codeText{
 	ConsoleMissing:      {"console_missing", "a program that sharing the screen needs is not installed on the machine", "install what is named on that machine"},
 	ConsoleUnsupported:  {"console_unsupported", "the desktop at the machine's screen cannot be shared in this way", "switch its own screen sharing on, as the detail says"},
 	ConsoleEnded:        {"console_ended", "the user at the screen ended the sharing", ""},
+
+	ProofRequired: {"proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"},
+	Unconfirmed:   {"unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"},
+	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "log in with that key: `scrier login HOST:PORT --username NAME`"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

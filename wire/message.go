@@ -320,12 +320,15 @@ type Challenge struct {
 	Cluster string `cbor:"1,keyasint"`
 	Key     []byte `cbor:"2,keyasint"`
 	Nonce   []byte `cbor:"3,keyasint"` // 32 bytes, good for 60 s and this connection
+	// Claim is the operator for whom the key is registered, if nobody has proved yet that it is theirs.
+	Claim string `cbor:"4,keyasint"`
 }
 
 // Proof answers the Challenge, see certs.LoginMessage.
 type Proof struct {
 	Signature []byte `cbor:"1,keyasint"` // SSHSIG
 	CSR       []byte `cbor:"2,keyasint"`
+	Claim     []byte `cbor:"3,keyasint"` // SSHSIG: that the key is to count for Challenge.Claim, see certs.ClaimText
 }
 
 // Certified is the operator's certificate.

@@ -38,6 +38,7 @@ type Access struct {
 	Config
 	attempts attempts
 	flows    flows
+	proofs   proofs
 	sweeps   sweeps
 }
 

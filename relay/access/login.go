@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -37,14 +38,25 @@ func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *w
 	if err := s.SetDeadline(time.Now().Add(nonceLife)); err != nil {
 		return err
 	}
-	if err := s.Send(&wire.Challenge{Cluster: a.CA.Cluster(), Key: key.Marshal(), Nonce: nonce[:]}); err != nil {
+	challenge := &wire.Challenge{Cluster: a.CA.Cluster(), Key: key.Marshal(), Nonce: nonce[:]}
+	if !proved(row, key) {
+		challenge.Claim = row.Username
+	}
+	if err := s.Send(challenge); err != nil {
 		return err
 	}
 	proof, err := wire.Expect[wire.Proof](s)
 	if err != nil {
 		return err
 	}
-	chain, err := a.certify(row, key, nonce[:], peer, proof)
+	pub, err := a.verifyLogin(key, nonce[:], peer, proof)
+	if err == nil && challenge.Claim != "" {
+		row, err = a.claimAtLogin(ctx, source, row, key, nonce[:], proof.Claim)
+	}
+	var chain [][]byte
+	if err == nil {
+		chain, err = a.CA.Issue(certs.Identity{Role: certs.RoleOperator, ID: row.ID, Generation: row.Epoch}, pub)
+	}
 	if err != nil {
 		return a.refused(ctx, source, row.Username, err)
 	}
@@ -99,7 +111,8 @@ func forName(username string) string {
 	return " for " + wire.Printable(short(username))
 }
 
-func (a *Access) certify(row store.Operator, key ssh.PublicKey, nonce []byte, peer wire.Peer, p *wire.Proof) ([][]byte, error) {
+// verifyLogin checks that a proof is by key and for this connection, and returns the key to certify.
+func (a *Access) verifyLogin(key ssh.PublicKey, nonce []byte, peer wire.Peer, p *wire.Proof) (crypto.PublicKey, error) {
 	exporter, err := peer.Export(certs.ExporterLabel, certs.ExporterSize)
 	if err != nil {
 		return nil, fmt.Errorf("bind the login to its connection: %w", err)
@@ -111,11 +124,7 @@ func (a *Access) certify(row store.Operator, key ssh.PublicKey, nonce []byte, pe
 	if err := verifiedBy(key, p.Signature, certs.NamespaceLogin(a.CA.Cluster()), message); err != nil {
 		return nil, err
 	}
-	pub, err := certs.ParseRequest(p.CSR)
-	if err != nil {
-		return nil, err
-	}
-	return a.CA.Issue(certs.Identity{Role: certs.RoleOperator, ID: row.ID, Generation: row.Epoch}, pub)
+	return certs.ParseRequest(p.CSR)
 }
 
 // VerifyKey checks a proof, made on this connection, that the operator holds a key that is

@@ -99,13 +99,24 @@ func (a *Access) FinishPasskey(ctx context.Context, who Operator, site Site, id,
 			row.Transports = append(row.Transports, string(t))
 		}
 	}
-	err = a.change(ctx, audit.Event{Type: "operator.passkey_add", Operator: who.Username, Source: who.Source, Fields: describePasskey(row)},
+	var ended []store.SignIn
+	err = a.change(ctx, record("operator.passkey_add", who, describePasskey(row)),
 		func(tx store.Tx) error {
-			if _, err := self(tx, who); err != nil {
-				return err
+			o, err := self(tx, who)
+			if err == nil {
+				err = stillFirst(tx, who, o)
 			}
-			return store.AddPasskey(tx, row)
+			if err == nil {
+				err = store.AddPasskey(tx, row)
+			}
+			if err == nil {
+				ended, err = settle(tx, who)
+			}
+			return err
 		})
+	if err == nil {
+		a.signedOutAll(who, ended)
+	}
 	return passkeyOf(row), err
 }
 
@@ -130,46 +141,52 @@ func (a *Access) FinishPasskeySignIn(ctx context.Context, b Browser, site Site, 
 	if err := a.attempts.allow(b.Source); err != nil {
 		return SignedIn{}, err
 	}
-	username, key, used, err := a.checkPasskey(ctx, b, site, id, credential)
+	o, key, used, err := a.checkPasskey(ctx, b, site, "", id, credential)
 	if err != nil {
-		return SignedIn{}, a.signInRefused(ctx, b, "passkey", username, err)
+		return SignedIn{}, a.signInRefused(ctx, b, "passkey", o.Username, err)
 	}
 	return a.signIn(ctx, b, attempt{
 		method: "passkey",
 		claim: func(tx store.Tx, now time.Time) (store.Operator, error) {
-			row, err := store.GetPasskey(tx, key.Operator, key.ID())
-			if err != nil {
-				return store.Operator{}, wire.Errorf(wire.Unauthenticated, "the passkey was removed")
-			}
-			if row.SignCount != key.SignCount {
-				return store.Operator{}, wire.Errorf(wire.Conflict, "the passkey was used twice at once")
-			}
-			row.SignCount, row.BackupState, row.Used = used.Authenticator.SignCount, used.Flags.BackupState, now
-			if err := store.UsePasskey(tx, row); err != nil {
+			if err := usePasskey(tx, key, used, now); err != nil {
 				return store.Operator{}, err
 			}
-			return store.GetOperator(tx, row.Operator)
+			return store.GetOperator(tx, key.Operator)
 		},
+		doubt:  func() string { return "" },
 		undo:   func(store.Tx) error { return nil }, // a counter never goes back
 		fields: func() map[string]string { return map[string]string{"passkey": key.ID(), "passkey_name": key.Name} },
 	})
 }
 
-// checkPasskey verifies the browser's answer to a challenge. The username is for the audit log.
-func (a *Access) checkPasskey(ctx context.Context, b Browser, site Site, id string, credential json.RawMessage) (username string, key store.Passkey, used *webauthn.Credential, err error) {
-	f, err := a.flows.take(id, "", site, a.Now())
+// usePasskey notes that a passkey was used, if it is as it was when that was checked.
+func usePasskey(tx store.Tx, key store.Passkey, used *webauthn.Credential, now time.Time) error {
+	row, err := store.GetPasskey(tx, key.Operator, key.ID())
 	if err != nil {
-		return "", key, nil, err
+		return wire.Errorf(wire.Unauthenticated, "the passkey was removed")
+	}
+	if row.SignCount != key.SignCount {
+		return wire.Errorf(wire.Conflict, "the passkey was used twice at once")
+	}
+	row.SignCount, row.BackupState, row.Used = used.Authenticator.SignCount, used.Flags.BackupState, now
+	return store.UsePasskey(tx, row)
+}
+
+// checkPasskey verifies the browser's answer to a challenge that was made for someone; empty: for who signs in. With an
+// error the operator may be known, for the audit log.
+func (a *Access) checkPasskey(ctx context.Context, b Browser, site Site, whom, id string, credential json.RawMessage) (o store.Operator, key store.Passkey, used *webauthn.Credential, err error) {
+	f, err := a.flows.take(id, whom, site, a.Now())
+	if err != nil {
+		return o, key, nil, err
 	}
 	party, err := party(site)
 	if err != nil {
-		return "", key, nil, err
+		return o, key, nil, err
 	}
 	parsed, err := protocol.ParseCredentialRequestResponseBytes(credential)
 	if err != nil {
-		return "", key, nil, unacceptable(err, wire.BadRequest)
+		return o, key, nil, unacceptable(err, wire.BadRequest)
 	}
-	var o store.Operator
 	err = a.KV.View(ctx, func(tx store.Tx) error {
 		if key, err = store.PasskeyByCredential(tx, parsed.RawID); err != nil {
 			return err
@@ -181,15 +198,15 @@ func (a *Access) checkPasskey(ctx context.Context, b Browser, site Site, id stri
 		err = wire.Errorf(wire.Unauthenticated, "the relay does not know this passkey; it may have been removed")
 	}
 	if err != nil {
-		return "", key, nil, err
+		return o, key, nil, err
 	}
 	if err := exactOrigin(parsed.Response.CollectedClientData, site); err != nil {
-		return o.Username, key, nil, err
+		return o, key, nil, err
 	}
 	user := &passkeyOwner{id: o.ID, name: o.Username, credentials: []webauthn.Credential{credentialOf(key)}}
 	used, err = party.ValidateDiscoverableLogin(func(_, _ []byte) (webauthn.User, error) { return user, nil }, f.data, parsed)
 	if err != nil {
-		return o.Username, key, nil, unacceptable(err, wire.Unauthenticated)
+		return o, key, nil, unacceptable(err, wire.Unauthenticated)
 	}
 	if used.Authenticator.CloneWarning {
 		fields := describePasskey(key)
@@ -197,9 +214,9 @@ func (a *Access) checkPasskey(ctx context.Context, b Browser, site Site, id stri
 		fields["counter_before"] = strconv.FormatUint(uint64(key.SignCount), 10)
 		_, jerr := a.Journal.AppendEnd(context.WithoutCancel(ctx), audit.Event{Type: "operator.passkey_alarm", Operator: o.Username, Source: b.Source, Fields: fields})
 		err := wire.Errorf(wire.Unauthenticated, "the passkey's counter went back, so there may be a copy of it; remove it and register another")
-		return o.Username, key, nil, errors.Join(err, jerr)
+		return o, key, nil, errors.Join(err, jerr)
 	}
-	return o.Username, key, used, nil
+	return o, key, used, nil
 }
 
 // Passkeys lists an operator's own passkeys, the oldest first.
@@ -233,7 +250,7 @@ func (a *Access) RemovePasskey(ctx context.Context, who Operator, id string) err
 	}); err != nil {
 		return err
 	}
-	return a.change(ctx, audit.Event{Type: "operator.passkey_remove", Operator: who.Username, Source: who.Source, Fields: describePasskey(row)},
+	return a.change(ctx, record("operator.passkey_remove", who, describePasskey(row)),
 		func(tx store.Tx) error { return store.DeletePasskey(tx, who.ID, id) })
 }
 
@@ -247,9 +264,7 @@ func (a *Access) RemovePasskeys(ctx context.Context, by Operator, user string) e
 	}); err != nil {
 		return err
 	}
-	err := a.change(ctx, audit.Event{
-		Type: "operator.passkeys_remove", Operator: by.Username, Source: by.Source, Fields: map[string]string{"username": o.Username, "id": o.ID},
-	}, func(tx store.Tx) error {
+	err := a.change(ctx, record("operator.passkeys_remove", by, map[string]string{"username": o.Username, "id": o.ID}), func(tx store.Tx) error {
 		rows, err := store.Passkeys(tx, o.ID)
 		if err != nil {
 			return err

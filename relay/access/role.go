@@ -69,6 +69,15 @@ type Operator struct {
 	Username string `json:"username"`
 	Role     Role   `json:"role"`
 	Source   string `json:"-"` // where from, for the audit log
+
+	// Of a browser: its sign-in, and who made the link that it signed in by, if that was another operator and this
+	// one has not proved since that it is they who came.
+	SignIn string `json:"-"`
+	Doubt  string `json:"doubt,omitempty"`
+
+	// Of who went through [Access.Prove]: what the change was signed with, or that they have nothing to sign with.
+	Proof string `json:"-"`
+	First bool   `json:"-"`
 }
 
 // Local is whoever may use the relay's admin socket: user is the name of the OS account.
@@ -77,14 +86,27 @@ func Local(user string) Operator {
 }
 
 // Verbs is all that the operator may do.
-func (o Operator) Verbs() []Verb { return slices.Clone(allowed[o.Role]) }
+func (o Operator) Verbs() []Verb {
+	return slices.DeleteFunc(slices.Clone(allowed[o.Role]), func(v Verb) bool { return o.May(v) != nil })
+}
 
-// May says whether the operator may do v; the error is [wire.Forbidden].
+// May says whether the operator may do v; the error is [wire.Forbidden]. Whoever came by another operator's link may
+// look, and nothing more, until they have proved who they are: [wire.Unconfirmed].
 func (o Operator) May(v Verb) error {
-	for _, ok := range allowed[o.Role] {
-		if ok == v {
-			return nil
-		}
+	if !slices.Contains(allowed[o.Role], v) {
+		return wire.Errorf(wire.Forbidden, "%s has the role %s, which may not %s", o.Username, o.Role, v)
 	}
-	return wire.Errorf(wire.Forbidden, "%s has the role %s, which may not %s", o.Username, o.Role, v)
+	switch v {
+	case SeeSelf, SeeEnvoys, SeeSessions, SeeAudit, SeeUsers:
+		return nil
+	}
+	return o.Undoubted()
+}
+
+// Undoubted is [wire.Unconfirmed] for whoever came by another operator's link and has not proved who they are.
+func (o Operator) Undoubted() error {
+	if o.Doubt == "" {
+		return nil
+	}
+	return wire.Errorf(wire.Unconfirmed, "%s made the link; prove that you are %s", o.Doubt, o.Username)
 }

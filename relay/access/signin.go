@@ -49,6 +49,7 @@ type attempt struct {
 	claim  func(tx store.Tx, now time.Time) (store.Operator, error)
 	undo   func(tx store.Tx) error
 	fields func() map[string]string // for the audit log, after claim
+	doubt  func() string            // who made the link, if that may be who came; after claim
 }
 
 // signIn makes a sign-in. It is in the audit log before the browser learns the cookie.
@@ -80,7 +81,7 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 		}
 		row = store.SignIn{
 			Hash: hash, Operator: o.ID, Epoch: o.Epoch, Created: now, Seen: now,
-			Source: b.Source, Agent: agent(b.Agent), Method: t.method,
+			Source: b.Source, Agent: agent(b.Agent), Method: t.method, Doubt: t.doubt(),
 		}
 		return store.PutSignIn(tx, row)
 	})
@@ -102,7 +103,9 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 		return SignedIn{}, errors.Join(err, uerr)
 	}
 	a.attempts.succeeded(b.Source)
-	return SignedIn{Cookie: cookie, Operator: Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role), Source: b.Source}}, nil
+	return SignedIn{Cookie: cookie, Operator: Operator{
+		ID: o.ID, Username: o.Username, Role: Role(o.Role), Source: b.Source, SignIn: row.ID(), Doubt: row.Doubt,
+	}}, nil
 }
 
 // signInRefused writes a failed sign-in down and counts it against its source.
@@ -132,11 +135,11 @@ func (a *Access) IdentifyBrowser(ctx context.Context, cookie string) (Operator, 
 	if !ok {
 		return Operator{}, wire.Errorf(wire.Unauthenticated, "you are not signed in")
 	}
-	_, o, err := a.live(ctx, func(tx store.Tx) (store.SignIn, error) { return store.GetSignIn(tx, hash) })
+	s, o, err := a.live(ctx, func(tx store.Tx) (store.SignIn, error) { return store.GetSignIn(tx, hash) })
 	if err != nil {
 		return Operator{}, err
 	}
-	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role)}, nil
+	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role), SignIn: s.ID(), Doubt: s.Doubt}, nil
 }
 
 // Touch notes that a sign-in is in use, so that it does not end for idleness, and says whether it

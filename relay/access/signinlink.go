@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"time"
 
-	"scrier/relay/audit"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -37,12 +36,47 @@ func (a *Access) SignInLink(ctx context.Context, by Operator, id string) (SignIn
 	}
 	token, hash := newSecret()
 	now := a.Now()
-	link := store.SignInLink{Hash: hash, Operator: row.ID, Epoch: row.Epoch, CreatedBy: by.Username, Expires: now.Add(linkLife)}
-	err := a.change(ctx, audit.Event{
-		Type: "operator.link", Operator: by.Username, Source: by.Source,
-		Fields: map[string]string{"username": row.Username, "id": row.ID, "expires": link.Expires.UTC().Format(time.RFC3339)},
-	}, func(tx store.Tx) error { return store.PutSignInLink(tx, link, now) })
+	link := store.SignInLink{Hash: hash, Operator: row.ID, Epoch: row.Epoch, CreatedBy: by.Username, Maker: by.ID, Expires: now.Add(linkLife)}
+	err := a.change(ctx, record("operator.link", by, map[string]string{"username": row.Username, "id": row.ID, "expires": link.Expires.UTC().Format(time.RFC3339)}), func(tx store.Tx) error {
+		if by.ID != "" { // what an operator made ends with what they are allowed
+			maker, err := store.GetOperator(tx, by.ID)
+			if err != nil {
+				return err
+			}
+			link.MakerEpoch = maker.Epoch
+		}
+		return store.PutSignInLink(tx, link, now)
+	})
 	return SignInLink{Token: token, Expires: link.Expires}, err
+}
+
+// LinkFor is whom a link signs in.
+type LinkFor struct {
+	Username string `json:"username"`
+	Role     Role   `json:"role"`
+	By       string `json:"by"` // who made it
+}
+
+// LookAtLink says whom a link would sign in, and leaves it. Nobody is to become an operator by a click on a link
+// that somebody sent them.
+func (a *Access) LookAtLink(ctx context.Context, b Browser, token string) (LinkFor, error) {
+	if err := a.attempts.allow(b.Source); err != nil {
+		return LinkFor{}, err
+	}
+	hash, ok := hashSecret(token)
+	err := error(&wire.Error{Code: wire.LinkInvalid})
+	var l store.SignInLink
+	var o store.Operator
+	if ok {
+		err = a.KV.View(ctx, func(tx store.Tx) (err error) {
+			l, o, err = store.GetSignInLink(tx, hash, a.Now())
+			return err
+		})
+	}
+	if err != nil {
+		return LinkFor{}, a.signInRefused(ctx, b, "link", "", err)
+	}
+	return LinkFor{Username: o.Username, Role: Role(o.Role), By: l.CreatedBy}, nil
 }
 
 // SignInByLink uses up a link. A link that is unknown, used, expired, or older than the operator's
@@ -64,6 +98,12 @@ func (a *Access) SignInByLink(ctx context.Context, b Browser, token string) (Sig
 		},
 		undo:   func(tx store.Tx) error { return store.PutSignInLink(tx, spent, a.Now()) },
 		fields: func() map[string]string { return map[string]string{"link_by": spent.CreatedBy} },
+		doubt: func() string {
+			if spent.Maker == "" || spent.Maker == spent.Operator { // root of the relay's host, or themselves
+				return ""
+			}
+			return spent.CreatedBy
+		},
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,8 @@ type User struct {
 	ID       string    `json:"id"`
 	Username string    `json:"username"`
 	Role     Role      `json:"role"`
-	Keys     []string  `json:"keys"` // authorized_keys form
+	Keys     []string  `json:"keys"`     // authorized_keys form
+	Unproved []string  `json:"unproved"` // those of Keys that nobody has claimed yet; they open nothing
 	Passkeys int       `json:"passkeys"`
 	Created  time.Time `json:"created,omitzero"`
 	Changed  time.Time `json:"changed,omitzero"`
@@ -40,13 +42,13 @@ func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) 
 	if _, err := ParseRole(string(u.Role)); err != nil {
 		return User{}, err
 	}
-	keys, err := a.parseKeys(u.Keys)
+	keys, err := a.parseKeys(u.Keys, by)
 	if err != nil {
 		return User{}, err
 	}
 	now := a.Now()
 	row := store.Operator{ID: uuid.NewString(), Username: u.Username, Role: string(u.Role), Keys: keys, Epoch: 1, Created: now, Changed: now}
-	err = a.change(ctx, audit.Event{Type: "operator.create", Operator: by.Username, Source: by.Source, Fields: describe(row)},
+	err = a.change(ctx, record("operator.create", by, describe(row)),
 		func(tx store.Tx) error { return store.PutOperator(tx, row) })
 	return userOf(row), err
 }
@@ -62,7 +64,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 	var keys []store.Key
 	if u.Keys != nil {
 		var err error
-		if keys, err = a.parseKeys(u.Keys); err != nil {
+		if keys, err = a.parseKeys(u.Keys, by); err != nil {
 			return User{}, err
 		}
 	}
@@ -75,7 +77,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 			row.Role = string(u.Role)
 		}
 		if u.Keys != nil {
-			row.Keys = keys
+			row.Keys = kept(keys, row.Keys)
 		}
 		row.Epoch++
 		row.Changed = a.Now()
@@ -85,7 +87,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		return User{}, err
 	}
 	var passkeys []store.Passkey
-	err := a.change(ctx, audit.Event{Type: "operator.update", Operator: by.Username, Source: by.Source, Fields: describe(row)},
+	err := a.change(ctx, record("operator.update", by, describe(row)),
 		func(tx store.Tx) (err error) {
 			if err := edit(tx); err != nil {
 				return err
@@ -104,6 +106,42 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 	return updated, nil
 }
 
+// Revoke ends all that an operator has open or could open anew without a key of theirs: logins, sign-ins, sessions,
+// links and passkeys.
+func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, error) {
+	var row store.Operator
+	edit := func(tx store.Tx) (err error) {
+		row, err = find(tx, id)
+		row.Epoch++
+		row.Changed = a.Now()
+		return err
+	}
+	if err := a.KV.View(ctx, edit); err != nil {
+		return User{}, err
+	}
+	err := a.change(ctx, record("operator.revoke", by, describe(row)),
+		func(tx store.Tx) error {
+			if err := edit(tx); err != nil {
+				return err
+			}
+			if _, err := store.DeleteSignInsOf(tx, row.ID); err != nil {
+				return err
+			}
+			if _, err := store.DeleteLinksOf(tx, row.ID); err != nil {
+				return err
+			}
+			if err := store.DeletePasskeysOf(tx, row.ID); err != nil {
+				return err
+			}
+			return store.PutOperator(tx, row)
+		})
+	if err != nil {
+		return User{}, err
+	}
+	a.Changed(row.ID)
+	return userOf(row), nil
+}
+
 // Delete removes an operator, by username or id; logins and sessions end.
 func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
 	var row store.Operator
@@ -114,7 +152,7 @@ func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
 	if err := a.KV.View(ctx, look); err != nil {
 		return err
 	}
-	err := a.change(ctx, audit.Event{Type: "operator.delete", Operator: by.Username, Source: by.Source, Fields: describe(row)},
+	err := a.change(ctx, record("operator.delete", by, describe(row)),
 		func(tx store.Tx) error {
 			tokens, err := store.Tokens(tx)
 			if err != nil {
@@ -155,18 +193,23 @@ func (a *Access) Users(ctx context.Context) ([]User, error) {
 	return users, err
 }
 
-// Keys are the public keys that are registered for an operator; none is [wire.NoSSHPubkey].
+// Keys are the public keys of an operator that count; none is [wire.NoSSHPubkey], or [wire.KeyUnproved].
 func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error) {
 	var keys []ssh.PublicKey
 	if who.ID == "" {
 		return nil, wire.Errorf(wire.NoSSHPubkey, "%s is not an operator with SSH keys; log in as one", who.Username)
 	}
+	unproved := 0
 	err := a.KV.View(ctx, func(tx store.Tx) error {
 		row, err := store.GetOperator(tx, who.ID)
 		if err != nil {
 			return err
 		}
 		for _, k := range row.Keys {
+			if k.Proved.IsZero() {
+				unproved++
+				continue
+			}
 			pub, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k.Authorized))
 			if err != nil {
 				return err
@@ -175,6 +218,9 @@ func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error
 		}
 		return nil
 	})
+	if err == nil && len(keys) == 0 && unproved > 0 {
+		err = wire.Errorf(wire.KeyUnproved, "nobody has proved yet that the SSH key of %s is theirs", who.Username)
+	}
 	if err == nil && len(keys) == 0 {
 		err = wire.Errorf(wire.NoSSHPubkey, "operator %s has no SSH key", who.Username)
 	}
@@ -184,12 +230,12 @@ func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error
 // change writes to the audit log what is about to happen, and then does it. If that cannot be written,
 // nothing is done; if the change fails, the audit log says that it failed.
 func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) error) error {
-	record := a.Journal.Append
+	write := a.Journal.Append
 	switch e.Type {
-	case "operator.delete", "operator.signout", "operator.passkey_remove": // what takes a right away must also work on a full disk
-		record = a.Journal.AppendEnd
+	case "operator.delete", "operator.revoke", "operator.signout", "operator.passkey_remove": // what takes a right away must also work on a full disk
+		write = a.Journal.AppendEnd
 	}
-	if _, err := record(ctx, e); err != nil {
+	if _, err := write(ctx, e); err != nil {
 		return err
 	}
 	err := a.KV.Update(ctx, f)
@@ -200,6 +246,14 @@ func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) err
 		}
 	}
 	return err
+}
+
+// record is an event of the audit log: by did it, and has signed it with by.Proof.
+func record(kind string, by Operator, fields map[string]string) audit.Event {
+	if by.Proof != "" {
+		fields["proof"] = by.Proof
+	}
+	return audit.Event{Type: kind, Operator: by.Username, Source: by.Source, Fields: fields}
 }
 
 // find looks an operator up by username or id.
@@ -213,8 +267,29 @@ func find(tx store.Tx, id string) (store.Operator, error) {
 	return o, err
 }
 
-// parseKeys reads authorized_keys lines without options, one key each.
-func (a *Access) parseKeys(lines []string) ([]store.Key, error) {
+// kept are new keys, of which those that were there before count if they did.
+func kept(keys, before []store.Key) []store.Key {
+	keys = slices.Clone(keys)
+	for i, k := range keys {
+		for _, old := range before {
+			if old.Fingerprint == k.Fingerprint {
+				keys[i].Added = old.Added
+				if keys[i].Proved.IsZero() {
+					keys[i].Proved = old.Proved
+				}
+			}
+		}
+	}
+	return keys
+}
+
+// parseKeys reads authorized_keys lines without options, one key each. They count at once if root of the relay's host
+// says so, and else when their owner claims them.
+func (a *Access) parseKeys(lines []string, by Operator) ([]store.Key, error) {
+	var proved time.Time
+	if by.ID == "" {
+		proved = a.Now()
+	}
 	if len(lines) > maxUserKeys {
 		return nil, wire.Errorf(wire.BadRequest, "%d keys; an operator has at most %d", len(lines), maxUserKeys)
 	}
@@ -231,6 +306,7 @@ func (a *Access) parseKeys(lines []string) ([]store.Key, error) {
 			Authorized:  strings.TrimSpace(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub))) + " " + wire.Printable(short(comment))),
 			Fingerprint: ssh.FingerprintSHA256(pub),
 			Added:       a.Now(),
+			Proved:      proved,
 		})
 	}
 	return out, nil
@@ -244,18 +320,28 @@ func short(s string) string {
 }
 
 func userOf(o store.Operator) User {
-	u := User{ID: o.ID, Username: o.Username, Role: Role(o.Role), Keys: []string{}, Created: o.Created, Changed: o.Changed}
+	u := User{ID: o.ID, Username: o.Username, Role: Role(o.Role), Keys: []string{}, Unproved: []string{}, Created: o.Created, Changed: o.Changed}
 	for _, k := range o.Keys {
 		u.Keys = append(u.Keys, k.Authorized)
+		if k.Proved.IsZero() {
+			u.Unproved = append(u.Unproved, k.Authorized)
+		}
 	}
 	return u
 }
 
 // describe is an operator for the audit log.
 func describe(o store.Operator) map[string]string {
-	var prints []string
+	var prints, unproved []string
 	for _, k := range o.Keys {
 		prints = append(prints, k.Fingerprint)
+		if k.Proved.IsZero() {
+			unproved = append(unproved, k.Fingerprint)
+		}
 	}
-	return map[string]string{"username": o.Username, "id": o.ID, "role": o.Role, "keys": strings.Join(prints, " ")}
+	fields := map[string]string{"username": o.Username, "id": o.ID, "role": o.Role, "keys": strings.Join(prints, " ")}
+	if len(unproved) > 0 {
+		fields["unproved"] = strings.Join(unproved, " ")
+	}
+	return fields
 }

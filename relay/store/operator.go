@@ -27,6 +27,9 @@ type Key struct {
 	Authorized  string    `cbor:"1,keyasint"` // authorized_keys form without options: type base64 comment
 	Fingerprint string    `cbor:"2,keyasint"` // SHA256:…, of the key in Authorized; unique over all operators
 	Added       time.Time `cbor:"3,keyasint,omitzero"`
+	// Proved is when its owner proved that it is to count for this operator, or root of the relay's host said so.
+	// Until then it opens nothing.
+	Proved time.Time `cbor:"4,keyasint,omitzero"`
 }
 
 // maxOperatorKeys keeps an operator's row, and a change of all its indexes, small.

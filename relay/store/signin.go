@@ -20,6 +20,9 @@ type SignIn struct {
 	Source   string    `cbor:"6,keyasint,omitempty"` // address
 	Agent    string    `cbor:"7,keyasint,omitempty"` // what the browser calls itself
 	Method   string    `cbor:"8,keyasint"`           // "link" or "passkey"
+	// Doubt is who made the link, if that was another operator: whoever opened it may be that one. It is
+	// taken away when the operator proves a key or passkey of their own.
+	Doubt string `cbor:"9,keyasint,omitempty"`
 }
 
 // maxSignIns is how many one operator has at a time: more browsers than anybody uses.
@@ -108,6 +111,16 @@ func SeeSignIn(tx Tx, hash [32]byte, at time.Time) error {
 		return err
 	}
 	s.Seen = at
+	return put(tx, signInKey(hash), s)
+}
+
+// TrustSignIn takes a sign-in's Doubt away.
+func TrustSignIn(tx Tx, hash [32]byte) error {
+	s, err := GetSignIn(tx, hash)
+	if err != nil {
+		return err
+	}
+	s.Doubt = ""
 	return put(tx, signInKey(hash), s)
 }
 

@@ -16,6 +16,10 @@ type SignInLink struct {
 	Epoch     uint64    `cbor:"3,keyasint"` // the operator's when the link was made; another epoch makes the link invalid
 	CreatedBy string    `cbor:"4,keyasint,omitempty"`
 	Expires   time.Time `cbor:"5,keyasint,omitzero"`
+	// Maker is the id of the operator who made it, and MakerEpoch their epoch then: it ends with what they were
+	// allowed. Without one it was made by root of the relay's host.
+	Maker      string `cbor:"6,keyasint,omitempty"`
+	MakerEpoch uint64 `cbor:"7,keyasint,omitempty"`
 }
 
 // maxLinks is how many one operator has at a time. A person who asks several times uses the last one.
@@ -60,8 +64,17 @@ func PutSignInLink(tx Tx, l SignInLink, now time.Time) error {
 
 // RedeemSignInLink takes the link with this hash: it is gone when the transaction commits, so of all
 // that redeem it at once one succeeds. A link that does not exist, was used or has expired is
-// [wire.LinkInvalid], without saying which; and so is one whose operator changed.
+// [wire.LinkInvalid], without saying which; and so is one whose operator or maker changed.
 func RedeemSignInLink(tx Tx, hash [32]byte, now time.Time) (SignInLink, Operator, error) {
+	l, o, err := GetSignInLink(tx, hash, now)
+	if err != nil {
+		return SignInLink{}, Operator{}, err
+	}
+	return l, o, tx.Delete(linkKey(hash))
+}
+
+// GetSignInLink finds the link with this hash and its operator, as [RedeemSignInLink] does, and leaves it.
+func GetSignInLink(tx Tx, hash [32]byte, now time.Time) (SignInLink, Operator, error) {
 	l, err := get[SignInLink](tx, linkKey(hash))
 	if errors.Is(err, ErrNotFound) || err == nil && !now.Before(l.Expires) {
 		return SignInLink{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
@@ -76,7 +89,16 @@ func RedeemSignInLink(tx Tx, hash [32]byte, now time.Time) (SignInLink, Operator
 	if err != nil {
 		return SignInLink{}, Operator{}, err
 	}
-	return l, o, tx.Delete(linkKey(hash))
+	if l.Maker != "" {
+		maker, err := get[Operator](tx, operatorPrefix+l.Maker)
+		if errors.Is(err, ErrNotFound) || err == nil && maker.Epoch != l.MakerEpoch {
+			return SignInLink{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
+		}
+		if err != nil {
+			return SignInLink{}, Operator{}, err
+		}
+	}
+	return l, o, nil
 }
 
 // DeleteLinksOf removes all links of an operator.

@@ -23,7 +23,7 @@ func (a *api) fleetRoutes() []route {
 		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
 		{method: "DELETE", pattern: "/envoys/{envoy}", verb: access.ChangeEnvoys, what: "Revoke an envoy and forget it", handle: a.removeEnvoy, out: fleet.Envoy{}},
-		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
+		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, signed: true, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
 	}
 }
 
@@ -31,9 +31,10 @@ func (a *api) userRoutes() []route {
 	return []route{
 		{method: "GET", pattern: "/self", verb: access.SeeSelf, what: "Who is calling, and what they may do", handle: a.self, out: Self{}},
 		{method: "GET", pattern: "/users", verb: access.SeeUsers, what: "List the operators", handle: a.users, out: []access.User{}},
-		{method: "POST", pattern: "/users", verb: access.ChangeUsers, what: "Make an operator", handle: a.createUser, in: access.User{}, out: Created{}},
-		{method: "PUT", pattern: "/users/{user}", verb: access.ChangeUsers, what: "Change an operator's role and keys, those that are given", handle: a.updateUser, in: access.User{}, out: access.User{}},
-		{method: "DELETE", pattern: "/users/{user}", verb: access.ChangeUsers, what: "Delete an operator", handle: a.deleteUser},
+		{method: "POST", pattern: "/users", verb: access.ChangeUsers, signed: true, what: "Make an operator", handle: a.createUser, in: access.User{}, out: Created{}},
+		{method: "PUT", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Change an operator's role and keys, those that are given", handle: a.updateUser, in: access.User{}, out: access.User{}},
+		{method: "DELETE", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Delete an operator", handle: a.deleteUser},
+		{method: "POST", pattern: "/users/{user}/revoke", verb: access.ChangeUsers, signed: true, what: "End all logins, sign-ins, sessions, links and passkeys of an operator", handle: a.revokeUser, out: access.User{}},
 	}
 }
 
@@ -162,6 +163,10 @@ func (a *api) updateUser(r *http.Request, who access.Operator) (any, error) {
 		return nil, err
 	}
 	return a.Access.Update(r.Context(), who, chi.URLParam(r, "user"), req)
+}
+
+func (a *api) revokeUser(r *http.Request, who access.Operator) (any, error) {
+	return a.Access.Revoke(r.Context(), who, chi.URLParam(r, "user"))
 }
 
 func (a *api) deleteUser(r *http.Request, who access.Operator) (any, error) {

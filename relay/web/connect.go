@@ -133,6 +133,9 @@ func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := who.Undoubted(); err != nil {
+		return nil, err
+	}
 	s, err := a.Sessions.Get(r.Context(), id)
 	own := err == nil && who.ID != "" && s.OperatorID == who.ID
 	watch := err == nil && req.Watch && (own || a.LiveView && who.May(access.WatchSessions) == nil)

@@ -99,6 +99,11 @@ func operation(r route, s *schemas) object {
 	for _, q := range r.query {
 		params = append(params, object{"name": q.name, "in": "query", "description": q.what, "schema": object{"type": "string"}})
 	}
+	if r.signed {
+		params = append(params, object{"name": proofHeader, "in": "header", "description": "The signature, see POST /self/proofs; not on the admin socket.", "schema": object{"type": "string"}})
+		more = append(more, "Must be signed, with one of the caller's SSH keys or passkeys, by a challenge that was made for this very request; 403 with `proof_required` otherwise.")
+		op["description"] = strings.Join(more, "\n\n")
+	}
 	if len(params) > 0 {
 		op["parameters"] = params
 	}

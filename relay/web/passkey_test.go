@@ -2,8 +2,10 @@ package web
 
 import (
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -83,6 +85,82 @@ func (d *device) register() *http.Response {
 	return d.call("POST", "/self/passkeys/finish", d.make(decode[ceremony](d.t, d.call("POST", "/self/passkeys/begin", struct{}{}))))
 }
 
+// signed is call with the passkey's signature under it.
+func (d *device) signed(method, path string, in any) *http.Response {
+	d.t.Helper()
+	return d.with(d.proof(d.tab, method, path, in), method, path, in)
+}
+
+// proof signs a request that a browser is to make.
+func (d *device) proof(b *tab, method, path string, in any) string {
+	d.t.Helper()
+	c := decode[access.Challenge](d.t, b.call("POST", "/self/proofs", ChangeRequest{method, "/api/v1" + path, sumOf(d.t, in)}))
+	if !c.Passkeys {
+		d.t.Error("the challenge does not take passkeys")
+	}
+	answer := d.sign(decode[ceremony](d.t, b.call("POST", "/self/proofs/"+c.ID+"/passkey", struct{}{})))
+	return "passkey " + c.ID + " " + answer.Flow + " " + encode64(answer.Credential)
+}
+
+// with is call with a signature under it.
+func (b *tab) with(proof, method, path string, in any) *http.Response {
+	b.t.Helper()
+	req := b.request(method, "/api/v1"+path, jsonOf(b.t, in))
+	req.Header.Set(proofHeader, proof)
+	return b.do(req)
+}
+
+func jsonOf(t *testing.T, in any) string {
+	t.Helper()
+	if in == nil {
+		return ""
+	}
+	data, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func sumOf(t *testing.T, in any) string {
+	t.Helper()
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(jsonOf(t, in))))
+}
+
+// A passkey signs one change, for its operator, once.
+func TestPasskeySignsChanges(t *testing.T) {
+	d := newDesk(t)
+	dev, _ := d.registered("ann", access.Admin)
+	dev.want("sign in", dev.signInByPasskey(), wire.None)
+	other, _ := d.registered("bob", access.Admin)
+	other.want("sign in", other.signInByPasskey(), wire.None)
+	eve := access.User{Username: "eve", Role: access.Viewer, Keys: []string{}, Unproved: []string{}}
+	eva := eve
+	eva.Username = "eva"
+	dev.want("not signed", dev.call("POST", "/users", eve), wire.ProofRequired)
+	proof := dev.proof(dev.tab, "POST", "/users", eve)
+	dev.want("another body", dev.with(proof, "POST", "/users", eva), wire.ProofRequired)
+	dev.want("then it is used", dev.with(proof, "POST", "/users", eve), wire.ProofRequired)
+	dev.want("another operator's passkey", dev.with(other.proof(dev.tab, "POST", "/users", eve), "POST", "/users", eve), wire.ProofRequired)
+	dev.want("another operator's signature", dev.with(other.proof(other.tab, "POST", "/users", eve), "POST", "/users", eve), wire.ProofRequired)
+
+	// The answer to one challenge is nothing to another, nor is that to a sign-in.
+	one := decode[access.Challenge](t, dev.call("POST", "/self/proofs", ChangeRequest{"POST", "/api/v1/users", sumOf(t, eva)}))
+	two := decode[access.Challenge](t, dev.call("POST", "/self/proofs", ChangeRequest{"POST", "/api/v1/users", sumOf(t, eve)}))
+	answer := dev.sign(decode[ceremony](t, dev.call("POST", "/self/proofs/"+one.ID+"/passkey", struct{}{})))
+	dev.want("another challenge's", dev.with("passkey "+two.ID+" "+answer.Flow+" "+encode64(answer.Credential), "POST", "/users", eve), wire.Unauthenticated)
+	three := decode[access.Challenge](t, dev.call("POST", "/self/proofs", ChangeRequest{"POST", "/api/v1/users", sumOf(t, eve)}))
+	answer = dev.sign(dev.challenge())
+	dev.want("a sign-in's", dev.with("passkey "+three.ID+" "+answer.Flow+" "+encode64(answer.Credential), "POST", "/users", eve), wire.Unauthenticated)
+	answer = dev.sign(decode[ceremony](t, dev.call("POST", "/self/proofs/any/passkey", struct{}{})))
+	dev.want("a signature signs nobody in", d.tab().call("POST", "/signin/passkey/finish", answer), wire.Unauthenticated)
+
+	old := dev.proof(dev.tab, "POST", "/users", eve)
+	d.turn(5 * time.Minute)
+	dev.want("too late", dev.with(old, "POST", "/users", eve), wire.ProofRequired)
+	dev.want("in time", dev.signed("POST", "/users", eve), wire.None)
+}
+
 func (d *device) challenge() ceremony {
 	d.t.Helper()
 	return decode[ceremony](d.t, d.call("POST", "/signin/passkey/begin", struct{}{}))
@@ -125,7 +203,8 @@ func TestPasskeySignsIn(t *testing.T) {
 	if made.Name != "laptop" || made.RPID != "relay.example" || made.ID == "" || made.Created.IsZero() || !made.Used.IsZero() {
 		t.Errorf("%+v", made)
 	}
-	b.want("the same again", dev.register(), wire.Conflict)
+	b.want("the same again, not signed", dev.register(), wire.ProofRequired)
+	b.want("the same again", dev.signed("POST", "/self/passkeys/finish", dev.make(decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{})))), wire.Conflict)
 	if again := decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{})); !strings.Contains(string(again.Options), `"excludeCredentials":[{`) {
 		t.Errorf("the one that is there is not excluded: %s", again.Options)
 	}
@@ -154,8 +233,9 @@ func TestPasskeySignsIn(t *testing.T) {
 	b.want("the sign-in from before", b.call("GET", "/self", nil), wire.OperatorChanged)
 	b.want("a change leaves the passkey", dev.signInByPasskey(), wire.None)
 	// Removed is removed; whoever is signed in stays.
-	b.want("remove", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.None)
-	b.want("remove twice", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.NotFound)
+	b.want("remove, not signed", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.ProofRequired)
+	b.want("remove", dev.signed("DELETE", "/self/passkeys/"+made.ID, nil), wire.None)
+	b.want("remove twice", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.NotFound) // there is nothing left to sign with
 	b.want("still signed in", b.call("GET", "/self", nil), wire.None)
 	other := d.tab()
 	dev.tab = other
@@ -258,9 +338,13 @@ func TestChallengesAreUsedOnce(t *testing.T) {
 	second := b.device(ann)
 	c := decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{}))
 	second.auth.Options.UserNotVerified = true
-	b.want("without verification", b.call("POST", "/self/passkeys/finish", second.make(c)), wire.BadRequest)
+	finish := func(of *tab, what string, in NewPasskey, code wire.Code) {
+		t.Helper()
+		of.want(what, of.with(dev.proof(of, "POST", "/self/passkeys/finish", in), "POST", "/self/passkeys/finish", in), code)
+	}
+	finish(b, "without verification", second.make(c), wire.BadRequest)
 	second.auth.Options.UserNotVerified = false
-	b.want("a second try", b.call("POST", "/self/passkeys/finish", second.make(c)), wire.Unauthenticated)
+	finish(b, "a second try", second.make(c), wire.Unauthenticated)
 	// One operator's challenge is nothing to another, nor one for signing in to registering.
 	c = decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{}))
 	eve := d.tab()
@@ -268,7 +352,7 @@ func TestChallengesAreUsedOnce(t *testing.T) {
 	eve.want("another's", eve.call("POST", "/self/passkeys/finish", second.make(c)), wire.Unauthenticated)
 	c = second.challenge()
 	c.Options = decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{})).Options
-	b.want("one for signing in", b.call("POST", "/self/passkeys/finish", second.make(c)), wire.Unauthenticated)
+	finish(b, "one for signing in", second.make(c), wire.Unauthenticated)
 	// They are bounded by source.
 	for range 40 {
 		if code := codeOf(t, thief.call("POST", "/signin/passkey/begin", struct{}{})).Code; code == wire.Busy {

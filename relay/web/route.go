@@ -76,6 +76,8 @@ type route struct {
 	raw             rawHandler // instead of handle: answers that are no JSON, or set cookies
 	in, out         any        // zero values of the JSON that is taken and given, if any
 	query           []param
+	signed          bool   // it changes who may do what: a signature under this very request is needed
+	confirms        bool   // it is how they prove who they are who came by another operator's link
 	slow            bool   // the answer may take as long as an envoy does
 	media           string // of an answer that is no JSON
 	more            string // for the description, besides what
@@ -107,7 +109,7 @@ func API(c Config) http.Handler {
 			if r.slow {
 				raw = slowly(raw)
 			}
-			m.Method(r.method, r.pattern, a.guard(r.verb, raw))
+			m.Method(r.method, r.pattern, a.guard(r, raw))
 		}
 	})
 	m.NotFound(func(w http.ResponseWriter, r *http.Request) {
@@ -128,10 +130,10 @@ func slowly(h rawHandler) rawHandler {
 	}
 }
 
-// guard lets a request through if the caller may do verb.
-func (a *api) guard(verb access.Verb, h rawHandler) http.Handler {
+// guard lets a request through if the caller may do what the route is for, and has signed it if it must be.
+func (a *api) guard(to route, h rawHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if verb == anyone {
+		if to.verb == anyone {
 			h(w, r, access.Operator{})
 			return
 		}
@@ -142,7 +144,15 @@ func (a *api) guard(verb access.Verb, h rawHandler) http.Handler {
 		}
 		who, err := caller(r.Context())
 		if err == nil {
-			err = who.May(verb)
+			err = who.May(to.verb)
+		}
+		if err == nil && to.signed {
+			if !to.confirms {
+				err = who.Undoubted()
+			}
+			if err == nil {
+				who, err = a.signed(r, who)
+			}
 		}
 		if err != nil {
 			a.fail(w, err)

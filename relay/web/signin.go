@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -13,14 +14,15 @@ import (
 func (a *api) signinRoutes() []route {
 	return append([]route{
 		{method: "GET", pattern: "/signin", verb: anyone, what: "Which ways to sign in there are here", handle: a.waysIn, out: WaysIn{}},
+		{method: "POST", pattern: "/signin/link/look", verb: anyone, what: "Whom a link signs in; it stays good", handle: a.lookAtLink, in: LinkToken{}, out: access.LinkFor{}},
 		{method: "POST", pattern: "/signin/link", verb: anyone, what: "Sign in with a link", raw: a.signsIn(a.signInByLink), in: LinkToken{}, out: SignedIn{}},
 		{method: "POST", pattern: "/signout", verb: access.SeeSelf, what: "Sign this browser out", raw: a.signOut},
 		{method: "GET", pattern: "/self/signins", verb: access.SeeSelf, what: "List one's own sign-ins", handle: a.signIns, out: []access.SignIn{}},
 		{method: "DELETE", pattern: "/self/signins", verb: access.SeeSelf, what: "Sign out everywhere; links that are unused end too", raw: a.signOutEverywhere},
 		{method: "DELETE", pattern: "/self/signins/{signin}", verb: access.SeeSelf, what: "End one of one's own sign-ins", raw: a.endSignIn},
-		{method: "POST", pattern: "/self/links", verb: access.SeeSelf, what: "Make a sign-in link for oneself", handle: a.linkSelf, out: Link{}},
-		{method: "POST", pattern: "/users/{user}/links", verb: access.ChangeUsers, what: "Make a sign-in link for an operator", handle: a.linkUser, out: Link{}},
-	}, a.passkeyRoutes()...)
+		{method: "POST", pattern: "/self/links", verb: access.SeeSelf, signed: true, what: "Make a sign-in link for oneself", handle: a.linkSelf, out: Link{}},
+		{method: "POST", pattern: "/users/{user}/links", verb: access.ChangeUsers, signed: true, what: "Make a sign-in link for an operator", handle: a.linkUser, out: Link{}},
+	}, slices.Concat(a.passkeyRoutes(), a.proofRoutes())...)
 }
 
 // WaysIn is how one may sign in at the host by which the relay was reached.
@@ -43,6 +45,18 @@ type LinkToken struct {
 type SignedIn struct {
 	Username string      `json:"username"`
 	Role     access.Role `json:"role"`
+}
+
+func (a *api) lookAtLink(r *http.Request, _ access.Operator) (any, error) {
+	b, ok := browserOf(r)
+	if !ok {
+		return nil, errNoBrowser
+	}
+	req, err := body[LinkToken](r)
+	if err != nil {
+		return nil, err
+	}
+	return a.Access.LookAtLink(r.Context(), b.Browser, req.Token)
 }
 
 func (a *api) signInByLink(r *http.Request, b browser) (access.SignedIn, error) {

@@ -54,8 +54,19 @@ export async function until(what, f, time = patience) {
 /** signIn opens the link, and ends on the page that the role begins with. */
 export async function signIn(page, by = link) {
   await page.goto(by);
+  await page.getByRole("button", { name: /^Sign in as/ }).click();
   await page.getByRole("button", { name: "Not now" }).click();
   await page.getByRole("navigation", { name: "Pages" }).waitFor();
+}
+
+/** sign gives a dialog the signature that it asks for: with the command that it shows, and the key in the operator's home, or another's. */
+export async function sign(page, home = process.env.HOME) {
+  const dialog = page.getByRole("dialog", { name: /^(Sign this change|Add or prove an SSH key)/ });
+  const command = await dialog.locator("sc-copy code").textContent();
+  const { stdout } = await promisify(execFile)("sh", ["-c", command], { env: { ...process.env, HOME: home } });
+  await dialog.getByLabel("What it prints").fill(stdout);
+  await dialog.getByRole("button", { name: "Go on" }).click();
+  await dialog.waitFor({ state: "detached" });
 }
 
 // keyHashes are those of the public keys in the relay's chain: the browser accepts them like a

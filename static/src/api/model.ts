@@ -6,7 +6,29 @@ export type Verb =
   | "see yourself" | "see envoys" | "revoke or remove envoys" | "see sessions" | "open sessions" | "end sessions"
   | "see the audit log" | "see operators" | "change operators" | "make enrolment tokens" | "watch sessions";
 
-export interface Self { id: string; username: string; role: Role; may: Verb[] }
+export interface Self {
+  id: string;
+  username: string;
+  role: Role;
+  may: Verb[];
+  doubt?: string; // who made the link that this browser came by, if nobody has proved since that it is the operator
+}
+
+/** Challenge is what is to be signed, once, within 5 minutes. */
+export interface Challenge {
+  id: string;
+  text: string;
+  namespace: string;
+  keys: string[]; // fingerprints of the SSH keys that count
+  passkeys: boolean; // whether a passkey counts here as well
+  expires: string;
+}
+
+/** OwnKey is an SSH key of one's own; it counts since proved. */
+export interface OwnKey { key: string; fingerprint: string; added: string; proved?: string }
+
+/** LinkFor is whom a sign-in link signs in, and who made it. */
+export interface LinkFor { username: string; role: Role; by: string }
 
 export interface RelayInfo {
   version: string;
@@ -73,6 +95,7 @@ export interface User {
   username: string;
   role: Role;
   keys: string[] | null;
+  unproved: string[] | null; // those of keys that nobody has claimed yet
   passkeys: number;
   created: string;
   changed: string;

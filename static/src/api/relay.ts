@@ -1,5 +1,5 @@
 import type * as m from "./model";
-import { id, page, query, request, type RequestOptions } from "./request";
+import { id, page, query, request, type Change, type RequestOptions } from "./request";
 
 // The relay's API, one function a route. All throw Problem.
 
@@ -34,6 +34,7 @@ export const verifyAudit = () => request<m.AuditVerdict>("POST", "/audit/verify"
 export const auditExport = "/api/v1/audit/export"; // a file: for a link with `download`
 
 export const signinInfo = () => request<{ passkeys: boolean; why: string }>("GET", "/signin");
+export const lookAtLink = (token: string) => request<m.LinkFor>("POST", "/signin/link/look", { token });
 export const signInByLink = (token: string) => request<m.SignedIn>("POST", "/signin/link", { token });
 export const beginPasskeySignIn = () => request<m.Flow<PublicKeyCredentialRequestOptionsJSON>>("POST", "/signin/passkey/begin", {});
 export const finishPasskeySignIn = (flow: string, credential: unknown) => request<m.SignedIn>("POST", "/signin/passkey/finish", { flow, credential });
@@ -46,4 +47,10 @@ export const passkeys = (o?: RequestOptions) => request<m.Passkey[]>("GET", "/se
 export const beginPasskey = () => request<m.Flow<PublicKeyCredentialCreationOptionsJSON>>("POST", "/self/passkeys/begin", {});
 export const finishPasskey = (flow: string, name: string, credential: unknown) => request<m.Passkey>("POST", "/self/passkeys/finish", { flow, name, credential });
 export const deletePasskey = (passkey: string) => request<void>("DELETE", `/self/passkeys/${id(passkey)}`);
+export const challengeChange = (c: Change) => request<m.Challenge>("POST", "/self/proofs", c);
+export const challengePasskey = (challenge: string) => request<m.Flow<PublicKeyCredentialRequestOptionsJSON>>("POST", `/self/proofs/${id(challenge)}/passkey`, {});
+export const confirmSelf = () => request<void>("POST", "/self/confirm", {});
+export const ownKeys = (o?: RequestOptions) => request<m.OwnKey[]>("GET", "/self/keys", undefined, o);
+export const challengeClaim = () => request<m.Challenge>("POST", "/self/keys/begin", {});
+export const claimKey = (challenge: string, signature: string) => request<m.OwnKey>("POST", "/self/keys", { challenge, signature });
 export const makeLink = () => request<m.Link>("POST", "/self/links", {});

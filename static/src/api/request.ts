@@ -20,7 +20,33 @@ export async function page<T>(path: string, opts: RequestOptions = {}): Promise<
   return next === undefined ? { value } : { value, next };
 }
 
+/** Change is a request that has to be signed: its path from /api/v1 on, and the SHA-256 of its body in hex. */
+export interface Change { method: string; path: string; sha256: string }
+
+// What asks the person to sign; it gives the value of Scrier-Proof, or throws when they do not want to.
+let prove: ((c: Change) => Promise<string>) | undefined;
+
+/** proveWith says who asks the person to sign a change. Without that, such requests fail. */
+export function proveWith(f: (c: Change) => Promise<string>): void {
+  prove = f;
+}
+
 async function read<T>(method: string, path: string, body: unknown, opts: RequestOptions): Promise<{ value: T; answer: Response }> {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  try {
+    return await send<T>(method, path, text, opts);
+  } catch (err) {
+    if (!prove || !(err instanceof Problem) || err.code !== "proof_required") throw err;
+    return send<T>(method, path, text, opts, await prove({ method, path: root + path, sha256: await sha256(text ?? "") }));
+  }
+}
+
+async function sha256(text: string): Promise<string> {
+  const sum = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(sum), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+async function send<T>(method: string, path: string, body: string | undefined, opts: RequestOptions, proof?: string): Promise<{ value: T; answer: Response }> {
   const late = AbortSignal.timeout(opts.timeout ?? 30_000);
   const init: RequestInit = {
     method,
@@ -32,8 +58,9 @@ async function read<T>(method: string, path: string, body: unknown, opts: Reques
   };
   if (body !== undefined) {
     init.headers = { ...init.headers, "Content-Type": "application/json" };
-    init.body = JSON.stringify(body);
+    init.body = body;
   }
+  if (proof !== undefined) init.headers = { ...init.headers, "Scrier-Proof": proof };
   let answer: Response;
   let text: string;
   try {

@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { deletePasskey, endSignIn, makeLink, passkeys, signIns, signOutEverywhere, type Passkey, type SignIn, type Verb } from "../api";
+import { challengeClaim, claimKey, confirmSelf, deletePasskey, endSignIn, makeLink, ownKeys, passkeys, signIns, signOutEverywhere, Problem, type OwnKey, type Passkey, type SignIn, type Verb } from "../api";
 import { ask } from "../ui/dialog";
 import { ago, date, when } from "../ui/format";
 import { icon } from "../ui/icon";
@@ -14,6 +14,7 @@ import { live } from "./live";
 import { roleMeans } from "./operatorform";
 import { Page, valueOf } from "./page";
 import { addPasskey, deviceName, passkeysWork } from "./passkey";
+import { getSignature } from "./signature";
 
 const verbs: readonly Verb[] = [
   "see envoys", "see sessions", "open sessions", "watch sessions", "end sessions", "see the audit log",
@@ -22,8 +23,9 @@ const verbs: readonly Verb[] = [
 
 /** Account is about the person themselves: what they may do, and how they sign in. */
 class Account extends Page {
-  static override properties = { ...Page.properties, keys: { state: true }, list: { state: true }, keyFailure: { state: true } };
+  static override properties = { ...Page.properties, keys: { state: true }, sshKeys: { state: true }, list: { state: true }, keyFailure: { state: true } };
   declare keys: Passkey[] | undefined;
+  declare sshKeys: OwnKey[] | undefined;
   declare list: SignIn[] | undefined;
   declare keyFailure: unknown;
   private readonly now = new Now(this);
@@ -35,8 +37,9 @@ class Account extends Page {
 
   private async read(): Promise<void> {
     await this.attempt(async () => {
-      const [keys, list] = await Promise.all([passkeys(), signIns()]);
+      const [keys, sshKeys, list] = await Promise.all([passkeys(), ownKeys(), signIns()]);
       this.keys = keys;
+      this.sshKeys = sshKeys;
       this.list = list.sort((a, b) => Number(b.current) - Number(a.current) || Date.parse(b.seen) - Date.parse(a.seen));
     });
   }
@@ -45,7 +48,7 @@ class Account extends Page {
     return html`<div class="page narrow wide-ish">
       <div class="title"><h1>My account</h1></div>
       ${this.failure ? notice(this.failure, () => void this.read()) : nothing}
-      ${this.who()} ${this.passkeys()} ${this.signIns()} ${this.look()} ${this.about()}
+      ${this.doubt()} ${this.who()} ${this.ssh()} ${this.passkeys()} ${this.signIns()} ${this.look()} ${this.about()}
     </div>`;
   }
 
@@ -56,6 +59,54 @@ class Account extends Page {
       <div class="row">${verbs.map((v) => (live.may(v) ? html`<span class="chip ok">${icon("ok")}${v}</span>` : html`<span class="chip muted"><span class="visually-hidden">not allowed: </span>${icon("close")}${v}</span>`))}</div>
     </section>`;
   }
+
+  /** doubt asks whoever came by somebody else's link to prove who they are. */
+  private doubt(): TemplateResult | typeof nothing {
+    const me = live.me!;
+    if (!me.doubt || !this.keys || !this.sshKeys) return nothing;
+    const first = !this.keys.length && !this.sshKeys.some((k) => k.proved);
+    return html`<section class="notice warn">${icon("warn")}<div><p><strong>Prove that you are ${me.username}.</strong></p>
+      <p>${me.doubt} made the link that you came by. Until you have proved that it is you, you can look, and change nothing and open nothing.</p>
+      ${first ? html`<p>Add your SSH key or a passkey below: the first one is yours.</p>` : html`<p><button class="button" type="button" ?disabled=${this.busy} @click=${this.confirm}>${icon("key")}Prove it</button></p>`}</div></section>`;
+  }
+
+  private readonly confirm = async (): Promise<void> => {
+    await this.attempt(async () => {
+      await confirmSelf();
+      await live.again();
+      toast("It is you.", "ok");
+    });
+  };
+
+  private ssh(): TemplateResult {
+    const row = (k: OwnKey) => {
+      const [type, , ...comment] = k.key.split(/\s+/);
+      return html`<li class="row">${icon("key")}<span><strong>${comment.join(" ") || type}</strong> <code class="small">${k.fingerprint}</code><br />
+        <span class="muted small">${k.proved ? `Counts since ${when(k.proved)}` : "Somebody has registered it, and you have not proved yet that it is yours: it opens nothing"}</span></span>
+        ${k.proved ? nothing : html`<span class="chip warn end">not proved</span>`}</li>`;
+    };
+    return html`<section class="panel pad stack"><div class="row"><h2>SSH keys</h2>
+        <button class="button end" type="button" @click=${this.claim}>${icon("key")}Add or prove a key</button></div>
+      <p class="muted">The machines let you in where one of these is in an account's authorized_keys.</p>
+      ${this.sshKeys?.length ? html`<ul class="lines">${this.sshKeys.map(row)}</ul>` : this.sshKeys ? html`<p class="muted">None yet. Without one you can open no shell.</p>` : nothing}
+    </section>`;
+  }
+
+  private readonly claim = async (): Promise<void> => {
+    try {
+      const challenge = await challengeClaim();
+      await getSignature({
+        title: "Add or prove an SSH key", challenge, key: "~/.ssh/id_ed25519",
+        why: "A signature by the key shows that you have it. A key that is not registered yet is added.",
+        signed: async (armoured) => (await claimKey(challenge.id, armoured)).fingerprint,
+      });
+      await live.again();
+      toast("The key counts from now on.", "ok");
+      await this.read();
+    } catch (err) {
+      if (!signedOut(err) && !(err instanceof Problem && err.code === "proof_required" && err.status === 0)) toast(told(err), "bad");
+    }
+  };
 
   private passkeys(): TemplateResult {
     const r = live.relay;
@@ -88,6 +139,7 @@ class Account extends Page {
     try {
       await addPasskey(name);
       toast(`The passkey ${name} is added.`, "ok");
+      await live.again();
       await this.read();
     } catch (err) {
       if (!signedOut(err)) this.keyFailure = err;

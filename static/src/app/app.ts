@@ -1,6 +1,6 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { keyed } from "lit/directives/keyed.js";
-import { signOut } from "../api";
+import { proveWith, signOut } from "../api";
 import { Part } from "../ui/element";
 import { icon } from "../ui/icon";
 import { loading, notice, told } from "../ui/notice";
@@ -9,6 +9,7 @@ import { toast } from "../ui/toast";
 import { Keys, showKeys } from "./keys";
 import { live } from "./live";
 import { followLinks, routes, type Route } from "./route";
+import { signChange } from "./signature";
 import "./account";
 import "./audit";
 import "./enrol";
@@ -16,6 +17,8 @@ import "./fleet";
 import "./operators";
 import "./sessions";
 import "./signin";
+
+proveWith(signChange);
 
 const patience = 1500; // ms without events before the banner shows: a reload of the relay is shorter
 
@@ -78,6 +81,7 @@ class App extends Part {
   };
 
   private readonly changed = (): void => {
+    this.requestUpdate(); // who is signed in may do more than before
     if (live.connected) {
       clearTimeout(this.timer);
       this.timer = undefined;
@@ -101,6 +105,9 @@ class App extends Part {
         <main id="main" tabindex="-1">
           ${this.lost
             ? html`<div class="banner" role="status"><span class="spinner"></span>The live connection to the relay is lost. What you see may be old; reconnecting…</div>`
+            : nothing}
+          ${live.me?.doubt && this.path !== "/account"
+            ? html`<div class="banner" role="status">${icon("warn")}<span>${live.me.doubt} made the link that you came by. <a href="/account">Prove that you are ${live.me.username}</a>; until then you can only look.</span></div>`
             : nothing}
           ${keyed(this.visit, this.page(route))}
         </main>

@@ -42,6 +42,12 @@ export class Live extends EventTarget {
     this.listen();
   }
 
+  /** again reads anew who is signed in, and what they may do. */
+  async again(): Promise<void> {
+    this.me = await self();
+    this.changed();
+  }
+
   private listen(): void {
     this.stop = events({
       envoy: (e) => this.envoy(e),

@@ -61,7 +61,7 @@ class Operators extends Page {
     const me = u.username === live.me?.username;
     const key = (k: string) => {
       const [type, blob, ...comment] = k.split(/\s+/);
-      return html`<div class="clip key" title=${k}><code>${type?.replace(/^ssh-/, "")}</code> ${comment.join(" ") || `…${blob?.slice(-10)}`}</div>`;
+      return html`<div class="clip key" title=${k}>${u.unproved?.includes(k) ? html`<span class="chip warn" title="Its owner has not proved yet that it is theirs: it opens nothing">not proved</span> ` : nothing}<code>${type?.replace(/^ssh-/, "")}</code> ${comment.join(" ") || `…${blob?.slice(-10)}`}</div>`;
     };
     return html`<tr>
       <td data-label="Username"><strong>${u.username}</strong> ${me ? html`<span class="chip on">you</span>` : nothing}</td>

@@ -1,4 +1,4 @@
-import { beginPasskey, beginPasskeySignIn, finishPasskey, finishPasskeySignIn, Problem, type Passkey, type SignedIn } from "../api";
+import { beginPasskey, beginPasskeySignIn, challengePasskey, finishPasskey, finishPasskeySignIn, Problem, type Passkey, type SignedIn } from "../api";
 
 // The two ceremonies of WebAuthn, with their errors as sentences.
 
@@ -19,6 +19,14 @@ export async function signInWithPasskey(): Promise<SignedIn> {
   const { flow, options } = await beginPasskeySignIn();
   const shown = await ceremony(() => navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options.publicKey) }));
   return finishPasskeySignIn(flow, shown.toJSON());
+}
+
+/** signWithPasskey signs a challenge; it gives the value of Scrier-Proof. */
+export async function signWithPasskey(challenge: string): Promise<string> {
+  const { flow, options } = await challengePasskey(challenge);
+  const shown = await ceremony(() => navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options.publicKey) }));
+  const json = JSON.stringify(shown.toJSON()); // ASCII: all in it is base64url or a name of the standard's
+  return `passkey ${challenge} ${flow} ${btoa(json).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
 }
 
 async function ceremony(f: () => Promise<Credential | null>): Promise<PublicKeyCredential> {

@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { self, signInByLink, signinInfo, type SignedIn } from "../api";
+import { lookAtLink, self, signInByLink, signinInfo, type LinkFor, type SignedIn } from "../api";
 import { icon } from "../ui/icon";
 import { loading, notice, prose } from "../ui/notice";
 import { relayAddress } from "./handover";
@@ -28,9 +28,10 @@ function takeToken(): string {
 
 /** SignIn signs a person in, by a link or by a passkey. */
 class SignInPage extends Page {
-  static override properties = { ...Page.properties, passkeys: { state: true }, why: { state: true }, who: { state: true }, asked: { state: true } };
+  static override properties = { ...Page.properties, passkeys: { state: true }, why: { state: true }, offered: { state: true }, who: { state: true }, asked: { state: true } };
   declare passkeys: boolean;
   declare why: string;
+  declare offered: LinkFor | undefined; // whom the link signs in, if the person wants that
   declare who: SignedIn | undefined; // signed in by a link, and may make a passkey now
   declare asked: boolean; // what the relay can is known
   private token = "";
@@ -60,17 +61,32 @@ class SignInPage extends Page {
     await this.attempt(async () => {
       const info = signinInfo().catch(() => ({ passkeys: false, why: "" })); // a link works without knowing this
       if (this.token) {
-        const link = this.token;
-        this.token = "";
-        const who = await signInByLink(link).finally(async () => this.show(await info)); // a passkey may work where the link does not
-        if (!this.passkeys || !passkeysWork()) return this.goOn();
-        this.who = who;
+        this.offered = await lookAtLink(this.token).finally(async () => this.show(await info)); // a passkey may work where the link does not
         return;
       }
       this.show(await info);
       if (await signedInAlready()) this.goOn();
     });
     this.asked = true;
+  }
+
+  /** take signs in by the link, when the person has seen as whom: anybody may have sent it. */
+  private readonly take = async (): Promise<void> => {
+    await this.attempt(async () => {
+      const who = await signInByLink(this.token).finally(() => {
+        this.token = "";
+        this.offered = undefined;
+      });
+      if (!this.passkeys || !passkeysWork()) return this.goOn();
+      this.who = who;
+    });
+  };
+
+  private question(to: LinkFor): TemplateResult {
+    return html`<h1>Sign in as ${to.username}?</h1>
+      <p>This link was made by ${to.by === to.username ? "you" : html`<strong>${to.by}</strong>`}. It signs this browser in as <strong>${to.username}</strong> (${to.role}).</p>
+      <button class="button primary" type="button" ?disabled=${this.busy} @click=${this.take}>${this.busy ? html`<span class="spinner"></span>` : nothing}Sign in as ${to.username}</button>
+      <p class="muted">If that is not you, close this page: somebody may want you to work in their name.</p>`;
   }
 
   private show(info: { passkeys: boolean; why: string }): void {
@@ -86,7 +102,7 @@ class SignInPage extends Page {
   override render(): TemplateResult {
     return html`<main class="alone" id="main"><div class="signin panel pad stack">
       <div class="brand"><img src="/favicon.svg" alt="" width="28" height="28" />Scrier</div>
-      ${this.who ? this.offer(this.who) : !this.asked && !this.failure ? loading("Signing you in…") : this.ways()}
+      ${this.who ? this.offer(this.who) : this.offered ? this.question(this.offered) : !this.asked && !this.failure ? loading("Looking at the link…") : this.ways()}
     </div></main>`;
   }
 
