@@ -202,7 +202,7 @@ var codes = map[Code]codeText{
 
 	ProofRequired: {"proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"},
 	Unconfirmed:   {"unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"},
-	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "log in with that key: `scrier login HOST:PORT --username NAME`"},
+	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it, or add it on the page My account if another key or passkey of yours counts already"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { check, origin, same, signIn, story, until, work } from "./story.mjs";
+import { check, origin, same, sign, signIn, story, until, work } from "./story.mjs";
 import { Terminal } from "./terminal.mjs";
 
 const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
@@ -14,7 +14,7 @@ const found = []; // violations
 const pictures = join(work, "pictures");
 
 await story(async (teller) => {
-  teller.allow(/status of 401 .*\/api\/v1\/self/, /status of 404 .*\/nowhere/);
+  teller.allow(/status of 401 .*\/api\/v1\/self/, /status of 403 .*\/links/, /status of 404 .*\/nowhere/);
   await mkdir(pictures);
   const page = await teller.page({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce" });
   await page.goto(origin + "/signin");
@@ -73,6 +73,8 @@ await story(async (teller) => {
   await look(page, "operator", page.getByRole("dialog"));
   await page.keyboard.press("Escape");
   await page.getByRole("button", { name: "Sign-in link for alice" }).click();
+  await look(page, "sign", page.getByRole("dialog", { name: "Sign this change" }));
+  await sign(page);
   await look(page, "link", page.getByRole("dialog"));
 
   await main("/enrol", page.getByRole("heading", { name: /Enrol/ }));

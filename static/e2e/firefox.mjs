@@ -7,7 +7,7 @@ const page = await Firefox.start();
 process.once("SIGTERM", () => page.close());
 try {
   await page.goto(link);
-  await page.click("main button.primary");
+  await page.click("Sign in as alice");
   await page.click("Not now");
   await page.click("Shell on web1");
   const t = new Terminal(page);

@@ -44,7 +44,7 @@ class Signature extends Part {
           ? html`<button class="button primary" type="button" ?disabled=${this.busy} @click=${() => this.go(passkey)}>${this.busy ? html`<span class="spinner"></span>` : icon("key")}Use a passkey</button>
               <h3>Or with your SSH key</h3>`
           : nothing}
-        <p>Run this where your SSH key is${c.keys.length ? html`. These count: ${c.keys.map((k, i) => html`${i ? ", " : ""}<code>${k}</code>`)}` : nothing}.</p>
+        <p id="sign-keys">Run this where your SSH key is${c.keys.length ? html`. These count: ${c.keys.map((k, i) => html`${i ? ", " : ""}<code>${k}</code>`)}` : nothing}.</p>
         <sc-copy .text=${command} label="command"></sc-copy>
         <div class="field"><label for="sign-text">What it prints</label>
           <textarea id="sign-text" class="input" rows="4" required spellcheck="false" autocapitalize="off" placeholder="-----BEGIN SSH SIGNATURE-----" .value=${this.text}

@@ -81,7 +81,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [124, "signed_out", "you were signed out", "sign in again"],
   [125, "link_invalid", "the sign-in link was used, or is older than 15 minutes", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"],
   [400, "proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"],
-  [401, "key_unproved", "nobody has proved yet that the SSH key is this operator's", "log in with that key: `scrier login HOST:PORT --username NAME`"],
+  [401, "key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it, or add it on the page My account if another key or passkey of yours counts already"],
   [402, "unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"],
 ];
 

@@ -21,7 +21,7 @@ const onPages: Readonly<Record<string, string>> = {
   version_mismatch: "Reload the page: the relay may have been updated.",
   internal: "Try again; the relay's log has the details.",
   proof_required: "Sign it with a passkey or your SSH key.",
-  key_unproved: "Prove it on the page My account, or log in with that key once: `scrier login HOST:PORT`.",
+  key_unproved: "Prove it on the page My account, or log in with it once: `scrier login HOST:PORT`.",
   link_invalid: "Get a new link from an administrator, or with `scrier login HOST:PORT --browser`.",
 };
 
