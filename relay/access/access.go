@@ -36,7 +36,8 @@ type Config struct {
 // Access keeps the operators. Its methods may be called concurrently.
 type Access struct {
 	Config
-	attempts attempts
+	attempts *attempts
+	pace     *pace
 	flows    flows
 	proofs   proofs
 	sweeps   sweeps
@@ -44,7 +45,7 @@ type Access struct {
 
 // New makes an Access.
 func New(c Config) *Access {
-	return &Access{Config: c, attempts: attempts{now: c.Now}}
+	return &Access{Config: c, attempts: newAttempts(c.Now), pace: newPace(c.Now)}
 }
 
 // Admit says whether an identity from a certificate is still valid: the operator exists, and neither

@@ -1,27 +1,42 @@
 package access
 
 import (
-	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
 
 	"scrier/wire"
 )
 
-// A source whose logins or enrolments fail has to wait. The first few failures cost nothing, so a person
-// with the wrong key sees only the error. After those the source waits up to a minute, which limits
-// guessing and what is written to the audit log.
+// A network whose logins or enrolments fail has to wait. The first few failures cost nothing, so a
+// person with the wrong key sees only the error. After those the network waits up to a minute, which
+// limits guessing and what is written to the audit log.
 const (
 	freeFailures = 10
+	siteFailures = 4 * freeFailures // of all networks of an IPv6 /48 together
 	forgetAfter  = time.Minute
-	maxSources   = 10_000 // remembered at once; more would let an attacker take our memory
+
+	// How many networks are remembered at once, those that failed and those that succeeded; the one that
+	// was not heard of for longest gives way.
+	maxSources = 10_000
+
+	// All failures together. A network that is forgotten too early, among too many others, is limited by
+	// this; when it is used up, those wait from whose network nobody has logged in.
+	allFailures      = 5 // a second
+	allFailuresBurst = 300
 )
 
-// attempts counts failures by source: an IPv4 address or an IPv6 /64.
+// attempts counts failures by network ([wire.Network]). All it does takes the same time, however many
+// networks there are.
 type attempts struct {
 	now func() time.Time
-	mu  sync.Mutex
-	by  map[string]failures
+
+	mu     sync.Mutex
+	failed *simplelru.LRU[string, failures] // by network and by site
+	proved *simplelru.LRU[string, struct{}] // networks from which somebody has logged in
+	all    *rate.Limiter
 }
 
 type failures struct {
@@ -29,66 +44,73 @@ type failures struct {
 	since time.Time
 }
 
+func newAttempts(now func() time.Time) *attempts {
+	failed, err := simplelru.NewLRU[string, failures](maxSources, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	proved, err := simplelru.NewLRU[string, struct{}](maxSources, nil)
+	if err != nil {
+		panic(err)
+	}
+	return &attempts{now: now, failed: failed, proved: proved, all: rate.NewLimiter(allFailures, allFailuresBurst)}
+}
+
 // Allow says whether a stranger at source may try to log in or to enrol now; [Access.Failed]
 // counts against it.
 func (a *Access) Allow(source string) error { return a.attempts.allow(source) }
 
 // Failed counts a failed login or enrolment.
-func (a *Access) Failed(source string) { a.attempts.failed(source) }
+func (a *Access) Failed(source string) { a.attempts.fail(source) }
+
+// Succeeded notes a login or enrolment: no stranger is at source.
+func (a *Access) Succeeded(source string) { a.attempts.succeed(source) }
 
 func (a *attempts) allow(source string) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	f, ok := a.by[network(source)]
-	if !ok || a.now().Sub(f.since) >= forgetAfter || f.n < freeFailures {
-		return nil
-	}
-	return wire.Errorf(wire.Busy, "too many failures from %s; wait a minute", source)
-}
-
-func (a *attempts) failed(source string) {
+	network := wire.Network(source)
+	site := wire.Site(network)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	if a.by == nil {
-		a.by = make(map[string]failures)
+	if a.countLocked(network, now).n >= freeFailures || site != network && a.countLocked(site, now).n >= siteFailures {
+		return wire.Errorf(wire.Busy, "too many failures from %s; wait a minute", source)
 	}
-	key := network(source)
-	f := a.by[key]
-	if now.Sub(f.since) >= forgetAfter {
-		f = failures{since: now}
+	if !a.proved.Contains(network) && a.all.TokensAt(now) < 1 {
+		return wire.Errorf(wire.Busy, "too many failures from everywhere, and nobody has logged in from %s yet; try again in a minute, or from where somebody has", source)
 	}
-	f.n++
-	if _, known := a.by[key]; !known && len(a.by) >= maxSources {
-		for k, old := range a.by {
-			if now.Sub(old.since) >= forgetAfter {
-				delete(a.by, k)
-			}
-		}
-		if len(a.by) >= maxSources {
-			return
-		}
-	}
-	a.by[key] = f
+	return nil
 }
 
-func (a *attempts) succeeded(source string) {
+// countLocked is what counts of a network's failures by now.
+func (a *attempts) countLocked(key string, now time.Time) failures {
+	f, ok := a.failed.Get(key)
+	if !ok || now.Sub(f.since) >= forgetAfter {
+		return failures{since: now}
+	}
+	return f
+}
+
+func (a *attempts) fail(source string) {
+	network := wire.Network(source)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.by, network(source))
+	now := a.now()
+	keys := []string{network}
+	if site := wire.Site(network); site != network {
+		keys = append(keys, site)
+	}
+	for _, key := range keys {
+		f := a.countLocked(key, now)
+		f.n++
+		a.failed.Add(key, f)
+	}
+	a.all.AllowN(now, 1)
 }
 
-func network(source string) string {
-	ip, err := netip.ParseAddr(source)
-	if err != nil {
-		return source
-	}
-	if ip = ip.Unmap(); ip.Is4() {
-		return ip.String()
-	}
-	p, err := ip.WithZone("").Prefix(64)
-	if err != nil {
-		return source
-	}
-	return p.String()
+func (a *attempts) succeed(source string) {
+	network := wire.Network(source)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failed.Remove(network)
+	a.proved.Add(network, struct{}{})
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"container/list"
 	"crypto/subtle"
 	"sync"
 	"time"
@@ -13,13 +14,14 @@ import (
 // The bounds of WebAuthn ceremonies that wait for their second half; each is a challenge in
 // memory. A person needs some seconds, or a minute to find the key.
 const (
-	flowLife          = 2 * time.Minute
-	maxFlows          = 4096
-	maxFlowsPerSource = 32
+	flowLife           = 2 * time.Minute
+	maxFlows           = 4096
+	maxFlowsPerNetwork = 32
 )
 
 // flow is a challenge that was given out and not answered yet.
 type flow struct {
+	key      [32]byte
 	operator string // id of whoever registers a passkey; empty for signing in
 	site     Site
 	source   string // network of who asked
@@ -30,42 +32,51 @@ type flow struct {
 // flows are the open challenges. They are kept in memory; after a restart of the relay the browser asks
 // for a new one.
 type flows struct {
-	mu sync.Mutex
-	by map[[32]byte]flow
+	mu   sync.Mutex
+	by   map[[32]byte]*list.Element
+	open list.List      // of flow, the one that expires first in front
+	of   map[string]int // how many are open for each network
 }
 
 // add keeps a challenge, or refuses with [wire.Busy] when there are too many.
 func (f *flows) add(w flow, options any, now time.Time) (Flow, error) {
 	id, key := newSecret()
-	w.source = network(w.source)
+	w.key, w.source = key, wire.Network(w.source)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.by == nil {
-		f.by = map[[32]byte]flow{}
+		f.by, f.of = map[[32]byte]*list.Element{}, map[string]int{}
 	}
-	of := 0
-	for k, old := range f.by {
-		switch {
-		case !now.Before(old.expires):
-			delete(f.by, k)
-		case old.source == w.source:
-			of++
-		}
+	for e := f.open.Front(); e != nil && !now.Before(e.Value.(flow).expires); e = f.open.Front() {
+		f.removeLocked(e)
 	}
-	if len(f.by) >= maxFlows || of >= maxFlowsPerSource {
+	if f.open.Len() >= maxFlows || f.of[w.source] >= maxFlowsPerNetwork {
 		return Flow{}, wire.Errorf(wire.Busy, "too many passkeys are being asked for; wait two minutes")
 	}
-	f.by[key] = w
+	f.by[key] = f.open.PushBack(w)
+	f.of[w.source]++
 	return Flow{ID: id, Options: options}, nil
+}
+
+func (f *flows) removeLocked(e *list.Element) flow {
+	w := f.open.Remove(e).(flow)
+	delete(f.by, w.key)
+	if f.of[w.source]--; f.of[w.source] == 0 {
+		delete(f.of, w.source)
+	}
+	return w
 }
 
 // take removes a challenge, as it is good for one answer, right or wrong. The answer must come from the
 // operator, and from the site, that the challenge was made for.
 func (f *flows) take(id, operator string, site Site, now time.Time) (flow, error) {
 	key, _ := hashSecret(id)
+	var w flow
 	f.mu.Lock()
-	w, ok := f.by[key]
-	delete(f.by, key)
+	e, ok := f.by[key]
+	if ok {
+		w = f.removeLocked(e)
+	}
 	f.mu.Unlock()
 	if !ok || !now.Before(w.expires) || subtle.ConstantTimeCompare([]byte(w.operator), []byte(operator)) != 1 || w.site != site {
 		return flow{}, wire.Errorf(wire.Unauthenticated, "the request for a passkey was answered already, or is older than 2 minutes; try again")

@@ -60,13 +60,16 @@ func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *w
 	if err != nil {
 		return a.refused(ctx, source, row.Username, err)
 	}
+	if err := a.pace.change(row.ID); err != nil {
+		return err
+	}
 	if _, err := a.Journal.Append(ctx, audit.Event{
 		Type: "operator.login", Operator: row.Username, Source: source,
 		Fields: map[string]string{"key": ssh.FingerprintSHA256(key), "role": row.Role},
 	}); err != nil {
 		return err
 	}
-	a.attempts.succeeded(source)
+	a.attempts.succeed(source)
 	return s.Send(&wire.Certified{Chain: chain, Username: row.Username, Role: row.Role, Time: wire.Millis(a.Now())})
 }
 
@@ -170,7 +173,7 @@ func verifiedBy(key ssh.PublicKey, sig []byte, namespace string, message []byte)
 
 // refused writes a failed login down and counts it against its source.
 func (a *Access) refused(ctx context.Context, source, username string, err error) error {
-	a.attempts.failed(source)
+	a.attempts.fail(source)
 	_, jerr := a.Journal.Append(context.WithoutCancel(ctx), audit.Event{
 		Type: "operator.login_refused", Operator: short(username), Source: source,
 		Code: wire.CodeOf(err).String(), Detail: wire.DetailOf(err),

@@ -63,6 +63,9 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 		if o, err = t.claim(tx, now); err != nil {
 			return err
 		}
+		if err := a.pace.change(o.ID); err != nil {
+			return err
+		}
 		former = store.SignIn{}
 		if old, ok := hashSecret(b.Cookie); ok {
 			if former, err = store.GetSignIn(tx, old); err != nil && wire.CodeOf(err) != wire.NotFound {
@@ -102,7 +105,7 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 		})
 		return SignedIn{}, errors.Join(err, uerr)
 	}
-	a.attempts.succeeded(b.Source)
+	a.attempts.succeed(b.Source)
 	return SignedIn{Cookie: cookie, Operator: Operator{
 		ID: o.ID, Username: o.Username, Role: Role(o.Role), Source: b.Source, SignIn: row.ID(), Doubt: row.Doubt,
 	}}, nil
@@ -110,7 +113,7 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 
 // signInRefused writes a failed sign-in down and counts it against its source.
 func (a *Access) signInRefused(ctx context.Context, b Browser, method, username string, err error) error {
-	a.attempts.failed(b.Source)
+	a.attempts.fail(b.Source)
 	_, jerr := a.Journal.Append(context.WithoutCancel(ctx), audit.Event{
 		Type: "operator.signin_refused", Operator: username, Source: b.Source,
 		Code: wire.CodeOf(err).String(), Detail: wire.DetailOf(err), Fields: map[string]string{"method": method},

@@ -1,0 +1,77 @@
+package access
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
+
+	"scrier/wire"
+)
+
+// How much an operator may change: each change is a record in the audit log, which never shrinks.
+// Scripts do not come near it.
+const (
+	changes      = 10 // a second, logins among them
+	changesBurst = 100
+
+	// Links that sign in, and sign-outs everywhere. A person makes one now and then.
+	doors      = 1 // a second
+	doorsBurst = 10
+
+	// maxPaced is how many operators are remembered. One who was forgotten begins with a full burst.
+	maxPaced = 4096
+)
+
+// pace is how fast each operator changes things.
+type pace struct {
+	now func() time.Time
+
+	mu sync.Mutex
+	of *simplelru.LRU[string, paced]
+}
+
+type paced struct{ changes, doors *rate.Limiter }
+
+func newPace(now func() time.Time) *pace {
+	of, err := simplelru.NewLRU[string, paced](maxPaced, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &pace{now: now, of: of}
+}
+
+// Change takes a change of an operator's, or refuses with [wire.Busy]; door says that it is a
+// link that signs in, or the end of sign-ins. The administrators of the relay's host are not limited:
+// they can stop the relay, too.
+func (a *Access) Change(who Operator, door bool) error {
+	if who.ID == "" {
+		return nil
+	}
+	if door {
+		if !a.pace.operator(who.ID).doors.AllowN(a.Now(), 1) {
+			return wire.Errorf(wire.Busy, "too many sign-in links and sign-outs of yours: one a second is possible; wait ten seconds and try again")
+		}
+	}
+	return a.pace.change(who.ID)
+}
+
+// change takes an ordinary change.
+func (p *pace) change(id string) error {
+	if !p.operator(id).changes.AllowN(p.now(), 1) {
+		return wire.Errorf(wire.Busy, "too many changes of yours: %d a second are possible; wait a few seconds and try again", changes)
+	}
+	return nil
+}
+
+func (p *pace) operator(id string) paced {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o, ok := p.of.Get(id)
+	if !ok {
+		o = paced{rate.NewLimiter(changes, changesBurst), rate.NewLimiter(doors, doorsBurst)}
+		p.of.Add(id, o)
+	}
+	return o
+}
