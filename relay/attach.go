@@ -6,6 +6,7 @@ import (
 
 	"scrier/relay/access"
 	"scrier/relay/session"
+	"scrier/relay/web"
 	"scrier/wire"
 )
 
@@ -60,6 +61,9 @@ func (r *Relay) attachBrowser(ctx context.Context, s wire.Stream, source string,
 	}
 	session, v, err := r.sessions.Redeem(a.Ticket)
 	leave() // with a ticket they are no stranger; it does nothing when it is called again
+	if visit := web.VisitOf(ctx); err == nil && visit != nil {
+		visit.Known(v.OperatorID)
+	}
 	if err == nil && session.ID() != id {
 		err = &wire.Error{Code: wire.TicketInvalid}
 	}

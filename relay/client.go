@@ -14,9 +14,11 @@ const (
 	firstFrame = 10 * time.Second // for a stream to say what it is
 
 	// A link without a certificate is for a login or an enrolment, which may take a person a while. It
-	// ends then.
+	// ends then; and before, if it does not say what it is for.
 	anonymousLife    = 3 * time.Minute
+	anonymousFirst   = 30 * time.Second
 	anonymousStreams = 4 // one after the other
+	anonymousRefused = 64
 
 	// linger is how long a link that is to end waits for its sessions to tell their viewers why; an
 	// operator who was changed is out within 5 s.
@@ -24,25 +26,39 @@ const (
 )
 
 // serve runs one accepted connection to its end.
-func (r *Relay) serve(ctx context.Context, link wire.Link, alpn string) {
-	var err error
-	switch alpn {
-	case wire.ALPNAgent:
-		var id certs.Identity
-		var expired bool
-		if id, expired, err = r.tls.Identify(link.Peer().Certificates); err == nil {
-			err = r.admit(id)
+func (r *Relay) serve(ctx context.Context, a arrived) {
+	link, alpn := a.link, a.alpn
+	err := r.panics.Contain("link", func() error {
+		switch alpn {
+		case wire.ALPNAgent:
+			return r.serveAgent(ctx, a)
+		case wire.ALPNClient:
+			return r.serveClient(ctx, a)
 		}
-		if err == nil {
-			err = r.fleet.Serve(ctx, link, id, expired)
-		}
-	case wire.ALPNClient:
-		err = r.serveClient(ctx, link)
-	}
+		return wire.Errorf(wire.Protocol, "a link of an unknown kind")
+	}, "addr", link.Peer().Addr)
 	r.Log.Debug("link ended", "addr", link.Peer().Addr, "alpn", alpn, "err", err)
 	if cerr := link.Close(wire.CodeOf(err), wire.DetailOf(err)); cerr != nil {
 		r.Log.Debug("close link", "err", cerr)
 	}
+}
+
+// serveAgent runs an agent's link.
+func (r *Relay) serveAgent(ctx context.Context, a arrived) error {
+	id, expired, err := r.tls.Identify(a.link.Peer().Certificates)
+	if err == nil {
+		err = r.admit(id)
+	}
+	if err != nil {
+		return err
+	}
+	leave, err := r.envoyLinks.enter(id.ID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	a.acquaint()
+	return r.fleet.Serve(ctx, a.link, id, expired)
 }
 
 // client is an operator's link, or one that wants to become one.
@@ -51,10 +67,12 @@ type client struct {
 	link    wire.Link
 	id      certs.Identity // zero without a certificate
 	expires time.Time
+	asked   func() // a first message came whole
 }
 
-func (r *Relay) serveClient(ctx context.Context, link wire.Link) error {
-	c := &client{Relay: r, link: link}
+func (r *Relay) serveClient(ctx context.Context, a arrived) error {
+	link := a.link
+	c := &client{Relay: r, link: link, asked: func() {}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if chain := link.Peer().Certificates; len(chain) > 0 {
@@ -65,6 +83,12 @@ func (r *Relay) serveClient(ctx context.Context, link wire.Link) error {
 		if err != nil {
 			return err
 		}
+		leave, err := r.operatorLinks.enter(id.ID)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		a.acquaint()
 		c.id, c.expires = id, chain[0].NotAfter
 		defer r.links.add(id.ID, cancel)()
 	} else {
@@ -75,6 +99,9 @@ func (r *Relay) serveClient(ctx context.Context, link wire.Link) error {
 		defer leave()
 		stop := time.AfterFunc(anonymousLife, func() { cancel(wire.Errorf(wire.Unauthenticated, "no login within %s", anonymousLife)) })
 		defer stop.Stop()
+		first := time.AfterFunc(anonymousFirst, func() { cancel(wire.Errorf(wire.Unauthenticated, "no request within %s", anonymousFirst)) })
+		defer first.Stop()
+		c.asked = func() { first.Stop() }
 	}
 	// Streams end with the link, and not with this context, so that a session has time to tell its
 	// viewer why it ends.
@@ -84,7 +111,7 @@ func (r *Relay) serveClient(ctx context.Context, link wire.Link) error {
 	})()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	anonymous := make(chan struct{}, anonymousStreams)
+	anonymous, refused := make(chan struct{}, anonymousStreams), 0
 	for {
 		s, err := link.Accept(ctx)
 		if ctx.Err() != nil {
@@ -98,6 +125,9 @@ func (r *Relay) serveClient(ctx context.Context, link wire.Link) error {
 			case anonymous <- struct{}{}:
 			default:
 				s.Reset(wire.Unauthenticated)
+				if refused++; refused > anonymousRefused {
+					return wire.Errorf(wire.Unauthenticated, "too many requests without a login")
+				}
 				continue
 			}
 		}
@@ -118,7 +148,7 @@ func (c *client) who(ctx context.Context) (access.Operator, error) {
 	return who, err
 }
 
-func (c *client) source() string { return sourceOf(c.link.Peer().Addr) }
+func (c *client) source() string { return wire.Host(c.link.Peer().Addr.String()) }
 
 // stream serves one stream of an operator's link.
 func (c *client) stream(ctx context.Context, s wire.Stream) {
@@ -135,29 +165,35 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		s.Reset(wire.CodeOf(err))
 		return
 	}
-	switch m := m.(type) {
-	case *wire.Call:
+	c.asked()
+	if _, ok := m.(*wire.Call); ok {
 		c.calls.add(&callConn{NetConn: &wire.NetConn{Stream: f, Remote: c.link.Peer().Addr}, client: c})
 		return // the HTTP server owns the stream now
-	case *wire.Connect:
-		err = c.connect(ctx, f, m)
-	case *wire.Attach:
-		err = c.attach(ctx, f, m)
-	case *wire.Login:
-		err = c.access.Login(ctx, f, c.link.Peer(), m)
-	case *wire.Enrol:
-		err = c.enrol(ctx, f, m)
-	default:
-		err = wire.Errorf(wire.Protocol, "%T does not begin a stream", m)
 	}
+	err = c.panics.Contain("stream", func() error { return c.first(ctx, f, m) }, "source", c.source(), "operator", c.id.ID)
 	if err != nil {
 		c.Log.Info("request refused", "source", c.source(), "code", wire.CodeOf(err), "err", err)
-		if f.Send(wire.Refuse(err)) != nil {
+		if s.SetDeadline(time.Now().Add(firstFrame)) != nil || f.Send(wire.Refuse(err)) != nil { // who does not read is not waited for
 			s.Reset(wire.CodeOf(err))
 			return
 		}
 	}
 	wire.Finish(s, firstFrame)
+}
+
+// first serves a stream by its first message.
+func (c *client) first(ctx context.Context, f *wire.Framed, m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.Connect:
+		return c.connect(ctx, f, m)
+	case *wire.Attach:
+		return c.attach(ctx, f, m)
+	case *wire.Login:
+		return c.access.Login(ctx, f, c.link.Peer(), m)
+	case *wire.Enrol:
+		return c.enrol(ctx, f, m)
+	}
+	return wire.Errorf(wire.Protocol, "%T does not begin a stream", m)
 }
 
 // enrol serves an Enrol message. Failures are limited by address, because each is written to the
@@ -169,6 +205,10 @@ func (c *client) enrol(ctx context.Context, f *wire.Framed, m *wire.Enrol) error
 	answer, err := c.fleet.Enrol(ctx, c.source(), m)
 	if err != nil {
 		c.access.Failed(c.source())
+		return err
+	}
+	c.access.Succeeded(c.source())
+	if err := f.SetDeadline(time.Now().Add(firstFrame)); err != nil {
 		return err
 	}
 	return f.Send(answer)

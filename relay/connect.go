@@ -18,6 +18,9 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if err != nil {
 		return err
 	}
+	if err := c.access.Change(who, false); err != nil {
+		return err
+	}
 	if err := who.May(access.OpenSessions); err != nil { // before anything is said of their keys
 		return err
 	}

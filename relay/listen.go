@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,12 +13,9 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"scrier/certs"
+	"scrier/relay/web"
 	"scrier/wire"
 )
-
-// How many handshakes run at the same time. When a whole fleet reconnects at once, the processors can
-// finish this many in time; without a bound nearly all of them would time out together.
-var maxHandshakes = int64(2 * runtime.GOMAXPROCS(0) * 32)
 
 const (
 	// How many streams a peer may have open at once. An agent has one; a CLI has one for each session
@@ -27,6 +23,14 @@ const (
 	peerStreams = 64
 	// HTTP/3 has three for itself (RFC 9114, 6.2).
 	browserUniStreams = 8
+
+	firstStreamWindow = 64 << 10
+	firstLinkWindow   = 4 * firstStreamWindow // a stream that nobody reads just now leaves room for others
+
+	// hurry is how long a handshake may be silent while many have begun.
+	hurry = 2 * time.Second
+
+	h3NoError = 0x100 // H3_NO_ERROR (RFC 9114, 8.1): the browser connects anew when it needs to
 )
 
 // listener is one port: UDP for QUIC, TCP for HTTPS.
@@ -36,41 +40,21 @@ type listener struct {
 	transport *quic.Transport
 	quic      *quic.EarlyListener
 
-	handshakes atomic.Int64
-	sources    sources
-	browsers   crowd
-}
+	handshakes *handshakes
 
-// sources counts the handshakes of each address. No address may have more than half of them, so that
-// one that does not go on leaves room for the others.
-type sources struct {
-	mu sync.Mutex
-	by map[string]int64
-}
-
-func (s *sources) enter(addr net.Addr) (leave func(), ok bool) {
-	host := sourceOf(addr)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.by[host] >= maxHandshakes/2 {
-		return nil, false
-	}
-	if s.by == nil {
-		s.by = map[string]int64{}
-	}
-	s.by[host]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.by[host]--; s.by[host] == 0 {
-			delete(s.by, host)
-		}
-	}, true
+	// Browsers that have not signed in, by what they came over, and those that have.
+	overTCP, overQUIC, signedIn crowd
+	visits                      web.VisitTimes
 }
 
 // listen binds UDP and TCP on the same number.
 func listen(addr string, tls *certs.Server) (*listener, error) {
-	l := &listener{browsers: crowd{max: maxBrowsers, perSource: maxBrowsersPerSource}}
+	l := &listener{
+		handshakes: newHandshakes(maxHandshakes), visits: web.DefaultVisit(),
+		overTCP:  crowd{what: "connections from your network", max: maxBrowsers, each: maxBrowsersPerNetwork},
+		overQUIC: crowd{what: "connections from your network", max: maxBrowsers, each: maxBrowsersPerNetwork},
+		signedIn: crowd{what: "connections of yours", max: maxSignedIn, each: maxSignedInPerUser},
+	}
 	if err := l.bind(addr); err != nil {
 		return nil, err
 	}
@@ -87,7 +71,7 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 		ConnContext:       l.admit,
 		// Retry proves that a peer has its address, and costs a round trip. It is used when half of the
 		// handshakes are taken.
-		VerifySourceAddress: func(net.Addr) bool { return l.handshakes.Load() > maxHandshakes/2 },
+		VerifySourceAddress: func(net.Addr) bool { return l.handshakes.busy() },
 	}
 	conf := wire.QUICConfig(peerStreams)
 	conf.Allow0RTT = false
@@ -95,6 +79,18 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	conf.MaxIncomingUniStreams = browserUniStreams
 	conf.EnableDatagrams = true
 	conf.EnableStreamResetPartialDelivery = true
+	// What a stranger sends and nobody reads yet is bounded by the connection's first window, which is
+	// made larger only for who is known. How fast it may grow is for the ways that agents come on.
+	conf.InitialStreamReceiveWindow, conf.InitialConnectionReceiveWindow = firstStreamWindow, firstLinkWindow
+	conf.AllowConnectionWindowIncrease = func(conn *quic.Conn, _ uint64) bool { return isKnown(conn.Context()) }
+	short := conf.Clone()
+	short.HandshakeIdleTimeout = hurry
+	conf.GetConfigForClient = func(*quic.ClientInfo) (*quic.Config, error) {
+		if l.handshakes.busy() {
+			return short, nil
+		}
+		return conf, nil
+	}
 	if l.quic, err = l.transport.ListenEarly(tls.QUIC(), conf); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for QUIC on %s: %w", addr, err), l.tcp.Close(), l.udp.Close())
 	}
@@ -122,34 +118,50 @@ func (l *listener) bind(addr string) (err error) {
 	return err
 }
 
-// admit lets a new connection begin its handshake, or turns it away; the slot is given back when
-// the handshake is over ([listener.ready]) or the connection is.
-func (l *listener) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	if l.handshakes.Add(1) > maxHandshakes {
-		l.handshakes.Add(-1)
-		return nil, errors.New("too many handshakes at once")
-	}
-	leave, ok := l.sources.enter(info.RemoteAddr)
-	if !ok {
-		l.handshakes.Add(-1)
-		return nil, errors.New("too many handshakes at once from one address")
-	}
-	release := sync.OnceFunc(func() {
-		l.handshakes.Add(-1)
-		leave()
-	})
-	context.AfterFunc(ctx, release)
-	return context.WithValue(ctx, releaseKey{}, release), nil
+// arrival is what is known of a connection before anybody knows what it is for.
+type arrival struct {
+	*handshake
+	visit web.Arrival
+	known atomic.Bool // who is at the other end; see [acquaint]
 }
 
-type releaseKey struct{}
+type arrivalKey struct{}
+
+// acquaint says that the peer of a connection has shown who it is: its window may grow.
+func acquaint(ctx context.Context) {
+	if a, ok := ctx.Value(arrivalKey{}).(*arrival); ok {
+		a.known.Store(true)
+	}
+}
+
+func isKnown(ctx context.Context) bool {
+	a, ok := ctx.Value(arrivalKey{}).(*arrival)
+	return ok && a.known.Load()
+}
+
+// admit lets a new connection begin its handshake, or turns it away.
+func (l *listener) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	s, err := l.handshakes.begin(ctx, info.RemoteAddr)
+	if err != nil {
+		return nil, err
+	}
+	a := &arrival{handshake: s}
+	return web.WithArrival(context.WithValue(ctx, arrivalKey{}, a), &a.visit), nil
+}
 
 // http3Server serves a browser's connection to its end.
 type http3Server interface{ ServeQUICConn(*quic.Conn) error }
 
+// arrived is a link whose handshake is through.
+type arrived struct {
+	link     wire.Link
+	alpn     string
+	acquaint func() // says that the peer has shown who it is
+}
+
 // accept gives each connection to serve, in a goroutine of its own, and does nothing else. So a client
 // that never finishes its handshake delays no other.
-func (l *listener) accept(ctx context.Context, serve func(wire.Link, string), browsers http3Server) error {
+func (l *listener) accept(ctx context.Context, serve func(arrived), browsers http3Server) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -165,7 +177,7 @@ func (l *listener) accept(ctx context.Context, serve func(wire.Link, string), br
 				return
 			}
 			if alpn := conn.ConnectionState().TLS.NegotiatedProtocol; alpn != wire.ALPNH3 {
-				serve(wire.QUICLink(conn), alpn)
+				serve(arrived{link: wire.QUICLink(conn), alpn: alpn, acquaint: func() { acquaint(conn.Context()) }})
 			} else {
 				l.serveBrowser(conn, browsers)
 			}
@@ -174,27 +186,44 @@ func (l *listener) accept(ctx context.Context, serve func(wire.Link, string), br
 }
 
 func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
-	leave, err := l.browsers.enter(sourceOf(conn.RemoteAddr()))
+	leave, err := l.overQUIC.enter(conn.RemoteAddr().String())
 	if err != nil {
 		_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Busy), "") // it may be gone
 		return
 	}
-	defer leave()
+	visit := l.visit(leave, func() { _ = conn.CloseWithError(h3NoError, "") }, func() { acquaint(conn.Context()) })
+	defer visit.End()
+	if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
+		a.visit.Began(visit)
+	}
 	_ = browsers.ServeQUICConn(conn) // ends with the connection, or because of it
 }
 
 // ready waits until the handshake has succeeded or failed. Accept returns before the client's
 // certificate was checked.
 func (l *listener) ready(conn *quic.Conn) bool {
-	if release, ok := conn.Context().Value(releaseKey{}).(func()); ok {
-		defer release()
+	a, ok := conn.Context().Value(arrivalKey{}).(*arrival)
+	if !ok {
+		return false
 	}
+	a.closable(func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Busy), "") })
 	select {
 	case <-conn.HandshakeComplete():
-		return conn.Context().Err() == nil
+		return a.done() && conn.Context().Err() == nil
 	case <-conn.Context().Done():
 		return false
 	}
+}
+
+// visit watches a browser's connection.
+func (l *listener) visit(leave, end, known func()) *web.Visit {
+	return web.NewVisit(web.VisitConfig{Times: l.visits, Leave: leave, Close: end, Know: func(who string) (func(), bool) {
+		leave, err := l.signedIn.enter(who)
+		if err == nil {
+			known()
+		}
+		return leave, err == nil
+	}})
 }
 
 // serveWeb serves HTTPS until ctx ends.
@@ -208,8 +237,9 @@ func (l *listener) serveWeb(ctx context.Context, tls *certs.Server, handler http
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          discardLog(),
+		ConnContext:       visitOver,
 	}
-	return serveHTTP(ctx, server, func() error { return server.ServeTLS(browserListener{l.tcp, &l.browsers}, "", "") })
+	return serveHTTP(ctx, server, func() error { return server.ServeTLS(browserListener{l.tcp, l}, "", "") })
 }
 
 // serveHTTP runs serve until ctx ends, and then waits a moment for requests under way.

@@ -6,12 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
 
 	"scrier/certs"
 	"scrier/wire"
@@ -63,7 +59,7 @@ func TestAcceptLoopWaitsForNobody(t *testing.T) {
 		silent(t, r, r.trusting(wire.ALPNClient, nil))
 	}
 	// The slots show that the relay has taken all of them and waits for each.
-	waitFor(t, "the silent clients' handshakes to begin", func() bool { return r.listener.handshakes.Load() >= clients })
+	waitFor(t, "the silent clients' handshakes to begin", func() bool { return r.listener.handshakes.count() >= clients })
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -84,7 +80,7 @@ func TestAcceptLoopWaitsForNobody(t *testing.T) {
 		t.Fatalf("an honest client behind %d silent ones: %v", clients, err)
 	}
 	// It was served beside them and not after they had timed out.
-	if n := r.listener.handshakes.Load(); n < clients {
+	if n := r.listener.handshakes.count(); n < clients {
 		t.Errorf("%d of %d silent clients are left: the honest one had to wait", n, clients)
 	}
 }
@@ -110,67 +106,6 @@ func TestTCPServesWhileOthersAreSilent(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || resp.TLS.Version != tls.VersionTLS13 {
 		t.Errorf("status %s, TLS %x", resp.Status, resp.TLS.Version)
 	}
-}
-
-// A relay that is asked for more handshakes than it admits turns the rest away, and serves again
-// when those are over; it asks for a proof of the address long before.
-func TestHandshakesAreBounded(t *testing.T) {
-	l := new(listener)
-	var ends []context.CancelFunc
-	from := func(host byte) *quic.ClientInfo {
-		return &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: int(host)}}
-	}
-	for i := range maxHandshakes {
-		ctx, cancel := context.WithCancel(t.Context())
-		ends = append(ends, cancel)
-		if _, err := l.admit(ctx, from(byte(i%2))); err != nil {
-			t.Fatal(err)
-		}
-		if i == maxHandshakes-2 { // one place is left, but not for who has half of all
-			if _, err := l.admit(t.Context(), from(0)); err == nil {
-				t.Error("one address got more than half of the places")
-			}
-		}
-	}
-	if _, err := l.admit(t.Context(), from(9)); err == nil {
-		t.Error("one too many was admitted")
-	}
-	for _, end := range ends {
-		end()
-	}
-	waitFor(t, "the slots to come back", func() bool { return l.handshakes.Load() == 0 })
-}
-
-// The bound holds when all come at once, too: as many get in as there are places, and not one more,
-// however often others are turned away meanwhile.
-func TestHandshakesAreBoundedInAStorm(t *testing.T) {
-	l := new(listener)
-	ctx, end := context.WithCancel(t.Context())
-	var admitted atomic.Int64
-	var wg sync.WaitGroup
-	for host := range byte(16) {
-		wg.Go(func() {
-			for range maxHandshakes {
-				if _, err := l.admit(ctx, &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: 1}}); err == nil {
-					admitted.Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	// Who is turned away is counted for a moment, which may turn away another: never one too many.
-	for host := byte(16); admitted.Load() < maxHandshakes && host < 20; host++ {
-		for range maxHandshakes {
-			if _, err := l.admit(ctx, &quic.ClientInfo{RemoteAddr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: 1}}); err == nil {
-				admitted.Add(1)
-			}
-		}
-	}
-	if n := admitted.Load(); n != maxHandshakes || l.handshakes.Load() != n {
-		t.Errorf("%d were admitted and %d are counted, there is room for %d", n, l.handshakes.Load(), maxHandshakes)
-	}
-	end()
-	waitFor(t, "the slots to come back", func() bool { return l.handshakes.Load() == 0 })
 }
 
 func TestNoTicketsNo0RTT(t *testing.T) {

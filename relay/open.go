@@ -66,7 +66,8 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 	// 4. What is about to happen is written down; 5. then it happens.
 	err = s.Intent(ctx, k.Intent(req))
 	if err == nil {
-		err = r.show(ctx, k, s, req)
+		// The boundary is here too, as what came before has to be undone.
+		err = r.panics.Contain("open", func() error { return r.show(ctx, k, s, req) }, "session", s.ID(), "kind", req.Kind)
 	}
 	if err != nil {
 		if s.Context().Err() != nil { // it was ended, and what failed is the effect

@@ -196,39 +196,15 @@ func TestCloseIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Links without a login are bounded, for one source and in all.
-func TestStrangersAreBounded(t *testing.T) {
-	s := crowd{max: maxStrangers, perSource: maxStrangersPerSource}
-	var leave []func()
-	for range maxStrangersPerSource {
-		l, err := s.enter("192.0.2.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		leave = append(leave, l)
-	}
-	if _, err := s.enter("192.0.2.1"); wire.CodeOf(err) != wire.Busy {
-		t.Errorf("one too many: %v", err)
-	}
-	if l, err := s.enter("192.0.2.2"); err != nil {
-		t.Errorf("another source: %v", err)
-	} else {
-		l()
-	}
-	for _, l := range leave {
-		l()
-	}
-	if s.total != 0 || len(s.by) != 0 {
-		t.Errorf("%d places are still taken", s.total)
-	}
-}
-
-// Browsers' connections have a bound for each source, and give their place back.
+// Browsers' connections have a bound for each network, and give their place back. Those over TCP leave
+// QUIC alone.
 func TestBrowsersAreCounted(t *testing.T) {
 	r := start(t)
-	r.listener.browsers.mu.Lock()
-	r.listener.browsers.perSource = 3
-	r.listener.browsers.mu.Unlock()
+	for _, c := range []*crowd{&r.listener.overTCP, &r.listener.overQUIC} {
+		c.mu.Lock()
+		c.each = 3
+		c.mu.Unlock()
+	}
 	hello := func() (*tls.Conn, error) {
 		return tls.Dial("tcp", r.Addr(), &tls.Config{RootCAs: trust(t, r), NextProtos: []string{"http/1.1"}})
 	}
@@ -244,8 +220,9 @@ func TestBrowsersAreCounted(t *testing.T) {
 		t.Error("a fourth connection was served")
 		_ = c.Close()
 	}
-	if s, err := webTransport(t, r, "https://"+r.Addr(), wire.NewSessionID()); err == nil {
-		t.Error("a fourth connection was served over QUIC")
+	if s, err := webTransport(t, r, "https://"+r.Addr(), wire.NewSessionID()); err != nil {
+		t.Errorf("over QUIC there was room: %v", err)
+	} else {
 		s.Reset(wire.None)
 	}
 	for _, c := range open {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"scrier/relay/audit"
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
+	"scrier/relay/panics"
 	"scrier/relay/session"
 	"scrier/relay/store"
 	"scrier/relay/store/bolt"
@@ -59,9 +61,12 @@ type Relay struct {
 	calls    *calls // HTTP over operators' links
 	links    links  // operators' links, to end those of a changed operator
 
-	strangers crowd // links without a certificate, and viewers without a ticket
-	listener  *listener
-	admin     *adminSocket
+	strangers     crowd // links without a certificate, and viewers without a ticket
+	operatorLinks crowd // by operator
+	envoyLinks    crowd // by envoy
+	panics        *panics.Boundary
+	listener      *listener
+	admin         *adminSocket
 }
 
 // drainTimeout is how long an orderly shutdown waits for sessions to end.
@@ -69,7 +74,12 @@ const drainTimeout = 10 * time.Second
 
 // Open loads the state, closes what a former run left open, and binds the port. Run or Close it.
 func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
-	r := &Relay{Settings: s, events: web.NewEvents(), strangers: crowd{max: maxStrangers, perSource: maxStrangersPerSource}}
+	r := &Relay{
+		Settings: s, events: web.NewEvents(), panics: &panics.Boundary{Log: s.Log},
+		strangers:     crowd{what: "connections without a login from your network", max: maxStrangers, each: maxStrangersPerNetwork},
+		operatorLinks: crowd{what: "connections of yours", max: maxLinks, each: maxLinksPerOperator},
+		envoyLinks:    crowd{what: "connections of this envoy", max: math.MaxInt, each: maxLinksPerEnvoy},
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
@@ -116,7 +126,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	r.api = web.API(web.Config{
 		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
 		Events: r.events, About: r.about, Connect: r.connectWeb, Hashes: r.tls.Hashes, Origin: r.origin,
-		LiveView: s.Config.Scrier.LiveView,
+		LiveView: s.Config.Scrier.LiveView, Panics: r.panics,
 	})
 	r.web, r.h3 = r.site().Handlers()
 	r.calls = newCalls()
@@ -140,7 +150,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stop(nil)
 	g, gctx := errgroup.WithContext(serving)
 	g.Go(func() error {
-		return r.listener.accept(gctx, func(l wire.Link, alpn string) { r.serve(gctx, l, alpn) }, r.h3)
+		return r.listener.accept(gctx, func(a arrived) { r.serve(gctx, a) }, r.h3)
 	})
 	g.Go(func() error { return r.listener.serveWeb(gctx, r.tls, r.web) })
 	g.Go(func() error {

@@ -15,7 +15,8 @@ func (r *Relay) site() web.Site {
 	return web.Site{
 		API:    r.api,
 		Pages:  web.Pages(web.PagesConfig{Files: static.Files(), Covered: r.tls.Covers, HTTP3: r.tls.Known}),
-		Attach: &web.Attacher{Attach: r.attachBrowser, Origin: web.SameOrigin, Log: r.Log},
+		Attach: &web.Attacher{Attach: r.attachBrowser, Origin: web.SameOrigin, Log: r.Log, Panics: r.panics},
+		Panics: r.panics,
 		Guard: web.BrowserConfig{
 			Access: r.access, Hosts: r.tls.Hosts, Covered: r.tls.Covers, Log: r.Log,
 		},

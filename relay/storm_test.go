@@ -12,7 +12,7 @@ import (
 )
 
 // H37: a fleet that comes back all at once gets in; who is turned away comes again. That a bounded
-// number of handshakes goes on at a time is for TestHandshakesAreBounded, which can see every one.
+// number of handshakes goes on at a time is for TestHandshakesAreBoundedInAStorm, which can see every one.
 func TestStorm(t *testing.T) {
 	const agents = 300 // more than twice what is admitted at once
 	r := start(t)
@@ -39,6 +39,6 @@ func TestStorm(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	waitFor(t, "the slots to come back", func() bool { return r.listener.handshakes.Load() == 0 })
+	waitFor(t, "the slots to come back", func() bool { return r.listener.handshakes.count() == 0 })
 	t.Logf("%d were turned away and came again", turnedAway.Load())
 }

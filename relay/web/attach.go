@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"scrier/relay/panics"
 	"scrier/wire"
 )
 
@@ -30,6 +31,7 @@ type Attacher struct {
 	// Origin refuses pages that are not our own.
 	Origin func(*http.Request) error
 	Log    *slog.Logger
+	Panics *panics.Boundary
 }
 
 // refuse answers before there is a stream.
@@ -60,7 +62,8 @@ func source(r *http.Request) string {
 // serve runs a stream to its end and returns the code it ended with.
 func (a *Attacher) serve(r *http.Request, s wire.Stream, id wire.SessionID) wire.Code {
 	// The request's context ends with a WebSocket's request; the stream has an end of its own.
-	err := a.Attach(context.WithoutCancel(r.Context()), s, source(r), id)
+	ctx := context.WithoutCancel(r.Context())
+	err := a.Panics.Contain("viewer", func() error { return a.Attach(ctx, s, source(r), id) }, "session", id, "source", source(r))
 	if err != nil {
 		a.Log.Debug("viewer", "session", id, "err", err)
 		s.Reset(wire.CodeOf(err))

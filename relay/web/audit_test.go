@@ -35,7 +35,7 @@ func logged(t *testing.T, events ...audit.Event) (log *audit.Log, path string, a
 			t.Fatal(err)
 		}
 	}
-	return log, path, API(Config{Audit: log, Log: logger, Events: NewEvents()})
+	return log, path, API(Config{Access: access.New(access.Config{Now: time.Now}), Audit: log, Log: logger, Events: NewEvents()})
 }
 
 func askFor(t *testing.T, api http.Handler, method, path string) *http.Response {

@@ -106,7 +106,12 @@ func (g *browserGuard) caller(b browser) Caller {
 		if err != nil {
 			return access.Operator{}, err
 		}
-		once.Do(func() { err = g.Access.Touch(ctx, access.SignInID(b.Cookie)) })
+		once.Do(func() {
+			err = g.Access.Touch(ctx, access.SignInID(b.Cookie))
+			if v := VisitOf(ctx); v != nil {
+				v.Known(who.ID)
+			}
+		})
 		who.Source = b.Source
 		return who, err
 	}

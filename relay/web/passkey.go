@@ -19,7 +19,7 @@ func (a *api) passkeyRoutes() []route {
 		{method: "POST", pattern: "/self/passkeys/begin", verb: access.SeeSelf, what: "Begin to register a passkey", handle: a.beginPasskey, out: access.Flow{}},
 		{method: "POST", pattern: "/self/passkeys/finish", verb: access.SeeSelf, signed: true, confirms: true, what: "Register a passkey", handle: a.finishPasskey, in: NewPasskey{}, out: access.Passkey{}},
 		{method: "DELETE", pattern: "/self/passkeys/{passkey}", verb: access.SeeSelf, signed: true, what: "Remove a passkey of one's own", handle: a.removePasskey},
-		{method: "DELETE", pattern: "/users/{user}/passkeys", verb: access.ChangeUsers, signed: true, what: "Remove all passkeys of an operator, and end their sign-ins", handle: a.removePasskeys},
+		{method: "DELETE", pattern: "/users/{user}/passkeys", verb: access.ChangeUsers, signed: true, what: "Remove all passkeys of an operator, and end their sign-ins", handle: a.removePasskeys, door: true},
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"scrier/relay/access"
 	"scrier/relay/audit"
 	"scrier/relay/fleet"
+	"scrier/relay/panics"
 	"scrier/relay/session"
 	"scrier/wire"
 )
@@ -45,6 +46,7 @@ type Config struct {
 	Log      *slog.Logger
 	Events   *Events
 	About    func() About
+	Panics   *panics.Boundary
 }
 
 // Caller finds out who is calling, anew for each request: an operator may have been deleted since
@@ -79,6 +81,7 @@ type route struct {
 	signed          bool   // it changes who may do what: a signature under this very request is needed
 	confirms        bool   // it is how they prove who they are who came by another operator's link
 	slow            bool   // the answer may take as long as an envoy does
+	door            bool   // it makes or ends ways in: see [access.Access.Change]
 	media           string // of an answer that is no JSON
 	more            string // for the description, besides what
 }
@@ -98,8 +101,12 @@ func (a *api) routes() []route {
 
 // API is the routes under /api/v1.
 func API(c Config) http.Handler {
+	if c.Panics == nil {
+		c.Panics = &panics.Boundary{Log: c.Log}
+	}
 	a := &api{Config: c}
 	m := chi.NewRouter()
+	m.Use(c.Panics.Handler)
 	m.Route("/api/v1", func(m chi.Router) {
 		for _, r := range a.routes() {
 			raw := r.raw
@@ -130,7 +137,8 @@ func slowly(h rawHandler) rawHandler {
 	}
 }
 
-// guard lets a request through if the caller may do what the route is for, and has signed it if it must be.
+// guard lets a request through if the caller may do what the route is for, has signed it if it must be, and does not
+// change things too fast: most changes are written to the audit log, refused ones among them.
 func (a *api) guard(to route, h rawHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if to.verb == anyone {
@@ -154,6 +162,9 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 				who, err = a.signed(r, who)
 			}
 		}
+		if err == nil && to.method != http.MethodGet {
+			err = a.Access.Change(who, to.door)
+		}
 		if err != nil {
 			a.fail(w, err)
 			return
@@ -166,7 +177,11 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 func (a *api) json(h handler) rawHandler {
 	return func(w http.ResponseWriter, r *http.Request, who access.Operator) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		v, err := h(r, who)
+		var v any
+		err := a.Panics.Contain("call", func() (err error) {
+			v, err = h(r, who)
+			return err
+		}, "method", r.Method, "path", wire.Printable(r.URL.Path), "operator", who.Username)
 		if err != nil {
 			a.fail(w, err)
 			return

@@ -18,10 +18,10 @@ func (a *api) signinRoutes() []route {
 		{method: "POST", pattern: "/signin/link", verb: anyone, what: "Sign in with a link", raw: a.signsIn(a.signInByLink), in: LinkToken{}, out: SignedIn{}},
 		{method: "POST", pattern: "/signout", verb: access.SeeSelf, what: "Sign this browser out", raw: a.signOut},
 		{method: "GET", pattern: "/self/signins", verb: access.SeeSelf, what: "List one's own sign-ins", handle: a.signIns, out: []access.SignIn{}},
-		{method: "DELETE", pattern: "/self/signins", verb: access.SeeSelf, what: "Sign out everywhere; links that are unused end too", raw: a.signOutEverywhere},
+		{method: "DELETE", pattern: "/self/signins", verb: access.SeeSelf, what: "Sign out everywhere; links that are unused end too", raw: a.signOutEverywhere, door: true},
 		{method: "DELETE", pattern: "/self/signins/{signin}", verb: access.SeeSelf, what: "End one of one's own sign-ins", raw: a.endSignIn},
-		{method: "POST", pattern: "/self/links", verb: access.SeeSelf, signed: true, what: "Make a sign-in link for oneself", handle: a.linkSelf, out: Link{}},
-		{method: "POST", pattern: "/users/{user}/links", verb: access.ChangeUsers, signed: true, what: "Make a sign-in link for an operator", handle: a.linkUser, out: Link{}},
+		{method: "POST", pattern: "/self/links", verb: access.SeeSelf, signed: true, what: "Make a sign-in link for oneself", handle: a.linkSelf, out: Link{}, door: true},
+		{method: "POST", pattern: "/users/{user}/links", verb: access.ChangeUsers, signed: true, what: "Make a sign-in link for an operator", handle: a.linkUser, out: Link{}, door: true},
 	}, slices.Concat(a.passkeyRoutes(), a.proofRoutes())...)
 }
 

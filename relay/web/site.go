@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
+
+	"scrier/relay/panics"
 )
 
 // Site is everything that browsers reach, over TCP and HTTP/3 alike.
@@ -12,6 +14,7 @@ type Site struct {
 	Pages  http.Handler
 	Attach *Attacher
 	Guard  BrowserConfig
+	Panics *panics.Boundary
 }
 
 // Handlers makes the handler for TCP and the server for HTTP/3.
@@ -31,5 +34,5 @@ func (s Site) routes(viewers func(chi.Router)) http.Handler {
 	viewers(m)
 	m.NotFound(s.Pages.ServeHTTP)
 	m.MethodNotAllowed(s.Pages.ServeHTTP)
-	return Browser(m, s.Guard)
+	return s.Panics.Handler(visited(Browser(m, s.Guard)))
 }

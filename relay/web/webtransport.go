@@ -75,6 +75,9 @@ func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *
 		_ = session.CloseWithError(webtransport.SessionErrorCode(wire.Protocol), "no stream") // it may be gone
 		return
 	}
+	if v := VisitOf(r.Context()); v != nil {
+		v.came(int64(s.StreamID()))
+	}
 	code := a.serve(r, &wtStream{s: s, idle: webTransportIdle}, id)
 	_ = session.CloseWithError(webtransport.SessionErrorCode(code), "") // the page may have gone first
 }

@@ -1,0 +1,224 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"scrier/relay/access"
+	"scrier/relay/kind"
+	"scrier/relay/session"
+	"scrier/wire"
+)
+
+// stalling answers a Retry and nothing else, so its handshakes are begun and never ended, from an
+// address that is proven.
+type stalling struct{ net.PacketConn }
+
+func (s stalling) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, a, err := s.PacketConn.ReadFrom(p)
+		if err != nil || n > 0 && p[0]&0xf0 == 0xf0 { // a long header of type Retry (RFC 9000, 17.2.5)
+			return n, a, err
+		}
+	}
+}
+
+// Two addresses that begin handshakes and finish none keep out nobody.
+func TestStalledHandshakesKeepNobodyOut(t *testing.T) {
+	r := start(t)
+	addr, err := net.ResolveUDPAddr("udp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	conf := r.trusting(wire.ALPNClient, nil).TLS()
+	for i := range maxHandshakes {
+		wg.Go(func() {
+			socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%2))})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer socket.Close()
+			transport := &quic.Transport{Conn: stalling{socket}}
+			defer transport.Close()
+			for ctx.Err() == nil {
+				if conn, err := transport.Dial(ctx, addr, conf, wire.QUICConfig(1)); err == nil {
+					_ = conn.CloseWithError(0, "") // Retry was not asked for
+				}
+				again, stop := context.WithTimeout(ctx, 20*time.Millisecond)
+				<-again.Done()
+				stop()
+			}
+		})
+	}
+	waitFor(t, "the two to have what they can", func() bool {
+		return r.listener.handshakes.count() >= 2*(maxHandshakes/handshakePart)
+	})
+	for range 20 {
+		link, err := tryDial(t, r, wire.ALPNClient, nil)
+		if err != nil {
+			t.Fatalf("an honest client beside them: %v", err)
+		}
+		_ = link.Close(wire.None, "")
+	}
+}
+
+// Who has logged in, or is a machine, has so many links and no more.
+func TestLinksOfOneIdentityAreBounded(t *testing.T) {
+	r := start(t)
+	for _, c := range []*crowd{&r.operatorLinks, &r.envoyLinks} {
+		c.mu.Lock()
+		c.each = 3
+		c.mu.Unlock()
+	}
+	ann, bob := newPerson(t, r, "ann", access.Viewer), newPerson(t, r, "bob", access.Viewer)
+	certs := map[*person]*tls.Certificate{}
+	for _, p := range []*person{ann, bob} {
+		cert, err := p.login(attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs[p] = cert
+	}
+	var links []wire.Link
+	for range 3 {
+		links = append(links, dial(t, r, wire.ALPNClient, certs[ann]))
+	}
+	waitFor(t, "the links to be counted", func() bool { return r.operatorLinks.taken() == 3 })
+	if code := ended(t, dial(t, r, wire.ALPNClient, certs[ann])); code != wire.Busy {
+		t.Errorf("a fourth link ended with %s", code)
+	}
+	other := dial(t, r, wire.ALPNClient, certs[bob])
+	waitFor(t, "another operator's link", func() bool { return r.operatorLinks.taken() == 4 })
+	if other.Err() != nil {
+		t.Error(other.Err())
+	}
+	_ = links[0].Close(wire.None, "")
+	waitFor(t, "the place to come back", func() bool { return r.operatorLinks.taken() == 3 })
+
+	m := enrolled(t, r, "web1")
+	for range 3 {
+		dial(t, r, wire.ALPNAgent, m.cert)
+	}
+	waitFor(t, "the machine's links to be counted", func() bool { return r.envoyLinks.taken() == 3 })
+	if code := ended(t, dial(t, r, wire.ALPNAgent, m.cert)); code != wire.Busy {
+		t.Errorf("a machine's fourth link ended with %s", code)
+	}
+}
+
+// A viewer, who may change nothing of others, cannot fill the audit log either: by no call, and by no
+// stream.
+func TestOperatorCannotFillTheLog(t *testing.T) {
+	r := start(t)
+	for _, c := range []struct{ name, method, path string }{
+		{"vic", "POST", "/api/v1/self/links"}, {"val", "DELETE", "/api/v1/self/signins"}, {"van", "POST", "/api/v1/scrier/connect"},
+	} {
+		p := newPerson(t, r, c.name, access.Viewer)
+		who := access.Operator{ID: p.user.ID, Username: c.name, Role: access.Viewer}
+		before, begin, refused := r.audit.Size(), time.Now(), 0
+		for range 300 {
+			if status, _ := asks(t, r, who, c.method, c.path, ""); status == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		// As many as the burst, and what the time allows that it took.
+		most := 110 + 10*uint64(time.Since(begin)/time.Second+1)
+		if n := r.audit.Size() - before; n > most || refused == 0 {
+			t.Errorf("%s %s wrote %d records, at most %d should be; %d were refused", c.method, c.path, n, most, refused)
+		}
+	}
+	p := newPerson(t, r, "ann", access.Admin)
+	for range 300 {
+		_ = r.access.Change(access.Operator{ID: p.user.ID}, false)
+	}
+	serve(t, r, "web1", func(e *envoy, o *wire.Open, s wire.Stream) { e.opened(s); e.sshServer(s, o, echo) })
+	if _, err := p.login(attempt{}); wire.CodeOf(err) != wire.Busy {
+		t.Errorf("one login too many: %v", err)
+	}
+}
+
+// mistaken is a kind of session with a mistake in it.
+type mistaken struct{ kind.Kind }
+
+func (mistaken) Open(context.Context, *session.Session, *session.Request) (kind.Opened, error) {
+	var none *session.Session
+	return kind.Opened{Login: none.Envoy().String()}, nil
+}
+
+// A mistake of ours ends what it happened in, with a code, and gives its slot back.
+func TestAPanicEndsOneRequest(t *testing.T) {
+	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = 1 })
+	right := r.kind[wire.KindSSH]
+	r.kind[wire.KindVNC] = mistaken{right}
+	servedBy(t, r, echo)
+	ann := newPerson(t, r, "ann", access.Admin)
+	for range 3 { // there is one slot
+		if _, _, err := native(t, ann, &wire.Connect{Envoy: "web1", Kind: wire.KindVNC}); wire.CodeOf(err) != wire.Internal {
+			t.Fatalf("a stream's panic became %v", err)
+		}
+	}
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
+	if status, out := asks(t, r, who, "POST", "/api/v1/scrier/connect", `{"envoy_id":"web1","protocol":"vnc","port":22}`); status != http.StatusInternalServerError {
+		t.Errorf("a call's panic became %d %s", status, out)
+	}
+	if n := r.panics.Count(); n != 4 {
+		t.Errorf("%d panics are counted", n)
+	}
+	settled(t, r)
+	v, err := ann.connect("web1")
+	if err != nil {
+		t.Fatalf("the next session: %v", err)
+	}
+	_ = v
+}
+
+// A CLI that asks and does not read, whatever its windows say, is not waited for.
+func TestWhoDoesNotReadIsNotWaitedFor(t *testing.T) {
+	r := start(t)
+	before := runtime.NumGoroutine()
+	addr, err := net.ResolveUDPAddr("udp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	transport := &quic.Transport{Conn: socket}
+	defer transport.Close()
+	conf := wire.QUICConfig(1)
+	conf.InitialStreamReceiveWindow, conf.MaxStreamReceiveWindow = 1, 1
+	conn, err := transport.Dial(t.Context(), addr, r.trusting(wire.ALPNClient, nil).TLS(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseWithError(0, "")
+	var reset atomic.Int32
+	for range anonymousStreams {
+		s, err := conn.OpenStreamSync(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wire.Send(s, &wire.Login{}); err != nil {
+			t.Fatal(err)
+		}
+		context.AfterFunc(s.Context(), func() { reset.Add(1) })
+	}
+	waitFor(t, "the streams to be given up", func() bool { return reset.Load() == anonymousStreams })
+	_ = conn.CloseWithError(0, "")
+	waitFor(t, "all of it to be gone", func() bool { return runtime.NumGoroutine() <= before+20 })
+}

@@ -1,0 +1,199 @@
+package relay
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
+
+	"scrier/wire"
+)
+
+// How many handshakes run at the same time. When a whole fleet reconnects at once, the processors can
+// finish this many in time; without a bound nearly all of them would time out together.
+var maxHandshakes = 2 * runtime.GOMAXPROCS(0) * 32
+
+const (
+	// handshakePart is what one network may have of them: a fourth.
+	handshakePart = 4
+
+	// patient is how old a handshake is before another may take its place: an honest one is over by then,
+	// also over a long way.
+	patient = time.Second
+
+	// How many connections one network may begin: a fleet behind one address is back in some seconds.
+	// Each costs the relay a signature, which is more than it costs who asks.
+	arrivals      = 100 // a second
+	arrivalsBurst = 500
+	// How many networks' rates are remembered. A network that was forgotten begins with a full burst.
+	maxArrivals = 16_384
+)
+
+// handshakes are the connections that have begun and are not through. When there are too many, the
+// oldest give way, so that peers that begin and do not go on keep nobody out.
+//
+//	begin -> half-open --done--> (served)
+//	             |--- its context ends --> (gone)
+//	             '--- gave way: closed, and counted until it is gone
+//
+// Its methods may be called concurrently, and do not block.
+type handshakes struct {
+	max int
+	now func() time.Time
+
+	mu    sync.Mutex
+	open  list.List      // of *handshake, the oldest first
+	by    map[string]int // of each network
+	left  int            // gave way, and are not gone yet
+	rates *simplelru.LRU[string, *rate.Limiter]
+}
+
+// handshake is one of them.
+type handshake struct {
+	of      *handshakes
+	network string
+	since   time.Time
+
+	// Guarded by of.mu.
+	at      *list.Element // nil: it does not count any more
+	gaveWay bool
+	close   func() // ends its connection, once there is one
+}
+
+func newHandshakes(max int) *handshakes {
+	rates, err := simplelru.NewLRU[string, *rate.Limiter](maxArrivals, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &handshakes{max: max, now: time.Now, by: map[string]int{}, rates: rates}
+}
+
+var (
+	errTooFast  = errors.New("too many connections a second from one network")
+	errTooMany  = errors.New("too many handshakes at once")
+	errOneOfAll = errors.New("too many handshakes at once from one network")
+)
+
+// begin takes a place for a handshake, or refuses. The place is given back by done, or when ctx ends.
+func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, error) {
+	network := wire.Network(addr.String())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.now()
+	if !h.arrivesLocked(network, now) {
+		return nil, errTooFast
+	}
+	if h.by[network] >= max(h.max/handshakePart, 1) {
+		if !h.giveWayLocked(func(o *handshake) bool { return o.network == network && now.Sub(o.since) >= patient }) {
+			return nil, errOneOfAll
+		}
+	} else if h.open.Len() >= h.max {
+		// Who has no handshake yet goes before who has several, however young these are.
+		first := h.by[network] == 0
+		if !h.giveWayLocked(func(o *handshake) bool { return now.Sub(o.since) >= patient || first && h.by[o.network] > 1 }) {
+			return nil, errTooMany
+		}
+	}
+	s := &handshake{of: h, network: network, since: now}
+	s.at = h.open.PushBack(s)
+	h.by[network]++
+	context.AfterFunc(ctx, s.gone)
+	return s, nil
+}
+
+// arrives says whether a network may begin another connection now.
+func (h *handshakes) arrives(network string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.arrivesLocked(network, h.now())
+}
+
+func (h *handshakes) arrivesLocked(network string, now time.Time) bool {
+	r, ok := h.rates.Get(network)
+	if !ok {
+		r = rate.NewLimiter(arrivals, arrivalsBurst)
+		h.rates.Add(network, r)
+	}
+	return r.AllowN(now, 1)
+}
+
+// giveWayLocked ends the oldest handshake that may be ended. Those that ended so and are not gone
+// are bounded too: a connection whose first packets never came whole cannot be closed before its
+// time-out.
+func (h *handshakes) giveWayLocked(may func(*handshake) bool) bool {
+	if h.left >= h.max {
+		return false
+	}
+	for e := h.open.Front(); e != nil; e = e.Next() {
+		o := e.Value.(*handshake)
+		if !may(o) {
+			continue
+		}
+		h.removeLocked(o)
+		o.gaveWay = true
+		h.left++
+		if o.close != nil {
+			go o.close()
+		}
+		return true
+	}
+	return false
+}
+
+func (h *handshakes) removeLocked(s *handshake) {
+	h.open.Remove(s.at)
+	s.at = nil
+	take(h.by, s.network)
+}
+
+// busy says that so many have begun that peers should prove their addresses, and have less time.
+func (h *handshakes) busy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open.Len() > h.max/2
+}
+
+// count is how many are half-open.
+func (h *handshakes) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open.Len()
+}
+
+// closable says how the handshake's connection is ended. If it gave way before, that is now.
+func (s *handshake) closable(end func()) {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	s.close = end
+	if s.gaveWay {
+		go end()
+	}
+}
+
+// done says that the handshake is through. It is too late if it gave way.
+func (s *handshake) done() bool {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	if s.at != nil {
+		s.of.removeLocked(s)
+	}
+	return !s.gaveWay
+}
+
+// gone is the end of its connection.
+func (s *handshake) gone() {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	if s.at != nil {
+		s.of.removeLocked(s)
+	}
+	if s.gaveWay {
+		s.of.left--
+	}
+}

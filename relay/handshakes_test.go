@@ -1,0 +1,185 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// hands are handshakes whose time a test moves.
+type hands struct {
+	*handshakes
+	t  *testing.T
+	mu sync.Mutex
+	at time.Time
+}
+
+func newHands(t *testing.T, max int) *hands {
+	h := &hands{handshakes: newHandshakes(max), t: t, at: time.Unix(1_700_000_000, 0)}
+	h.now = func() time.Time {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.at
+	}
+	return h
+}
+
+func (h *hands) pass(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.at = h.at.Add(d)
+}
+
+// from begins a handshake; end is the end of its connection, ended whether the relay has closed it.
+func (h *hands) from(ip string) (s *handshake, end func(), ended *atomic.Bool, err error) {
+	ctx, cancel := context.WithCancel(h.t.Context())
+	s, err = h.begin(ctx, &net.UDPAddr{IP: net.ParseIP(ip), Port: 1})
+	ended = new(atomic.Bool)
+	if err != nil {
+		cancel()
+		return nil, nil, nil, err
+	}
+	s.closable(func() { ended.Store(true); cancel() })
+	return s, cancel, ended, nil
+}
+
+func (h *hands) must(ip string) (*handshake, func(), *atomic.Bool) {
+	h.t.Helper()
+	s, end, ended, err := h.from(ip)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return s, end, ended
+}
+
+// One network has a fourth of the handshakes, whatever its addresses; and two that do not go on
+// keep nobody out.
+func TestHandshakesOfOneNetwork(t *testing.T) {
+	const most = 16
+	h := newHands(t, most)
+	for i := range most / handshakePart {
+		h.must(fmt.Sprintf("2001:db8::%x", i+1))
+		h.must("192.0.2.1")
+	}
+	for _, ip := range []string{"192.0.2.1", "2001:db8::ffff"} {
+		if _, _, _, err := h.from(ip); err == nil {
+			t.Errorf("%s got more than its part", ip)
+		}
+	}
+	if s, _, _ := h.must("198.51.100.1"); !s.done() {
+		t.Error("an honest handshake did not get through")
+	}
+}
+
+// Of a network's own handshakes the oldest gives way, once an honest one would have been over: so who
+// shares its address with somebody hostile gets in too.
+func TestTheOldestOfANetworkGivesWay(t *testing.T) {
+	h := newHands(t, 16)
+	first, _, ended := h.must("192.0.2.1")
+	for range 3 {
+		h.must("192.0.2.1")
+	}
+	if _, _, _, err := h.from("192.0.2.1"); err == nil {
+		t.Error("a handshake gave way that may be honest")
+	}
+	h.pass(patient)
+	if s, _, _ := h.must("192.0.2.1"); !s.done() {
+		t.Error("the new one did not get through")
+	}
+	waitFor(t, "the oldest to be closed", ended.Load)
+	if first.done() {
+		t.Error("it went on all the same")
+	}
+}
+
+// When all places are taken, the oldest gives way to a network that has none.
+func TestTheOldestOfAllGivesWay(t *testing.T) {
+	const most = 16
+	h := newHands(t, most)
+	_, _, ended := h.must("192.0.2.0")
+	for i := 1; i < most; i++ {
+		h.must(fmt.Sprintf("192.0.2.%d", i/2)) // two of each
+	}
+	if s, _, _ := h.must("198.51.100.1"); !s.done() {
+		t.Error("the new one did not get through")
+	}
+	waitFor(t, "the oldest to be closed", ended.Load)
+}
+
+// What gave way and cannot be closed yet is bounded as well, and is forgotten when it is gone.
+func TestWhatGaveWayIsBounded(t *testing.T) {
+	const most = 8
+	h := newHands(t, most)
+	var ends []context.CancelFunc
+	begun := 0
+	for i := range 10 * most {
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, err := h.begin(ctx, &net.UDPAddr{IP: net.IPv4(192, 0, 2, byte(i))}); err == nil {
+			begun++
+		}
+		ends = append(ends, cancel)
+		h.pass(patient)
+	}
+	if begun != 2*most {
+		t.Errorf("%d connections are there, room is for %d", begun, 2*most)
+	}
+	for _, end := range ends {
+		end()
+	}
+	waitFor(t, "all to be gone", func() bool {
+		h.handshakes.mu.Lock()
+		defer h.handshakes.mu.Unlock()
+		return h.left == 0 && h.open.Len() == 0 && len(h.by) == 0
+	})
+}
+
+// The bound holds when all come at once, too: as many get in as there are places, and not one more.
+func TestHandshakesAreBoundedInAStorm(t *testing.T) {
+	const most = 64
+	h := newHands(t, most)
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	ctx, end := context.WithCancel(t.Context())
+	for host := range byte(16) {
+		wg.Go(func() {
+			for range most {
+				if _, err := h.begin(ctx, &net.UDPAddr{IP: net.IPv4(192, 0, 2, host), Port: 1}); err == nil {
+					admitted.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := h.count(); n > most || int(admitted.Load()) > 2*most {
+		t.Errorf("%d are half-open of %d that were admitted; there is room for %d", n, admitted.Load(), most)
+	}
+	end()
+	waitFor(t, "the places to come back", func() bool { return h.count() == 0 })
+}
+
+// A network cannot begin any number of connections, also if each is over at once.
+func TestArrivalsAreBounded(t *testing.T) {
+	h := newHands(t, 16)
+	begun := 0
+	for range 2 * arrivalsBurst {
+		if s, end, _, err := h.from("192.0.2.1"); err == nil {
+			begun++
+			s.done()
+			end()
+		}
+	}
+	if begun != arrivalsBurst {
+		t.Errorf("%d connections were begun at once, want %d", begun, arrivalsBurst)
+	}
+	if _, _, _, err := h.from("198.51.100.1"); err != nil {
+		t.Errorf("another network: %v", err)
+	}
+	h.pass(time.Second)
+	if _, _, _, err := h.from("192.0.2.1"); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+}

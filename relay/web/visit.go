@@ -1,0 +1,211 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// The times of a browser's connection, over TCP and QUIC alike. The servers of HTTP have times of their
+// own for a request that is slow; these are for connections on which no request gets whole.
+const (
+	visitLook = 5 * time.Second // how often a connection is looked at
+
+	firstRequest = 30 * time.Second // for the first whole request
+	headerWait   = 10 * time.Second // for a stream's headers, when later streams have theirs
+
+	strangerIdle = 30 * time.Second // without a request, of who is not signed in; others have [h3Idle]
+	strangerLife = 5 * time.Minute  // of a connection on which nobody signs in
+)
+
+// VisitTimes are the times of a [Visit], for tests that cannot wait.
+type VisitTimes struct{ Look, First, Header, Idle, KnownIdle, Life time.Duration }
+
+// DefaultVisit are the times of every relay.
+func DefaultVisit() VisitTimes {
+	return VisitTimes{Look: visitLook, First: firstRequest, Header: headerWait, Idle: strangerIdle, KnownIdle: h3Idle, Life: strangerLife}
+}
+
+// Visit is one connection of a browser while it is open. It ends a connection that does not do what
+// browsers do: make whole requests, and sooner or later sign in.
+//
+// HTTP/3's server reads a stream's headers without a deadline, and keeps a connection alive while a
+// stream is open; it tells nobody of such streams. But the numbers of streams are in order, so a request
+// tells of all streams that were opened before it.
+//
+// Its methods may be called concurrently.
+type Visit struct {
+	times VisitTimes
+	close func()
+	know  func(who string) (leave func(), ok bool)
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	leave   func()
+	known   bool
+	born    time.Time
+	last    time.Time // a request began or ended
+	running int
+	whole   int64     // requests that came whole, and viewers' streams
+	highest int64     // streams that must have been opened
+	behind  time.Time // since when fewer are whole than were opened; zero: they are not
+}
+
+// VisitConfig is what a [Visit] works with.
+type VisitConfig struct {
+	Times VisitTimes
+	Leave func() // gives back the stranger's place
+	Close func() // ends the connection; it may block
+	// Know takes a place among those who have signed in.
+	Know func(who string) (leave func(), ok bool)
+}
+
+// NewVisit watches a connection until [Visit.End].
+func NewVisit(c VisitConfig) *Visit {
+	now := time.Now()
+	v := &Visit{times: c.Times, close: c.Close, leave: c.Leave, know: c.Know, born: now, last: now}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.timer = time.AfterFunc(c.Times.Look, v.look)
+	return v
+}
+
+// End is for when the connection has ended. It may be called more than once.
+func (v *Visit) End() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.leave == nil {
+		return
+	}
+	v.timer.Stop()
+	v.leave()
+	v.leave = nil
+}
+
+// look ends the connection when it is time.
+func (v *Visit) look() {
+	v.mu.Lock()
+	over := v.overLocked(time.Now())
+	if v.leave == nil {
+		over = false
+	} else if !over {
+		v.timer.Reset(v.times.Look)
+	}
+	v.mu.Unlock()
+	if over {
+		v.close()
+	}
+}
+
+func (v *Visit) overLocked(now time.Time) bool {
+	if v.whole == 0 {
+		return now.Sub(v.born) >= v.times.First
+	}
+	if v.known {
+		return v.running == 0 && now.Sub(v.last) >= v.times.KnownIdle
+	}
+	return !v.behind.IsZero() && now.Sub(v.behind) >= v.times.Header ||
+		v.running == 0 && (now.Sub(v.last) >= v.times.Idle || now.Sub(v.born) >= v.times.Life)
+}
+
+// begin is a request whose headers are there; its stream has a number over QUIC, else it is negative.
+func (v *Visit) begin(stream int64) (end func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.running++
+	v.cameLocked(stream)
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.running--
+		v.last = time.Now()
+	}
+}
+
+// came is a stream that is no request: a viewer's over WebTransport.
+func (v *Visit) came(stream int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cameLocked(stream)
+}
+
+func (v *Visit) cameLocked(stream int64) {
+	v.last = time.Now()
+	v.whole++
+	v.highest = max(v.highest, stream/4+1) // every fourth number is a browser's (RFC 9000, 2.1)
+	switch {
+	case v.whole >= v.highest:
+		v.behind = time.Time{}
+	case v.behind.IsZero():
+		v.behind = v.last
+	}
+}
+
+// Known is for when somebody has shown who they are: the connection counts among theirs from then on. If
+// they have too many, it stays a stranger's.
+func (v *Visit) Known(who string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.known || v.leave == nil {
+		return
+	}
+	leave, ok := v.know(who)
+	if !ok {
+		return
+	}
+	v.leave()
+	v.leave, v.known = leave, true
+}
+
+type visitKey struct{}
+
+// Arrival is where a connection's visit will be: its context is made before anybody knows whether it
+// is a browser's.
+type Arrival struct {
+	mu sync.Mutex
+	v  *Visit
+}
+
+// WithArrival marks a connection's context.
+func WithArrival(ctx context.Context, a *Arrival) context.Context {
+	return context.WithValue(ctx, visitKey{}, a)
+}
+
+// Began says that the connection is a browser's.
+func (a *Arrival) Began(v *Visit) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.v = v
+}
+
+// VisitOf is the visit that ctx belongs to, nil if there is none.
+func VisitOf(ctx context.Context) *Visit {
+	a, ok := ctx.Value(visitKey{}).(*Arrival)
+	if !ok {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.v
+}
+
+// visited tells a connection's visit of each request.
+func visited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if v := VisitOf(r.Context()); v != nil {
+			defer v.begin(streamOf(r))()
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// streamOf is the number of a request's stream over QUIC, or -4.
+func streamOf(r *http.Request) int64 {
+	if body, ok := r.Body.(interface{ StreamID() quic.StreamID }); ok {
+		return int64(body.StreamID())
+	}
+	return -4
+}
