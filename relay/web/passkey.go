@@ -16,7 +16,7 @@ func (a *api) passkeyRoutes() []route {
 		{method: "POST", pattern: "/signin/passkey/begin", verb: anyone, what: "Begin to sign in with a passkey", handle: a.beginPasskeySignIn, out: access.Flow{}},
 		{method: "POST", pattern: "/signin/passkey/finish", verb: anyone, what: "Sign in with a passkey", raw: a.signsIn(a.finishPasskeySignIn), in: PasskeyAnswer{}, out: SignedIn{}},
 		{method: "GET", pattern: "/self/passkeys", verb: access.SeeSelf, what: "List one's own passkeys", handle: a.passkeys, out: []access.Passkey{}},
-		{method: "POST", pattern: "/self/passkeys/begin", verb: access.SeeSelf, what: "Begin to register a passkey", handle: a.beginPasskey, out: access.Flow{}},
+		{method: "POST", pattern: "/self/passkeys/begin", verb: access.SeeSelf, challenge: true, what: "Begin to register a passkey", handle: a.beginPasskey, out: access.Flow{}},
 		{method: "POST", pattern: "/self/passkeys/finish", verb: access.SeeSelf, signed: true, confirms: true, what: "Register a passkey", handle: a.finishPasskey, in: NewPasskey{}, out: access.Passkey{}},
 		{method: "DELETE", pattern: "/self/passkeys/{passkey}", verb: access.SeeSelf, signed: true, what: "Remove a passkey of one's own", handle: a.removePasskey},
 		{method: "DELETE", pattern: "/users/{user}/passkeys", verb: access.ChangeUsers, signed: true, what: "Remove all passkeys of an operator, and end their sign-ins", handle: a.removePasskeys, door: true},

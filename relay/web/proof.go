@@ -18,11 +18,11 @@ const proofHeader = "Scrier-Proof"
 
 func (a *api) proofRoutes() []route {
 	return []route{
-		{method: "POST", pattern: "/self/proofs", verb: access.SeeSelf, what: "Ask for a challenge, to sign a request that needs it", handle: a.challengeChange, in: ChangeRequest{}, out: access.Challenge{}, more: "The text is signed with an SSH key, as `ssh-keygen -Y sign -n NAMESPACE` does, and the request is sent with `Scrier-Proof: ssh ID SIGNATURE`, the signature in base64 on one line. With a passkey it is `passkey ID FLOW CREDENTIAL`, the credential's JSON in base64url. A challenge is good once, for 5 minutes."},
-		{method: "POST", pattern: "/self/proofs/{proof}/passkey", verb: access.SeeSelf, what: "Begin to sign a request with a passkey", handle: a.challengePasskey, out: access.Flow{}},
+		{method: "POST", pattern: "/self/proofs", verb: access.SeeSelf, challenge: true, what: "Ask for a challenge, to sign a request that needs it", handle: a.challengeChange, in: ChangeRequest{}, out: access.Challenge{}, more: "The text is signed with an SSH key, as `ssh-keygen -Y sign -n NAMESPACE` does, and the request is sent with `Scrier-Proof: ssh ID SIGNATURE`, the signature in base64 on one line. With a passkey it is `passkey ID FLOW CREDENTIAL`, the credential's JSON in base64url. A challenge is good once, for 5 minutes."},
+		{method: "POST", pattern: "/self/proofs/{proof}/passkey", verb: access.SeeSelf, challenge: true, what: "Begin to sign a request with a passkey", handle: a.challengePasskey, out: access.Flow{}},
 		{method: "POST", pattern: "/self/confirm", verb: access.SeeSelf, signed: true, confirms: true, what: "Prove that one is oneself, after a sign-in by a link that another operator made", handle: a.confirm},
 		{method: "GET", pattern: "/self/keys", verb: access.SeeSelf, what: "List one's own SSH keys", handle: a.ownKeys, out: []access.Key{}},
-		{method: "POST", pattern: "/self/keys/begin", verb: access.SeeSelf, what: "Ask for a challenge, to claim an SSH key", handle: a.challengeClaim, out: access.Challenge{}},
+		{method: "POST", pattern: "/self/keys/begin", verb: access.SeeSelf, challenge: true, what: "Ask for a challenge, to claim an SSH key", handle: a.challengeClaim, out: access.Challenge{}},
 		{method: "POST", pattern: "/self/keys", verb: access.SeeSelf, signed: true, confirms: true, what: "Claim an SSH key with its signature under the challenge; it is registered if it was not", handle: a.claim, in: ClaimRequest{}, out: access.Key{}},
 	}
 }

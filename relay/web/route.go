@@ -80,6 +80,7 @@ type route struct {
 	query           []param
 	signed          bool   // it changes who may do what: a signature under this very request is needed
 	confirms        bool   // it is how they prove who they are who came by another operator's link
+	challenge       bool   // it gives a challenge and changes nothing
 	slow            bool   // the answer may take as long as an envoy does
 	door            bool   // it makes or ends ways in: see [access.Access.Change]
 	media           string // of an answer that is no JSON
@@ -162,8 +163,11 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 				who, err = a.signed(r, who)
 			}
 		}
-		if err == nil && to.method != http.MethodGet {
-			err = a.Access.Change(who, to.door)
+		// A request that only lacks its signature comes again.
+		if who.ID != "" && to.method != http.MethodGet && !to.challenge && wire.CodeOf(err) != wire.ProofRequired {
+			if busy := a.Access.Change(who, to.door); busy != nil {
+				err = busy
+			}
 		}
 		if err != nil {
 			a.fail(w, err)
