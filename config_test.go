@@ -25,7 +25,7 @@ func TestDefaults(t *testing.T) {
 		Enabled: true, GuacdAddr: relay.Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1", Desktop: relay.Desktop{Audio: true, NativeViewers: true}, AllowedPorts: []uint16{22, 3389, 5900},
 		MaxSessions: 10, RecordingEnabled: false,
 		AgentTimeout: relay.Duration(90 * time.Second), MaxAge: relay.Duration(12 * time.Hour),
-		DetachGrace: relay.Duration(time.Minute),
+		DetachGrace: relay.Duration(time.Minute), AuditGrace: relay.Duration(30 * time.Second),
 	}
 	if diff := cmp.Diff(want, got.Scrier); diff != "" {
 		t.Errorf("the block scrier (-want +got):\n%s", diff)

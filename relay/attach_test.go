@@ -253,7 +253,7 @@ func tail(b []byte) []byte { return b[max(0, len(b)-60):] }
 func admin(t *testing.T, r *Relay, name string) access.Operator {
 	t.Helper()
 	u := newPerson(t, r, name, access.Admin).user
-	return access.Operator{ID: u.ID, Username: u.Username, Role: u.Role}
+	return access.Operator{ID: u.ID, Username: u.Username, Role: u.Role, Epoch: 1}
 }
 
 // counter is a shell that writes numbered lines, as many as each line that it hears asks for.

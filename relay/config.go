@@ -46,6 +46,7 @@ type Scrier struct {
 	AgentTimeout     Duration `yaml:"agent_timeout"` // how long an envoy may take to open a session
 	MaxAge           Duration `yaml:"max_age"`       // of one session
 	DetachGrace      Duration `yaml:"detach_grace"`  // how long a session outlives its viewer
+	AuditGrace       Duration `yaml:"audit_grace"`   // how long sessions go on while the audit log cannot be written
 	LiveView         bool     `yaml:"live_view"`     // whose role allows it may watch a session of another
 }
 
@@ -125,7 +126,7 @@ func DefaultConfig() Config {
 			Desktop:      Desktop{Audio: true, NativeViewers: true},
 			AllowedPorts: []uint16{22, 3389, 5900}, MaxSessions: 10,
 			AgentTimeout: Duration(90 * time.Second), MaxAge: Duration(12 * time.Hour),
-			DetachGrace: Duration(time.Minute),
+			DetachGrace: Duration(time.Minute), AuditGrace: Duration(30 * time.Second),
 		},
 	}
 }
@@ -155,6 +156,9 @@ func (c *Config) Check() error {
 	}
 	if d := time.Duration(c.Scrier.DetachGrace); d < time.Second || d > 24*time.Hour {
 		return fmt.Errorf("scrier.detach_grace: %s is not between 1s and 24h", d)
+	}
+	if d := time.Duration(c.Scrier.AuditGrace); d < time.Second || d > 24*time.Hour {
+		return fmt.Errorf("scrier.audit_grace: %s is not between 1s and 24h", d)
 	}
 	if err := c.Scrier.checkDesktop(); err != nil {
 		return err

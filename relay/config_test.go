@@ -41,7 +41,7 @@ func TestLoadConfig(t *testing.T) {
 		}
 	}
 	if s = DefaultConfig().Scrier; s.MaxSessions != 10 || time.Duration(s.AgentTimeout) != 90*time.Second ||
-		time.Duration(s.DetachGrace) != time.Minute || s.LiveView || DefaultConfig().TLS != (TLS{}) {
+		time.Duration(s.DetachGrace) != time.Minute || time.Duration(s.AuditGrace) != 30*time.Second || s.LiveView || DefaultConfig().TLS != (TLS{}) {
 		t.Errorf("defaults %+v", s)
 	}
 	for text, says := range map[string]string{
@@ -70,6 +70,8 @@ func TestLoadConfig(t *testing.T) {
 		"hosts: ['a.*.example']\n":                                    "hosts",
 		"hosts: ['']\n":                                               "hosts",
 		"scrier: {detach_grace: 500ms}\n":                             "detach_grace",
+		"scrier: {audit_grace: 500ms}\n":                              "audit_grace",
+		"scrier: {audit_grace: 25h}\n":                                "audit_grace",
 		"scrier: {detach_grace: 25h}\n":                               "detach_grace",
 		"scrier: {live_view: maybe}\n":                                "[1:",
 		"tls: {certificate: /c}\n":                                    "[1:7]",

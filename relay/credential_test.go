@@ -96,8 +96,8 @@ func claims(t *testing.T, r *Relay, who access.Operator, key, proof ssh.Signer) 
 	return problem(asksWith(t, r, who, "POST", "/api/v1/self/keys", body, header))
 }
 
-// asked is an envoy that opens shells, and with which keys it was asked.
-func asked(t *testing.T, r *Relay) func() []string {
+// shellsOn is an envoy that opens shells, and with which keys it was asked.
+func shellsOn(t *testing.T, r *Relay) func() []string {
 	t.Helper()
 	var keys atomic.Pointer[[]string]
 	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
@@ -129,7 +129,7 @@ func TestForeignKeyOpensNothing(t *testing.T) {
 	r := start(t)
 	mallory := admin(t, r, "mallory")
 	victim, own := newSigner(t), newSigner(t)
-	keys := asked(t, r)
+	keys := shellsOn(t, r)
 	in := arrive(t, r, made(t, r, mallory, "bob", victim.PublicKey()))
 	if in.Operator.Doubt != "mallory" {
 		t.Fatalf("%+v", in.Operator)
@@ -181,7 +181,7 @@ func TestKeyIsClaimedAtLogin(t *testing.T) {
 	r := start(t)
 	ann := admin(t, r, "ann")
 	key := newSigner(t)
-	keys := asked(t, r)
+	keys := shellsOn(t, r)
 	before := arrive(t, r, made(t, r, ann, "bob", key.PublicKey()))
 	unused := linkOf(t, r, ann, "/api/v1/users/bob/links", "")
 	bob := &person{t: t, relay: r, signer: key}
@@ -286,8 +286,8 @@ func TestLinkByAnother(t *testing.T) {
 	r := start(t)
 	mallory := admin(t, r, "mallory")
 	ann := newPerson(t, r, "ann", access.Admin)
-	keys := asked(t, r)
-	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
+	keys := shellsOn(t, r)
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}
 	_, out := asks(t, r, who, "POST", "/api/v1/scrier/connect", connect)
 	var opened struct {
 		Session string `json:"session_id"`
@@ -373,8 +373,8 @@ func TestChangesAreSigned(t *testing.T) {
 	r := start(t, c.settings)
 	ann := newPerson(t, r, "ann", access.Admin)
 	bob := newPerson(t, r, "bob", access.Admin)
-	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
-	other := access.Operator{ID: bob.user.ID, Username: "bob", Role: access.Admin}
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}
+	other := access.Operator{ID: bob.user.ID, Username: "bob", Role: access.Admin, Epoch: 1}
 	const user = `{"username":"eve","role":"viewer"}`
 	changes := []struct{ method, path, body string }{
 		{"POST", "/api/v1/users", user},
@@ -470,9 +470,9 @@ func TestAllChangesOfRightsAreSigned(t *testing.T) {
 // TestRevokeAll: after it nothing that a thief could have works.
 func TestRevokeAll(t *testing.T) {
 	r := start(t)
-	asked(t, r)
+	shellsOn(t, r)
 	ann := newPerson(t, r, "ann", access.Admin)
-	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}
 	cert, err := ann.login(attempt{})
 	if err != nil {
 		t.Fatal(err)

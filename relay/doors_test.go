@@ -170,7 +170,7 @@ func TestAPanicEndsOneRequest(t *testing.T) {
 			t.Fatalf("a stream's panic became %v", err)
 		}
 	}
-	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}
 	if status, out := asks(t, r, who, "POST", "/api/v1/scrier/connect", `{"envoy_id":"web1","protocol":"vnc","port":22}`); status != http.StatusInternalServerError {
 		t.Errorf("a call's panic became %d %s", status, out)
 	}

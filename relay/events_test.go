@@ -200,7 +200,7 @@ func TestEventsFollowTheRole(t *testing.T) {
 	until[struct{}](ann, "comment", nil)
 	m := enrolled(t, r, "web1")
 	until(ann, "envoy", func(v fleet.Envoy) bool { return v.ID == m.id }) // carl's is laid in before ann reads hers
-	s, err := r.sessions.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: m.id, Kind: "ssh"}, "test")
+	s, err := r.sessions.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: m.id, Kind: "ssh", Source: "test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,14 @@ const patience = 20 * time.Second
 // start runs a relay with throw-away state until the test ends.
 func start(t *testing.T, edit ...func(*Settings)) *Relay {
 	t.Helper()
+	r := loaded(t, edit...)
+	run(t, r)
+	return r
+}
+
+// loaded is a relay that does not run yet: the test may still change its parts.
+func loaded(t *testing.T, edit ...func(*Settings)) *Relay {
+	t.Helper()
 	s := Settings{StateDir: t.TempDir(), Config: DefaultConfig(), Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	s.Config.Listen = "127.0.0.1:0"
 	for _, e := range edit {
@@ -28,6 +36,12 @@ func start(t *testing.T, edit ...func(*Settings)) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// run has a relay run until the test ends.
+func run(t *testing.T, r *Relay) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -42,7 +56,6 @@ func start(t *testing.T, edit ...func(*Settings)) *Relay {
 			t.Error("the relay does not end")
 		}
 	})
-	return r
 }
 
 func (r *Relay) trusting(alpn string, cert *tls.Certificate) certs.Client {

@@ -55,20 +55,22 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 	if envoy.State == fleet.Revoked {
 		return nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339))
 	}
-	// 3. A slot and the row, in one transaction.
+	// 3. A slot and the row, in one transaction, in which the operator and the envoy still count.
 	s, err := r.sessions.Reserve(ctx, store.Session{
 		Operator: who.Username, OperatorID: who.ID, Envoy: envoy.ID, EnvoyName: envoy.Hostname,
-		Login: req.Login, Kind: string(req.Kind),
-	}, who.Source)
+		Login: req.Login, Kind: string(req.Kind), Source: who.Source,
+	}, func(tx store.Tx) error {
+		if err := access.Current(tx, who); err != nil {
+			return err
+		}
+		return fleet.Current(tx, envoy.ID)
+	})
 	if err != nil {
 		return nil, err
 	}
 	// 4. What is about to happen is written down; 5. then it happens.
-	err = s.Intent(ctx, k.Intent(req))
-	if err == nil {
-		// The boundary is here too, as what came before has to be undone.
-		err = r.panics.Contain("open", func() error { return r.show(ctx, k, s, req) }, "session", s.ID(), "kind", req.Kind)
-	}
+	err = &wire.Error{Code: wire.Internal} // of a panic
+	s.Guard(func() { err = r.begin(ctx, k, s, req) })
 	if err != nil {
 		if s.Context().Err() != nil { // it was ended, and what failed is the effect
 			err = errors.Join(wire.Cause(s.Context(), wire.Cancelled), err)
@@ -89,6 +91,13 @@ func (r *Relay) check(req *session.Request) (kind.Kind, error) {
 		return nil, wire.Errorf(wire.BadRequest, "sessions of kind %q are not served", wire.Printable(string(req.Kind)))
 	}
 	return k, k.Check(req)
+}
+
+func (r *Relay) begin(ctx context.Context, k kind.Kind, s *session.Session, req *session.Request) error {
+	if err := s.Intent(ctx, k.Intent(req)); err != nil {
+		return err
+	}
+	return r.show(ctx, k, s, req)
 }
 
 // show asks the envoy, within the time that it may take, and shows what became of it.

@@ -186,7 +186,7 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		e.sshServer(s, open, echo)
 	})
 	ann := newPerson(t, r, "ann", access.Admin)
-	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}
 	link := answer[web.Link](t, call(t, r, "POST", "/users/ann/links", nil))
 	browser := web.Browser(r.api, web.BrowserConfig{Access: r.access, Log: r.Log})
 	var cookies []*http.Cookie

@@ -175,7 +175,7 @@ func TestCloseIsTriedAgain(t *testing.T) {
 	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = 1 })
 	kv := &flaky{KV: r.kv}
 	table := session.NewTable(func() session.Config { c := r.sessions.Config; c.KV = kv; return c }())
-	s, err := table.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID(), Kind: "ssh"}, "test")
+	s, err := table.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID(), Kind: "ssh", Source: "test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,9 +108,9 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy,
 	})
 	r.sessions = session.NewTable(session.Config{
-		KV: r.kv, Journal: r.audit, Now: s.Now, Log: s.Log,
+		KV: r.kv, Journal: r.audit, Now: s.Now, Log: s.Log, Panics: r.panics,
 		Max: s.Config.Scrier.MaxSessions, MaxAge: time.Duration(s.Config.Scrier.MaxAge),
-		Grace: time.Duration(s.Config.Scrier.DetachGrace), Changed: r.events.Session,
+		Grace: time.Duration(s.Config.Scrier.DetachGrace), AuditGrace: time.Duration(s.Config.Scrier.AuditGrace), Changed: r.events.Session,
 	})
 	r.kind = r.kinds()
 	if _, err = r.audit.Append(ctx, audit.Event{Type: "relay.start", Fields: map[string]string{"version": wire.Version()}}); err != nil {

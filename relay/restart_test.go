@@ -16,7 +16,7 @@ func TestRestartClosesEachSessionOnce(t *testing.T) {
 	r := start(t)
 	begin := func() *session.Session {
 		t.Helper()
-		s, err := r.sessions.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID(), Kind: "ssh"}, "test")
+		s, err := r.sessions.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID(), Kind: "ssh", Source: "test"}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"scrier/relay/access"
 	"scrier/relay/audit"
+	"scrier/relay/kind"
 	"scrier/relay/session"
 	"scrier/relay/store"
 	"scrier/wire"
@@ -240,38 +242,151 @@ func TestLimitUnderPressure(t *testing.T) {
 	settled(t, r)
 }
 
-// unwritable is an audit log on a full disk.
-type unwritable struct{ session.Journal }
-
-func (unwritable) AppendEnd(context.Context, audit.Event) (audit.Record, error) {
-	return audit.Record{}, wire.Errorf(wire.AuditUnavailable, "no space left on device")
+// breaking is an audit log that can be made to fail, as on a full disk.
+type breaking struct {
+	session.Journal
+	broken atomic.Bool
 }
 
-func (unwritable) Append(context.Context, audit.Event) (audit.Record, error) {
-	return audit.Record{}, wire.Errorf(wire.AuditUnavailable, "no space left on device")
+func (b *breaking) err() error {
+	if b.broken.Load() {
+		return wire.Errorf(wire.AuditUnavailable, "no space left on device")
+	}
+	return nil
+}
+
+func (b *breaking) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if err := b.err(); err != nil {
+		return audit.Record{}, err
+	}
+	return b.Journal.AppendEnd(ctx, e)
+}
+
+func (b *breaking) Append(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if err := b.err(); err != nil {
+		return audit.Record{}, err
+	}
+	return b.Journal.Append(ctx, e)
+}
+
+func (b *breaking) Healthy() error { return errors.Join(b.err(), b.Journal.Healthy()) }
+
+// breakable is a relay whose sessions' audit log can be made to fail.
+func breakable(t *testing.T, edit ...func(*Settings)) (*Relay, *breaking) {
+	t.Helper()
+	r := loaded(t, edit...)
+	j := &breaking{Journal: r.sessions.Journal}
+	r.sessions.Journal = j
+	run(t, r)
+	return r, j
+}
+
+// asked is a request of ann's for a shell on web1.
+func asked(p *person) (access.Operator, *session.Request) {
+	return access.Operator{ID: p.user.ID, Username: p.user.Username, Role: access.Admin, Epoch: 1},
+		&session.Request{Envoy: "web1", Kind: wire.KindSSH, Keys: []ssh.PublicKey{p.signer.PublicKey()}}
 }
 
 // H78: what cannot be written down is not asked of an envoy.
 func TestNoAuditNoSession(t *testing.T) {
-	r := start(t)
-	var asked atomic.Bool
-	serve(t, r, "web1", func(*envoy, *wire.Open, wire.Stream) { asked.Store(true) })
+	r, j := breakable(t)
+	var told atomic.Bool
+	serve(t, r, "web1", func(*envoy, *wire.Open, wire.Stream) { told.Store(true) })
 	p := newPerson(t, r, "ann", access.Admin)
-	r.sessions.Journal = unwritable{r.sessions.Journal}
-	_, err := r.open(t.Context(), access.Operator{ID: p.user.ID, Username: "ann", Role: access.Admin}, &session.Request{
-		Envoy: "web1", Kind: wire.KindSSH, Keys: []ssh.PublicKey{p.signer.PublicKey()},
-	})
-	if wire.CodeOf(err) != wire.AuditUnavailable {
+	j.broken.Store(true)
+	who, req := asked(p)
+	if _, err := r.open(t.Context(), who, req); wire.CodeOf(err) != wire.AuditUnavailable {
 		t.Errorf("opened with %v", err)
 	}
-	if asked.Load() {
+	if told.Load() {
 		t.Error("the envoy was asked")
 	}
 	for _, row := range rows(t, r) {
-		if row.State != store.Closed {
+		if row.State == store.Waiting || row.State == store.Active {
 			t.Error("the slot is still taken")
 		}
 	}
+}
+
+// H78, I1: while the audit log cannot be written, what is open ends after a while, and is recorded later.
+func TestLogFailsWhileASessionIsOpen(t *testing.T) {
+	r, j := breakable(t, func(s *Settings) { s.Config.Scrier.AuditGrace = Duration(time.Second) })
+	servedBy(t, r, echo)
+	v, err := newPerson(t, r, "ann", access.Admin).connect("web1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.broken.Store(true)
+	if x := v.exit(t); x.Code != wire.AuditUnavailable {
+		t.Errorf("the operator was told %+v", x)
+	}
+	waitFor(t, "the session to end", func() bool { return rows(t, r)[0].State == store.Closing })
+	j.broken.Store(false)
+	settled(t, r)
+	if row := rows(t, r)[0]; row.Code != wire.AuditUnavailable {
+		t.Errorf("the row says %s", row.Reason)
+	}
+}
+
+// I11: whoever loses the right to a session while it opens does not get it, and a machine that is revoked
+// meanwhile serves none.
+func TestRightTakenWhileOpening(t *testing.T) {
+	for name, c := range map[string]struct {
+		take func(*testing.T, *Relay, *person, *envoy) error
+		want wire.Code
+	}{
+		"deleted": {func(t *testing.T, r *Relay, p *person, _ *envoy) error {
+			return r.access.Delete(t.Context(), access.Local("root"), p.user.Username)
+		}, wire.OperatorChanged},
+		"another role": {func(t *testing.T, r *Relay, p *person, _ *envoy) error {
+			_, err := r.access.Update(t.Context(), access.Local("root"), p.user.Username, access.User{Role: access.Viewer})
+			return err
+		}, wire.OperatorChanged},
+		"envoy revoked": {func(t *testing.T, r *Relay, _ *person, e *envoy) error {
+			return r.fleet.Revoke(t.Context(), audit.Event{}, e.id)
+		}, wire.Revoked},
+		"envoy removed": {func(t *testing.T, r *Relay, _ *person, e *envoy) error {
+			return r.fleet.Remove(t.Context(), audit.Event{}, e.id)
+		}, wire.Revoked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := loaded(t)
+			between := &kindBetween{}
+			between.Kind, r.kind[wire.KindSSH] = r.kind[wire.KindSSH], between
+			run(t, r)
+			var told atomic.Bool
+			e := serve(t, r, "web1", func(*envoy, *wire.Open, wire.Stream) { told.Store(true) })
+			p := newPerson(t, r, "ann", access.Admin)
+			between.check = func() {
+				if err := c.take(t, r, p, e); err != nil {
+					t.Error(err)
+				}
+			}
+			who, req := asked(p)
+			if _, err := r.open(t.Context(), who, req); wire.CodeOf(err) != c.want && wire.CodeOf(err) != wire.NoSuchEnvoy {
+				t.Errorf("opened with %v", err)
+			}
+			if told.Load() {
+				t.Error("the envoy was asked")
+			}
+			for _, row := range rows(t, r) {
+				if row.State != store.Closed {
+					t.Errorf("left is %+v", row)
+				}
+			}
+		})
+	}
+}
+
+// kindBetween does something after an operator was looked at, and before there is a session.
+type kindBetween struct {
+	kind.Kind
+	check func()
+}
+
+func (k *kindBetween) Check(req *session.Request) error {
+	k.check()
+	return k.Kind.Check(req)
 }
 
 // An envoy that does not answer is told about with what is known of it.

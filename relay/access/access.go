@@ -71,5 +71,18 @@ func (a *Access) Identify(ctx context.Context, id certs.Identity) (Operator, err
 	if err != nil {
 		return Operator{}, err
 	}
-	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role)}, nil
+	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role), Epoch: o.Epoch}, nil
+}
+
+// Current says, within a transaction, whether an operator is still what they were when they proved who
+// they are: neither deleted nor changed. The host's administrator always is.
+func Current(tx store.Tx, who Operator) error {
+	if who.ID == "" {
+		return nil
+	}
+	o, err := store.GetOperator(tx, who.ID)
+	if wire.CodeOf(err) == wire.NotFound || err == nil && o.Epoch != who.Epoch {
+		return &wire.Error{Code: wire.OperatorChanged}
+	}
+	return err
 }

@@ -69,6 +69,7 @@ type Operator struct {
 	Username string `json:"username"`
 	Role     Role   `json:"role"`
 	Source   string `json:"-"` // where from, for the audit log
+	Epoch    uint64 `json:"-"` // of the operator's row when they proved who they are; see [Current]
 
 	// Of a browser: its sign-in, and who made the link that it signed in by, if that was another operator and this
 	// one has not proved since that it is they who came.

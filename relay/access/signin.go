@@ -107,7 +107,7 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 	}
 	a.attempts.succeed(b.Source)
 	return SignedIn{Cookie: cookie, Operator: Operator{
-		ID: o.ID, Username: o.Username, Role: Role(o.Role), Source: b.Source, SignIn: row.ID(), Doubt: row.Doubt,
+		ID: o.ID, Username: o.Username, Role: Role(o.Role), Source: b.Source, SignIn: row.ID(), Doubt: row.Doubt, Epoch: o.Epoch,
 	}}, nil
 }
 
@@ -142,7 +142,7 @@ func (a *Access) IdentifyBrowser(ctx context.Context, cookie string) (Operator, 
 	if err != nil {
 		return Operator{}, err
 	}
-	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role), SignIn: s.ID(), Doubt: s.Doubt}, nil
+	return Operator{ID: o.ID, Username: o.Username, Role: Role(o.Role), SignIn: s.ID(), Doubt: s.Doubt, Epoch: o.Epoch}, nil
 }
 
 // Touch notes that a sign-in is in use, so that it does not end for idleness, and says whether it

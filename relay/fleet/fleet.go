@@ -135,6 +135,16 @@ func (f *Fleet) Admit(id certs.Identity) error {
 	return nil
 }
 
+// Current says, within a transaction, whether an envoy may still have sessions: it is neither removed nor
+// revoked.
+func Current(tx store.Tx, id wire.EnvoyID) error {
+	e, err := store.GetEnvoy(tx, id)
+	if wire.CodeOf(err) == wire.NoSuchEnvoy || err == nil && !e.Revoked.IsZero() {
+		return &wire.Error{Code: wire.Revoked}
+	}
+	return err
+}
+
 // notDone adds to the audit log that a change which is in it already has failed.
 func (f *Fleet) notDone(ctx context.Context, e audit.Event, err error) {
 	e.Code, e.Detail = wire.CodeOf(err).String(), "not done: "+wire.DetailOf(err)

@@ -34,11 +34,7 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	// A revocation that came after the handshake has changed the row but could not find this link: so
 	// look at the row again, in the transaction that records the connection.
 	err = f.KV.Update(ctx, func(tx store.Tx) error {
-		e, err := store.GetEnvoy(tx, a.id)
-		if wire.CodeOf(err) == wire.NoSuchEnvoy || err == nil && !e.Revoked.IsZero() {
-			return &wire.Error{Code: wire.Revoked}
-		}
-		if err != nil {
+		if err := Current(tx, a.id); err != nil {
 			return err
 		}
 		return a.saveTo(tx)
@@ -60,13 +56,7 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 // first and looks for a link then. So either the revocation finds the link, or recheck finds the
 // revocation.
 func (f *Fleet) recheck(ctx context.Context, a *agent) error {
-	err := f.KV.View(ctx, func(tx store.Tx) error {
-		e, err := store.GetEnvoy(tx, a.id)
-		if wire.CodeOf(err) == wire.NoSuchEnvoy || err == nil && !e.Revoked.IsZero() {
-			return &wire.Error{Code: wire.Revoked}
-		}
-		return err
-	})
+	err := f.KV.View(ctx, func(tx store.Tx) error { return Current(tx, a.id) })
 	if err != nil {
 		f.drop(a, err) // after the transaction, as drop begins one of its own
 	}

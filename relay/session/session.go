@@ -2,14 +2,14 @@
 // its life and its end.
 //
 // A row and a slot are one thing: the slot is taken in the transaction that writes the row and
-// given back in the one that closes it. Each session ends once, whoever ends it, and leaves one
-// record of its end in the audit log.
+// given back in the one that ends it. Each session ends once, whoever ends it, and leaves one
+// record of its end in the audit log: if that cannot be written, the row keeps it until it can
+// (record.go). A panic in what a session does ends that session alone (guard.go).
 package session
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -17,17 +17,10 @@ import (
 	"time"
 
 	"scrier/relay/audit"
+	"scrier/relay/panics"
 	"scrier/relay/store"
 	"scrier/wire"
 )
-
-// Journal is the part of the audit log that is needed here.
-type Journal interface {
-	Append(ctx context.Context, e audit.Event) (audit.Record, error)
-	AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) // also when the disk is nearly full
-	Records(ctx context.Context, from uint64, limit int) ([]audit.Record, error)
-	Size() uint64
-}
 
 // Config is what a [Table] works with.
 type Config struct {
@@ -38,6 +31,9 @@ type Config struct {
 	Max     int           // sessions open at once
 	MaxAge  time.Duration // of one session
 	Grace   time.Duration // how long a session waits for a viewer to come back
+	// AuditGrace is how long sessions go on while the audit log cannot be written.
+	AuditGrace time.Duration
+	Panics     *panics.Boundary // where panics of sessions end; nil: one of the table's own
 	// Changed is called with the id of a session that has changed. It may be nil, and must not block.
 	Changed func(wire.SessionID)
 }
@@ -49,22 +45,29 @@ type Table struct {
 	live   map[wire.SessionID]*Session
 	over   error                         // why there are no new ones
 	undone []func(context.Context) error // rows that could not be closed; at most Max
+	down   error                         // why the audit log cannot be written; nil: it can
+	doom   *time.Timer                   // ends what is live when it is down for too long
 
+	nudge   chan struct{} // has Run look at the audit log; holds one
 	tickets tickets
 }
 
 // NewTable makes a Table.
-func NewTable(c Config) *Table { return &Table{Config: c, live: map[wire.SessionID]*Session{}} }
+func NewTable(c Config) *Table {
+	if c.Panics == nil {
+		c.Panics = &panics.Boundary{Log: c.Log}
+	}
+	return &Table{Config: c, live: map[wire.SessionID]*Session{}, nudge: make(chan struct{}, 1)}
+}
 
 // Session is one live session.
 //
 //	Reserve -> waiting ------ Show -------> active
 //	              \                           |
-//	               `--------- Close ----------'-> closed
+//	               `--------- Close ----------'-> closed, or closing until its record is written
 type Session struct {
 	table  *Table
 	row    store.Session // as reserved; immutable
-	source string
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
@@ -90,19 +93,34 @@ func (s *Session) loginName() string {
 	return s.login
 }
 
-// Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close.
-func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (*Session, error) {
+// Reserve takes a slot and writes the row, state waiting. Whoever reserves must Close. allow says, in
+// the transaction that writes the row, whether there may be such a session; nil: it may. It is asked
+// again when the session can be found by whoever ends sessions: who takes the right away writes that
+// first and looks for sessions then, so either they find the session, or allow finds what they wrote.
+func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store.Tx) error) (*Session, error) {
 	t.mu.Lock()
 	over := t.over
+	if over == nil {
+		over = t.down
+	}
 	t.mu.Unlock()
 	if over != nil {
 		return nil, over
 	}
-	row.ID, row.Created = wire.NewSessionID(), t.Now()
-	if err := t.KV.Update(ctx, func(tx store.Tx) error { return store.ReserveSession(tx, row, t.Max) }); err != nil {
+	if allow == nil {
+		allow = func(store.Tx) error { return nil }
+	}
+	row.ID, row.Created, row.LogSize = wire.NewSessionID(), t.Now(), t.Journal.Size()
+	err := t.KV.Update(ctx, func(tx store.Tx) error {
+		if err := allow(tx); err != nil {
+			return err
+		}
+		return store.ReserveSession(tx, row, t.Max)
+	})
+	if err != nil {
 		return nil, err
 	}
-	s := &Session{table: t, row: row, source: source}
+	s := &Session{table: t, row: row}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.timer = time.AfterFunc(t.MaxAge, func() {
 		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", t.MaxAge))
@@ -114,6 +132,9 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, source string) (
 	}
 	t.mu.Unlock()
 	t.changed(row.ID)
+	if err := t.KV.View(ctx, allow); err != nil {
+		return nil, errors.Join(err, s.Close(wire.CodeOf(err), wire.DetailOf(err)))
+	}
 	return s, nil
 }
 
@@ -161,13 +182,7 @@ func (s *Session) Intent(ctx context.Context, more map[string]string) error {
 	return s.append(ctx, e)
 }
 
-func (s *Session) event(what string) audit.Event {
-	return audit.Event{
-		Type: what, Operator: s.row.Operator, Envoy: s.row.Envoy.String(), EnvoyName: s.row.EnvoyName,
-		Session: s.row.ID.String(), Source: s.source,
-		Fields: map[string]string{"kind": s.row.Kind},
-	}
-}
+func (s *Session) event(what string) audit.Event { return eventOf(s.row, what) }
 
 // activate makes the row active, with the login that the session got.
 func (s *Session) activate(ctx context.Context, login string) error {
@@ -183,8 +198,9 @@ func (s *Session) activate(ctx context.Context, login string) error {
 // End asks for the session's end: [Session.Context] ends, with why as its cause.
 func (s *Session) End(why error) { s.cancel(why) }
 
-// Close ends the session for good: one audit record, then the row and its slot. It may be called
-// more than once; the first call decides the reason.
+// Close ends the session for good: one audit record, then the row and its slot. If the record cannot be
+// written now, the row keeps it and the slot is free all the same. It may be called more than once; the
+// first call decides the reason.
 func (s *Session) Close(code wire.Code, detail string) error {
 	s.closeOnce.Do(func() {
 		s.timer.Stop()
@@ -215,35 +231,36 @@ func (t *Table) changed(id wire.SessionID) {
 }
 
 func (s *Session) close(code wire.Code, detail string) error {
+	t := s.table
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	e := s.event("scrier.disconnect")
-	if login := s.loginName(); login != "" {
-		e.Fields["login"] = login
-	}
-	e.Code, e.Detail = code.String(), detail
-	e.Fields["sent"], e.Fields["received"] = fmt.Sprint(s.sent.Load()), fmt.Sprint(s.received.Load())
+	end := store.End{Code: code, Reason: reason(code, detail), Sent: s.sent.Load(), Received: s.received.Load(), At: t.Now()}
 	// The record comes first. After a crash between the two the row is open; the next start finds the
 	// record and closes the row. An audit log that cannot be written must not keep slots taken.
-	_, jerr := s.table.Journal.AppendEnd(ctx, e)
-	if jerr != nil {
-		s.table.Log.Error("audit", "session", s.row.ID, "err", jerr)
-	}
-	err := s.table.closeRow(ctx, s.row.ID, code, detail, s.sent.Load(), s.received.Load())
-	if err != nil { // the slot is taken until the row is closed
-		s.table.Log.Error("close session", "session", s.row.ID, "err", err)
-		s.table.later(func(ctx context.Context) error {
-			return s.table.closeRow(ctx, s.row.ID, code, detail, s.sent.Load(), s.received.Load())
+	size := t.Journal.Size()
+	_, jerr := t.Journal.AppendEnd(ctx, endEvent(s.row, s.loginName(), end))
+	row := func(ctx context.Context) error {
+		defer s.Changed()
+		return t.KV.Update(ctx, func(tx store.Tx) error {
+			if jerr != nil {
+				return store.EndSession(tx, s.row.ID, end, size)
+			}
+			_, err := store.CloseSession(tx, s.row.ID, end)
+			return err
 		})
 	}
+	if jerr != nil {
+		t.Log.Error("the record of a session's end waits for the audit log", "session", s.row.ID, "err", jerr)
+	}
+	err := row(ctx)
+	if err != nil { // the slot is taken until the row is written
+		t.Log.Error("close session", "session", s.row.ID, "err", err)
+		t.later(row)
+	}
+	if jerr != nil {
+		t.look()
+	}
 	return errors.Join(jerr, err)
-}
-
-func (t *Table) closeRow(ctx context.Context, id wire.SessionID, code wire.Code, detail string, sent, received uint64) error {
-	return t.KV.Update(ctx, func(tx store.Tx) error {
-		_, err := store.CloseSession(tx, id, code, reason(code, detail), sent, received, t.Now())
-		return err
-	})
 }
 
 // reason is what the row shows: the code's name, which scripts compare, before any detail.
@@ -255,4 +272,12 @@ func reason(code wire.Code, detail string) string {
 		return code.String()
 	}
 	return code.String() + ": " + detail
+}
+
+// detailOf is the detail in the reason of a row.
+func detailOf(code wire.Code, why string) string {
+	if bare := reason(code, ""); len(why) > len(bare) {
+		return why[len(bare)+len(": "):]
+	}
+	return ""
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"scrier/relay/audit"
 	"scrier/wire"
 )
 
@@ -54,7 +53,7 @@ func (s *Session) Show(ctx context.Context, login string, t Stage) error {
 		err := wire.Cause(s.ctx, wire.Cancelled)
 		dead, cancel := context.WithCancelCause(context.Background())
 		cancel(err)
-		t.Audience().Dismiss(t.Run(dead))
+		t.Audience().Dismiss(s.life(dead, t))
 		return err
 	}
 	if first {
@@ -64,12 +63,22 @@ func (s *Session) Show(ctx context.Context, login string, t Stage) error {
 			return err
 		}
 	}
-	go s.run(t) // the table waits for it: the session is live until its stages' viewers have gone
+	go s.Guard(func() { s.run(t) }) // the table waits for it: the session is live until its stages' viewers have gone
 	return nil
 }
 
+// life is a stage's Run.
+func (s *Session) life(ctx context.Context, t Stage) *wire.Exit {
+	var exit *wire.Exit
+	s.Guard(func() { exit = t.Run(ctx) })
+	if exit == nil { // it panicked, which ended the session, unless something else had
+		exit = wire.ExitOf(context.Cause(s.ctx))
+	}
+	return exit
+}
+
 func (s *Session) run(t Stage) {
-	exit := t.Run(s.ctx)
+	exit := s.life(s.ctx, t)
 	s.mu.Lock()
 	s.running--
 	if s.first == t {
@@ -85,7 +94,7 @@ func (s *Session) run(t Stage) {
 		err := s.Close(how.Code, how.Detail)
 		s.Log().Info("session closed", "operator", s.row.Operator, "envoy", s.row.EnvoyName, "code", how.Code, "err", err)
 	}
-	t.Audience().Dismiss(exit)
+	s.Guard(func() { t.Audience().Dismiss(exit) })
 	s.mu.Lock()
 	s.stages = slices.DeleteFunc(slices.Clone(s.stages), func(o Stage) bool { return o == t })
 	all := len(s.stages) == 0 && s.closing
@@ -112,6 +121,12 @@ func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
 	}
+	var err error = errPanic
+	s.Guard(func() { err = s.serve(ctx, t, f, who, a) })
+	return err
+}
+
+func (s *Session) serve(ctx context.Context, t Stage, f *wire.Framed, who Viewer, a *wire.Attach) error {
 	if err := t.Admit(who); err != nil {
 		return err
 	}
@@ -146,9 +161,4 @@ func (s *Session) present() (attached bool, watchers []string) {
 		attached, watchers = attached || one, append(watchers, more...)
 	}
 	return attached, watchers
-}
-
-func (s *Session) append(ctx context.Context, e audit.Event) error {
-	_, err := s.table.Journal.Append(ctx, e)
-	return err
 }

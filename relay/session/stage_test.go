@@ -30,7 +30,7 @@ func (p *played) Run(ctx context.Context) *wire.Exit {
 	case e := <-p.end:
 		return e
 	case <-ctx.Done():
-		return &wire.Exit{Code: wire.CodeOf(context.Cause(ctx))}
+		return wire.ExitOf(context.Cause(ctx))
 	}
 }
 func (p *played) Admit(session.Viewer) error                                              { return nil }

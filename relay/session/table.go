@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"scrier/relay/audit"
@@ -33,15 +32,20 @@ type View struct {
 	OperatorID string `json:"-"`
 }
 
-// List is the sessions that are open, or all of them, newest first.
+// List is the sessions that are not closed, those whose record is missing first, or all of them, newest
+// first.
 func (t *Table) List(ctx context.Context, all bool, limit int) ([]View, error) {
 	var rows []store.Session
 	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
 		if all {
 			rows, err = store.Sessions(tx, limit, wire.SessionID{})
-		} else {
-			rows, err = store.OpenSessions(tx)
+			return err
 		}
+		if rows, err = store.ClosingSessions(tx); err != nil {
+			return err
+		}
+		open, err := store.OpenSessions(tx)
+		rows = append(rows, open...)
 		return err
 	}); err != nil {
 		return nil, err
@@ -72,51 +76,13 @@ func (t *Table) view(r store.Session) View {
 		Kind: r.Kind, State: r.State, Sent: r.Sent, Received: r.Received,
 		Created: r.Created, Opened: r.Opened, Closed: r.Closed, Watchers: []string{},
 	}
-	if r.State == store.Closed {
-		v.Reason = reason(r.Code, "")
-		if len(r.Reason) > len(v.Reason) {
-			v.Detail = r.Reason[len(v.Reason)+len(": "):]
-		}
+	if r.State == store.Closed || r.State == store.Closing {
+		v.Reason, v.Detail = reason(r.Code, ""), detailOf(r.Code, r.Reason)
 	} else if s := t.find(r.ID); s != nil {
 		v.Sent, v.Received = s.sent.Load(), s.received.Load()
 		v.Attached, v.Watchers = s.present()
 	}
 	return v
-}
-
-// retryEvery is how often rows that could not be closed are tried again.
-const retryEvery = 5 * time.Second
-
-// Run closes what could not be closed before, until ctx ends; a restart closes the rest.
-func (t *Table) Run(ctx context.Context) error {
-	tick := time.NewTicker(retryEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			t.retry(ctx)
-		}
-	}
-}
-
-func (t *Table) later(f func(context.Context) error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.undone = append(t.undone, f)
-}
-
-func (t *Table) retry(ctx context.Context) {
-	t.mu.Lock()
-	undone := t.undone
-	t.undone = nil
-	t.mu.Unlock()
-	for _, f := range undone {
-		if err := f(ctx); err != nil {
-			t.later(f)
-		}
-	}
 }
 
 func (t *Table) find(id wire.SessionID) *Session {
@@ -125,7 +91,8 @@ func (t *Table) find(id wire.SessionID) *Session {
 	return t.live[id]
 }
 
-// Kill ends one open session.
+// Kill ends one open session. If the audit log cannot be written it ends all the same: who did it is in
+// the record of its end, which the row keeps.
 func (t *Table) Kill(ctx context.Context, by audit.Event, id wire.SessionID) error {
 	s := t.find(id)
 	if s == nil {
@@ -133,7 +100,8 @@ func (t *Table) Kill(ctx context.Context, by audit.Event, id wire.SessionID) err
 	}
 	by.Type, by.Session, by.Envoy, by.EnvoyName = "session.kill", id.String(), s.row.Envoy.String(), s.row.EnvoyName
 	if _, err := t.Journal.AppendEnd(ctx, by); err != nil {
-		return err
+		t.Log.Error("audit", "session", id, "err", err)
+		t.look()
 	}
 	s.End(wire.Errorf(wire.Killed, "ended by %s", by.Operator))
 	return nil
@@ -173,61 +141,4 @@ func (t *Table) Wait(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// restartScan is how far back in the audit log the start-up pass looks for a session's end.
-const restartScan = 10_000
-
-// Restart closes the rows that are open because the relay did not end in order. If the record of a
-// session's end was written before that, it is not written again.
-func (t *Table) Restart(ctx context.Context) error {
-	var open []store.Session
-	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
-		open, err = store.OpenSessions(tx)
-		return err
-	}); err != nil || len(open) == 0 {
-		return err
-	}
-	ended := sync.OnceValues(func() (map[string]bool, error) { return t.endedLately(ctx) })
-	for _, row := range open {
-		done, err := ended()
-		if err != nil {
-			return err
-		}
-		if !done[row.ID.String()] {
-			s := &Session{table: t, row: row}
-			e := s.event("scrier.disconnect")
-			e.Code, e.Detail = wire.RelayRestart.String(), "found open at start-up"
-			if _, err := t.Journal.AppendEnd(ctx, e); err != nil {
-				return err
-			}
-		}
-		if err := t.closeRow(ctx, row.ID, wire.RelayRestart, "", row.Sent, row.Received); err != nil {
-			return err
-		}
-		t.Log.Info("closed a session that a former run left open", "session", row.ID)
-	}
-	return nil
-}
-
-func (t *Table) endedLately(ctx context.Context) (map[string]bool, error) {
-	ended := map[string]bool{}
-	size := t.Journal.Size()
-	from := size - min(size, restartScan)
-	for from < size {
-		records, err := t.Journal.Records(ctx, from, 1000)
-		if err != nil {
-			return nil, err
-		}
-		if len(records) == 0 {
-			break
-		}
-		for _, r := range records {
-			if r.Type == "scrier.disconnect" {
-				ended[r.Session] = true
-			}
-		}
-		from += uint64(len(records))
-	}
-	return ended, nil
 }

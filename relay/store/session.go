@@ -25,17 +25,27 @@ type Session struct {
 	Sent       uint64         `cbor:"11,keyasint,omitempty"` // bytes to the envoy
 	Received   uint64         `cbor:"12,keyasint,omitempty"` // bytes from the envoy
 	Created    time.Time      `cbor:"13,keyasint,omitzero"`
-	Opened     time.Time      `cbor:"14,keyasint,omitzero"` // became active; zero if it never did
-	Closed     time.Time      `cbor:"15,keyasint,omitzero"`
+	Opened     time.Time      `cbor:"14,keyasint,omitzero"`  // became active; zero if it never did
+	Closed     time.Time      `cbor:"15,keyasint,omitzero"`  // when it ended, also while it is Closing
+	Source     string         `cbor:"16,keyasint,omitempty"` // where the request came from, for the record of the end
+	// LogSize is how many records the audit log had before one of this session's end could be in it: who
+	// looks for that record begins there.
+	LogSize uint64 `cbor:"17,keyasint,omitempty"`
 }
 
 // State is where a session stands.
 //
 //	ReserveSession ──> Waiting ──ActivateSession──> Active
 //	                      │                           │
-//	                      └───────CloseSession────────┴──> Closed, for ever
+//	                      ├───────EndSession──────────┤
+//	                      │            │              │
+//	                      │            v              │
+//	                      │         Closing           │
+//	                      │            │              │
+//	                      └────────CloseSession───────┴──> Closed, for ever
 //
-// A session holds a slot until it is Closed.
+// A session holds a slot until it is Closing or Closed. It is Closing if it has ended and the audit log
+// does not have the record of that yet.
 type State uint8
 
 // The states. The numbers are stored.
@@ -43,6 +53,7 @@ const (
 	Waiting State = 1
 	Active  State = 2
 	Closed  State = 3
+	Closing State = 4
 )
 
 // String is the state's stable name.
@@ -54,6 +65,8 @@ func (s State) String() string {
 		return "active"
 	case Closed:
 		return "closed"
+	case Closing:
+		return "closing"
 	}
 	return fmt.Sprintf("state_%d", uint8(s))
 }
@@ -67,6 +80,7 @@ const MaxSessions = 1000
 const (
 	sessionPrefix = "session/" // + complement of the id: the newest comes first
 	openPrefix    = "open/"    // + id; there is one key for each slot that is taken
+	closingPrefix = "closing/" // + id; there is one key for each record that the audit log lacks
 )
 
 func sessionKey(id wire.SessionID) string {
@@ -77,11 +91,13 @@ func sessionKey(id wire.SessionID) string {
 	return sessionPrefix + hex.EncodeToString(u[:])
 }
 
-func openKey(id wire.SessionID) string { return openPrefix + id.String() }
+func openKey(id wire.SessionID) string    { return openPrefix + id.String() }
+func closingKey(id wire.SessionID) string { return closingPrefix + id.String() }
 
-// ReserveSession counts the sessions that are not closed and, if they are fewer than limit,
-// writes s as Waiting and takes a slot. Count and row are one transaction, so there are never
-// more than limit. Otherwise it returns [wire.Limit].
+// ReserveSession counts the sessions that hold a slot and, if they are fewer than limit, writes s as
+// Waiting and takes one. Count and row are one transaction, so there are never more than limit.
+// Otherwise it returns [wire.Limit]. While as many are Closing it returns [wire.AuditUnavailable]: so
+// what the audit log lacks is bounded too.
 func ReserveSession(tx Tx, s Session, limit int) error {
 	if s.ID == (wire.SessionID{}) {
 		return wire.Errorf(wire.BadRequest, "a session has no id")
@@ -98,6 +114,13 @@ func ReserveSession(tx Tx, s Session, limit int) error {
 	}
 	if taken >= limit {
 		return wire.Errorf(wire.Limit, "%d of %d sessions are open", taken, limit)
+	}
+	closing := 0
+	for range tx.Scan(closingPrefix) {
+		closing++
+	}
+	if closing >= limit {
+		return wire.Errorf(wire.AuditUnavailable, "the records of the ends of %d sessions are not written yet", closing)
 	}
 	s.State, s.Code, s.Reason, s.Sent, s.Received = Waiting, wire.None, "", 0, 0
 	s.Opened, s.Closed = time.Time{}, time.Time{}
@@ -121,22 +144,59 @@ func ActivateSession(tx Tx, id wire.SessionID, login string, at time.Time) error
 	return put(tx, sessionKey(id), s)
 }
 
-// CloseSession makes a session Closed and gives its slot back. Closed is final: for a session
-// that is Closed already it changes nothing and returns false, so that of several that close one
-// session exactly one learns that it did.
-func CloseSession(tx Tx, id wire.SessionID, code wire.Code, reason string, sent, received uint64, at time.Time) (changed bool, err error) {
+// End is how a session ended.
+type End struct {
+	Code           wire.Code
+	Reason         string
+	Sent, Received uint64
+	At             time.Time
+}
+
+// EndSession makes a session Closing and gives its slot back: it has ended, and the audit log, which had
+// logSize records before that was tried, does not have the record of it. A session that is Closing or
+// Closed already is not changed.
+func EndSession(tx Tx, id wire.SessionID, end End, logSize uint64) error {
+	s, err := GetSession(tx, id)
+	if err != nil || s.State == Closing || s.State == Closed {
+		return err
+	}
+	s.end(end)
+	s.State, s.LogSize = Closing, logSize
+	if err := tx.Delete(openKey(id)); err != nil {
+		return err
+	}
+	if err := tx.Put(closingKey(id), nil); err != nil {
+		return err
+	}
+	return put(tx, sessionKey(id), s)
+}
+
+// CloseSession makes a session Closed and gives its slot back. One that is Closing keeps the end that it
+// had. Closed is final: for a session that is Closed already it changes nothing and returns false, so
+// that of several that close one session exactly one learns that it did.
+func CloseSession(tx Tx, id wire.SessionID, end End) (changed bool, err error) {
 	s, err := GetSession(tx, id)
 	if err != nil {
 		return false, err
 	}
-	if s.State == Closed {
+	switch s.State {
+	case Closed:
 		return false, nil
+	case Closing:
+		err = tx.Delete(closingKey(id))
+	default:
+		s.end(end)
+		err = tx.Delete(openKey(id))
 	}
-	s.State, s.Code, s.Reason, s.Sent, s.Received, s.Closed = Closed, code, reason, sent, received, at
-	if err := tx.Delete(openKey(id)); err != nil {
+	if err != nil {
 		return false, err
 	}
+	s.State = Closed
 	return true, put(tx, sessionKey(id), s)
+}
+
+func (s *Session) end(e End) {
+	s.Code, s.Reason, s.Sent, s.Received, s.Closed = e.Code, e.Reason, e.Sent, e.Received, e.At
 }
 
 // GetSession finds a session, or returns [wire.NotFound].
@@ -146,20 +206,25 @@ func GetSession(tx Tx, id wire.SessionID) (Session, error) {
 }
 
 // OpenSessions lists the sessions that hold a slot, oldest first.
-func OpenSessions(tx Tx) ([]Session, error) {
-	var open []Session
-	for key := range tx.Scan(openPrefix) {
-		id, err := wire.ParseSessionID(strings.TrimPrefix(key, openPrefix))
+func OpenSessions(tx Tx) ([]Session, error) { return indexed(tx, openPrefix) }
+
+// ClosingSessions lists the sessions that are Closing, oldest first.
+func ClosingSessions(tx Tx) ([]Session, error) { return indexed(tx, closingPrefix) }
+
+func indexed(tx Tx, prefix string) ([]Session, error) {
+	var found []Session
+	for key := range tx.Scan(prefix) {
+		id, err := wire.ParseSessionID(strings.TrimPrefix(key, prefix))
 		if err != nil {
 			return nil, fmt.Errorf("read index %q: %w", key, err)
 		}
 		s, err := get[Session](tx, sessionKey(id))
 		if err != nil {
-			return nil, fmt.Errorf("read open session %s: %w", id, err)
+			return nil, fmt.Errorf("read session %s of index %q: %w", id, prefix, err)
 		}
-		open = append(open, s)
+		found = append(found, s)
 	}
-	return open, nil
+	return found, nil
 }
 
 // Sessions lists sessions of every state, newest first, at most limit and at most [MaxSessions].

@@ -167,7 +167,7 @@ func valuesOf(t reflect.Type) []string {
 	case reflect.TypeFor[fleet.State]():
 		return []string{string(fleet.Online), string(fleet.Stale), string(fleet.Offline), string(fleet.Revoked)}
 	case reflect.TypeFor[store.State]():
-		return []string{store.Waiting.String(), store.Active.String(), store.Closed.String()}
+		return []string{store.Waiting.String(), store.Active.String(), store.Closing.String(), store.Closed.String()}
 	case reflect.TypeFor[access.Role]():
 		var roles []string
 		for _, r := range access.Roles() {

@@ -70,6 +70,8 @@ type Params struct {
 	DrivePath        string // on guacd's host; empty: no drive
 
 	Log *slog.Logger
+	// Guard calls what a goroutine of the desktop's does, and outlives its panics; nil: it is just called.
+	Guard func(func())
 }
 
 // Desktop is a running desktop. It is a [display.Desktop].
@@ -108,7 +110,7 @@ func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
 		p.Tunnel.Reset(wire.CodeOf(err))
 		return nil, err
 	}
-	d.wg.Go(func() { d.carry(back, conn) })
+	d.begin(func() { d.carry(back, conn) })
 	defer func() {
 		if err != nil {
 			d.end(err)
@@ -121,8 +123,8 @@ func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
 	}
 	d.id = d.root.id
 	time.AfterFunc(settle, func() { close(d.ready) })
-	d.wg.Go(d.root.keepAlive)
-	d.wg.Go(d.wait)
+	d.begin(d.root.keepAlive)
+	d.begin(d.wait)
 	return d, nil
 }
 
@@ -282,8 +284,19 @@ func (d *Desktop) start(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.closed {
-		d.wg.Go(f)
+		d.begin(f)
 	}
+}
+
+// begin runs f beside the caller, and has Close wait for it.
+func (d *Desktop) begin(f func()) {
+	d.wg.Go(func() {
+		if d.Guard == nil {
+			f()
+			return
+		}
+		d.Guard(f)
+	})
 }
 
 // askAgain tells a viewer who comes back what guacd wants to know: it asked the root alone.

@@ -124,6 +124,12 @@ func (k *Kind) openDisplay(ctx context.Context, s *session.Session, req *session
 		guacd.Close()
 		return kind.Opened{}, err
 	}
+	var whole bool // it is not after an error, nor after a panic
+	defer func() {
+		if !whole {
+			tunnel.Reset(wire.Internal) // unless it was before, with a better reason
+		}
+	}()
 	if req.Console != nil { // somebody took their time to answer, and guacd waits 15 s to be asked for something
 		guacd.Close()
 		if guacd, err = Dial(ctx, k.Guacd); err != nil {
@@ -136,11 +142,12 @@ func (k *Kind) openDisplay(ctx context.Context, s *session.Session, req *session
 		Username: req.Desktop.Username, Domain: req.Desktop.Domain, Password: req.Desktop.Password,
 		Keyboard: req.Desktop.Keyboard, Timezone: req.Desktop.Timezone, Security: opened.Security, Certificate: opened.Certificate,
 		Width: int(req.Desktop.Width), Height: int(req.Desktop.Height), DPI: int(req.Desktop.DPI),
-		Policy: k.policy(req, opened), Console: req.Console != nil, DrivePath: k.drive(s, req), Log: s.Log(),
+		Policy: k.policy(req, opened), Console: req.Console != nil, DrivePath: k.drive(s, req), Log: s.Log(), Guard: s.Guard,
 	})
 	if err != nil {
 		return kind.Opened{}, err
 	}
+	whole = true
 	return kind.Opened{Stage: display.New(s, d), Login: opened.Login}, nil
 }
 

@@ -60,19 +60,21 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	if err != nil {
 		return kind.Opened{}, err
 	}
+	var whole bool // it is not after an error, nor after a panic
+	defer func() {
+		if !whole {
+			tunnel.Reset(wire.CodeOf(err))
+		}
+	}()
 	opened := tunnel.Opened
-	err = fleet.CheckLogin(opened.Login)
-	if err != nil {
-		err = wire.Errorf(wire.Protocol, "the agent named no login")
-	} else {
-		err = k.Fleet.Reported(ctx, s.Envoy(), opened.HostKeys)
+	if fleet.CheckLogin(opened.Login) != nil {
+		return kind.Opened{}, wire.Errorf(wire.Protocol, "the agent named no login")
 	}
-	if err != nil {
-		tunnel.Reset(wire.CodeOf(err))
+	if err := k.Fleet.Reported(ctx, s.Envoy(), opened.HostKeys); err != nil {
 		return kind.Opened{}, err
 	}
 	client, err := ssh.Dial(ctx, tunnel.Stream, ssh.Config{
-		Signer: signer, Login: opened.Login, HostKeys: opened.HostKeys,
+		Signer: signer, Login: opened.Login, HostKeys: opened.HostKeys, Guard: s.Guard,
 		Authenticated: func() {
 			if err := k.Fleet.Authenticated(s.Envoy(), s.ID()); err != nil {
 				k.Log.Debug("tell the envoy that authentication is over", "session", s.ID(), "err", err)
@@ -89,6 +91,7 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 		client.Close()
 		return kind.Opened{}, tunnel.Why(err)
 	}
+	whole = true
 	return kind.Opened{Stage: terminal.New(s, sh, size), Login: opened.Login}, nil
 }
 

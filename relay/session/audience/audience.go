@@ -77,8 +77,22 @@ func (a *Audience) EnterLocked(v *Seat) error {
 		a.stayLocked()
 	}
 	v.pace.acked = v.Seen
+	v.entered = true
 	a.gone.Add(1)
 	return nil
+}
+
+// ForgetLocked takes v out again, if it has entered and something failed before [Audience.Attend].
+func (a *Audience) ForgetLocked(v *Seat) {
+	if !v.entered {
+		return
+	}
+	v.left = true
+	a.watchers = slices.DeleteFunc(a.watchers, func(w *Seat) bool { return w == v })
+	if a.owner == v {
+		a.owner = nil
+	}
+	a.gone.Done()
 }
 
 // leave takes v out; err tells how it went.

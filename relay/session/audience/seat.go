@@ -63,6 +63,7 @@ type Seat struct {
 	names   bool       // the watchers are others than the owner was told
 	end     *wire.Exit // why this viewer is to end, while the session goes on
 	lost    error      // why its transport has ended
+	entered bool
 	left    bool
 	leaving bool      // it said that the session is to end
 	checked time.Time // by listen alone
@@ -113,6 +114,11 @@ func (a *Audience) Attend(f *wire.Framed, v *Seat, attached *wire.Attached) {
 	defer a.gone.Done()
 	defer a.session.Changed()
 	a.session.Changed()
+	if err := v.stillMay(); err != nil {
+		a.mu.Lock()
+		v.EndLocked(wire.ExitOf(err))
+		a.mu.Unlock()
+	}
 	if err := f.Send(attached); err != nil {
 		a.leave(v, &wire.Error{Code: wire.ViewerLost, Err: err})
 		f.Reset(wire.ViewerLost)
@@ -121,9 +127,10 @@ func (a *Audience) Attend(f *wire.Framed, v *Seat, attached *wire.Attached) {
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		v.listen(f)
+		a.session.Guard(func() { v.listen(f) })
 	}()
-	err := v.send(f)
+	var err error = &wire.Error{Code: wire.Internal} // of a panic, which ends the session
+	a.session.Guard(func() { err = v.send(f) })
 	a.leave(v, err)
 	// What the viewer still sends is discarded later (wire.Finish): a stream that is read to its
 	// end is one whose last frame has arrived.
@@ -136,27 +143,32 @@ func (a *Audience) Attend(f *wire.Framed, v *Seat, attached *wire.Attached) {
 	}
 }
 
+// stillMay looks at the viewer's right again now that it is found by whoever ends viewers: who takes the
+// right away writes that first and looks for viewers then.
+func (v *Seat) stillMay() error {
+	if v.Check == nil {
+		return nil
+	}
+	return v.Check(false)
+}
+
 // listen takes what the viewer sends, until its end.
 func (v *Seat) listen(f *wire.Framed) {
-	mu := v.audience.mu
 	for {
 		m, err := f.Receive()
 		if err == nil {
-			refused := v.check(m)
-			mu.Lock()
-			err = v.takeLocked(m, refused)
-			mu.Unlock()
+			err = v.take(m, v.check(m))
 		}
 		if err != nil {
-			mu.Lock()
-			v.lostLocked(err)
-			mu.Unlock()
+			v.lose(err)
 			return
 		}
 	}
 }
 
-func (v *Seat) lostLocked(err error) {
+func (v *Seat) lose(err error) {
+	v.audience.mu.Lock()
+	defer v.audience.mu.Unlock()
 	if v.lost == nil {
 		v.lost = err
 		if wire.CodeOf(err) == wire.Internal { // the transport's own error, which has no code of ours
@@ -184,7 +196,9 @@ func (v *Seat) check(m wire.Message) error {
 	return v.Check(active)
 }
 
-func (v *Seat) takeLocked(m wire.Message, refused error) error {
+func (v *Seat) take(m wire.Message, refused error) error {
+	v.audience.mu.Lock()
+	defer v.audience.mu.Unlock()
 	if refused != nil {
 		v.checked = time.Time{} // what comes next is checked too, and not taken either
 		v.EndLocked(wire.ExitOf(refused))

@@ -80,6 +80,7 @@ func (d *Display) Audience() session.Audience { return d.audience }
 
 // Run implements [session.Stage].
 func (d *Display) Run(ctx context.Context) *wire.Exit {
+	defer d.desktop.Close()
 	d.audience.Open()
 	select {
 	case <-ctx.Done():
@@ -94,7 +95,6 @@ func (d *Display) Run(ctx context.Context) *wire.Exit {
 	if ctx.Err() != nil { // it was ended, and the desktop's end is the effect
 		why = context.Cause(ctx)
 	}
-	d.desktop.Close()
 	return wire.ExitOf(why)
 }
 
@@ -122,8 +122,8 @@ func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer,
 	}
 	defer d.audience.Stay()()
 	var wg sync.WaitGroup
-	wg.Go(v.show)
-	wg.Go(v.feed)
+	wg.Go(func() { d.session.Guard(v.show) })
+	wg.Go(func() { d.session.Guard(v.feed) })
 	d.audience.Attend(f, v.Seat, attached)
 	close(v.closed)
 	screen.Close()
@@ -156,9 +156,14 @@ func (dark) Active() bool             { return false }
 func (dark) Close()                   {}
 
 // join makes v a viewer of the display.
-func (d *Display) join(v *seat) (*wire.Attached, error) {
+func (d *Display) join(v *seat) (joined *wire.Attached, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer func() {
+		if joined == nil {
+			d.audience.ForgetLocked(v.Seat)
+		}
+	}()
 	if err := d.audience.EnterLocked(v.Seat); err != nil {
 		return nil, err
 	}

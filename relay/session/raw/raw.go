@@ -53,6 +53,7 @@ func (r *Raw) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wi
 	var err error = wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined")
 	r.once.Do(func() {
 		defer close(r.over)
+		r.err = &wire.Error{Code: wire.Internal} // of a panic
 		r.err = r.carry(ctx, f)
 		err = nil
 	})

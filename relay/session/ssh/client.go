@@ -41,6 +41,8 @@ type Config struct {
 	HostKeys [][]byte // SSH wire format; the only ones that are accepted
 	// Authenticated is called when authentication is over, well or not.
 	Authenticated func()
+	// Guard calls what a goroutine of the client's does, and outlives its panics; nil: it is just called.
+	Guard func(func())
 }
 
 // Client is one authenticated SSH connection. Its methods may be called at the same time.
@@ -49,6 +51,7 @@ type Config struct {
 type Client struct {
 	conn      ssh.Conn
 	transport *transport
+	guard     func(func())
 	wait      sync.WaitGroup
 
 	opening chan struct{} // held while a channel is opened
@@ -61,7 +64,10 @@ type Client struct {
 // Dial makes a client of a tunnel on which [Greeting] was sent already. The client owns the tunnel
 // from then on, also when Dial fails.
 func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
-	cl := &Client{transport: newTransport(tunnel), opening: make(chan struct{}, 1)}
+	cl := &Client{transport: newTransport(tunnel), guard: c.Guard, opening: make(chan struct{}, 1)}
+	if cl.guard == nil {
+		cl.guard = func(f func()) { f() }
+	}
 	err := cl.within(ctx, func() error { return cl.handshake(c) })
 	if err != nil {
 		cl.Close()
@@ -180,7 +186,7 @@ func (c *Client) run(f func()) bool {
 	if c.closed {
 		return false
 	}
-	c.wait.Go(f)
+	c.wait.Go(func() { c.guard(f) })
 	return true
 }
 

@@ -42,9 +42,7 @@ func newInput(size wire.Size) input {
 // feed gives the channel what was typed, and the terminal's size.
 func (t *Terminal) feed(ctx context.Context) {
 	for {
-		t.mu.Lock()
-		next := t.input.next(time.Now())
-		t.mu.Unlock()
+		next := t.next()
 		var later <-chan time.Time
 		if next.wait > 0 {
 			later = time.After(next.wait)
@@ -58,9 +56,7 @@ func (t *Terminal) feed(ctx context.Context) {
 				continue
 			}
 		case next.size != wire.Size{}:
-			t.mu.Lock()
-			t.screen.Resize(next.size)
-			t.mu.Unlock()
+			t.resized(next.size)
 			if err = t.channel.Resize(next.size); err == nil {
 				continue
 			}
@@ -79,6 +75,20 @@ func (t *Terminal) feed(ctx context.Context) {
 		case <-later:
 		}
 	}
+}
+
+// next is what the channel gets next.
+func (t *Terminal) next() step {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.input.next(time.Now())
+}
+
+// resized gives the screen the size that the channel is about to get.
+func (t *Terminal) resized(size wire.Size) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.screen.Resize(size)
 }
 
 // given tells a client that the channel has n bytes more of its input.

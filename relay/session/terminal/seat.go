@@ -31,9 +31,14 @@ func (t *Terminal) Serve(_ context.Context, f *wire.Framed, who session.Viewer, 
 }
 
 // join makes v a viewer of the terminal.
-func (t *Terminal) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
+func (t *Terminal) join(v *seat, a *wire.Attach) (joined *wire.Attached, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer func() {
+		if joined == nil {
+			t.audience.ForgetLocked(v.Seat)
+		}
+	}()
 	start, head := t.out.start(), t.out.head
 	v.Next = start
 	if a.From != nil {

@@ -85,9 +85,16 @@ func (t *Terminal) Admit(session.Viewer) error { return nil }
 // comes within the grace.
 func (t *Terminal) Run(ctx context.Context) *wire.Exit {
 	t.audience.Open()
+	moving, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { t.pump(ctx) })
-	wg.Go(func() { t.feed(ctx) })
+	defer wg.Wait()
+	defer t.channel.Close()
+	defer stop()
+	wg.Go(func() {
+		defer t.end() // after Guard, so that a panic does not look like an end of the output
+		t.session.Guard(func() { t.pump(moving) })
+	})
+	wg.Go(func() { t.session.Guard(func() { t.feed(moving) }) })
 	select {
 	case <-ctx.Done():
 	case <-t.ended:
@@ -104,8 +111,6 @@ func (t *Terminal) Run(ctx context.Context) *wire.Exit {
 			}
 		}
 	}
-	t.channel.Close()
-	wg.Wait()
 	switch {
 	case exit != nil:
 		return exit
@@ -117,13 +122,6 @@ func (t *Terminal) Run(ctx context.Context) *wire.Exit {
 
 // pump moves the channel's output into the backlog.
 func (t *Terminal) pump(ctx context.Context) {
-	defer func() {
-		t.mu.Lock()
-		t.over = true
-		close(t.ended)
-		t.audience.WakeLocked()
-		t.mu.Unlock()
-	}()
 	buf := make([]byte, wire.MaxData)
 	for {
 		for !t.mayRead() {
@@ -136,10 +134,7 @@ func (t *Terminal) pump(ctx context.Context) {
 		n, err := t.channel.Read(buf)
 		t.session.Count(0, n)
 		for p := range slices.Chunk(buf[:n], outPiece) {
-			t.mu.Lock()
-			t.outLocked(p)
-			t.audience.WakeLocked()
-			t.mu.Unlock()
+			t.take(p)
 		}
 		if err != nil { // io.EOF or a broken transport: how the channel ended tells them apart
 			return
@@ -147,7 +142,23 @@ func (t *Terminal) pump(ctx context.Context) {
 	}
 }
 
-// outLocked takes new output in.
+// end says that there is no more output.
+func (t *Terminal) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	close(t.ended)
+	t.audience.WakeLocked()
+}
+
+// take takes new output in.
+func (t *Terminal) take(p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.outLocked(p)
+	t.audience.WakeLocked()
+}
+
 func (t *Terminal) outLocked(p []byte) {
 	t.out.add(p, t.kept)
 	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), t.kept)

@@ -74,7 +74,7 @@ func TestFullDisk(t *testing.T) {
 
 	for i, id := range open {
 		err := d.Update(ctx, func(tx store.Tx) error {
-			_, err := store.CloseSession(tx, id, wire.RelayShutdown, strings.Repeat("r", 1000), 1, 2, time.Unix(1_900_000_001, 0))
+			_, err := store.CloseSession(tx, id, store.End{Code: wire.RelayShutdown, Reason: strings.Repeat("r", 1000), Sent: 1, Received: 2, At: time.Unix(1_900_000_001, 0)})
 			return err
 		})
 		if err != nil {

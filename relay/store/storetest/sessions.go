@@ -56,7 +56,7 @@ func sessionStates(t *testing.T, open Backend) {
 	expect("active")
 	update(t, kv, func(tx store.Tx) error {
 		wantCode(t, "activate twice", store.ActivateSession(tx, s.ID, "root", noon()), wire.Conflict)
-		changed, err := store.CloseSession(tx, s.ID, wire.Killed, "ended by ada", 10, 1<<40, noon().Add(time.Minute))
+		changed, err := store.CloseSession(tx, s.ID, store.End{Code: wire.Killed, Reason: "ended by ada", Sent: 10, Received: 1 << 40, At: noon().Add(time.Minute)})
 		if !changed {
 			t.Error("the first close changed nothing")
 		}
@@ -65,18 +65,71 @@ func sessionStates(t *testing.T, open Backend) {
 	want.State, want.Code, want.Reason, want.Sent, want.Received, want.Closed = store.Closed, wire.Killed, "ended by ada", 10, 1<<40, noon().Add(time.Minute)
 	expect("closed")
 	update(t, kv, func(tx store.Tx) error {
-		changed, err := store.CloseSession(tx, s.ID, wire.AgentLost, "later", 0, 0, noon().Add(time.Hour))
+		changed, err := store.CloseSession(tx, s.ID, store.End{Code: wire.AgentLost, Reason: "later", At: noon().Add(time.Hour)})
 		if changed {
 			t.Error("a closed session was closed again")
 		}
 		wantCode(t, "activate after the close", store.ActivateSession(tx, s.ID, "x", noon()), wire.Conflict)
 		wantCode(t, "reserve after the close", store.ReserveSession(tx, s, 9), wire.Conflict)
-		_, unknown := store.CloseSession(tx, wire.NewSessionID(), wire.None, "", 0, 0, noon())
+		_, unknown := store.CloseSession(tx, wire.NewSessionID(), store.End{At: noon()})
 		wantCode(t, "close unknown", unknown, wire.NotFound)
 		return err
 	})
 	expect("closed is final")
 	update(t, kv, func(tx store.Tx) error { return store.ReserveSession(tx, newSession(), 1) }) // the slot is free
+}
+
+// sessionClosing: a session whose record is missing has no slot, keeps its end, and is found until it is
+// closed; as many as there are slots hold new sessions up.
+func sessionClosing(t *testing.T, open Backend) {
+	kv := fresh(t, open)
+	s := newSession()
+	end := store.End{Code: wire.Killed, Reason: "killed: by ada", Sent: 1, Received: 2, At: noon().Add(time.Minute)}
+	update(t, kv, func(tx store.Tx) error {
+		if err := store.ReserveSession(tx, s, 1); err != nil {
+			return err
+		}
+		if err := store.EndSession(tx, s.ID, end, 7); err != nil {
+			return err
+		}
+		wantCode(t, "end unknown", store.EndSession(tx, wire.NewSessionID(), end, 7), wire.NotFound)
+		wantCode(t, "activate after the end", store.ActivateSession(tx, s.ID, "x", noon()), wire.Conflict)
+		wantCode(t, "a session that closes, and one slot", store.ReserveSession(tx, newSession(), 1), wire.AuditUnavailable)
+		return store.EndSession(tx, s.ID, store.End{Code: wire.AgentLost, At: noon()}, 9) // changes nothing
+	})
+	want := s
+	want.State, want.Code, want.Reason, want.Sent, want.Received, want.Closed, want.LogSize = store.Closing, end.Code, end.Reason, 1, 2, end.At, 7
+	view(t, kv, func(tx store.Tx) error {
+		closing, err := store.ClosingSessions(tx)
+		if diff := cmp.Diff([]store.Session{want}, closing); diff != "" {
+			t.Error(diff)
+		}
+		if slots := keys(tx, "open/"); len(slots) != 0 {
+			t.Errorf("slots are taken: %q", slots)
+		}
+		return err
+	})
+	update(t, kv, func(tx store.Tx) error {
+		if err := store.ReserveSession(tx, newSession(), 2); err != nil { // its slot is free
+			return err
+		}
+		changed, err := store.CloseSession(tx, s.ID, store.End{Code: wire.RelayRestart, At: noon()})
+		if !changed {
+			t.Error("the close changed nothing")
+		}
+		return err
+	})
+	want.State = store.Closed
+	view(t, kv, func(tx store.Tx) error {
+		got, err := store.GetSession(tx, s.ID)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("closed: %s", diff)
+		}
+		if left := keys(tx, "closing/"); len(left) != 0 {
+			t.Errorf("still closing: %q", left)
+		}
+		return err
+	})
 }
 
 func sessionPages(t *testing.T, open Backend) {
@@ -90,7 +143,7 @@ func sessionPages(t *testing.T, open Backend) {
 				return err
 			}
 			if i%2 == 0 {
-				if _, err := store.CloseSession(tx, s.ID, wire.None, "", 0, 0, noon()); err != nil {
+				if _, err := store.CloseSession(tx, s.ID, store.End{At: noon()}); err != nil {
 					return err
 				}
 			}
@@ -175,7 +228,7 @@ func slots(t *testing.T, open Backend) {
 			}
 			for range 2 {
 				err := kv.Update(context.Background(), func(tx store.Tx) error {
-					_, err := store.CloseSession(tx, s.ID, wire.None, "", 0, 0, noon())
+					_, err := store.CloseSession(tx, s.ID, store.End{At: noon()})
 					return err
 				})
 				if err != nil {

@@ -43,6 +43,7 @@ func Run(t *testing.T, open Backend) {
 		{"passkeys", passkeys},
 		{"a deleted operator leaves nothing", deletedOperator},
 		{"session states", sessionStates},
+		{"session whose record is missing", sessionClosing},
 		{"sessions newest first", sessionPages},
 		{"slots are never exceeded", slots},
 		{"records ignore unknown keys", unknownKeys},

@@ -110,7 +110,7 @@ export interface Session {
   operator: string;
   login: string;
   kind: string;
-  state: "waiting" | "active" | "closed";
+  state: "waiting" | "active" | "closing" | "closed"; // closing: it has ended, and the audit log lacks the record
   attached: boolean;
   watchers: string[] | null;
   own: boolean;

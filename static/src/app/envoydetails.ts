@@ -9,7 +9,7 @@ import { dots, labels, openPath, reachable, stateWord } from "./envoy";
 import { live } from "./live";
 import { offers } from "./offers";
 import { Page } from "./page";
-import { sessionDot, sessionWord, viewPath } from "./session";
+import { hasEnded, sessionDot, sessionWord, viewPath } from "./session";
 
 const recent = 8; // sessions that are shown; the page Sessions has the rest
 
@@ -114,7 +114,7 @@ class EnvoyDetails extends Page {
     const here = [...live.sessions.values()].filter((s) => s.envoy_id === e.id).sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
     const line = (s: Session) => html`<li class="row"><span class="dot ${sessionDot(s)}">${sessionWord(s)}</span>
       <span>${s.operator} as ${s.login || "?"}</span><span class="muted small">${ago(s.created, this.now.value)}</span>
-      ${s.own && s.state !== "closed" && live.may("open sessions") ? html`<a class="button slim end" href=${viewPath(s)}>Attach</a>` : nothing}</li>`;
+      ${s.own && !hasEnded(s) && live.may("open sessions") ? html`<a class="button slim end" href=${viewPath(s)}>Attach</a>` : nothing}</li>`;
     return html`<section class="stack tight"><h3>Sessions</h3>
       ${here.length ? html`<ul class="lines">${here.slice(0, recent).map(line)}</ul>` : html`<p class="muted">${live.sessionsLoaded ? "None yet." : "Reading…"}</p>`}
       ${here.length ? html`<a href=${`/sessions?q=${encodeURIComponent(e.hostname)}`} @click=${this.close}>All sessions here</a>` : nothing}

@@ -4,12 +4,13 @@ import { live } from "./live";
 /** sessionWord is the state of a session as people say it. */
 export function sessionWord(s: Session): string {
   if (s.state === "waiting") return "Opening";
+  if (s.state === "closing") return "Closing";
   if (s.state === "closed") return "Closed";
   return s.attached ? "Attached" : "Detached";
 }
 
 export function sessionDot(s: Session): string {
-  if (s.state === "waiting") return "warn";
+  if (s.state === "waiting" || s.state === "closing") return "warn";
   if (s.state === "closed") return "off";
   return s.attached ? "ok" : "warn";
 }
@@ -28,12 +29,17 @@ export function mayWatch(s: Session): boolean {
 }
 
 export function mayEnd(s: Session): boolean {
-  return s.state !== "closed" && (s.own || live.may("end sessions"));
+  return !hasEnded(s) && (s.own || live.may("end sessions"));
+}
+
+/** hasEnded says that nobody can use it any more, recorded or not. */
+export function hasEnded(s: Session): boolean {
+  return s.state === "closed" || s.state === "closing";
 }
 
 /** why is the sentence of how a session ended; empty while it is open. */
 export function why(s: Session): string {
-  if (s.state !== "closed") return "";
+  if (!hasEnded(s)) return "";
   if (s.reason === "exit" || s.reason === "ok" || s.reason === "") return s.kind === "ssh" ? "The shell ended." : "The desktop ended.";
   return Problem.of(s.reason).title;
 }

@@ -8,7 +8,7 @@ import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
 import { live } from "./live";
 import { Page } from "./page";
-import { lasted, mayAttach, mayEnd, mayWatch, sessionDot, sessionWord, viewPath, why } from "./session";
+import { hasEnded, lasted, mayAttach, mayEnd, mayWatch, sessionDot, sessionWord, viewPath, why } from "./session";
 
 /** endSession asks, and ends a session. */
 export async function endSession(s: Session): Promise<void> {
@@ -46,7 +46,7 @@ class SessionDetails extends Page {
     const s = (this.last = live.sessions.get(this.session) ?? this.last);
     if (!s) return nothing;
     const fact = (what: string, value: unknown) => html`<dt>${what}</dt><dd>${value}</dd>`;
-    const ended = s.state === "closed" && !["exit", "ok", ""].includes(s.reason);
+    const ended = hasEnded(s) && !["exit", "ok", ""].includes(s.reason);
     return html`<dialog class="drawer" aria-labelledby="session-title" @close=${() => this.remove()} @click=${(e: Event) => e.target === e.currentTarget && this.close()}>
       <div class="drawer-body">
         <div class="row top"><div><h2 id="session-title">${s.operator} on ${s.envoy_name}</h2><span class="dot ${sessionDot(s)}">${sessionWord(s)}</span></div>
@@ -59,7 +59,7 @@ class SessionDetails extends Page {
           ${fact("Id", html`<code>${s.id}</code>`)} ${fact("Operator", s.operator)} ${fact("Login", s.login || "not decided")} ${fact("Envoy", html`${s.envoy_name}<br /><code>${s.envoy_id}</code>`)}
           ${fact("Kind", s.kind)} ${fact("Asked for", date(s.created))} ${s.opened ? fact("Opened", date(s.opened)) : nothing} ${s.closed ? fact("Closed", date(s.closed)) : nothing}
           ${fact("Duration", clock(lasted(s, this.now.value)))} ${fact("To the envoy", bytes(s.sent))} ${fact("From the envoy", bytes(s.received))}
-          ${s.watchers?.length ? fact("Watched by", s.watchers.join(", ")) : nothing} ${s.state === "closed" ? fact("Reason", html`${why(s)} ${s.reason ? html`<code>${s.reason}</code>` : nothing}`) : nothing}
+          ${s.watchers?.length ? fact("Watched by", s.watchers.join(", ")) : nothing} ${hasEnded(s) ? fact("Reason", html`${why(s)} ${s.reason ? html`<code>${s.reason}</code>` : nothing}`) : nothing}
         </dl>
         ${live.may("see the audit log") ? html`<a href=${`/audit?session=${s.id}`} @click=${this.close}>Its audit records</a>` : nothing}
       </div>

@@ -1,0 +1,287 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"scrier/relay/audit"
+	"scrier/relay/session"
+	"scrier/relay/session/sessiontest"
+	"scrier/relay/store"
+	"scrier/wire"
+)
+
+// patience is no measure of speed: the machine may be busy.
+const patience = 60 * time.Second
+
+var errFull = wire.Errorf(wire.AuditUnavailable, "no space left on device")
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited for %s in vain", what)
+		}
+	}
+}
+
+// running has a table's Run go on until the test ends.
+func running(t *testing.T, table *session.Table) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- table.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// shown is an active session of ann's.
+func shown(t *testing.T, table *session.Table) (*session.Session, *played) {
+	t.Helper()
+	s, p := sessiontest.Reserve(t, table), newPlayed()
+	if err := s.Show(t.Context(), "deploy", p); err != nil {
+		t.Fatal(err)
+	}
+	return s, p
+}
+
+// ends are the records of ends that were written.
+func ends(j *sessiontest.Journal) (found []audit.Event) {
+	for _, e := range j.Events() {
+		if e.Type == "scrier.disconnect" {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// wantEnd says whether the one record of a session's end tells what happened.
+func wantEnd(t *testing.T, j *sessiontest.Journal, s *session.Session) {
+	t.Helper()
+	e := ends(j)
+	if len(e) != 1 {
+		t.Fatalf("%d records of the end: %+v", len(e), e)
+	}
+	wantKilled(t, s, e[0])
+}
+
+func wantKilled(t *testing.T, s *session.Session, e audit.Event) {
+	t.Helper()
+	if e.Session != s.ID().String() || e.Operator != "ann" || e.Source != "test" || e.Code != "killed" || e.Detail != "ended by bob" ||
+		e.Fields["login"] != "deploy" || e.Fields["ended"] == "" {
+		t.Errorf("the record %+v", e)
+	}
+}
+
+// closing ends a session while its record cannot be written.
+func closing(t *testing.T, table *session.Table, j *sessiontest.Journal) *session.Session {
+	t.Helper()
+	s, p := shown(t, table)
+	j.Break(errFull)
+	if err := table.Kill(t.Context(), audit.Event{Operator: "bob"}, s.ID()); err != nil {
+		t.Fatalf("a session cannot be ended without the audit log: %v", err)
+	}
+	<-p.dismissed
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v := state(t, table, s); v.State != store.Closing || v.Reason != "killed" || v.Detail != "ended by bob" || v.Closed.IsZero() {
+		t.Errorf("it is shown as %+v", v)
+	}
+	if list, err := table.List(t.Context(), false, 10); err != nil || len(list) != 1 || list[0].ID != s.ID() {
+		t.Errorf("listed are %+v, %v", list, err)
+	}
+	return s
+}
+
+// I1: a session whose end cannot be written down has no slot any more, keeps the record, and has it
+// written once the log can be written again, and once only.
+func TestEndWaitsForTheLog(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	table.Max = 2
+	s := closing(t, table, j)
+	other := sessiontest.Reserve(t, table)
+	third, err := table.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID()}, nil)
+	if err != nil {
+		t.Fatalf("the slot is still taken: %v", err)
+	}
+	if err := errors.Join(other.Close(wire.Left, ""), third.Close(wire.Left, "")); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("closed with %v", err)
+	}
+	if _, err := table.Reserve(t.Context(), store.Session{}, nil); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("with more missing records than slots: %v", err)
+	}
+	j.Break(nil)
+	running(t, table)
+	waitFor(t, "the rows to be closed", func() bool {
+		open, err := table.List(t.Context(), false, 10)
+		return err == nil && len(open) == 0
+	})
+	if n := len(ends(j)); n != 3 {
+		t.Fatalf("%d records of three ends", n)
+	}
+	found := 0
+	for _, e := range ends(j) {
+		if e.Session == s.ID().String() {
+			found++
+			wantKilled(t, s, e)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d records of its end", found)
+	}
+	if v := state(t, table, s); v.State != store.Closed || v.Reason != "killed" {
+		t.Errorf("closed as %+v", v)
+	}
+}
+
+// The relay ends before the record is written: the next start writes it, as it was.
+func TestRestartWritesTheEnd(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	s := closing(t, table, j)
+	again := session.NewTable(table.Config)
+	if err := again.Restart(t.Context()); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("a start without an audit log: %v", err)
+	}
+	j.Break(nil)
+	for range 2 { // a second start finds nothing to do
+		if err := again.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, j, s)
+	}
+	if v := state(t, again, s); v.State != store.Closed || v.Reason != "killed" || v.Detail != "ended by bob" {
+		t.Errorf("closed as %+v", v)
+	}
+}
+
+// late is a log that says that it failed, and has written the record all the same: the disk did not
+// answer for a while.
+type late struct{ session.Journal }
+
+func (l late) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if _, err := l.Journal.AppendEnd(ctx, e); err != nil {
+		return audit.Record{}, err
+	}
+	return audit.Record{}, errFull
+}
+
+// A record that came through after all, and one that was written just before the relay crashed, is not
+// written again.
+func TestEndIsWrittenOnce(t *testing.T) {
+	for name, next := range map[string]func(*testing.T, *session.Table){
+		"in the same run": running,
+		"after a crash": func(t *testing.T, table *session.Table) {
+			if err := table.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, j := sessiontest.Table(t)
+			table.Journal = late{j}
+			s := sessiontest.Reserve(t, table)
+			for range 20_000 { // more than a start looks back by itself
+				if _, err := j.Append(t.Context(), audit.Event{Type: "other"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Close(wire.Left, ""); wire.CodeOf(err) != wire.AuditUnavailable {
+				t.Fatal(err)
+			}
+			for range 20_000 {
+				if _, err := j.Append(t.Context(), audit.Event{Type: "other"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			again := session.NewTable(table.Config)
+			again.Journal = j
+			next(t, again)
+			waitFor(t, "the row to be closed", func() bool { return state(t, again, s).State == store.Closed })
+			if n := len(ends(j)); n != 1 {
+				t.Errorf("%d records of the end", n)
+			}
+		})
+	}
+}
+
+// H78: while the log cannot be written nothing opens, and what is open ends after the grace.
+func TestLogDownEndsSessions(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	table.AuditGrace = time.Millisecond
+	s, p := shown(t, table)
+	j.Break(errFull)
+	running(t, table)
+	if exit := <-p.dismissed; exit.Code != wire.AuditUnavailable {
+		t.Errorf("it ended with %+v", exit)
+	}
+	if v := state(t, table, s); v.State != store.Closing {
+		t.Errorf("it is %+v", v)
+	}
+	if _, err := table.Reserve(t.Context(), store.Session{}, nil); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("another session: %v", err)
+	}
+	j.Break(nil)
+	waitFor(t, "the record", func() bool { return state(t, table, s).State == store.Closed })
+	other := sessiontest.Reserve(t, table) // sessions open again
+	if err := other.Close(wire.Left, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// A log that comes back within the grace ends nothing.
+func TestLogBackInTime(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	table.AuditGrace = time.Hour
+	s, p := shown(t, table)
+	j.Break(errFull)
+	running(t, table)
+	waitFor(t, "the log to be down", func() bool {
+		_, err := table.Reserve(t.Context(), store.Session{Envoy: wire.NewEnvoyID()}, func(store.Tx) error { return errors.New("only asked") })
+		return wire.CodeOf(err) == wire.AuditUnavailable
+	})
+	j.Break(nil)
+	waitFor(t, "the log to be up", func() bool {
+		_, err := table.Reserve(t.Context(), store.Session{Envoy: wire.NewEnvoyID()}, func(store.Tx) error { return errors.New("only asked") })
+		return wire.CodeOf(err) != wire.AuditUnavailable
+	})
+	if err := s.Context().Err(); err != nil {
+		t.Errorf("the session ended: %v", context.Cause(s.Context()))
+	}
+	p.end <- &wire.Exit{}
+	<-p.dismissed
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// I11: the right to a session is asked for in the transaction that writes its row, and again when the
+// session can be found: whatever takes the right away between the two is noticed.
+func TestRightTakenWhileReserving(t *testing.T) {
+	gone := &wire.Error{Code: wire.OperatorChanged}
+	for _, when := range []int{1, 2} {
+		table, _ := sessiontest.Table(t)
+		asked := 0
+		_, err := table.Reserve(t.Context(), store.Session{Operator: "ann", Envoy: wire.NewEnvoyID()}, func(tx store.Tx) error {
+			if asked++; asked >= when {
+				return gone
+			}
+			return nil
+		})
+		if wire.CodeOf(err) != wire.OperatorChanged || asked != when {
+			t.Errorf("taken at question %d: %v after %d", when, err, asked)
+		}
+		if list, err := table.List(t.Context(), false, 10); err != nil || len(list) != 0 {
+			t.Errorf("taken at question %d: left are %+v, %v", when, list, err)
+		}
+		if err := table.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
