@@ -15,6 +15,7 @@ import (
 type Journal interface {
 	Append(ctx context.Context, e audit.Event) (audit.Record, error)
 	AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) // also when the disk is nearly full
+	AppendOwn(ctx context.Context, e audit.Event) (audit.Record, error) // the same, bounded: what they end of their own
 }
 
 // Config is what [Access] works with.

@@ -212,7 +212,7 @@ func (a *Access) checkPasskey(ctx context.Context, b Browser, site Site, whom, i
 		fields := describePasskey(key)
 		fields["counter"] = strconv.FormatUint(uint64(parsed.Response.AuthenticatorData.Counter), 10)
 		fields["counter_before"] = strconv.FormatUint(uint64(key.SignCount), 10)
-		_, jerr := a.Journal.AppendEnd(context.WithoutCancel(ctx), audit.Event{Type: "operator.passkey_alarm", Operator: o.Username, Source: b.Source, Fields: fields})
+		_, jerr := a.Journal.AppendOwn(context.WithoutCancel(ctx), audit.Event{Type: "operator.passkey_alarm", Operator: o.Username, Source: b.Source, Fields: fields})
 		err := wire.Errorf(wire.Unauthenticated, "the passkey's counter went back, so there may be a copy of it; remove it and register another")
 		return o, key, nil, errors.Join(err, jerr)
 	}

@@ -232,8 +232,10 @@ func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error
 func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) error) error {
 	write := a.Journal.Append
 	switch e.Type {
-	case "operator.delete", "operator.revoke", "operator.signout", "operator.passkey_remove": // what takes a right away must also work on a full disk
+	case "operator.delete", "operator.revoke", "operator.passkeys_remove": // what takes a right away must also work on a full disk
 		write = a.Journal.AppendEnd
+	case "operator.signout", "operator.passkey_remove": // and of one's own, in bounds
+		write = a.Journal.AppendOwn
 	}
 	if _, err := write(ctx, e); err != nil {
 		return err

@@ -16,11 +16,20 @@ const (
 // request is something for the writer to do. All that one request asks for is done in one commit.
 type request struct {
 	event      *Event // append it
-	ends       bool   // it may use the reserve
+	use        use    // of the reserve
 	checkpoint bool   // sign everything up to here
 	probe      bool   // find out whether the log can be written
 	answer     chan answer
 }
+
+// use is how a request may use the reserve.
+type use uint8
+
+const (
+	nothing use = iota
+	share       // see [Log.AppendOwn]
+	all         // see [Log.AppendEnd]
+)
 
 type answer struct {
 	record Record
@@ -32,30 +41,39 @@ type answer struct {
 // [wire.AuditUnavailable]; nothing may start then. After an error the record may be there all the
 // same, for instance when ctx ended while it was written.
 //
-// Append refuses once the free space is down to the reserve, as the reserve is kept for [Log.AppendEnd].
+// Append refuses once the free space is down to the reserve, as the reserve is kept for [Log.AppendEnd]
+// and, a part of it, for [Log.AppendOwn].
 func (l *Log) Append(ctx context.Context, e Event) (Record, error) {
-	return l.append(ctx, e, false)
+	return l.append(ctx, e, nothing)
 }
 
-// AppendEnd is Append for an event that ends or undoes something. It goes on when the disk is
-// full, until the reserve is used up.
+// AppendEnd is Append for what must end whatever the disk says: a session, or a right that an
+// administrator takes away. It goes on when the disk is full, until the reserve is used up. Nothing that
+// anybody can repeat as they like belongs here.
 func (l *Log) AppendEnd(ctx context.Context, e Event) (Record, error) {
-	return l.append(ctx, e, true)
+	return l.append(ctx, e, all)
 }
 
-func (l *Log) append(ctx context.Context, e Event, ends bool) (Record, error) {
+// AppendOwn is Append for an event by which an operator ends something of their own, such as a sign-in.
+// It goes on when the disk is full, too, but only with [ShareOfOne] records of one operator and
+// [ShareOfAll] in all: what anybody who is logged in can repeat must not use the reserve up.
+func (l *Log) AppendOwn(ctx context.Context, e Event) (Record, error) {
+	return l.append(ctx, e, share)
+}
+
+func (l *Log) append(ctx context.Context, e Event, u use) (Record, error) {
 	e = e.bounded()
 	if e.Type == "" {
 		return Record{}, unavailable(errors.New("an event has no type"))
 	}
-	a, err := l.ask(ctx, &request{event: &e, ends: ends})
+	a, err := l.ask(ctx, &request{event: &e, use: u})
 	return a.record, err
 }
 
 // Checkpoint signs everything that is durable and returns the signed note. It is what a witness
 // keeps ([VerifyOptions.Pinned]).
 func (l *Log) Checkpoint(ctx context.Context) (signed []byte, err error) {
-	a, err := l.ask(ctx, &request{checkpoint: true, ends: true})
+	a, err := l.ask(ctx, &request{checkpoint: true, use: all})
 	return a.signed, err
 }
 

@@ -91,6 +91,36 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("export on a full disk: %+v", r)
 	}
 
+	// What people end of their own works too, and however often one of them does it, neither others nor
+	// the ends of sessions lose by it.
+	own := func(operator string) error {
+		_, err := l.AppendOwn(context.Background(), Event{Type: "operator.signout", Operator: operator})
+		return err
+	}
+	for i := range 2 * ShareOfOne {
+		if err := own("eve"); (err == nil) != (i < ShareOfOne) {
+			t.Fatalf("record %d of one operator's own: %v", i, err)
+		}
+	}
+	taken := ShareOfOne
+	for i := 0; i < 2*ShareOfAll; i++ {
+		if own(fmt.Sprint("mallory", i)) == nil {
+			taken++
+		}
+	}
+	if taken != ShareOfAll {
+		t.Errorf("%d records of operators' own on a full disk, want %d", taken, ShareOfAll)
+	}
+	size = l.Size()
+	for i := range 300 {
+		if _, err := l.AppendEnd(context.Background(), event(i)); err != nil {
+			t.Fatalf("end %d of a session after them: %v", i, err)
+		}
+	}
+	if l.Size() != size+300 {
+		t.Errorf("%d records, want %d", l.Size(), size+300)
+	}
+
 	// Even the reserve ends.
 	for i := 0; err == nil || i == 0; i++ {
 		if _, err = l.AppendEnd(context.Background(), Event{Type: "end", Detail: string(make([]byte, maxDetail))}); i > 100_000 {
@@ -107,6 +137,10 @@ func TestFullDisk(t *testing.T) {
 	if err := l.Healthy(); err != nil {
 		t.Errorf("there is space again: %v", err)
 	}
+	if err := own("eve"); err != nil {
+		t.Errorf("there is space again: %v", err)
+	}
+	size++
 	fill(t, l, 50)
 	shut(t, l)
 	l = open(t, cfg)

@@ -6,7 +6,8 @@
 // (C2SP's tlog-checkpoint, golang.org/x/mod/sumdb/note). There is no way to change or delete a
 // record. [Log.Append] returns when the record is durable; if it cannot be written, nothing may
 // start ([wire.AuditUnavailable]), and what is under way ends with [Log.AppendEnd], for which some
-// space is kept ready.
+// space is kept ready. What anybody who is logged in can repeat uses a bounded share of that
+// ([Log.AppendOwn]).
 //
 // # What is found out, and what is not
 //

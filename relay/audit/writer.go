@@ -19,6 +19,20 @@ type writer struct {
 	anchored time.Time // when the anchor was written last
 	failed   error     // why the last write failed, nil if it did not
 	broken   error     // the file is not what was written; for good
+	shares   shares
+}
+
+// may says whether a request may be served with this little space, nil for enough.
+func (w *writer) may(r *request, low error) bool {
+	switch {
+	case w.broken != nil:
+		return false
+	case low == nil || r.use == all:
+		return true
+	case r.use == share:
+		return w.shares.take(r.event.Operator)
+	}
+	return false
 }
 
 // write serves requests until Close. Those that wait at the same time share a commit.
@@ -89,12 +103,14 @@ func (l *Log) serve(batch []*request, sign bool) error {
 	w := &l.writer
 	low := w.broken
 	if low == nil {
-		low = l.allocate()
+		if low = l.allocate(); low == nil {
+			w.shares = shares{}
+		}
 	}
 	var accepted []*request
 	probe := false
 	for _, r := range batch {
-		if low != nil && (!r.ends || w.broken != nil) {
+		if !w.may(r, low) {
 			r.answer <- answer{err: unavailable(low)}
 			continue
 		}

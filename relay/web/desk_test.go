@@ -100,6 +100,10 @@ func (j journal) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, er
 	return j.log.AppendEnd(ctx, e)
 }
 
+func (j journal) AppendOwn(ctx context.Context, e audit.Event) (audit.Record, error) {
+	return j.log.AppendOwn(ctx, e)
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
