@@ -54,7 +54,7 @@ the same --state on this host. SIGTERM ends it in order.
 	c.Flags().StringVar(&config, "config", "", "read `FILE` (default: server.yaml in the state directory, if it is there)")
 	c.Flags().StringVar(&state, "state", stateDir("scrier-relay"), "keep state in `DIR`")
 	c.Flags().StringVar(&listen, "listen", "", "listen on `ADDR` (host:port) instead of the configured one, :8443 by default")
-	c.Flags().BoolVar(&acceptRollback, "accept-rollback", false, "start although the audit log is older or shorter than it was (a restored backup); this is recorded in it")
+	c.Flags().BoolVar(&acceptRollback, "accept-rollback", false, "start although the audit log is older than it was (a restored backup), has lost its .head, or is gone; this is recorded in it")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return c
 }

@@ -11,9 +11,9 @@ import (
 	"scrier/relay/boltfile"
 )
 
-// The anchor is a copy of a recent checkpoint in a file of its own beside the log. It lags at
-// most one interval behind and is never ahead of what is durable, so a log that is shorter than
-// its anchor was replaced. If somebody replaces both files, only a checkpoint that is kept elsewhere
+// The anchor is a copy of a recent checkpoint in a file of its own beside the log, from before its first
+// record on. It lags at most one interval behind and is never ahead of what is durable, so a log that is
+// shorter than its anchor was replaced. If somebody replaces both files, only a checkpoint that is kept elsewhere
 // shows it ([VerifyOptions.Pinned]).
 func anchorPath(path string) string { return path + ".head" }
 

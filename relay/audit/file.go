@@ -2,6 +2,7 @@ package audit
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -35,6 +36,32 @@ func openFile(cfg Config) (*boltfile.File, error) {
 	})
 }
 
+// checkWhole looks, before anything is written, whether a log is there with what belongs to it.
+func (c Config) checkWhole() error {
+	info, err := os.Lstat(c.Path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	gone := err != nil || info.Size() == 0 // a crash at the first start leaves an empty one
+	anchored, keyed := exists(anchorPath(c.Path)), exists(c.KeyPath)
+	switch {
+	case gone && !c.Expected && !anchored:
+		return nil // a new one
+	case gone && !c.AcceptRollback:
+		return wire.Errorf(wire.AuditUnavailable, "%w: %s is gone; put it back, or, to begin a new log, start with --accept-rollback", ErrRollback, c.Path)
+	case gone && anchored && !keyed:
+		return wire.Errorf(wire.AuditUnavailable, "%s and its key %s are gone, but %s is there: put all three back, or, to begin a new log, move it away as well", c.Path, c.KeyPath, anchorPath(c.Path))
+	case !gone && c.Expected && !keyed:
+		return keyGone(c.KeyPath)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
 // walk reads everything that is in the file.
 func walk(tx *bbolt.Tx) error {
 	return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
@@ -49,5 +76,5 @@ func walk(tx *bbolt.Tx) error {
 
 func damaged(path string, err error) error {
 	return wire.Errorf(wire.AuditUnavailable, "the audit log %s is damaged (%w) and was left as it is: keep a copy of it as evidence; "+
-		"then put the newest backup in its place and start with --accept-rollback, or move it away to begin a new log", path, err)
+		"then put the newest backup in its place, or, to begin a new log, move it away, and start with --accept-rollback", path, err)
 }

@@ -34,7 +34,7 @@ func loadKey(path, name string, create bool) (signingKey, error) {
 	text, err := readPrivate(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if !create {
-			return signingKey{}, wire.Errorf(wire.AuditUnavailable, "the audit log has records, but its signing key %s is gone: restore the key, or move the log away to begin a new one", path)
+			return signingKey{}, keyGone(path)
 		}
 		if text, _, err = note.GenerateKey(rand.Reader, name); err != nil {
 			return signingKey{}, fmt.Errorf("make audit key: %w", err)
@@ -47,6 +47,10 @@ func loadKey(path, name string, create bool) (signingKey, error) {
 		return signingKey{}, err
 	}
 	return parseKey(path, strings.TrimSpace(text), name)
+}
+
+func keyGone(path string) error {
+	return wire.Errorf(wire.AuditUnavailable, "the audit log is there, but its signing key %s is gone: restore the key, or move the log and its .head away and start with --accept-rollback to begin a new one", path)
 }
 
 func parseKey(path, text, name string) (signingKey, error) {

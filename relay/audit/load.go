@@ -30,7 +30,8 @@ func (l *Log) load() (*rollback, error) {
 	if err != nil {
 		return nil, damaged(l.file.Path(), err)
 	}
-	if l.key, err = loadKey(l.cfg.KeyPath, l.cfg.Name, size == 0); err != nil {
+	create := size == 0 && (!l.cfg.Expected || l.cfg.AcceptRollback)
+	if l.key, err = loadKey(l.cfg.KeyPath, l.cfg.Name, create); err != nil {
 		return nil, err
 	}
 	err = l.file.GuardedView(func(tx *bbolt.Tx) error {
@@ -153,13 +154,21 @@ func storedHashes(tx *bbolt.Tx) tlog.HashReader {
 	})
 }
 
-// rollback is a shorter log that the administrator accepted.
-type rollback struct{ anchored, size uint64 }
+// rollback is a log that the administrator accepted although it is shorter than it was, or may be.
+type rollback struct {
+	anchored uint64
+	size     uint64
+	lost     bool // there is no anchor: nobody knows how many records there were
+}
 
 func (r rollback) event() Event {
-	return Event{Type: "scrier.audit.rollback", Detail: "a shorter log than before was accepted", Fields: map[string]string{
+	e := Event{Type: "scrier.audit.rollback", Detail: "a shorter log than before was accepted", Fields: map[string]string{
 		"anchored": strconv.FormatUint(r.anchored, 10), "size": strconv.FormatUint(r.size, 10),
 	}}
+	if r.lost {
+		e.Detail, e.Fields["anchored"] = "a log without its anchor was accepted", "unknown"
+	}
+	return e
 }
 
 // compareAnchor compares the log with the anchor, the newest checkpoint that was written beside it. If
@@ -171,11 +180,7 @@ func (l *Log) compareAnchor() (*rollback, error) {
 		return nil, err
 	}
 	if signed == nil {
-		if l.writer.signed == nil {
-			return nil, nil // the log is so new that it has none
-		}
-		l.cfg.Log.Warn("the audit log has no anchor: a rollback before now cannot be noticed", "path", anchorPath(l.cfg.Path))
-		return nil, writeAnchor(l.cfg.Path, l.writer.signed)
+		return l.withoutAnchor()
 	}
 	c, err := openCheckpoint(signed, l.key.verifier)
 	if err != nil {
@@ -204,4 +209,22 @@ func (l *Log) compareAnchor() (*rollback, error) {
 		return nil, tampered("its first %d records are not those of the anchor %s", c.size, anchorPath(l.cfg.Path))
 	}
 	return nil, nil
+}
+
+// withoutAnchor gives a new log its anchor, so that every log with records has one. If an old log has
+// none, somebody has removed it, perhaps to hide that the log was replaced by an older one.
+func (l *Log) withoutAnchor() (*rollback, error) {
+	size := l.head.tree.size
+	if size == 0 && !l.cfg.Expected {
+		signed, err := checkpoint{origin: l.cfg.Name, root: l.head.tree.root()}.sign(l.key.signer)
+		if err != nil {
+			return nil, err
+		}
+		return nil, writeAnchor(l.cfg.Path, signed)
+	}
+	if !l.cfg.AcceptRollback {
+		return nil, wire.Errorf(wire.AuditUnavailable, "%w: it has %d records, and %s, which says how many there were, is gone; put it back, or, if the log is the right one, start with --accept-rollback", ErrNoAnchor, size, anchorPath(l.cfg.Path))
+	}
+	l.cfg.Log.Warn("the audit log has lost its anchor, which was accepted", "records", size)
+	return &rollback{size: size, lost: true}, nil
 }

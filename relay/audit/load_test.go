@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -242,15 +244,124 @@ func TestRollback(t *testing.T) {
 	if _, err := Open(accept); !errors.Is(err, ErrTampered) {
 		t.Errorf("garbage in the anchor: %v", err)
 	}
-	// Without an anchor it opens, and gets one.
+}
+
+// TestAnchorGone: a log whose anchor is gone may be older than it was. Nobody can tell, so it is refused,
+// unless that was accepted, which is recorded.
+func TestAnchorGone(t *testing.T) {
+	cfg := config(t.TempDir())
+	shut(t, open(t, cfg))
+	if _, err := os.Stat(anchorPath(cfg.Path)); err != nil {
+		t.Errorf("a log without records has no anchor: %v", err) // a crash behind its first record would leave it without one
+	}
+	l := open(t, cfg)
+	fill(t, l, 5)
+	shut(t, l)
 	if err := os.Remove(anchorPath(cfg.Path)); err != nil {
 		t.Fatal(err)
 	}
-	l = open(t, cfg)
-	if _, err := os.Stat(anchorPath(cfg.Path)); err != nil {
-		t.Error(err)
+	before, err := os.ReadFile(cfg.Path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	shut(t, l)
+	for range 2 { // it does not come right by itself
+		_, err := Open(cfg)
+		wantUnavailable(t, "a log without its anchor", err)
+		if !errors.Is(err, ErrNoAnchor) || !strings.Contains(err.Error(), "--accept-rollback") || !strings.Contains(err.Error(), anchorPath(cfg.Path)) {
+			t.Errorf("a log without its anchor: %v", err)
+		}
+	}
+	accept := cfg
+	accept.AcceptRollback = true
+	l = open(t, accept)
+	records, err := l.Records(context.Background(), 0, 10)
+	if err != nil || len(records) != 6 || records[5].Type != "scrier.audit.rollback" || records[5].Fields["anchored"] != "unknown" || records[5].Fields["size"] != "5" {
+		t.Errorf("%v, %v", records, err)
+	}
+	if err := l.file.Abandon(); err != nil { // the relay is killed
+		t.Fatal(err)
+	}
+	if err := l.Close(); err == nil {
+		t.Error("an abandoned file was closed in order")
+	}
+	shut(t, open(t, cfg)) // it has its anchor again: no flag is needed any more
+
+	// No record at all, and no anchor, is a new log only where none was expected.
+	empty := config(t.TempDir())
+	shut(t, open(t, empty))
+	if err := os.Remove(anchorPath(empty.Path)); err != nil {
+		t.Fatal(err)
+	}
+	empty.Expected = true
+	if _, err := Open(empty); !errors.Is(err, ErrNoAnchor) {
+		t.Errorf("an empty log in an old one's place: %v", err)
+	}
+	empty.Expected = false
+	shut(t, open(t, empty))
+	if err := os.WriteFile(cfg.Path, before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(cfg); !errors.Is(err, ErrRollback) {
+		t.Errorf("the log from before: %v", err)
+	}
+}
+
+// TestLogGone: where a log was expected, none is made in its place, and nothing is written.
+func TestLogGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		gone []string
+		want string // in the message
+		lost string // how many records there were, by the record of the acceptance; empty: it cannot be accepted
+	}{
+		"the log":            {[]string{"audit.db"}, "audit.db is gone", "5"},
+		"log and anchor":     {[]string{"audit.db", "audit.db.head"}, "audit.db is gone", "unknown"},
+		"all of it":          {[]string{"audit.db", "audit.db.head", "audit.key"}, "audit.db is gone", "unknown"},
+		"log and key":        {[]string{"audit.db", "audit.key"}, "audit.db is gone", ""},
+		"the key":            {[]string{"audit.key"}, "signing key", ""},
+		"the key and anchor": {[]string{"audit.key", "audit.db.head"}, "signing key", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t.TempDir())
+			l := open(t, cfg)
+			fill(t, l, 5)
+			shut(t, l)
+			dir := filepath.Dir(cfg.Path)
+			for _, f := range c.gone {
+				if err := os.Remove(filepath.Join(dir, f)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			left, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.Expected = true
+			for range 2 {
+				_, err = Open(cfg)
+				wantUnavailable(t, "open", err)
+				if !strings.Contains(fmt.Sprint(err), c.want) {
+					t.Errorf("%v does not say %q", err, c.want)
+				}
+			}
+			if now, err := os.ReadDir(dir); err != nil || len(now) != len(left) {
+				t.Errorf("there were %v, and now %v, %v", left, now, err)
+			}
+			cfg.AcceptRollback = true
+			l, err = Open(cfg)
+			if c.lost == "" {
+				wantUnavailable(t, "accepted", err)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer shut(t, l)
+			records, err := l.Records(context.Background(), 0, 10)
+			if err != nil || len(records) != 1 || records[0].Type != "scrier.audit.rollback" || records[0].Fields["anchored"] != c.lost || records[0].Fields["size"] != "0" {
+				t.Errorf("%+v, %v", records, err)
+			}
+		})
+	}
 }
 
 // TestFailedCommitThatHappened: after an error of the disk the file may hold the batch or not;
@@ -305,6 +416,10 @@ func TestDamagedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	anchor, err := os.ReadFile(anchorPath(cfg.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
 	page := os.Getpagesize()
 	db, err := bbolt.Open(cfg.Path, 0o600, &bbolt.Options{ReadOnly: true})
 	if err != nil {
@@ -335,7 +450,7 @@ func TestDamagedFile(t *testing.T) {
 				t.Errorf("page %d of %#x: %+v", p, fill, r)
 			}
 			shut(t, l)
-			if err := os.Remove(anchorPath(cfg.Path)); err != nil {
+			if err := os.WriteFile(anchorPath(cfg.Path), anchor, 0o600); err != nil { // that of whole
 				t.Fatal(err)
 			}
 		}

@@ -27,8 +27,11 @@ type Config struct {
 	CheckpointInterval time.Duration    // the longest a record stays without a checkpoint; 0: 1 s
 	Reserve            int64            // bytes allocated ahead, for [Log.AppendEnd]; 0: 16 MiB, negative: none
 
+	// Expected says that there was a log before: one that is gone, or empty without an anchor, is no new
+	// one then.
+	Expected bool
 	// AcceptRollback opens a log that is older than its anchor, which is what a restored backup
-	// looks like, and records that it did.
+	// looks like, that has lost its anchor, or that is gone, and records that it did.
 	AcceptRollback bool
 }
 
@@ -51,10 +54,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// What [Open] finds wrong with a log, to be tested with errors.Is. Both come as
+// What [Open] finds wrong with a log, to be tested with errors.Is. All come as
 // [wire.AuditUnavailable].
 var (
 	ErrRollback = errors.New("the audit log is older than it was")
+	ErrNoAnchor = errors.New("the audit log has lost its anchor")
 	ErrTampered = errors.New("the audit log was tampered with")
 )
 
@@ -91,9 +95,13 @@ func (h head) same(o head) bool {
 
 // Open opens the log, or makes a new one, and starts its writer. What it finds must agree with
 // the last signed checkpoint in the file and with the anchor beside it; if not, the error is
-// [ErrTampered], or [ErrRollback] if the log is merely shorter than the anchor says.
+// [ErrTampered], or [ErrRollback] if the log is merely shorter than the anchor says, or [ErrNoAnchor] if
+// there is none to compare it with.
 func Open(cfg Config) (*Log, error) {
 	cfg = cfg.withDefaults()
+	if err := cfg.checkWhole(); err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
 	f, err := openFile(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
@@ -110,6 +118,9 @@ func Open(cfg Config) (*Log, error) {
 	go l.write()
 	if rollback != nil {
 		if _, err := l.AppendEnd(context.Background(), rollback.event()); err != nil {
+			return nil, errors.Join(fmt.Errorf("record the accepted rollback: %w", err), l.Close())
+		}
+		if _, err := l.Checkpoint(context.Background()); err != nil { // with it comes the new anchor
 			return nil, errors.Join(fmt.Errorf("record the accepted rollback: %w", err), l.Close())
 		}
 	}
@@ -185,5 +196,5 @@ func unavailable(err error) error {
 }
 
 func tampered(format string, args ...any) error {
-	return wire.Errorf(wire.AuditUnavailable, "%w: %s; keep a copy of its files as evidence, and move them away to begin a new log", ErrTampered, fmt.Sprintf(format, args...))
+	return wire.Errorf(wire.AuditUnavailable, "%w: %s; keep a copy of its files as evidence; to begin a new log, move them away and start with --accept-rollback", ErrTampered, fmt.Sprintf(format, args...))
 }
