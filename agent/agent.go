@@ -49,6 +49,9 @@ type Agent struct {
 
 // Open loads the state and prepares the SSH side. Close it.
 func Open(s Settings) (*Agent, error) {
+	if err := s.State.check(); err != nil {
+		return nil, err
+	}
 	e, err := s.State.load()
 	if err != nil {
 		return nil, err

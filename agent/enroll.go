@@ -38,6 +38,9 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 	if err := e.State.create(); err != nil {
 		return wire.EnvoyID{}, err
 	}
+	if err := e.State.check(); err != nil {
+		return wire.EnvoyID{}, err
+	}
 	unlock, err := e.State.lock()
 	if err != nil {
 		return wire.EnvoyID{}, err

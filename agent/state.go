@@ -45,6 +45,22 @@ func (s State) create() error {
 	return nil
 }
 
+// check says what in the directory somebody else on this machine could have read or written.
+func (s State) check() error {
+	err := errors.Join(unlessMissing(certs.CheckTrusted(s.Dir)), unlessMissing(certs.CheckTrusted(s.ConfigPath())))
+	for _, path := range []string{s.enrolmentPath(), s.pairPath()} {
+		err = errors.Join(err, unlessMissing(certs.CheckPrivate(path)))
+	}
+	return err
+}
+
+func unlessMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // lock keeps a second agent off this directory for as long as the process lives.
 func (s State) lock() (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(s.Dir, "agent.lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -69,6 +85,9 @@ func (s State) load() (enrolment, error) {
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
 		return e, wire.Errorf(wire.BadConfig, "%s is damaged: %w", s.enrolmentPath(), err)
+	}
+	if _, err := os.Lstat(s.pairPath()); errors.Is(err, fs.ErrNotExist) {
+		return e, wire.Errorf(wire.BadConfig, "%s is missing beside %s: put it back, or remove the other too and enrol this machine anew", s.pairPath(), s.enrolmentPath())
 	}
 	return e, nil
 }

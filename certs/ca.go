@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"math/big"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -41,17 +42,24 @@ type CA struct {
 	now  func() time.Time
 }
 
-// LoadOrMakeCA reads the CA of a relay's state directory, or makes it on the first start.
+// LoadOrMakeCA reads the CA of a relay's state directory, or makes it if there is nothing of it. A half is
+// [wire.BadConfig], and left as it is: agents and operators trust the old key and no new one.
 func LoadOrMakeCA(dir string, now func() time.Time) (*CA, error) {
 	keyPath, certPath := filepath.Join(dir, "ca.key"), filepath.Join(dir, "ca.crt")
 	key, err := LoadKey(keyPath)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(certPath); !errors.Is(err, fs.ErrNotExist) {
+			return nil, wire.Errorf(wire.BadConfig, "%s is missing beside %s: put it back from a backup; without it the relay has to be set up anew, with an empty directory", keyPath, certPath)
+		}
 		return makeCA(keyPath, certPath, now)
 	}
 	if err != nil {
 		return nil, err
 	}
 	chain, err := LoadChain(certPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, wire.Errorf(wire.BadConfig, "%s is missing beside %s: put it back from a backup", certPath, keyPath)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load the CA: %w", err)
 	}

@@ -13,9 +13,13 @@ import (
 	"scrier/wire"
 )
 
-// LoadKey reads a private key that [SaveKey] wrote.
+// LoadKey reads a private key that [SaveKey] wrote, if it is private still; see [CheckPrivate].
 func LoadKey(path string) (crypto.Signer, error) {
-	block, err := loadPEM(path, "PRIVATE KEY")
+	data, err := readPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	block, err := blocksOf(path, data, "PRIVATE KEY")
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +45,11 @@ func SaveKey(path string, key crypto.Signer) error {
 
 // LoadChain reads certificates, in the order of the file.
 func LoadChain(path string) ([]*x509.Certificate, error) {
-	blocks, err := loadPEM(path, "CERTIFICATE")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	blocks, err := blocksOf(path, data, "CERTIFICATE")
 	if err != nil {
 		return nil, err
 	}
@@ -65,11 +73,8 @@ func SaveChain(path string, chain [][]byte) error {
 	return WriteFile(path, out)
 }
 
-func loadPEM(path, kind string) (blocks [][]byte, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+// blocksOf are the blocks of one kind in a PEM file.
+func blocksOf(path string, data []byte, kind string) (blocks [][]byte, err error) {
 	for {
 		var b *pem.Block
 		if b, data = pem.Decode(data); b == nil {

@@ -70,10 +70,17 @@ func (h Home) pairPath(relay string) string {
 
 func (h Home) load() (known, error) {
 	k := known{Relays: map[string]Known{}}
-	data, err := os.ReadFile(h.path())
+	err := certs.CheckPrivate(h.path()) // whoever can write it decides which relays are trusted
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
 	}
+	if err == nil {
+		err = certs.CheckTrusted(h.Dir)
+	}
+	if err != nil {
+		return k, err
+	}
+	data, err := os.ReadFile(h.path())
 	if err != nil {
 		return k, fmt.Errorf("read %s: %w", h.path(), err)
 	}

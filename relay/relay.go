@@ -85,8 +85,9 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
-	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
-		return nil, &wire.Error{Code: wire.BadConfig, Detail: "cannot make the state directory: " + err.Error(), Err: err}
+	first, err := beginState(s.StateDir)
+	if err != nil {
+		return nil, err
 	}
 	if r.kv, err = bolt.Open(bolt.Config{Path: filepath.Join(s.StateDir, "state.db"), Log: s.Log}); err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	name := "scrier-relay/" + r.ca.Cluster()
 	if r.audit, err = audit.Open(audit.Config{
 		Path: filepath.Join(s.StateDir, "audit.db"), KeyPath: filepath.Join(s.StateDir, "audit.key"),
-		Name: name, Now: s.Now, Log: s.Log, AcceptRollback: s.AcceptRollback,
+		Name: name, Now: s.Now, Log: s.Log, AcceptRollback: s.AcceptRollback, Expected: !first,
 	}); err != nil {
 		return nil, err
 	}
@@ -117,6 +118,9 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		return nil, err
 	}
 	if err = r.sessions.Restart(ctx); err != nil {
+		return nil, err
+	}
+	if err = endState(s.StateDir); err != nil {
 		return nil, err
 	}
 	r.tls = &certs.Server{CA: r.ca, Name: "relay", Hosts: hosts(s.Config)}

@@ -235,6 +235,7 @@ func TestState(t *testing.T) {
 	p := newPlace(t)
 	p.want(look(p), "state directory", "permissions", OK, "0700")
 	p.want(look(p), "state directory", "audit log", Skip, "none yet")
+	p.want(look(p), "state directory", "files", Skip, "first start")
 	for mode, status := range map[os.FileMode]Status{0o750: Warn, 0o777: Fail, 0o720: Fail} {
 		if err := os.Chmod(p.State, mode); err != nil {
 			t.Fatal(err)
@@ -245,14 +246,20 @@ func TestState(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.file("audit.db", "x", 0o600)
-	p.want(look(p), "state directory", "audit log", Warn, "head")
+	p.want(look(p), "state directory", "audit log", Fail, "head")
+	p.want(look(p), "state directory", "files", Fail, "ca.key and state.db")
 	p.file("audit.db.head", "", 0o600)
-	p.want(look(p), "state directory", "audit log", Warn, "EOF")
+	p.want(look(p), "state directory", "audit log", Fail, "EOF")
 	p.file("audit.db.head", "x", 0o600)
 	p.want(look(p), "state directory", "audit log", OK, "")
 	key := p.file("ca.key", "x", 0o640)
 	p.want(look(p), "state directory", "permissions", Fail, "ca.key is 0640")
 	p.file("ca.key", "x", 0o600)
+	p.file("state.db", "x", 0o600)
+	p.file("audit.key", "x", 0o600)
+	p.want(look(p), "state directory", "files", Fail, "ca.crt")
+	p.file("ca.crt", "x", 0o644)
+	p.want(look(p), "state directory", "files", OK, "")
 	if os.Getuid() != 0 {
 		t.Fatal("only root can give files away")
 	}

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"scrier/relay"
 )
 
 const (
@@ -34,7 +36,7 @@ func (e *examiner) state(context.Context) []Finding {
 	if err != nil || !dir.IsDir() {
 		return group(name, Finding{What: "directory", Status: Fail, Detail: fmt.Sprintf("%s cannot be read: %v", e.State, err), Hint: "run this as root or as the relay's user"})
 	}
-	return group(name, e.modes(dir), e.space(), e.auditHead())
+	return group(name, e.modes(dir), e.whole(), e.space(), e.auditHead())
 }
 
 // owner is who owns a file.
@@ -47,7 +49,7 @@ func (e *examiner) modes(dir os.FileInfo) Finding {
 		f.Status, f.Hint = Warn, "chmod 700 "+e.State
 		if dir.Mode().Perm()&0o022 != 0 {
 			f.Status = Fail
-			f.Detail += ": others can put their own files there"
+			f.Detail += ": others can put their own files there, so the relay does not start"
 		}
 	}
 	for _, name := range []string{"ca.key", "audit.key", "state.db", "audit.db", "audit.db.head"} {
@@ -59,12 +61,26 @@ func (e *examiner) modes(dir os.FileInfo) Finding {
 		case err != nil:
 			return Finding{What: f.What, Status: Fail, Detail: err.Error(), Hint: "run this as root or as the relay's user"}
 		case i.Mode().Perm()&0o077 != 0:
-			return Finding{What: f.What, Status: Fail, Detail: fmt.Sprintf("%s is %04o: others on this machine can use it", path, i.Mode().Perm()),
+			return Finding{What: f.What, Status: Fail, Detail: fmt.Sprintf("%s is %04o: others on this machine can use it, so the relay does not start", path, i.Mode().Perm()),
 				Hint: "chmod 600 " + path + "; if somebody may have read a key, set the relay up anew"}
 		case owner(i) != owner(dir):
 			return Finding{What: f.What, Status: Fail, Detail: fmt.Sprintf("%s belongs to uid %d, the directory to uid %d", path, owner(i), owner(dir)),
 				Hint: "give all of it to the relay's user with chown; it happens when a relay is once started as root"}
 		}
+	}
+	return f
+}
+
+// whole checks that no part of the state is missing.
+func (e *examiner) whole() Finding {
+	f := Finding{What: "files", Status: OK, Detail: "all are there"}
+	missing, first := relay.MissingState(e.State)
+	switch {
+	case first:
+		f.Status, f.Detail = Skip, "there are none yet: they are made at the relay's first start"
+	case len(missing) > 0:
+		f.Status, f.Detail = Fail, strings.Join(missing, " and ")+" is missing, so the relay does not start"
+		f.Hint = "put it back from a backup; docs/audit.md says what to do when it is the audit log's"
 	}
 	return f
 }
@@ -99,9 +115,6 @@ func spaceStatus(free, files, freeFiles uint64) Status {
 	return OK
 }
 
-// youngLog is far more time than a relay needs to sign its first checkpoint.
-const youngLog = time.Minute
-
 // auditHead checks that the audit log is there with its anchor. `scrier audit verify` checks what is in
 // it.
 func (e *examiner) auditHead() Finding {
@@ -114,13 +127,9 @@ func (e *examiner) auditHead() Finding {
 		defer head.Close()
 		_, err = head.Read(make([]byte, 1))
 	}
-	key, kerr := os.Stat(filepath.Join(e.State, "audit.key"))
-	if errors.Is(err, fs.ErrNotExist) && kerr == nil && e.Now().Sub(key.ModTime()) < youngLog {
-		return Finding{What: f.What, Status: OK, Detail: "there; it is too young to have a head"}
-	}
 	if err != nil {
-		f.Status, f.Detail = Warn, "its head cannot be read: "+err.Error()
-		f.Hint = "without it an older log put in its place is not noticed; a running relay writes it from time to time"
+		f.Status, f.Detail = Fail, "its head cannot be read: "+err.Error()
+		f.Hint = "without it nobody can tell whether the log is older than it was, so the relay does not start; put it back, or see docs/audit.md"
 	}
 	return f
 }
