@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"scrier/agent"
 	"scrier/agent/keys"
@@ -25,25 +29,32 @@ on it, as far as agent.yaml of this machine allows. It listens on no port.`,
 }
 
 func agentEnrollCommand() *cobra.Command {
-	var relay, token, state string
+	var relay, token, tokenFile, state string
 	var labels []string
 	c := &cobra.Command{
-		Use:   "enroll --relay HOST:PORT --token TOKEN [--state DIR] [--label k=v]…",
+		Use:   "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--label k=v]…",
 		Short: "Enrol this machine with a token",
 		Long: `Enrol this machine: make a key here, which never leaves, and spend the token for a certificate.
-Only the relay whose fingerprint the token carries is trusted. "-" reads the token from standard input.
+Only the relay whose fingerprint the token carries is trusted.
+
+The token is asked for, or read from standard input if that is no terminal. Whoever sees it can enrol a
+machine in this one's place, so it does not belong into a command line: others see those in the list of
+processes, and the shell keeps them.
 ` + exitHelp("0    enrolled", wire.TokenInvalid, wire.RelayUntrusted, wire.RelayUnreachable, wire.Conflict, wire.ClockSkew),
-		Example: `  scrier agent enroll --relay relay.example.com:8443 --token scrier_join_… --label env=prod`,
-		Args:    exact(0, "no arguments"),
+		Example: `  scrier agent enroll --relay relay.example.com:8443 --label env=prod
+  scrier agent enroll --relay relay.example.com:8443 --token-file /run/secrets/scrier-token`,
+		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			parsed, err := parseLabels(labels)
 			if err != nil {
 				return err
 			}
-			if token == "-" {
-				if _, err := fmt.Fscan(c.InOrStdin(), &token); err != nil {
-					return wire.Errorf(wire.TokenInvalid, "no token on standard input")
+			if token == "" || token == "-" {
+				if token, err = readToken(c, tokenFile); err != nil {
+					return err
 				}
+			} else if tokenFile != "" {
+				return wire.Errorf(wire.Usage, "either --token-file or --token")
 			}
 			id, err := agent.Enroll(c.Context(), agent.Enrolment{
 				Relay: client.WithPort(relay), Token: token, State: agent.State{Dir: state}, Labels: parsed, Now: time.Now,
@@ -57,12 +68,44 @@ Only the relay whose fingerprint the token carries is trusted. "-" reads the tok
 		},
 	}
 	c.Flags().StringVar(&relay, "relay", "", "the relay's `HOST:PORT`")
-	c.Flags().StringVar(&token, "token", "", "the `TOKEN` that `scrier token create` printed")
+	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token that `scrier token create` printed from `FILE`; - is standard input")
+	c.Flags().StringVar(&token, "token", "", "the `TOKEN` itself, where nobody else sees command lines")
 	c.Flags().StringVar(&state, "state", stateDir("scrier-agent"), "keep state in `DIR`")
 	c.Flags().StringArrayVar(&labels, "label", nil, "give the envoy a label `k=v`; may be repeated")
 	must(c.MarkFlagRequired("relay"))
-	must(c.MarkFlagRequired("token"))
 	return c
+}
+
+// maxToken is far more than a token has, in bytes.
+const maxToken = 4 << 10
+
+// readToken reads the token from a file, or asks for it.
+func readToken(c *cobra.Command, path string) (string, error) {
+	in := c.InOrStdin()
+	if path != "" && path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", wire.Errorf(wire.Usage, "--token-file: %w", err)
+		}
+		defer f.Close()
+		in = f
+	} else if tty, ok := in.(*os.File); ok && term.IsTerminal(int(tty.Fd())) {
+		fmt.Fprint(c.ErrOrStderr(), "The token (it is not shown): ")
+		text, err := term.ReadPassword(int(tty.Fd()))
+		fmt.Fprintln(c.ErrOrStderr())
+		if err != nil {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
+		in = bytes.NewReader(text)
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxToken))
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return "", wire.Errorf(wire.Usage, "there is no token: name its file with --token-file, or give it on standard input")
+	}
+	return string(text), nil
 }
 
 func parseLabels(in []string) (map[string]string, error) {

@@ -42,7 +42,7 @@ machine trusts nothing else. It is shown once; whoever has it can enrol a machin
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", wire.Printable(v.Token))
-			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run:\n  scrier agent enroll --relay HOST:PORT --token TOKEN\n", v.Expires.Local().Format(time.DateTime))
+			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay HOST:PORT\n", v.Expires.Local().Format(time.DateTime))
 			return nil
 		},
 	}

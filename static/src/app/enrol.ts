@@ -56,10 +56,12 @@ class Enrol extends Page {
   private waiting(t: Token): TemplateResult {
     const e = this.find(t);
     const left = Date.parse(t.expires) - this.now.value;
-    const command = `scrier agent enroll --relay ${relayAddress()} --token ${t.token} && scrier agent run`;
+    const command = `scrier agent enroll --relay ${relayAddress()} && scrier agent run`;
     return html`<section class="panel pad stack">
-        <h2 tabindex="-1">Paste this on the machine, as root</h2>
+        <h2 tabindex="-1">Run this on the machine, as root</h2>
         <sc-copy .text=${command} label="command"></sc-copy>
+        <p>It asks for the token, so that it stands in no command line. Paste it:</p>
+        <sc-copy .text=${t.token} label="token"></sc-copy>
         <p class="muted">It enrols the machine${t.name ? html` as <strong>${t.name}</strong>` : nothing} and starts the agent in that terminal. To keep the agent running, start it as a service instead of
           <code>scrier agent run</code>: <code>systemctl enable --now scrier-agent</code>, with the unit in <code>deploy/scrier-agent.service</code>.</p>
       </section>
