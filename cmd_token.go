@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"scrier/client"
 	"scrier/wire"
 )
 
@@ -35,20 +38,95 @@ machine trusts nothing else. It is shown once; whoever has it can enrol a machin
 				return printJSON(c.OutOrStdout(), data)
 			}
 			v, err := decode[struct {
-				Token, Fingerprint string
-				Expires            time.Time
+				ID, Token string
+				Expires   time.Time
 			}](data)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", wire.Printable(v.Token))
-			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay HOST:PORT\n", v.Expires.Local().Format(time.DateTime))
+			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay HOST:PORT\nTo take it back: scrier token revoke %s\n", v.Expires.Local().Format(time.DateTime), wire.Printable(v.ID))
 			return nil
 		},
 	}
 	create.Flags().StringVar(&name, "name", "", "the machine's `NAME` as an envoy (default: its hostname)")
 	create.Flags().DurationVar(&ttl, "ttl", 15*time.Minute, "how long the token is good, at most 168h")
-	create.Flags().BoolVar(&asJSON, "json", false, `print {"token", "fingerprint", "expires"}`)
-	c.AddCommand(create)
+	create.Flags().BoolVar(&asJSON, "json", false, `print {"id", "token", "fingerprint", "expires"}`)
+	c.AddCommand(create, listTokens(&t), revokeToken(&t))
 	return c
+}
+
+func listTokens(t *target) *cobra.Command {
+	var asJSON bool
+	list := &cobra.Command{
+		Use:   "list [--json]",
+		Short: "List the tokens that were not used",
+		Long: `List the tokens that were not used and have not expired, the newest first. The tokens themselves are
+kept nowhere: ID is the name to revoke one by. A token counts while the operator who made it may make
+tokens; NOTE says so if they may not.
+` + exitHelp("0    listed", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+		Args: exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			data, err := t.do(c, "GET", "/tokens", nil)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
+			tokens, err := decode[[]struct {
+				ID, Name, Void   string
+				CreatedBy        string `json:"created_by"`
+				Changed          bool   `json:"maker_changed"`
+				Created, Expires time.Time
+			}](data)
+			if err != nil {
+				return err
+			}
+			if len(tokens) == 0 {
+				fmt.Fprintln(c.ErrOrStderr(), "No tokens. `scrier token create` makes one.")
+				return nil
+			}
+			var rows [][]string
+			for _, v := range tokens {
+				note := v.Void
+				if note != "" {
+					note = "no good: " + note
+				} else if v.Changed {
+					note = "the role or keys of who made it have changed since"
+				}
+				rows = append(rows, []string{v.ID, v.Name, v.CreatedBy, ago(v.Created), v.Expires.Local().Format(time.DateTime), note})
+			}
+			return table(c.OutOrStdout(), []string{"ID", "NAME", "MADE BY", "MADE", "EXPIRES", "NOTE"}, rows)
+		},
+	}
+	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return list
+}
+
+func revokeToken(t *target) *cobra.Command {
+	var asJSON bool
+	revoke := &cobra.Command{
+		Use:   "revoke ID [--json]",
+		Short: "Revoke a token that was not used",
+		Long: `Revoke a token that was not used: it enrols nobody from then on. ID is the token's in
+` + "`scrier token list`" + `, never the token itself. A machine that it has enrolled stays enrolled.
+` + exitHelp("0    revoked", wire.Unauthenticated, wire.Expired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+		Args: exact(1, "a token's ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := hex.DecodeString(args[0]); err != nil { // it is not repeated: it may be a token
+				return wire.Errorf(wire.Usage, "ID is the one in `scrier token list`, never the token itself; see `%s --help`", c.CommandPath())
+			}
+			if _, err := t.do(c, "DELETE", "/tokens/"+client.Escape(args[0]), nil); err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"id": args[0]})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s was revoked\n", wire.Printable(args[0]))
+			return nil
+		},
+	}
+	revoke.Flags().BoolVar(&asJSON, "json", false, `print {"id"}`)
+	return revoke
 }

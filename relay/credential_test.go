@@ -70,8 +70,8 @@ func arrive(t *testing.T, r *Relay, secret string) access.SignedIn {
 	return in
 }
 
-// again is who is signed in by now.
-func again(t *testing.T, r *Relay, in access.SignedIn) access.Operator {
+// whoNow is who is signed in by now.
+func whoNow(t *testing.T, r *Relay, in access.SignedIn) access.Operator {
 	t.Helper()
 	who, err := r.access.IdentifyBrowser(t.Context(), in.Cookie)
 	if err != nil {
@@ -156,7 +156,7 @@ func TestForeignKeyOpensNothing(t *testing.T) {
 	if got := claims(t, r, in.Operator, own, nil); got != "200" {
 		t.Fatal(got)
 	}
-	who := again(t, r, in)
+	who := whoNow(t, r, in)
 	if who.Doubt != "" {
 		t.Fatalf("%+v", who)
 	}
@@ -275,7 +275,7 @@ func TestFurtherKeyNeedsOneThatCounts(t *testing.T) {
 	if _, err := thief.login(attempt{username: "ann"}); err != nil {
 		t.Error(err)
 	}
-	if got := claims(t, r, again(t, r, in), newPerson(t, r, "cay", access.Viewer).signer, ann.signer); got != "conflict" {
+	if got := claims(t, r, whoNow(t, r, in), newPerson(t, r, "cay", access.Viewer).signer, ann.signer); got != "conflict" {
 		t.Errorf("another operator's key: %s", got)
 	}
 }
@@ -310,7 +310,7 @@ func TestLinkByAnother(t *testing.T) {
 	if got := problem(asks(t, r, in.Operator, "POST", "/api/v1/self/confirm", `{}`)); got != "204" && got != "200" { // signed with ann's key
 		t.Fatal(got)
 	}
-	if got := problem(asks(t, r, again(t, r, in), "POST", "/api/v1/sessions/"+opened.Session+"/attach", `{}`)); got != "200" {
+	if got := problem(asks(t, r, whoNow(t, r, in), "POST", "/api/v1/sessions/"+opened.Session+"/attach", `{}`)); got != "200" {
 		t.Errorf("after that: %s", got)
 	}
 

@@ -14,6 +14,7 @@ import (
 
 	"scrier/certs"
 	"scrier/relay/audit"
+	"scrier/relay/fleet"
 	"scrier/wire"
 )
 
@@ -27,7 +28,7 @@ func (c *clock) settings(s *Settings) { s.Now = c.now }
 // H31: of a hundred that spend one token at once, one gets an identity.
 func TestTokenIsSpentOnce(t *testing.T) {
 	r := start(t)
-	token, _, err := r.fleet.Token(t.Context(), audit.Event{}, "once", time.Minute)
+	token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{Name: "once", TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestTokenIsSpentOnce(t *testing.T) {
 func TestTokenExpires(t *testing.T) {
 	var c clock
 	r := start(t, c.settings)
-	token, _, err := r.fleet.Token(t.Context(), audit.Event{}, "late", time.Minute)
+	token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{Name: "late", TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestHostileRequests(t *testing.T) {
 		"is a CA":     {ExtraExtensions: []pkix.Extension{{Id: []int{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 3, 1, 1, 0xff}}}},
 		"server auth": {ExtraExtensions: []pkix.Extension{{Id: []int{2, 5, 29, 37}, Value: []byte{0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1}}}},
 	} {
-		token, _, err := r.fleet.Token(t.Context(), audit.Event{}, "hostile", time.Minute)
+		token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{Name: "hostile", TTL: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +120,7 @@ func TestHostileRequests(t *testing.T) {
 			t.Errorf("%s: the request got more than an identity", name)
 		}
 	}
-	token, _, err := r.fleet.Token(t.Context(), audit.Event{}, "", time.Minute)
+	token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

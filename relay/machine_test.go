@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"scrier/certs"
-	"scrier/relay/audit"
+	"scrier/relay/fleet"
 	"scrier/wire"
 )
 
@@ -29,7 +29,7 @@ type machine struct {
 // enrolled makes a machine with an identity.
 func enrolled(t *testing.T, r *Relay, name string) *machine {
 	t.Helper()
-	token, _, err := r.fleet.Token(t.Context(), audit.Event{Operator: "test"}, name, time.Minute)
+	token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{Name: name, TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

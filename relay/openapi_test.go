@@ -126,6 +126,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		e.sshServer(s, open, echo)
 	})
 	enrolled(t, r, "web2")
+	token := answer[web.Token](t, call(t, r, "POST", "/tokens", map[string]string{"name": "web5"})).ID
 	ann := newPerson(t, r, "ann", access.Admin)
 	v, err := ann.connect("web1")
 	if err != nil {
@@ -148,6 +149,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"GET", "/envoys/{envoy}", "nowhere", nil, 404},
 		{"POST", "/tokens", "", map[string]string{"name": "web3", "ttl": "1h"}, 200},
 		{"POST", "/tokens", "", map[string]string{"ttl": "long"}, 400},
+		{"GET", "/tokens", "", nil, 200},
+		{"DELETE", "/tokens/{token}", token, nil, 204},
+		{"DELETE", "/tokens/{token}", token, nil, 404},
 		{"GET", "/users", "", nil, 200},
 		{"PUT", "/users/{user}", "nobody", map[string]string{"role": "viewer"}, 404},
 		{"GET", "/sessions", "", nil, 200},

@@ -12,6 +12,7 @@ import (
 	"scrier/certs"
 	"scrier/relay/access"
 	"scrier/relay/audit"
+	"scrier/relay/fleet"
 	"scrier/relay/session"
 	"scrier/relay/store"
 	"scrier/wire"
@@ -81,7 +82,7 @@ func TestGuessedTokensAreSlowed(t *testing.T) {
 // An enrolment that fails leaves its token good, and is written down.
 func TestFailedEnrolmentKeepsTheToken(t *testing.T) {
 	r := start(t)
-	token, _, err := r.fleet.Token(t.Context(), audit.Event{Operator: "ann"}, "", time.Minute)
+	token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestFailedEnrolmentKeepsTheToken(t *testing.T) {
 func TestDeletedOperatorsTokens(t *testing.T) {
 	r := start(t)
 	p := newPerson(t, r, "ann", access.Admin)
-	token, _, err := r.fleet.Token(t.Context(), audit.Event{Operator: "ann"}, "x", time.Minute)
+	token, _, err := r.fleet.MakeToken(t.Context(), fleet.Order{By: audit.Event{Operator: "ann"}, Maker: p.user.ID, Name: "x", TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,6 +107,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	})
 	r.fleet = fleet.New(fleet.Config{
 		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy,
+		MakesTokens: func(role string) bool { return access.Operator{Role: access.Role(role)}.May(access.MakeTokens) == nil },
 	})
 	r.sessions = session.NewTable(session.Config{
 		KV: r.kv, Journal: r.audit, Now: s.Now, Log: s.Log, Panics: r.panics,

@@ -14,14 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	far "scrier/agent"
-	"scrier/relay/audit"
 	"scrier/wire"
 )
 
 // enrolled runs a real agent until the test ends.
 func (b *base) enrolled(config far.Config) wire.EnvoyID {
 	b.t.Helper()
-	token, _, err := b.Token(b.t.Context(), audit.Event{Operator: "test"}, "web1", time.Minute)
+	token, _, err := b.MakeToken(b.t.Context(), Order{Name: "web1", TTL: time.Minute})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"strconv"
-	"time"
 
 	"scrier/certs"
 	"scrier/relay/audit"
@@ -14,45 +14,12 @@ import (
 	"scrier/wire"
 )
 
-// Token limits.
+// Limits of what an enrolment may say.
 const (
-	DefaultTokenTTL = 15 * time.Minute
-	maxTokenTTL     = 7 * 24 * time.Hour
-	maxLabels       = 32
-	maxLabel        = 128 // bytes, of a name or a value
-	maxName         = 64
+	maxLabels = 32
+	maxLabel  = 128 // bytes, of a name or a value
+	maxName   = 64
 )
-
-// Token makes an enrolment token; name, when given, becomes the envoy's. The token itself is
-// returned once and kept nowhere.
-func (f *Fleet) Token(ctx context.Context, by audit.Event, name string, ttl time.Duration) (certs.Token, time.Time, error) {
-	if ttl <= 0 || ttl > maxTokenTTL {
-		return certs.Token{}, time.Time{}, wire.Errorf(wire.BadRequest, "a token lives at most %d days, and longer than nothing", maxTokenTTL/(24*time.Hour))
-	}
-	if name != "" {
-		if err := checkName(name); err != nil {
-			return certs.Token{}, time.Time{}, err
-		}
-	}
-	token := certs.NewToken(f.CA.Pin())
-	now := f.Now()
-	row := store.Token{Hash: token.Hash(), Name: name, CreatedBy: by.Operator, Created: now, Expires: now.Add(ttl)}
-	by.Type, by.EnvoyName = "token.create", name
-	by.Fields = map[string]string{"expires": row.Expires.UTC().Format(time.RFC3339)}
-	if _, err := f.Journal.Append(ctx, by); err != nil {
-		return certs.Token{}, time.Time{}, err
-	}
-	err := f.KV.Update(ctx, func(tx store.Tx) error {
-		if _, err := store.DeleteExpiredTokens(tx, now); err != nil {
-			return err
-		}
-		return store.PutToken(tx, row)
-	})
-	if err != nil {
-		f.notDone(ctx, by, err)
-	}
-	return token, row.Expires, err
-}
 
 // Enrol uses up a token and makes a new identity. It takes the public key from the request and nothing
 // else; the relay decides who the machine is. The token is used up in the transaction that makes the
@@ -76,7 +43,9 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	hash, now := sha256.Sum256(m.Secret), f.Now()
 	var token store.Token
 	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		token, err = store.FindToken(tx, hash, now)
+		if token, err = store.FindToken(tx, hash, now); err == nil {
+			err = f.stands(tx, token)
+		}
 		return err
 	}); err != nil {
 		return nil, err
@@ -100,13 +69,17 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	}
 	if _, err := f.Journal.Append(ctx, audit.Event{
 		Type: "envoy.enrol", Envoy: e.ID.String(), EnvoyName: e.Hostname, Source: source,
-		Fields: map[string]string{"token_by": token.CreatedBy, "hostname": facts.Hostname},
+		Fields: map[string]string{"token": token.ID(), "token_by": token.CreatedBy, "hostname": facts.Hostname},
 	}); err != nil {
 		return nil, err
 	}
 	err = f.KV.Update(ctx, func(tx store.Tx) error {
-		if _, err := store.RedeemToken(tx, hash, now); err != nil {
-			return err // another machine used the token first
+		token, err := store.RedeemToken(tx, hash, now)
+		if err == nil {
+			err = f.stands(tx, token)
+		}
+		if err != nil {
+			return err // another machine used the token first, or its maker has just lost the right
 		}
 		return store.PutEnvoy(tx, e)
 	})
@@ -119,10 +92,14 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 }
 
 func (f *Fleet) refusedEnrolment(ctx context.Context, source, hostname string, err error) {
-	if _, jerr := f.Journal.Append(context.WithoutCancel(ctx), audit.Event{
+	e := audit.Event{
 		Type: "envoy.enrol_refused", EnvoyName: hostname, Source: source,
 		Code: wire.CodeOf(err).String(), Detail: wire.DetailOf(err),
-	}); jerr != nil {
+	}
+	if v, ok := errors.AsType[*void](err); ok { // the machine is not told which of the ways to be no good it is
+		e.Detail, e.Fields = v.why, map[string]string{"token": v.token.ID(), "token_by": v.token.CreatedBy}
+	}
+	if _, jerr := f.Journal.Append(context.WithoutCancel(ctx), e); jerr != nil {
 		f.Log.Error("audit", "err", jerr)
 	}
 }

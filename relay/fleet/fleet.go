@@ -32,6 +32,8 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Name    string // the relay's, told to agents
+	// MakesTokens says whether an operator of this role may make enrolment tokens.
+	MakesTokens func(role string) bool
 	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
 	// it was revoked. It ends the envoy's sessions and must not block for long.
 	Lost func(wire.EnvoyID, error)

@@ -140,7 +140,7 @@ func (b *base) serve(ctx context.Context, server *certs.Server, conn *quic.Conn)
 // machine is a connected agent that a test plays.
 func (b *base) machine() (wire.EnvoyID, wire.Link) {
 	b.t.Helper()
-	token, _, err := b.Token(b.t.Context(), audit.Event{Operator: "test"}, "web1", time.Minute)
+	token, _, err := b.MakeToken(b.t.Context(), Order{Name: "web1", TTL: time.Minute})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -16,7 +16,13 @@ type Token struct {
 	CreatedBy string            `cbor:"4,keyasint,omitempty"`
 	Created   time.Time         `cbor:"5,keyasint,omitzero"`
 	Expires   time.Time         `cbor:"6,keyasint,omitzero"`
+	Maker     string            `cbor:"7,keyasint,omitempty"` // the operator's id; empty: the relay's host, or a row from before
+	Epoch     uint64            `cbor:"8,keyasint,omitempty"` // the maker's, when the token was made
 }
+
+// ID is the token's public name. It does not help anybody to enrol: the secret has 192 bits, and its
+// hash is not the secret.
+func (t Token) ID() string { return hex.EncodeToString(t.Hash[:8]) }
 
 const tokenPrefix = "token/"
 
@@ -54,6 +60,20 @@ func RedeemToken(tx Tx, hash [32]byte, now time.Time) (Token, error) {
 		return Token{}, err
 	}
 	return t, nil
+}
+
+// TokenByID finds a token that has not expired by its [Token.ID], or returns [wire.NotFound].
+func TokenByID(tx Tx, id string, now time.Time) (Token, error) {
+	all, err := Tokens(tx)
+	if err != nil {
+		return Token{}, err
+	}
+	for _, t := range all {
+		if t.ID() == id && now.Before(t.Expires) {
+			return t, nil
+		}
+	}
+	return Token{}, wire.Errorf(wire.NotFound, "there is no such token: it was used, it has expired, or it was revoked") // id is not repeated: it may be a token
 }
 
 // DeleteToken removes a token if there is one.

@@ -24,6 +24,8 @@ func (a *api) fleetRoutes() []route {
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
 		{method: "DELETE", pattern: "/envoys/{envoy}", verb: access.ChangeEnvoys, what: "Revoke an envoy and forget it", handle: a.removeEnvoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, signed: true, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
+		{method: "GET", pattern: "/tokens", verb: access.MakeTokens, what: "List the enrolment tokens that were not used", handle: a.tokens, out: []fleet.Token{}, more: "A token itself is shown once, when it is made."},
+		{method: "DELETE", pattern: "/tokens/{token}", verb: access.MakeTokens, signed: true, what: "Revoke an enrolment token, by its id", handle: a.revokeToken},
 	}
 }
 
@@ -106,6 +108,7 @@ type TokenRequest struct {
 
 // Token is an enrolment token; it is shown once.
 type Token struct {
+	ID          string    `json:"id"` // public: by it the token is listed and revoked
 	Token       string    `json:"token"`
 	Fingerprint string    `json:"fingerprint"`
 	Expires     time.Time `json:"expires"`
@@ -123,11 +126,19 @@ func (a *api) makeToken(r *http.Request, who access.Operator) (any, error) {
 			return nil, wire.Errorf(wire.BadRequest, "ttl %q is not a duration like 15m or 24h", wire.Printable(req.TTL))
 		}
 	}
-	t, expires, err := a.Fleet.Token(r.Context(), by(who), req.Name, ttl)
+	secret, t, err := a.Fleet.MakeToken(r.Context(), fleet.Order{By: by(who), Maker: who.ID, Name: req.Name, TTL: ttl})
 	if err != nil {
 		return nil, err
 	}
-	return Token{Token: t.String(), Fingerprint: a.Pin.String(), Expires: expires.UTC(), Name: req.Name}, nil
+	return Token{ID: t.ID, Token: secret.String(), Fingerprint: a.Pin.String(), Expires: t.Expires.UTC(), Name: t.Name}, nil
+}
+
+func (a *api) tokens(r *http.Request, _ access.Operator) (any, error) {
+	return a.Fleet.Tokens(r.Context())
+}
+
+func (a *api) revokeToken(r *http.Request, who access.Operator) (any, error) {
+	return nil, a.Fleet.RevokeToken(r.Context(), by(who), chi.URLParam(r, "token"))
 }
 
 func (a *api) users(r *http.Request, _ access.Operator) (any, error) {

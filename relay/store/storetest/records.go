@@ -204,11 +204,22 @@ func operatorKeys(t *testing.T, open Backend) {
 
 func tokens(t *testing.T, open Backend) {
 	kv := fresh(t, open)
-	token := store.Token{Hash: sha256.Sum256([]byte("t")), Name: "web", Labels: map[string]string{"zone": "a"}, CreatedBy: "ada", Created: noon(), Expires: noon().Add(time.Minute)}
+	token := store.Token{Hash: sha256.Sum256([]byte("t")), Name: "web", Labels: map[string]string{"zone": "a"}, CreatedBy: "ada", Maker: "o1", Epoch: 3, Created: noon(), Expires: noon().Add(time.Minute)}
 	late := store.Token{Hash: sha256.Sum256([]byte("late")), Expires: noon()}
 	update(t, kv, func(tx store.Tx) error {
 		err := errors.Join(store.PutToken(tx, token), store.PutToken(tx, late))
 		wantCode(t, "same token again", store.PutToken(tx, token), wire.Conflict)
+		return err
+	})
+	view(t, kv, func(tx store.Tx) error {
+		got, err := store.TokenByID(tx, token.ID(), noon())
+		if diff := cmp.Diff(token, got); diff != "" {
+			t.Error(diff)
+		}
+		for what, id := range map[string]string{"expired": late.ID(), "hash": fmt.Sprintf("%x", token.Hash), "nothing": "", "short": token.ID()[:8]} {
+			_, err := store.TokenByID(tx, id, noon())
+			wantCode(t, what, err, wire.NotFound)
+		}
 		return err
 	})
 	err := kv.Update(context.Background(), func(tx store.Tx) error {

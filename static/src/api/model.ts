@@ -86,7 +86,7 @@ export interface Envoy {
   warnings: string[] | null;
 }
 
-export interface Token { token: string; fingerprint: string; expires: string; name?: string }
+export interface Token { id: string; token: string; fingerprint: string; expires: string; name?: string }
 
 export interface Link { url: string; path?: string; expires: string }
 
