@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -24,6 +27,18 @@ type envoy struct {
 	Facts                        wire.Facts
 	HostKeys                     []string `json:"host_keys"`
 	Warnings                     []string
+	Quarantine                   *quarantine
+}
+
+// quarantine is what happened to an envoy whose identity two machines have.
+type quarantine struct {
+	Since         time.Time
+	Why           string
+	Counts, Other struct {
+		Generation  uint64
+		Source, Key string
+		Time        time.Time
+	}
 }
 
 func envoysCommand() *cobra.Command {
@@ -90,8 +105,97 @@ certificates count no more. To use the machine again, enrol it again.`, "revoked
 		func(name string) (string, string) { return "POST", "/envoys/" + client.Escape(name) + "/revoke" })
 	remove := endEnvoy(&t, "remove", "Revoke an envoy and forget it", `Revoke an envoy and take it off the list. Sessions and audit records of it stay.`, "removed",
 		func(name string) (string, string) { return "DELETE", "/envoys/" + client.Escape(name) })
-	c.AddCommand(list, show, revoke, remove)
+	c.AddCommand(list, show, releaseEnvoy(&t), revoke, remove)
 	return c
+}
+
+func releaseEnvoy(t *target) *cobra.Command {
+	var yes bool
+	release := &cobra.Command{
+		Use:   "release ENVOY [--yes]",
+		Short: "Release an envoy from quarantine",
+		Long: `Release an envoy from quarantine. It got there because two machines have used its identity, so one of
+them is a copy. The command shows what happened and from which addresses, and asks. After a release the
+newest certificate counts: the machine that has it is served again, and every other one is refused and has
+to be enrolled by itself. If the newest is not with the right machine, or if you do not know, revoke the
+envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
+` + exitHelp("0    released", wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Conflict, wire.Forbidden, wire.Cancelled, wire.RelayUnreachable, wire.AuditUnavailable),
+		Args: exact(1, "one ENVOY"),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := t.dial(c.Context())
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			path := "/envoys/" + client.Escape(args[0])
+			if !yes {
+				data, err := r.Do(c.Context(), "GET", path, nil)
+				if err != nil {
+					return interrupted(c.Context(), err)
+				}
+				e, err := decode[envoy](data)
+				if err != nil {
+					return err
+				}
+				if err := confirmRelease(c, e); err != nil {
+					return err
+				}
+				path = "/envoys/" + client.Escape(e.ID) // the one that was shown
+			}
+			data, err := r.Do(c.Context(), "POST", path+"/release", nil)
+			if err != nil {
+				return interrupted(c.Context(), err)
+			}
+			e, err := decode[envoy](data)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s (%s) was released\n", wire.Printable(e.Hostname), wire.Printable(e.ID))
+			return nil
+		},
+	}
+	release.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return release
+}
+
+// confirmRelease tells what happened, and asks.
+func confirmRelease(c *cobra.Command, e envoy) error {
+	q := e.Quarantine
+	if q == nil {
+		return wire.Errorf(wire.Conflict, "envoy %s is not in quarantine", e.Hostname)
+	}
+	w := c.ErrOrStderr()
+	fmt.Fprintf(w, "%s (%s) is in quarantine since %s: %s.\n", wire.Printable(e.Hostname), wire.Printable(e.ID), when(q.Since), wire.Printable(q.Why))
+	for _, line := range parties(q) {
+		fmt.Fprintf(w, "  %s\n", wire.Printable(line[0]+": "+line[1]))
+	}
+	fmt.Fprint(w, "The newest certificate will count. Is the machine that has it the right one, and is the copy gone? (yes/no) ")
+	answer, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), 64)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	switch strings.TrimSpace(answer) {
+	case "yes":
+		return nil
+	case "":
+		return wire.Errorf(wire.Usage, "nobody answered; `%s --yes` does not ask", c.CommandPath())
+	}
+	return wire.Errorf(wire.Cancelled, "%s stays in quarantine", e.Hostname)
+}
+
+// parties are the two certificates of a quarantine, as rows of a table.
+func parties(q *quarantine) [][]string {
+	line := func(generation uint64, source, key string, at time.Time) string {
+		out := "generation " + strconv.FormatUint(generation, 10) + ", from " + cmp.Or(source, "an unknown address")
+		if !at.IsZero() {
+			out += ", " + when(at)
+		}
+		return strings.TrimSuffix(out+", key "+key, ", key ")
+	}
+	return [][]string{
+		{"newest certificate", line(q.Counts.Generation, q.Counts.Source, q.Counts.Key, q.Counts.Time)},
+		{"used beside it", line(q.Other.Generation, q.Other.Source, q.Other.Key, q.Other.Time)},
+	}
 }
 
 func endEnvoy(t *target, name, short, long, done string, route func(string) (method, path string)) *cobra.Command {
@@ -133,6 +237,10 @@ func showEnvoy(w io.Writer, e envoy) error {
 	}
 	if !e.Revoked.IsZero() {
 		rows = append(rows, []string{"revoked", when(e.Revoked)})
+	}
+	if q := e.Quarantine; q != nil {
+		rows = append(rows, []string{"in quarantine", when(q.Since) + ": " + q.Why})
+		rows = append(rows, parties(q)...)
 	}
 	f := e.Facts
 	rows = append(rows,

@@ -52,14 +52,15 @@ func (a *Agent) connect(ctx context.Context) (up bool, err error) {
 		return false, err
 	}
 	l := &agentLink{Agent: a, link: link, control: wire.NewFramed(s), leaf: cert.Leaf}
-	if a.renewNext || a.due(cert.Leaf, 0) {
+	if a.renewNext {
 		a.renewNext = false
 		return false, l.renewFirst()
 	}
 	interval, err := l.greet()
 	if err != nil {
 		// This machine's clock may be wrong. The relay's is the one that counts: if the certificate
-		// has expired by that, the next link asks for a new one.
+		// has expired by that, the next link asks for a new one. If not, the relay refuses a link that
+		// does not begin with Hello.
 		if wire.CodeOf(err) == wire.Expired {
 			a.renewNext = true
 		}
@@ -274,11 +275,6 @@ func (l *agentLink) renewInTime(ctx context.Context) error {
 	defer tick.Stop()
 	jitter := rand.Float64()
 	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
 		l.mu.Lock()
 		due := l.due(l.leaf, jitter)
 		l.mu.Unlock()
@@ -286,6 +282,11 @@ func (l *agentLink) renewInTime(ctx context.Context) error {
 			if err := l.askRenewal(); err != nil {
 				return err
 			}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
 		}
 	}
 }

@@ -1,20 +1,32 @@
 package certs
 
 import (
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/base64"
+	"fmt"
 	"strings"
 
 	"scrier/wire"
 )
 
-// Pin is the SHA-256 of a CA's public key (SubjectPublicKeyInfo, DER).
+// Pin is the SHA-256 of a public key (SubjectPublicKeyInfo, DER): the CA's where one is trusted, and an
+// agent's where two are told apart.
 type Pin [sha256.Size]byte
 
-// PinOf is the pin of a CA certificate.
-func PinOf(ca *x509.Certificate) Pin { return sha256.Sum256(ca.RawSubjectPublicKeyInfo) }
+// PinOf is the pin of a certificate's key.
+func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
+
+// PinOfKey is the pin of a key that has no certificate yet.
+func PinOfKey(pub *ecdsa.PublicKey) (Pin, error) {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return Pin{}, fmt.Errorf("hash a key: %w", err)
+	}
+	return sha256.Sum256(der), nil
+}
 
 // String is the pin as people compare it: like an OpenSSH fingerprint.
 func (p Pin) String() string { return "SHA256:" + base64.RawStdEncoding.EncodeToString(p[:]) }

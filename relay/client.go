@@ -46,9 +46,6 @@ func (r *Relay) serve(ctx context.Context, a arrived) {
 // serveAgent runs an agent's link.
 func (r *Relay) serveAgent(ctx context.Context, a arrived) error {
 	id, expired, err := r.tls.Identify(a.link.Peer().Certificates)
-	if err == nil {
-		err = r.admit(id)
-	}
 	if err != nil {
 		return err
 	}
@@ -78,7 +75,7 @@ func (r *Relay) serveClient(ctx context.Context, a arrived) error {
 	if chain := link.Peer().Certificates; len(chain) > 0 {
 		id, _, err := r.tls.Identify(chain)
 		if err == nil {
-			err = r.admit(id)
+			err = r.access.Admit(id)
 		}
 		if err != nil {
 			return err

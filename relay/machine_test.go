@@ -123,7 +123,8 @@ func dialVia(t *testing.T, r *Relay, addr, alpn string, cert *tls.Certificate) (
 type up struct {
 	link    wire.Link
 	control *wire.Framed
-	mute    atomic.Bool // no longer answers pings
+	mute    atomic.Bool       // no longer answers pings
+	answers chan wire.Message // to renewals
 }
 
 // connect says hello and then answers pings, until the link ends.
@@ -137,7 +138,7 @@ func (m *machine) connect() (*up, error) {
 	if err != nil {
 		return nil, errors.Join(link.Err(), err)
 	}
-	u := &up{link: link, control: wire.NewFramed(s)}
+	u := &up{link: link, control: wire.NewFramed(s), answers: make(chan wire.Message, 8)}
 	if err := s.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		m.t.Fatal(err)
 	}
@@ -161,10 +162,13 @@ func (m *machine) connect() (*up, error) {
 			if err != nil {
 				return
 			}
-			if p, ok := msg.(*wire.Ping); ok && !u.mute.Load() {
-				if u.control.Send(&wire.Pong{N: p.N}) != nil {
+			switch msg := msg.(type) {
+			case *wire.Ping:
+				if !u.mute.Load() && u.control.Send(&wire.Pong{N: msg.N}) != nil {
 					return
 				}
+			case *wire.Renewed, *wire.Refused:
+				u.answers <- msg
 			}
 		}
 	}()

@@ -52,8 +52,11 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 	if err != nil {
 		return nil, err
 	}
-	if envoy.State == fleet.Revoked {
+	switch envoy.State {
+	case fleet.Revoked:
 		return nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339))
+	case fleet.Quarantined:
+		return nil, wire.Errorf(wire.Quarantined, "envoy %s is in quarantine since %s", envoy.Hostname, envoy.Quarantine.Since.Format(time.RFC3339))
 	}
 	// 3. A slot and the row, in one transaction, in which the operator and the envoy still count.
 	s, err := r.sessions.Reserve(ctx, store.Session{

@@ -126,6 +126,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		e.sshServer(s, open, echo)
 	})
 	enrolled(t, r, "web2")
+	if err := twice(t, enrolled(t, r, "web4")); wire.CodeOf(err) != wire.DuplicateIdentity {
+		t.Fatal(err)
+	}
 	token := answer[web.Token](t, call(t, r, "POST", "/tokens", map[string]string{"name": "web5"})).ID
 	ann := newPerson(t, r, "ann", access.Admin)
 	v, err := ann.connect("web1")
@@ -165,6 +168,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"POST", "/users", "", map[string]any{"username": "eve", "role": "viewer", "keys": []string{key}}, 409},
 		{"PUT", "/users/{user}", "bob", map[string]string{"role": "compliance"}, 200},
 		{"DELETE", "/users/{user}", "bob", nil, 204},
+		{"POST", "/envoys/{envoy}/release", "web2", nil, 409},
+		{"GET", "/envoys/{envoy}", "web4", nil, 200}, // in quarantine
+		{"POST", "/envoys/{envoy}/release", "web4", nil, 200},
 		{"POST", "/envoys/{envoy}/revoke", "web2", nil, 200},
 		{"DELETE", "/envoys/{envoy}", "web2", nil, 200},
 		{"GET", "/openapi.json", "", nil, 200},

@@ -287,6 +287,7 @@ var routes = map[string][]access.Role{
 	"POST /api/v1/self/proofs/{proof}/passkey": {access.Admin, access.Viewer, access.Compliance},
 	"GET /api/v1/tokens":                       {access.Admin},
 	"DELETE /api/v1/tokens/{token}":            {access.Admin},
+	"POST /api/v1/envoys/{envoy}/release":      {access.Admin},
 }
 
 // Routes for everybody, also before sign-in, each with the reason.

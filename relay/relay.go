@@ -213,15 +213,6 @@ func (r *Relay) Close() error {
 	return errors.Join(errs...)
 }
 
-// admit says whether a verified identity still counts. It is asked on every connection before
-// anything is served on it, and not inside the handshake: so whoever is refused learns why.
-func (r *Relay) admit(id certs.Identity) error {
-	if id.Role == certs.RoleAgent {
-		return r.fleet.Admit(id)
-	}
-	return r.access.Admit(id)
-}
-
 // envoyLost ends the sessions of an envoy whose link is gone.
 func (r *Relay) envoyLost(id wire.EnvoyID, why error) {
 	r.sessions.EndWhere(func(s store.Session) bool { return s.Envoy == id }, why)

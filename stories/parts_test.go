@@ -139,3 +139,24 @@ func cmdTomorrow(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(certs.SaveChain(filepath.Join(dir, "ca.crt"), [][]byte{der}))
 }
+
+// cmdExpired gives a machine the same certificate again, as the script's relay would have made it 25 hours
+// ago. It is of no use but to get a new one.
+func cmdExpired(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: expired NAME")
+	}
+	path := filepath.Join(ts.MkAbs(args[0]), "agent.pem")
+	pair, err := certs.LoadPair(path)
+	ts.Check(err)
+	part := strings.Split(pair.Leaf.URIs[0].Path, "/") // /agent/ID/GENERATION
+	generation, err := strconv.ParseUint(part[3], 10, 64)
+	ts.Check(err)
+	ca, err := certs.LoadOrMakeCA(ts.MkAbs("relay"), func() time.Time { return time.Now().Add(-certs.AgentLife - time.Hour) })
+	ts.Check(err)
+	key, err := certs.LoadKey(path)
+	ts.Check(err)
+	chain, err := ca.Issue(certs.Identity{Role: certs.RoleAgent, ID: part[2], Generation: generation}, key.Public())
+	ts.Check(err)
+	ts.Check(certs.SavePair(path, key, chain))
+}

@@ -34,6 +34,7 @@ const raceOptions = "exitcode=40 halt_on_error=1 atexit_sleep_ms=0"
 //	                             NAME, $NAME_addr and $NAME_fingerprint)
 //	tomorrow NAME                make a relay that is not running believe that it is tomorrow: its
 //	                             CA is not valid before that
+//	expired NAME                 let the certificate of NAME's agent have ended an hour ago
 //	token [ARG…]                 make an enrolment token, $TOKEN
 //	enrol NAME [ARG…]            enrol an agent named NAME with state in ./NAME
 //	policy NAME LINE…            write its agent.yaml: these lines, and an "ssh:" line for $SSHD
@@ -94,7 +95,7 @@ func tell(name string) int {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"user": cmdUser, "authorize": cmdAuthorize, "sshd": cmdSSHD, "tomorrow": cmdTomorrow,
+			"user": cmdUser, "authorize": cmdAuthorize, "sshd": cmdSSHD, "tomorrow": cmdTomorrow, "expired": cmdExpired,
 			"relay": cmdRelay, "token": cmdToken, "enrol": cmdEnrol, "policy": cmdPolicy, "agent": cmdAgent,
 			"operator": cmdOperator, "as": cmdAs,
 			"start": cmdStart, "signal": cmdSignal, "end": cmdEnd, "gone": cmdGone, "await": cmdAwait,

@@ -115,6 +115,7 @@ const (
 	ProofRequired Code = 400
 	KeyUnproved   Code = 401
 	Unconfirmed   Code = 402
+	Quarantined   Code = 403
 )
 
 type codeText struct{ name, meaning, hint string }
@@ -203,6 +204,7 @@ var codes = map[Code]codeText{
 	ProofRequired: {"proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"},
 	Unconfirmed:   {"unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"},
 	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it, or add it on the page My account if another key or passkey of yours counts already"},
+	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

@@ -21,7 +21,7 @@
 //
 //	agent -> Hello               relay -> Welcome
 //	agent -> Heartbeat …         relay -> Ping … agent -> Pong
-//	agent -> Renew               relay -> Renewed, agent -> Kept
+//	agent -> Renew               relay -> Renewed, agent -> Kept; instead of Hello if the certificate has expired
 //	                             relay -> Authenticated (the session's key is no longer needed)
 //
 // The relay opens one stream a session:

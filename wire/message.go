@@ -10,7 +10,7 @@ type Message interface{ frame() FrameType }
 
 // Hello is the agent's first message. Who the agent is comes from its certificate, never from a field.
 type Hello struct {
-	Boot  string `cbor:"1,keyasint"` // kernel boot id; tells a restart from a copy
+	Boot  string `cbor:"1,keyasint"` // kernel boot id, for the audit log
 	Time  int64  `cbor:"2,keyasint"` // the agent's clock, Unix milliseconds
 	Facts Facts  `cbor:"3,keyasint"`
 }

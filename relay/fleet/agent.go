@@ -32,37 +32,61 @@ type agent struct {
 	boot    string
 	link    wire.Link
 	control *wire.Framed
-	since   time.Time
-	expires time.Time // of the newest certificate that it was given
 
-	mu         sync.Mutex
-	generation uint64 // of the certificate that the agent is known to have
-	issued     uint64 // of the newest one that it was sent
-	renewed    time.Time
-	facts      wire.Facts
-	seen       time.Time
-	silent     bool // it was reported as silent ([Fleet.findSilent]) and has not been heard since
-	pings      map[uint64]chan struct{}
+	mu      sync.Mutex
+	cert    store.Certificate // that the agent is known to have
+	issued  store.Certificate // that it was given on this link and has not kept yet; generation 0: none
+	expires time.Time         // of the newest of the two
+	facts   wire.Facts
+	seen    time.Time
+	silent  bool   // it was reported as silent ([Fleet.findSilent]) and has not been heard since
+	rival   string // the address of another machine that was refused while this link lived
+	pings   map[uint64]chan struct{}
 }
 
-// Serve runs an agent's link until it ends. The identity was verified by the TLS handshake;
-// expired says that its certificate may only be renewed.
+// source is the agent's address, without the port.
+func (a *agent) source() string { return wire.Host(a.link.Peer().Addr.String()) }
+
+// certificate is the one that the agent is known to have, used now.
+func (a *agent) certificate() store.Certificate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.cert
+	c.Time = a.fleet.Now()
+	return c
+}
+
+// Serve runs an agent's link until it ends. The identity was verified by the TLS handshake; whether it
+// still counts is asked here, before anything is served. expired says that its certificate may only be
+// renewed.
 func (f *Fleet) Serve(ctx context.Context, link wire.Link, id certs.Identity, expired bool) error {
 	envoy, err := wire.ParseEnvoyID(id.ID)
 	if err != nil {
 		return err
 	}
-	helloCtx, cancel := context.WithTimeout(ctx, helloTimeout)
-	defer cancel()
-	s, err := link.Accept(helloCtx)
+	leaf := link.Peer().Certificates[0]
+	key := certs.PinOf(leaf)
+	a := &agent{fleet: f, id: envoy, link: link, expires: leaf.NotAfter, pings: map[uint64]chan struct{}{}}
+	a.cert = store.Certificate{Generation: id.Generation, Key: key[:], Source: a.source()}
+	leave, err := f.enter(envoy)
 	if err != nil {
 		return err
 	}
-	a := &agent{
-		fleet: f, id: envoy, generation: id.Generation, issued: id.Generation, link: link, control: wire.NewFramed(s),
-		since: f.Now(), pings: map[uint64]chan struct{}{},
-		expires: link.Peer().Certificates[0].NotAfter,
+	defer leave()
+	if err := f.admit(ctx, a); err != nil {
+		return err
 	}
+	return a.serve(ctx, expired)
+}
+
+func (a *agent) serve(ctx context.Context, expired bool) error {
+	helloCtx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	s, err := a.link.Accept(helloCtx)
+	if err != nil {
+		return err
+	}
+	a.control = wire.NewFramed(s)
 	if err := s.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return err
 	}
@@ -72,19 +96,25 @@ func (f *Fleet) Serve(ctx context.Context, link wire.Link, id certs.Identity, ex
 	}
 	switch m := first.(type) {
 	case *wire.Renew:
-		return a.renewOnly(ctx, m)
+		return a.renewOnly(ctx, m, expired)
 	case *wire.Hello:
-		if expired {
-			err := wire.Errorf(wire.Expired, "the certificate has expired; it may be renewed")
-			return errors.Join(err, a.refuse(err))
-		}
-		if err := s.SetDeadline(time.Time{}); err != nil {
-			return err
-		}
-		a.boot, a.facts, a.seen = m.Boot, f.timed(m.Facts, m.Time), f.Now()
+		return a.greet(ctx, m, expired)
 	default:
 		return wire.Errorf(wire.Protocol, "%T is not a greeting", m)
 	}
+}
+
+// greet serves a link that begins with Hello.
+func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
+	f := a.fleet
+	if expired {
+		err := wire.Errorf(wire.Expired, "the certificate has expired; it may be renewed")
+		return errors.Join(err, a.refuse(err))
+	}
+	if err := a.control.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	a.boot, a.facts, a.seen = m.Boot, f.timed(m.Facts, m.Time), f.Now()
 	leave, err := f.join(ctx, a)
 	if err != nil {
 		return errors.Join(err, a.refuse(err))
@@ -93,10 +123,16 @@ func (f *Fleet) Serve(ctx context.Context, link wire.Link, id certs.Identity, ex
 	if err := a.control.Send(&wire.Welcome{Relay: f.Name, Time: wire.Millis(f.Now()), Interval: uint32(heartbeats / time.Second)}); err != nil {
 		return err
 	}
-	f.Log.Info("agent connected", "envoy", a.id, "name", a.facts.Hostname, "addr", link.Peer().Addr)
+	f.Log.Info("agent connected", "envoy", a.id, "name", a.facts.Hostname, "addr", a.link.Peer().Addr)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.listen(gctx) })
 	g.Go(func() error { return a.watch(gctx) })
+	g.Go(func() error {
+		if _, err := a.link.Accept(gctx); err != nil {
+			return err
+		}
+		return wire.Errorf(wire.Protocol, "an agent opens no stream but its control stream")
+	})
 	return g.Wait()
 }
 
@@ -107,60 +143,6 @@ func (a *agent) refuse(err error) error {
 	}
 	wire.Finish(a.control.Stream, 2*time.Second)
 	return nil
-}
-
-// renewOnly serves a link that an agent opened just for a new certificate.
-func (a *agent) renewOnly(ctx context.Context, m *wire.Renew) error {
-	if err := a.renew(m); err != nil {
-		return errors.Join(err, a.refuse(err))
-	}
-	if err := a.control.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return err
-	}
-	if _, err := wire.Expect[wire.Kept](a.control); err != nil {
-		return err // the new certificate counts when it is used
-	}
-	err := a.kept(ctx)
-	wire.Finish(a.control.Stream, helloTimeout)
-	return err
-}
-
-// renewEvery is how often a link may renew: far more often than any agent has reason to.
-const renewEvery = time.Minute
-
-// renew issues the next generation. The one before stays valid until the agent says that it has saved
-// the new one, or uses it, as the answer with the new one may be lost.
-func (a *agent) renew(m *wire.Renew) error {
-	a.mu.Lock()
-	next, has, last := a.issued+1, a.generation, a.renewed
-	a.mu.Unlock()
-	if !last.IsZero() && time.Since(last) < renewEvery {
-		return wire.Errorf(wire.Busy, "the certificate was renewed a moment ago")
-	}
-	if err := a.fleet.Admit(certs.Identity{Role: certs.RoleAgent, ID: a.id.String(), Generation: has}); err != nil {
-		return err
-	}
-	pub, err := certs.ParseRequest(m.CSR)
-	if err != nil {
-		return err
-	}
-	chain, err := a.fleet.CA.Issue(certs.Identity{Role: certs.RoleAgent, ID: a.id.String(), Generation: next}, pub)
-	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	a.issued, a.renewed, a.expires = next, time.Now(), a.fleet.Now().Add(certs.AgentLife)
-	a.mu.Unlock()
-	a.fleet.Log.Info("certificate renewed", "envoy", a.id)
-	return a.control.Send(&wire.Renewed{Chain: chain})
-}
-
-// kept makes all certificates before the newest one invalid.
-func (a *agent) kept(ctx context.Context) error {
-	a.mu.Lock()
-	a.generation = a.issued
-	a.mu.Unlock()
-	return a.fleet.KV.Update(ctx, func(tx store.Tx) error { return a.saveTo(tx) })
 }
 
 // listen reads what the agent says on its control stream.
@@ -195,13 +177,11 @@ func (a *agent) listen(ctx context.Context) error {
 			a.seen = a.fleet.Now()
 			a.mu.Unlock()
 		case *wire.Renew:
-			if err := a.renew(m); err != nil {
-				if err := a.control.Send(wire.Refuse(err)); err != nil {
-					return err
-				}
+			if err := a.renew(ctx, m); err != nil {
+				return err
 			}
 		case *wire.Kept:
-			if err := a.kept(ctx); err != nil {
+			if err := a.kept(ctx, true); err != nil {
 				return err
 			}
 		default:
@@ -271,15 +251,20 @@ func (a *agent) saveTo(tx store.Tx) error {
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	facts, seen, generation := a.facts, a.seen, a.generation
-	a.mu.Unlock()
-	if e.Facts, err = wire.Marshal(facts); err != nil {
+	if err := a.describe(&e); err != nil {
 		return err
 	}
-	e.LastSeen, e.Boot, e.Version = seen, a.boot, facts.Version
-	e.Generation = max(e.Generation, generation)
 	return store.PutEnvoy(tx, e)
+}
+
+// describe puts what the agent told into e.
+func (a *agent) describe(e *store.Envoy) (err error) {
+	a.mu.Lock()
+	facts, seen := a.facts, a.seen
+	a.mu.Unlock()
+	e.LastSeen, e.Boot, e.Version = seen, a.boot, facts.Version
+	e.Facts, err = wire.Marshal(facts)
+	return err
 }
 
 // timed bounds an agent's facts and adds how far its clock is off. The message's way to us makes

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"maps"
-	"strconv"
 
 	"scrier/certs"
 	"scrier/relay/audit"
@@ -23,7 +22,8 @@ const (
 
 // Enrol uses up a token and makes a new identity. It takes the public key from the request and nothing
 // else; the relay decides who the machine is. The token is used up in the transaction that makes the
-// envoy, so it stays valid when that fails. Every failure is in the audit log.
+// envoy, so it stays valid when that fails; in that transaction its maker must still have the right to
+// make one. Every failure is in the audit log.
 func (f *Fleet) Enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.Enrolled, error) {
 	answer, err := f.enrol(ctx, source, m)
 	if err != nil {
@@ -34,6 +34,10 @@ func (f *Fleet) Enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 
 func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.Enrolled, error) {
 	pub, err := certs.ParseRequest(m.CSR)
+	if err != nil {
+		return nil, err
+	}
+	key, err := certs.PinOfKey(pub)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +57,7 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	facts := f.timed(m.Facts, m.Time)
 	e := store.Envoy{
 		ID: wire.NewEnvoyID(), Hostname: cmp.Or(token.Name, facts.Hostname), Enrolled: now, LastSeen: now,
-		Labels: map[string]string{}, Generation: 1, Version: facts.Version,
+		Labels: map[string]string{}, Generation: 1, Key: key[:], Source: source, Version: facts.Version,
 	}
 	maps.Copy(e.Labels, token.Labels)
 	maps.Copy(e.Labels, m.Labels)
@@ -133,5 +137,3 @@ func checkLabels(labels map[string]string) error {
 	}
 	return nil
 }
-
-func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

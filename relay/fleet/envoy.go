@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,6 +26,8 @@ type Envoy struct {
 	Facts    wire.Facts        `json:"facts"`
 	HostKeys []string          `json:"host_keys"`
 	Warnings []string          `json:"warnings"`
+	// Quarantine is there in the state quarantined.
+	Quarantine *Quarantine `json:"quarantine,omitempty"`
 }
 
 // State is what can be expected of an envoy now.
@@ -32,10 +35,11 @@ type State string
 
 // The states.
 const (
-	Online  State = "online"
-	Stale   State = "stale" // connected, but silent for longer than it should
-	Offline State = "offline"
-	Revoked State = "revoked"
+	Online      State = "online"
+	Stale       State = "stale" // connected, but silent for longer than it should
+	Offline     State = "offline"
+	Revoked     State = "revoked"
+	Quarantined State = "quarantined" // two machines have its identity, and an administrator has to decide
 )
 
 // What is worth a warning.
@@ -64,14 +68,20 @@ func (f *Fleet) view(e store.Envoy) (Envoy, error) {
 	if a != nil {
 		a.mu.Lock()
 		v.Facts, v.LastSeen, v.Version = a.facts, a.seen, a.facts.Version
+		if a.rival != "" {
+			v.Warnings = append(v.Warnings, "another machine, at "+a.rival+", tried to connect with its identity")
+		}
 		a.mu.Unlock()
 		v.State = Online
 		if f.Now().Sub(v.LastSeen) > staleAfter {
 			v.State = Stale
 		}
 	}
-	if !e.Revoked.IsZero() {
+	switch wire.CodeOf(e.Serves()) {
+	case wire.Revoked:
 		v.State = Revoked
+	case wire.Quarantined:
+		v.State, v.Quarantine = Quarantined, quarantineOf(e.Quarantine)
 	}
 	v.Warnings = append(v.Warnings, v.warn(f.Now())...)
 	if v.Facts.Users == nil {
@@ -82,6 +92,10 @@ func (f *Fleet) view(e store.Envoy) (Envoy, error) {
 
 // warn tells what may be why a session on this envoy fails.
 func (v Envoy) warn(now time.Time) (w []string) {
+	if q := v.Quarantine; q != nil {
+		w = append(w, fmt.Sprintf("%s: generation %d from %s, beside generation %d from %s",
+			q.Why, q.Other.Generation, cmp.Or(q.Other.Source, "an unknown address"), q.Counts.Generation, cmp.Or(q.Counts.Source, "an unknown address")))
+	}
 	if v.State == Stale || v.State == Offline {
 		w = append(w, fmt.Sprintf("last seen %s ago", now.Sub(v.LastSeen).Round(time.Second)))
 	}

@@ -1,13 +1,16 @@
 // Package fleet knows the envoys: it enrols them, keeps their agents' links, renews their
 // certificates, and opens sessions' streams to them.
 //
-// An envoy's identity is that of its verified certificate; no message can claim another one.
+// An envoy's identity is that of its verified certificate; no message can claim another one. Two
+// machines that have one identity are found by the certificates that they use ([store.Envoy.Use]), and
+// the envoy is put into quarantine.
 // What an agent says of itself (facts, host keys) is shown and pinned, but decides nothing about
 // who it is.
 package fleet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -35,7 +38,7 @@ type Config struct {
 	// MakesTokens says whether an operator of this role may make enrolment tokens.
 	MakesTokens func(role string) bool
 	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
-	// it was revoked. It ends the envoy's sessions and must not block for long.
+	// it was revoked or put into quarantine. It ends the envoy's sessions and must not block for long.
 	Lost func(wire.EnvoyID, error)
 	// Changed is called after an envoy changed in a way that a list of envoys shows, or was removed.
 	// seen says that only a heartbeat came. It must not block. Nil: nobody watches.
@@ -47,16 +50,24 @@ type Config struct {
 type Fleet struct {
 	Config
 
-	mu   sync.Mutex
-	live map[wire.EnvoyID]*agent
-	// joining serialises the decision between two connections of one identity.
-	joining map[wire.EnvoyID]*sync.Mutex
+	mu    sync.Mutex
+	live  map[wire.EnvoyID]*agent
+	turns map[wire.EnvoyID]*turn
+	links map[wire.EnvoyID]int
+
+	copies audit.Repeats // of envoy.duplicate, by envoy
 }
 
 // New makes a Fleet.
 func New(c Config) *Fleet {
-	return &Fleet{Config: c, live: map[wire.EnvoyID]*agent{}, joining: map[wire.EnvoyID]*sync.Mutex{}}
+	return &Fleet{
+		Config: c, live: map[wire.EnvoyID]*agent{}, turns: map[wire.EnvoyID]*turn{}, links: map[wire.EnvoyID]int{},
+		copies: audit.Repeats{Journal: c.Journal, Every: time.Minute, Keys: maxCopies, Now: c.Now},
+	}
 }
+
+// maxCopies is of how many envoys the refused copies are counted apart.
+const maxCopies = 1024
 
 // heartbeats is how often agents report; a report may be missed before an envoy counts as stale.
 const (
@@ -75,9 +86,13 @@ func (f *Fleet) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return f.save(context.WithoutCancel(ctx))
+			ctx = context.WithoutCancel(ctx)
+			return errors.Join(f.copies.Close(ctx), f.save(ctx))
 		case <-silent.C:
 			f.findSilent()
+			if err := f.copies.Flush(ctx); err != nil {
+				f.Log.Error("audit", "err", err)
+			}
 		case <-tick.C:
 			if err := f.save(ctx); err != nil {
 				f.Log.Error("save the envoys' facts", "err", err)
@@ -113,38 +128,17 @@ func (f *Fleet) agent(id wire.EnvoyID) *agent {
 	return f.live[id]
 }
 
-// Admit says whether an agent's identity still counts: enrolled, not revoked, and its
-// certificate not older than one that was used since.
-func (f *Fleet) Admit(id certs.Identity) error {
-	envoy, err := wire.ParseEnvoyID(id.ID)
+// Current says, within a transaction, whether an envoy may still have sessions: it is neither removed, nor
+// revoked, nor in quarantine.
+func Current(tx store.Tx, id wire.EnvoyID) error {
+	e, err := store.GetEnvoy(tx, id)
+	if wire.CodeOf(err) == wire.NoSuchEnvoy {
+		return &wire.Error{Code: wire.Revoked}
+	}
 	if err != nil {
 		return err
 	}
-	var e store.Envoy
-	err = f.KV.View(context.Background(), func(tx store.Tx) (err error) {
-		e, err = store.GetEnvoy(tx, envoy)
-		return err
-	})
-	switch {
-	case wire.CodeOf(err) == wire.NoSuchEnvoy, err == nil && !e.Revoked.IsZero():
-		return &wire.Error{Code: wire.Revoked}
-	case err != nil:
-		return err
-	case id.Generation < e.Generation:
-		f.duplicate(e, "an old certificate was used", "generation "+itoa(id.Generation)+" after "+itoa(e.Generation))
-		return wire.Errorf(wire.DuplicateIdentity, "this certificate was renewed by another machine")
-	}
-	return nil
-}
-
-// Current says, within a transaction, whether an envoy may still have sessions: it is neither removed nor
-// revoked.
-func Current(tx store.Tx, id wire.EnvoyID) error {
-	e, err := store.GetEnvoy(tx, id)
-	if wire.CodeOf(err) == wire.NoSuchEnvoy || err == nil && !e.Revoked.IsZero() {
-		return &wire.Error{Code: wire.Revoked}
-	}
-	return err
+	return e.Serves()
 }
 
 // notDone adds to the audit log that a change which is in it already has failed.
@@ -152,16 +146,5 @@ func (f *Fleet) notDone(ctx context.Context, e audit.Event, err error) {
 	e.Code, e.Detail = wire.CodeOf(err).String(), "not done: "+wire.DetailOf(err)
 	if _, jerr := f.Journal.AppendEnd(context.WithoutCancel(ctx), e); jerr != nil {
 		f.Log.Error("audit", "err", jerr)
-	}
-}
-
-// duplicate adds to the audit log that two machines seem to share an identity.
-func (f *Fleet) duplicate(e store.Envoy, why, detail string) {
-	f.Log.Error("duplicate identity", "envoy", e.ID, "why", why, "detail", detail)
-	if _, err := f.Journal.Append(context.Background(), audit.Event{
-		Type: "envoy.duplicate", Envoy: e.ID.String(), EnvoyName: e.Hostname,
-		Code: wire.DuplicateIdentity.String(), Detail: why + ": " + detail,
-	}); err != nil {
-		f.Log.Error("audit", "err", err)
 	}
 }

@@ -2,45 +2,84 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"scrier/relay/store"
 	"scrier/wire"
 )
 
-// join makes a the envoy's agent, or refuses it.
-//
-// If there are two connections of one identity, the agent was restarted or has reconnected, or the
-// machine was copied. It is the same machine if the kernel's boot id is the same, or if the first
-// connection no longer answers: then the new connection takes over. Otherwise it is a copy: the first
-// connection stays, the second is refused, and the audit log says so.
-func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
-	f.mu.Lock()
-	turn := f.joining[a.id]
-	if turn == nil {
-		turn = new(sync.Mutex)
-		f.joining[a.id] = turn
-	}
-	f.mu.Unlock()
-	turn.Lock()
-	defer turn.Unlock()
+// turn serialises what is decided about one envoy: which link is its own, which certificate counts, and
+// whether it is in quarantine.
+type turn struct {
+	mu      sync.Mutex
+	waiting int // how many have it or wait for it; guarded by Fleet.mu
+}
 
-	if old := f.agent(a.id); old != nil {
-		if err := f.mayReplace(ctx, old, a); err != nil {
-			return nil, err
+func (f *Fleet) turn(id wire.EnvoyID) (done func()) {
+	f.mu.Lock()
+	t := f.turns[id]
+	if t == nil {
+		t = new(turn)
+		f.turns[id] = t
+	}
+	t.waiting++
+	f.mu.Unlock()
+	t.mu.Lock()
+	return func() {
+		t.mu.Unlock()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if t.waiting--; t.waiting == 0 {
+			delete(f.turns, id)
 		}
-		f.drop(old, wire.Errorf(wire.AgentLost, "the agent connected anew"))
+	}
+}
+
+// maxLinks is how many links an envoy may have at a time. An agent has one, and another one for a moment
+// when it reconnects.
+const maxLinks = 16
+
+// enter counts a link of an envoy, or refuses with [wire.Busy].
+func (f *Fleet) enter(id wire.EnvoyID) (leave func(), err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.links[id] >= maxLinks {
+		return nil, wire.Errorf(wire.Busy, "%d connections of one agent at once", maxLinks)
+	}
+	f.links[id]++
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.links[id]--; f.links[id] == 0 {
+			delete(f.links, id)
+		}
+	}, nil
+}
+
+// join makes a the envoy's agent, or refuses it.
+func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
+	defer f.turn(a.id)()
+	if err := f.displace(ctx, a); err != nil {
+		return nil, err
 	}
 	// A revocation that came after the handshake has changed the row but could not find this link: so
 	// look at the row again, in the transaction that records the connection.
 	err = f.KV.Update(ctx, func(tx store.Tx) error {
-		if err := Current(tx, a.id); err != nil {
+		e, err := a.row(tx)
+		if err == nil {
+			err = e.Use(a.certificate())
+		}
+		if err == nil {
+			err = a.describe(&e)
+		}
+		if err != nil {
 			return err
 		}
-		return a.saveTo(tx)
+		return store.PutEnvoy(tx, e)
 	})
 	if err != nil {
-		return nil, err
+		return nil, f.unmasked(ctx, a, err)
 	}
 	f.mu.Lock()
 	f.live[a.id] = a
@@ -56,30 +95,55 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 // first and looks for a link then. So either the revocation finds the link, or recheck finds the
 // revocation.
 func (f *Fleet) recheck(ctx context.Context, a *agent) error {
-	err := f.KV.View(ctx, func(tx store.Tx) error { return Current(tx, a.id) })
+	err := f.KV.View(ctx, func(tx store.Tx) error {
+		_, err := a.row(tx)
+		return err
+	})
 	if err != nil {
 		f.drop(a, err) // after the transaction, as drop begins one of its own
 	}
 	return err
 }
 
-func (f *Fleet) mayReplace(ctx context.Context, old, a *agent) error {
-	if old.boot == a.boot && a.boot != "" {
+// displace makes room for a where the envoy has a live link. The agent was restarted or has reconnected,
+// or the machine was copied: it was copied if the first connection still answers. Then the first stays
+// and a is refused, or, if they have different certificates, none of them can be trusted. The boot id
+// proves nothing, as every user of a machine can read it. The caller has the envoy's turn.
+func (f *Fleet) displace(ctx context.Context, a *agent) error {
+	if err := a.link.Err(); err != nil { // it may have waited for its turn
+		return err
+	}
+	old := f.agent(a.id)
+	if old == nil {
 		return nil
+	}
+	// That a's certificate was used counts, whatever becomes of a.
+	if err := f.KV.Update(ctx, func(tx store.Tx) error {
+		e, err := a.row(tx)
+		if err == nil {
+			err = e.Use(a.certificate())
+		}
+		if err != nil {
+			return err
+		}
+		return store.PutEnvoy(tx, e)
+	}); err != nil {
+		return f.unmasked(ctx, a, err)
 	}
 	pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	if old.ping(pingCtx) != nil {
+		f.drop(old, wire.Errorf(wire.AgentLost, "the agent connected anew"))
 		return nil
 	}
-	var e store.Envoy
-	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		e, err = store.GetEnvoy(tx, a.id)
-		return err
-	}); err != nil {
-		return err
+	if first, second := old.certificate(), a.certificate(); first.Generation != second.Generation {
+		return f.unmasked(ctx, a, &store.Copied{Why: "two machines are connected, each with a certificate of its own", Counts: second, Other: first})
 	}
-	f.duplicate(e, "two live machines", "boot "+wire.Printable(a.boot)+" from "+a.link.Peer().Addr.String()+" refused, boot "+wire.Printable(old.boot)+" from "+old.link.Peer().Addr.String()+" kept")
+	old.mu.Lock()
+	old.rival = a.source()
+	old.mu.Unlock()
+	f.duplicate(ctx, a, "two live machines: boot "+wire.Printable(a.boot)+" from "+a.link.Peer().Addr.String()+" refused, boot "+wire.Printable(old.boot)+" from "+old.link.Peer().Addr.String()+" kept")
+	f.changed(a.id, false)
 	return wire.Errorf(wire.DuplicateIdentity, "another machine is connected with this identity")
 }
 
@@ -111,4 +175,16 @@ func (f *Fleet) drop(a *agent, why error) {
 	}
 	f.changed(a.id, false)
 	f.Log.Info("agent gone", "envoy", a.id, "code", wire.CodeOf(why), "why", why)
+}
+
+// row is the agent's envoy, if it may be served.
+func (a *agent) row(tx store.Tx) (store.Envoy, error) {
+	e, err := store.GetEnvoy(tx, a.id)
+	if errors.Is(err, store.ErrNotFound) {
+		return e, &wire.Error{Code: wire.Revoked}
+	}
+	if err != nil {
+		return e, err
+	}
+	return e, e.Serves()
 }

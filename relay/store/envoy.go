@@ -16,7 +16,7 @@ type Envoy struct {
 	Labels     map[string]string `cbor:"3,keyasint,omitempty"`
 	Enrolled   time.Time         `cbor:"4,keyasint,omitzero"`
 	LastSeen   time.Time         `cbor:"5,keyasint,omitzero"`
-	Generation uint64            `cbor:"6,keyasint"`           // latest certificate generation used
+	Generation uint64            `cbor:"6,keyasint"`           // of the certificate that counts: the newest that was kept or used
 	Revoked    time.Time         `cbor:"7,keyasint,omitzero"`  // zero: not revoked
 	HostKeys   []string          `cbor:"8,keyasint,omitempty"` // authorized_keys form, as the agent reported them
 	Facts      []byte            `cbor:"9,keyasint,omitempty"` // opaque here; the fleet's encoding
@@ -24,6 +24,12 @@ type Envoy struct {
 	Version    string            `cbor:"11,keyasint,omitempty"` // of the agent
 	// RDPCertificate is the SHA-256 of the RDP server's certificate, as the agent reported it last.
 	RDPCertificate []byte `cbor:"12,keyasint,omitempty"`
+	// Changed by [Envoy.Use] and its like alone; so is Generation.
+	Key        []byte      `cbor:"13,keyasint,omitempty"` // SHA-256 of Generation's public key; a row from before has none
+	Source     string      `cbor:"14,keyasint,omitempty"` // the address that used it last
+	Issued     Certificate `cbor:"15,keyasint,omitzero"`  // the newest that was given out by a renewal
+	Quarantine Quarantine  `cbor:"16,keyasint,omitzero"`
+	Released   Certificate `cbor:"17,keyasint,omitzero"` // the one that counted when an administrator ended a quarantine
 }
 
 const (

@@ -22,6 +22,7 @@ func (a *api) fleetRoutes() []route {
 		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
 		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
+		{method: "POST", pattern: "/envoys/{envoy}/release", verb: access.ChangeEnvoys, what: "Release an envoy from quarantine", handle: a.releaseEnvoy, out: fleet.Envoy{}, more: "The answer is the envoy as it was, with what happened. The newest certificate counts from then on."},
 		{method: "DELETE", pattern: "/envoys/{envoy}", verb: access.ChangeEnvoys, what: "Revoke an envoy and forget it", handle: a.removeEnvoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, signed: true, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
 		{method: "GET", pattern: "/tokens", verb: access.MakeTokens, what: "List the enrolment tokens that were not used", handle: a.tokens, out: []fleet.Token{}, more: "A token itself is shown once, when it is made."},
@@ -81,20 +82,24 @@ func (a *api) envoy(r *http.Request, _ access.Operator) (any, error) {
 }
 
 func (a *api) revokeEnvoy(r *http.Request, who access.Operator) (any, error) {
-	return a.endEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Revoke(r.Context(), by(who), e.ID) })
+	return a.changeEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Revoke(r.Context(), by(who), e.ID) })
 }
 
 func (a *api) removeEnvoy(r *http.Request, who access.Operator) (any, error) {
-	return a.endEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Remove(r.Context(), by(who), e.ID) })
+	return a.changeEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Remove(r.Context(), by(who), e.ID) })
 }
 
-// endEnvoy answers with the envoy that was meant, which a prefix does not tell.
-func (a *api) endEnvoy(r *http.Request, end func(fleet.Envoy) error) (any, error) {
+func (a *api) releaseEnvoy(r *http.Request, who access.Operator) (any, error) {
+	return a.changeEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Release(r.Context(), by(who), e.ID) })
+}
+
+// changeEnvoy answers with the envoy that was meant, which a prefix does not tell, as it was before.
+func (a *api) changeEnvoy(r *http.Request, change func(fleet.Envoy) error) (any, error) {
 	e, err := a.Fleet.Find(r.Context(), chi.URLParam(r, "envoy"))
 	if err != nil {
 		return nil, err
 	}
-	if err := end(e); err != nil {
+	if err := change(e); err != nil {
 		return nil, err
 	}
 	return e, nil

@@ -251,7 +251,7 @@ func status(c wire.Code) int {
 		return http.StatusForbidden
 	case wire.NotFound, wire.NoSuchEnvoy:
 		return http.StatusNotFound
-	case wire.Conflict, wire.AmbiguousEnvoy, wire.AmbiguousLogin, wire.Revoked, wire.Killed, wire.ConsoleEmpty, wire.ConsoleLocked, wire.ConsoleEnded:
+	case wire.Conflict, wire.AmbiguousEnvoy, wire.AmbiguousLogin, wire.Revoked, wire.Quarantined, wire.Killed, wire.ConsoleEmpty, wire.ConsoleLocked, wire.ConsoleEnded:
 		return http.StatusConflict
 	case wire.AgentLost, wire.TargetRefused, wire.HostKeyMismatch, wire.AuthFailed, wire.DesktopFailed, wire.DesktopSecurity, // the machine's fault
 		wire.ListenerUntrusted, wire.CertificateMismatch, wire.ConsoleMissing, wire.ConsoleUnsupported:

@@ -165,7 +165,7 @@ func indirect(t reflect.Type) reflect.Type {
 func valuesOf(t reflect.Type) []string {
 	switch t {
 	case reflect.TypeFor[fleet.State]():
-		return []string{string(fleet.Online), string(fleet.Stale), string(fleet.Offline), string(fleet.Revoked)}
+		return []string{string(fleet.Online), string(fleet.Stale), string(fleet.Offline), string(fleet.Revoked), string(fleet.Quarantined)}
 	case reflect.TypeFor[store.State]():
 		return []string{store.Waiting.String(), store.Active.String(), store.Closing.String(), store.Closed.String()}
 	case reflect.TypeFor[access.Role]():

@@ -54,6 +54,8 @@ func envoys(t *testing.T, open Backend) {
 		Enrolled: noon(), LastSeen: noon().Add(time.Hour), Generation: 1 << 63, Revoked: noon().Add(2 * time.Hour),
 		HostKeys: []string{"ssh-ed25519 AAAA web1"}, Facts: []byte{0xa0}, Boot: "b", Version: "v1",
 		RDPCertificate: bytes.Repeat([]byte{0xc3}, sha256.Size),
+		Key:            []byte{1}, Source: "192.0.2.1", Issued: certificate(1<<63 + 1),
+		Quarantine: store.Quarantine{Since: noon(), Why: "two", Counts: certificate(1<<63 + 1), Other: certificate(3)}, Released: certificate(4),
 	}
 	bare := store.Envoy{ID: wire.NewEnvoyID(), Hostname: "web2"}
 	update(t, kv, func(tx store.Tx) error {
@@ -89,6 +91,10 @@ func envoys(t *testing.T, open Backend) {
 		}
 		return err
 	})
+}
+
+func certificate(generation uint64) store.Certificate {
+	return store.Certificate{Generation: generation, Key: []byte{byte(generation)}, Source: "2001:db8::1", Time: noon()}
 }
 
 // sshKey is a key as far as the store looks at one.

@@ -70,7 +70,13 @@ export interface Facts {
   console: string; // who sits at the screen; empty: nobody, or it is not shared
 }
 
-export type EnvoyState = "online" | "stale" | "offline" | "revoked";
+export type EnvoyState = "online" | "stale" | "offline" | "revoked" | "quarantined";
+
+/** Certificate is one that an envoy's agent used. */
+export interface Certificate { generation: number; source: string; time?: string; key: string }
+
+/** Quarantine says what two machines did with one identity. */
+export interface Quarantine { since: string; why: string; counts: Certificate; other: Certificate }
 
 export interface Envoy {
   id: string;
@@ -84,6 +90,7 @@ export interface Envoy {
   facts: Facts;
   host_keys: string[] | null;
   warnings: string[] | null;
+  quarantine?: Quarantine;
 }
 
 export interface Token { id: string; token: string; fingerprint: string; expires: string; name?: string }

@@ -19,7 +19,7 @@ const types = [
   "scrier", "scrier.connect", "scrier.disconnect", "scrier.audit.rollback", "session", "session.watch", "session.kill",
   "operator", "operator.signin", "operator.signin_refused", "operator.signout", "operator.login", "operator.login_refused", "operator.link",
   "operator.passkey_add", "operator.passkey_remove", "operator.passkey_alarm", "operator.create", "operator.update", "operator.delete",
-  "token.create", "envoy", "envoy.enrol", "envoy.enrol_refused", "envoy.revoke", "envoy.remove", "envoy.duplicate", "envoy.host_keys_changed", "envoy.rdp_certificate_changed",
+  "token", "token.create", "token.revoke", "envoy", "envoy.enrol", "envoy.enrol_refused", "envoy.revoke", "envoy.remove", "envoy.duplicate", "envoy.quarantine", "envoy.release", "envoy.host_keys_changed", "envoy.rdp_certificate_changed",
   "relay", "relay.start", "relay.stop",
 ];
 

@@ -1,9 +1,9 @@
 import type { Envoy, EnvoyState } from "../api";
 
 /** dots are the marks of an envoy's states; the word stands beside them. */
-export const dots: Record<EnvoyState, string> = { online: "ok", stale: "warn", offline: "off", revoked: "bad" };
+export const dots: Record<EnvoyState, string> = { online: "ok", stale: "warn", offline: "off", revoked: "bad", quarantined: "bad" };
 
-const words: Record<EnvoyState, string> = { online: "Online", stale: "Stale", offline: "Offline", revoked: "Revoked" };
+const words: Record<EnvoyState, string> = { online: "Online", stale: "Stale", offline: "Offline", revoked: "Revoked", quarantined: "Quarantined" };
 
 export function stateWord(s: EnvoyState): string {
   return words[s] ?? s;
@@ -37,7 +37,7 @@ export function entry(e: Envoy): Entry {
   };
 }
 
-const stateOrder: Record<EnvoyState, number> = { online: 0, stale: 1, offline: 2, revoked: 3 };
+const stateOrder: Record<EnvoyState, number> = { quarantined: 0, online: 1, stale: 2, offline: 3, revoked: 4 };
 
 /** orders are the ways to sort the fleet; equal ones follow their names. */
 export const orders: Record<string, { title: string; compare: (a: Entry, b: Entry) => number }> = {

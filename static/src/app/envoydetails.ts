@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { removeEnvoy, revokeEnvoy, type Envoy, type Session } from "../api";
+import { releaseEnvoy, removeEnvoy, revokeEnvoy, type Certificate, type Envoy, type Session } from "../api";
 import { ask } from "../ui/dialog";
 import { ago, date, span } from "../ui/format";
 import { icon } from "../ui/icon";
@@ -41,7 +41,7 @@ class EnvoyDetails extends Page {
         <div class="row top"><div><h2 id="envoy-title">${e.hostname}</h2><span class="dot ${dots[e.state]}">${now ? stateWord(e.state) : "Removed"}</span></div>
           <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button>
         </div>
-        ${this.opening(e)}
+        ${this.quarantine(e, !!now)} ${this.opening(e)}
         ${e.warnings?.length ? html`<div class="notice warn">${icon("warn")}<div>${e.warnings.map((w) => html`<p>${w[0]?.toUpperCase()}${w.slice(1)}.</p>`)}</div></div>` : nothing}
         ${this.facts(e)} ${this.labelled(e)} ${this.hostKeys(e)} ${live.may("see sessions") ? this.sessions(e) : nothing}
         ${live.may("revoke or remove envoys") && now ? this.ending(e) : nothing}
@@ -49,8 +49,37 @@ class EnvoyDetails extends Page {
     </dialog>`;
   }
 
+  // quarantine tells what two machines did with the envoy's identity, and lets an administrator decide.
+  private quarantine(e: Envoy, there: boolean): TemplateResult | typeof nothing {
+    const q = e.quarantine;
+    if (!q) return nothing;
+    return html`<div class="notice bad" role="alert">${icon("warn")}<div>
+        <p><strong>Two machines have used its identity: one is a copy.</strong> It serves nobody until an administrator decides.</p>
+        <p>${date(q.since)}: ${q.why}.</p>
+        <p>Newest certificate: ${party(q.counts)}. Used beside it: ${party(q.other)}.</p>
+        ${live.may("revoke or remove envoys") && there ? html`<p><button class="button" type="button" @click=${() => this.release(e)}>Release…</button></p>` : nothing}
+      </div></div>`;
+  }
+
+  private async release(e: Envoy): Promise<void> {
+    const q = e.quarantine;
+    if (!q) return;
+    const done = await ask({
+      title: `Release ${e.hostname}?`,
+      text: `${q.why[0]?.toUpperCase()}${q.why.slice(1)}: the newest certificate is ${party(q.counts)}, and beside it was used ${party(q.other)}. After a release the newest counts, and every other machine has to be enrolled by itself. If the newest is not with the right machine, or if you do not know, revoke the envoy instead.`,
+      action: "Release", danger: true, typed: e.hostname,
+      run: async () => {
+        await releaseEnvoy(e.id);
+        const { quarantine, ...rest } = e;
+        live.envoy({ ...rest, state: "offline", warnings: [] });
+      },
+    });
+    if (done) toast(`${e.hostname} is released; its agent connects within a minute.`, "ok");
+  }
+
   private opening(e: Envoy): TemplateResult | typeof nothing {
     if (!live.may("open sessions")) return nothing;
+    if (e.state === "quarantined") return nothing;
     if (e.state === "revoked") return html`<p class="muted">Its identity was revoked. To use the machine again, enrol it anew.</p>`;
     if (!reachable(e)) return html`<p class="muted">It is not connected. On the machine: is the agent running (<code>systemctl status scrier-agent</code>), and can it reach this relay?</p>`;
     const kinds = live.relay?.kinds ?? [];
@@ -156,6 +185,11 @@ class EnvoyDetails extends Page {
     toast(`${e.hostname} is removed.`, "ok");
     this.close();
   }
+}
+
+/** party is one of the two in words. */
+function party(c: Certificate): string {
+  return `generation ${c.generation} from ${c.source || "an unknown address"}${c.time ? ` (${date(c.time)})` : ""}`;
 }
 
 customElements.define("scrier-envoy", EnvoyDetails);

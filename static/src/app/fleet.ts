@@ -13,7 +13,7 @@ import { narrow, Page, valueOf } from "./page";
 import { showQuery } from "./route";
 import { Selection, type Wish } from "./selection";
 
-const states: readonly EnvoyState[] = ["online", "stale", "offline", "revoked"];
+const states: readonly EnvoyState[] = ["quarantined", "online", "stale", "offline", "revoked"];
 
 /** Fleet is the live list of envoys. */
 class Fleet extends Page {

@@ -7,13 +7,13 @@ export type Wish = { q: string; state: EnvoyState | ""; labels: readonly string[
 /** Selection finds what is wished for; it keeps each envoy's entry until the envoy changes. */
 export class Selection {
   private entries = new Map<string, Entry>();
-  counts: Record<EnvoyState | "all", number> = { all: 0, online: 0, stale: 0, offline: 0, revoked: 0 };
+  counts: Record<EnvoyState | "all", number> = { all: 0, online: 0, stale: 0, offline: 0, revoked: 0, quarantined: 0 };
   labels: string[] = []; // all that there are, the most frequent first
 
   /** take reads the fleet again. */
   take(envoys: ReadonlyMap<string, Envoy>): void {
     const next = new Map<string, Entry>();
-    const counts = { all: envoys.size, online: 0, stale: 0, offline: 0, revoked: 0 };
+    const counts = { all: envoys.size, online: 0, stale: 0, offline: 0, revoked: 0, quarantined: 0 };
     const seen = new Map<string, number>();
     for (const [id, e] of envoys) {
       const old = this.entries.get(id);

@@ -83,6 +83,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [400, "proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"],
   [401, "key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it, or add it on the page My account if another key or passkey of yours counts already"],
   [402, "unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"],
+  [403, "quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"],
 ];
 
 /** Code is one line of the table. */
