@@ -25,7 +25,7 @@ type Config struct {
 
 // Desktop is the block "desktop": the machine's RDP and VNC servers.
 type Desktop struct {
-	// Listeners are the users, in addition to root and system accounts, whose servers sessions may
+	// Listeners are the users, in addition to root and [serviceAccounts], whose servers sessions may
 	// reach.
 	Listeners []string `yaml:"listeners"`
 }

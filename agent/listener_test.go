@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	osuser "os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -159,7 +160,7 @@ func TestWhoListens(t *testing.T) {
 		if wire.CodeOf(err) != wire.ListenerUntrusted || conn != nil {
 			t.Errorf("%s: %v", at, err)
 		}
-		for _, says := range []string{"scrlistener", "desktop.listeners", fmt.Sprint(port)} {
+		for _, says := range []string{"scrlistener", "desktop: {listeners: [scrlistener]}", fmt.Sprint(port)} {
 			if !strings.Contains(wire.DetailOf(err), says) {
 				t.Errorf("%s: %q does not say %q", at, wire.DetailOf(err), says)
 			}
@@ -188,7 +189,7 @@ func TestWhoListens(t *testing.T) {
 		}
 	}
 	// A system account's, and what the kernel shows for users it does not know.
-	for uid, want := range map[uint32]wire.Code{100: wire.None, account.Nobody: wire.ListenerUntrusted, 3999999999: wire.ListenerUntrusted} {
+	for uid, want := range map[uint32]wire.Code{100: wire.ListenerUntrusted, account.Nobody: wire.ListenerUntrusted, 3999999999: wire.ListenerUntrusted} {
 		port, _ := stranger(t, uid, "tcp4!127.0.0.1:0")
 		if got := dial(&c, port); got != want {
 			t.Errorf("uid %d: %s", uid, got)
@@ -205,6 +206,58 @@ func TestWhoListens(t *testing.T) {
 	stranger(t, alice, fmt.Sprintf("tcp6![::1]:%d", port))
 	if got := dial(&c, port); got != wire.None {
 		t.Errorf("IPv4 of root, IPv6 of a stranger: %s", got)
+	}
+}
+
+// Only the accounts of known desktop servers are trusted besides root, if they are system accounts, and
+// whom agent.yaml names. A refusal says who listens, and the line that would allow it.
+func TestTrustedAccounts(t *testing.T) {
+	etc := t.TempDir()
+	for name, text := range map[string]string{
+		"login.defs": "UID_MIN 1000\n",
+		"passwd": "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/var/www:/usr/sbin/nologin\nxrdp:x:112:121::/run/xrdp:/usr/sbin/nologin\n" +
+			"libvirt-qemu:x:64055:994::/var/lib/libvirt:/usr/sbin/nologin\nann:x:1000:1000::/home/ann:/bin/sh\ngnome-remote-desktop:x:1001:1001::/home/g:/bin/sh\n" +
+			"systemd-network:x:998:998::/:/usr/sbin/nologin\n",
+	} {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := account.Database{Etc: etc}
+	plain, named := DefaultConfig(), DefaultConfig()
+	named.Desktop.Listeners = []string{"libvirt-qemu", "ann"}
+	for _, x := range []struct {
+		config *Config
+		uid    uint32
+		who    string // who listens, as the refusal says; empty: trusted
+	}{
+		{&plain, 0, ""}, {&plain, 112, ""},
+		{&plain, 33, "www-data"}, {&plain, 998, "systemd-network"}, {&plain, 64055, "libvirt-qemu"}, {&plain, 1000, "ann"},
+		{&plain, 1001, "gnome-remote-desktop"}, // a person of that name
+		{&plain, 999, "uid 999"}, {&plain, 101, "uid 101"}, {&plain, account.Nobody, "nobody"},
+		{&named, 64055, ""}, {&named, 1000, ""}, {&named, 33, "www-data"}, {&named, 999, "uid 999"},
+	} {
+		err := x.config.trustsFor(t.Context(), db, x.uid, 0)
+		if x.who == "" {
+			if err != nil {
+				t.Errorf("uid %d: %v", x.uid, err)
+			}
+			continue
+		}
+		if d := wire.DetailOf(err); wire.CodeOf(err) != wire.ListenerUntrusted || !strings.Contains(d, x.who) {
+			t.Errorf("uid %d: %v", x.uid, err)
+		} else if known := !strings.HasPrefix(x.who, "uid") && x.who != "nobody"; known {
+			var c Config
+			_, example, _ := strings.Cut(d, "put ")
+			line, _, _ := strings.Cut(example, " into")
+			path := filepath.Join(t.TempDir(), "agent.yaml")
+			if err := os.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c, err = LoadConfig(path, true); err != nil || c.trustsFor(t.Context(), db, x.uid, 0) != nil {
+				t.Errorf("%q does not allow it: %v", line, err)
+			}
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"scrier/agent/account"
@@ -12,8 +13,15 @@ import (
 // lookupTimeout bounds the questions about one listener; a directory service may be slow.
 const lookupTimeout = 3 * time.Second
 
+// serviceAccounts are the accounts as which packages run desktop servers: xrdp's, and GNOME's "Remote
+// Login". Other system accounts are not trusted: whoever breaks into a web server, for example, has one,
+// and could wait for passwords at the port while the real server is down.
+//
+// It does not help to ask systemd whether a listener is of a service: the web server is of one too.
+var serviceAccounts = [...]string{"xrdp", "gnome-remote-desktop"}
+
 // trusts returns an error if sessions may not reach the desktop servers of uid. They may reach those
-// of root, of system accounts and of the users in desktop.listeners. If the agent runs as an
+// of root, of [serviceAccounts] and of the users in desktop.listeners. If the agent runs as an
 // ordinary user, they may reach that user's too.
 func (c *Config) trusts(ctx context.Context, uid uint32) error {
 	return c.trustsFor(ctx, account.System(), uid, uint32(os.Geteuid()))
@@ -23,21 +31,26 @@ func (c *Config) trustsFor(ctx context.Context, db account.Database, uid, own ui
 	if uid == account.Nobody {
 		return wire.Errorf(wire.ListenerUntrusted, "nobody (uid %d) listens there, or a user whom this machine does not know", uid)
 	}
-	if uid == own || uid < db.UIDMin() {
+	if uid == 0 || uid == own {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	for _, name := range c.Desktop.Listeners {
-		if a, ok, err := db.Login(ctx, name); err == nil && ok && a.UID == uid {
-			return nil
-		}
+	is := func(name string) bool {
+		a, ok, err := db.Login(ctx, name)
+		return err == nil && ok && a.UID == uid
+	}
+	if slices.ContainsFunc(c.Desktop.Listeners, is) {
+		return nil
+	}
+	if uid < db.UIDMin() && slices.ContainsFunc(serviceAccounts[:], is) { // a person may have such a name
+		return nil
 	}
 	a, ok, err := db.UID(ctx, uid)
 	if err != nil || !ok {
 		return wire.Errorf(wire.ListenerUntrusted, "uid %d listens there, which is no user of this machine", uid)
 	}
-	return wire.Errorf(wire.ListenerUntrusted, "user %s listens there, who is neither root nor a system account; if that is right, add %[1]s to desktop.listeners in this machine's agent.yaml", a.Login)
+	return wire.Errorf(wire.ListenerUntrusted, "user %s listens there, who is neither root nor the account of a known desktop server; if that is right, put desktop: {listeners: [%[1]s]} into this machine's agent.yaml", a.Login)
 }
 
 // only trusts one user and nobody else.
