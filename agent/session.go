@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -27,36 +28,45 @@ const (
 	undoTimeout = 15 * time.Second
 )
 
-// sessions remembers, for each session, what to do when the relay says that its authentication is
-// over.
+// sessions are those that are open, on this link or an older one that is still ending. Each has a channel
+// that is closed when the relay says that its authentication is over.
 type sessions struct {
 	mu sync.Mutex
-	on map[wire.SessionID]func()
+	on map[wire.SessionID]chan struct{}
 }
 
-func (s *sessions) expect(id wire.SessionID, f func()) (forget func(), err error) {
+// begin takes a session's id until forget. An id that is taken is refused: two sessions of one id would
+// undo each other's traces.
+func (s *sessions) begin(id wire.SessionID) (over <-chan struct{}, forget func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.on == nil {
-		s.on = make(map[wire.SessionID]func())
+		s.on = make(map[wire.SessionID]chan struct{})
 	}
 	if s.on[id] != nil {
-		return nil, wire.Errorf(wire.Conflict, "session %s is open already", id)
+		return nil, nil, wire.Errorf(wire.Conflict, "session %s is open already", id)
 	}
-	s.on[id] = f
-	return func() {
+	c := make(chan struct{})
+	s.on[id] = c
+	return c, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.on, id)
 	}, nil
 }
 
+// authenticated may be told more than once, and of sessions that are not there.
 func (s *sessions) authenticated(id wire.SessionID) {
 	s.mu.Lock()
-	f := s.on[id]
-	s.mu.Unlock()
-	if f != nil {
-		f()
+	defer s.mu.Unlock()
+	c := s.on[id]
+	if c == nil {
+		return
+	}
+	select {
+	case <-c:
+	default:
+		close(c)
 	}
 }
 
@@ -97,13 +107,18 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 	if err := l.Config.allow(open); err != nil {
 		return err
 	}
+	over, forget, err := l.sessions.begin(open.Session)
+	if err != nil {
+		return err
+	}
+	defer forget()
 	wait := min(time.Duration(open.Timeout)*time.Millisecond, maxWait)
 	prep, cancel := context.WithTimeoutCause(ctx, wait, wire.Errorf(wire.AgentTimeout, "the agent needed more than %s", wait))
 	defer cancel()
 	if open.Kind != wire.KindSSH {
 		return l.serveDesktop(ctx, prep, log, s, open)
 	}
-	operator, err := parseKeys(open.Keys)
+	operator, err := parseOperator(open)
 	if err != nil {
 		return err
 	}
@@ -114,11 +129,12 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 	if l.builtin != nil {
 		return l.serveBuiltin(ctx, prep, s, open, operator, ephemeral)
 	}
-	return l.serveSSHD(ctx, prep, log, s, open, operator, ephemeral)
+	return l.serveSSHD(ctx, prep, log, s, open, operator, ephemeral, over)
 }
 
-// serveSSHD installs the session's key for the operator's login and joins the stream to sshd.
-func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open, operator []ssh.PublicKey, ephemeral ssh.PublicKey) error {
+// serveSSHD installs the session's key for the operator's login and joins the stream to sshd. The key goes
+// when over is closed, at the latest.
+func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open, operator keys.Operator, ephemeral ssh.PublicKey, over <-chan struct{}) error {
 	var match keys.Match
 	var hostKeys []ssh.PublicKey
 	g, gctx := errgroup.WithContext(prep)
@@ -155,12 +171,6 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		}
 	})
 	defer remove()
-	over := make(chan struct{})
-	forget, err := l.sessions.expect(open.Session, sync.OnceFunc(func() { close(over) }))
-	if err != nil {
-		return err
-	}
-	defer forget()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ended, end := context.WithCancel(ctx)
@@ -193,7 +203,7 @@ func broken(err error) error {
 
 // serveBuiltin checks that the login's authorized_keys holds the operator's key, as sshd would,
 // and serves the stream itself; nothing is installed anywhere.
-func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open *wire.Open, operator []ssh.PublicKey, ephemeral ssh.PublicKey) error {
+func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open *wire.Open, operator keys.Operator, ephemeral ssh.PublicKey) error {
 	login := l.builtin.Login()
 	if open.Login != "" && open.Login != login {
 		return wire.Errorf(wire.LoginNotAllowed, "this machine's agent serves the login %s only", login)
@@ -221,19 +231,26 @@ func dialTarget(ctx context.Context, addr string) (*net.TCPConn, error) {
 // maxKeys is how many public keys an operator may have in one request.
 const maxKeys = 64
 
-func parseKeys(blobs [][]byte) ([]ssh.PublicKey, error) {
-	if len(blobs) == 0 || len(blobs) > maxKeys {
-		return nil, wire.Errorf(wire.BadRequest, "%d public keys; between 1 and %d are expected", len(blobs), maxKeys)
+// parseOperator reads who wants in. An address with a zone is none: it says something on the relay's host
+// alone.
+func parseOperator(open *wire.Open) (who keys.Operator, err error) {
+	if len(open.Keys) == 0 || len(open.Keys) > maxKeys {
+		return who, wire.Errorf(wire.BadRequest, "%d public keys; between 1 and %d are expected", len(open.Keys), maxKeys)
 	}
-	out := make([]ssh.PublicKey, 0, len(blobs))
-	for _, b := range blobs {
+	for _, b := range open.Keys {
 		k, err := ssh.ParsePublicKey(b)
 		if err != nil {
-			return nil, &wire.Error{Code: wire.BadRequest, Detail: "malformed public key", Err: err}
+			return who, &wire.Error{Code: wire.BadRequest, Detail: "malformed public key", Err: err}
 		}
-		out = append(out, k)
+		who.Keys = append(who.Keys, k)
 	}
-	return out, nil
+	if open.Source == "" {
+		return who, nil
+	}
+	if who.Source, err = netip.ParseAddr(open.Source); err != nil || who.Source.Zone() != "" {
+		return who, wire.Errorf(wire.BadRequest, "%.60q is not the operator's address", open.Source)
+	}
+	return who, nil
 }
 
 func marshalKeys(keys []ssh.PublicKey) [][]byte {

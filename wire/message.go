@@ -122,6 +122,9 @@ type Open struct {
 	// 9 is kept for the operator's proof, 10 for its policy.
 	Console  *Console `cbor:"11,keyasint"` // kind vnc: the screen of who sits at the machine; Port does not count then
 	Security Security `cbor:"12,keyasint"` // kind rdp: what is accepted
+	// Source is the operator's IP address as the relay sees it, for from= in authorized_keys. Empty: the
+	// relay does not say, as those before it did not.
+	Source string `cbor:"13,keyasint"`
 }
 
 // Console asks for the screen of who sits at the machine, who may say no.

@@ -24,7 +24,7 @@ func BenchmarkSession(b *testing.B) {
 	})
 	b.Run("find named", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := w.k.Find(ctx, keys, w.u.Login); err != nil {
+			if _, err := w.k.Find(ctx, Operator{Keys: keys}, w.u.Login); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -27,6 +27,8 @@ type daemon struct {
 	dns         bool
 	terminal    bool
 	forced      bool // ForceCommand
+	environment bool // PermitUserEnvironment
+	verify      bool // verify-required in PubkeyAuthOptions
 	algorithms  []string
 	rsaBits     int
 	revokedKeys string
@@ -72,6 +74,10 @@ func parseDaemon(out []byte) (daemon, error) {
 			d.dns, err = yesNo(value)
 		case "permittty":
 			d.terminal, err = yesNo(value)
+		case "permituserenvironment": // yes, no, or patterns of names
+			d.environment = value != "no"
+		case "pubkeyauthoptions":
+			d.verify = slices.Contains(strings.Fields(value), "verify-required")
 		case "forcecommand":
 			d.forced = value != "none" && value != ""
 		case "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes": // the second is its name before OpenSSH 8.5

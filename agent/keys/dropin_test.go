@@ -84,7 +84,7 @@ func TestDropinServesWhatHomeCannot(t *testing.T) {
 		cfg := w.cfg
 		cfg.AuthorizedKeysFile = nil
 		cfg.SSHD = w.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\necho 'authorizedkeysfile "+config+"'\n")
-		_, err := w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "")
+		_, err := w.open(cfg).Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 		if got := wire.CodeOf(err); got != code {
 			t.Errorf("%s: %v", config, err)
 		}

@@ -27,24 +27,24 @@ type candidate struct {
 	daemon daemon
 	files  []string // with their tokens replaced
 	match  *Match   // if the operator's key gives a shell here
-	barred string   // if the operator's key is here and gives none, the reason
+	barred string   // if the operator's key is here and gives none, where it is and the reason
 	err    *wire.Error
 }
 
 // Find returns the login that holds one of the operator's keys, on a line that would give the
-// operator a shell with a terminal. With login "" it looks at all logins that this agent serves
+// operator a shell with a terminal, from where they are, on terms that a session can keep. With login "" it looks at all logins that this agent serves
 // and refuses to choose between two. The codes of its errors are [wire.PubkeyNotAuthorized],
 // [wire.KeyRestricted], [wire.AmbiguousLogin], [wire.AccountNotLoginable],
 // [wire.LoginNotAllowed], and for one login alone what is wrong with its file.
-func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login string) (Match, error) {
+func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, error) {
 	caller := ctx
 	ctx, cancel := budget(ctx, scanBudget, "looking for the operator's key")
 	defer cancel()
-	if len(operatorKeys) > worker.MaxKeys {
-		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(operatorKeys), worker.MaxKeys)
+	if len(who.Keys) > worker.MaxKeys {
+		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(who.Keys), worker.MaxKeys)
 	}
-	var usable []ssh.PublicKey
-	for _, key := range operatorKeys {
+	usable := Operator{Source: who.Source}
+	for _, key := range who.Keys {
 		if key == nil {
 			continue
 		}
@@ -52,11 +52,11 @@ func (k *Keys) Find(ctx context.Context, operatorKeys []ssh.PublicKey, login str
 			key = cert.Key
 		}
 		if _, ok := line.NewKey(key); ok {
-			usable = append(usable, key)
+			usable.Keys = append(usable.Keys, key)
 		}
 	}
-	if len(usable) == 0 {
-		return Match{}, wire.Errorf(wire.PubkeyNotAuthorized, "none of %d keys is strong enough", len(operatorKeys))
+	if len(usable.Keys) == 0 {
+		return Match{}, wire.Errorf(wire.PubkeyNotAuthorized, "none of %d keys is strong enough", len(who.Keys))
 	}
 	found, others, err := k.accounts(ctx, login)
 	if err != nil {
@@ -184,23 +184,23 @@ func (d daemon) takesEphemeral() bool {
 }
 
 // look sends a worker to the candidate's files and judges what it has found.
-func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wire.Error {
-	q := worker.Request{Task: worker.Look, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc}
-	for _, key := range keys {
+func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error {
+	q := worker.Request{
+		Task: worker.Look, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc,
+		DNS: c.daemon.dns, Environment: c.daemon.environment,
+	}
+	for _, key := range who.Keys {
 		q.Keys = append(q.Keys, key.Marshal())
 	}
-	for _, addr := range k.sources {
-		q.Sources = append(q.Sources, addr.String())
-	}
-	if c.daemon.dns {
-		q.Names = []string{"localhost", "ip6-localhost", "localhost.localdomain"}
+	if who.Source.IsValid() {
+		q.Source = who.Source.String()
 	}
 	r, _, err := k.ask(ctx, c.Account, q, nil)
 	if err != nil {
 		return worker.FileError(err)
 	}
 	var bad *wire.Error
-	for i, key := range keys {
+	for i, key := range who.Keys {
 		if !c.daemon.takes(key) {
 			continue
 		}
@@ -218,26 +218,31 @@ func (k *Keys) look(ctx context.Context, c *candidate, keys []ssh.PublicKey) *wi
 				}
 			}
 		}
+		why := best.Reason.String()
 		switch {
-		case best.Standing == line.Eligible && k.revoked(ctx, c.daemon, key):
-			c.barred = "it is in sshd's RevokedKeys"
-		case best.Standing == line.Eligible && (c.daemon.forced || !c.daemon.terminal):
-			c.barred = "sshd's configuration gives it no shell with a terminal"
-		case best.Standing == line.Eligible:
+		case best.Standing == line.Absent:
+			continue
+		case best.Standing != line.Eligible:
+		case k.revoked(ctx, c.daemon, key):
+			why = "it is in sshd's RevokedKeys"
+		case c.daemon.forced || !c.daemon.terminal:
+			why = "sshd's configuration gives it no shell with a terminal"
+		case c.daemon.verify && securityKey(key):
+			why = "sshd's PubkeyAuthOptions has verify-required, and no relay can show that you were verified"
+		default:
 			c.match = &Match{
 				Login: c.Login, File: c.files[at], Key: key,
-				VerifyRequired: best.Verify, who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
-			}
-			for _, s := range best.Sources {
-				c.match.sources = append(c.match.sources, k.sources[s])
+				who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
 			}
 			if best.Before != 0 {
 				c.match.NotAfter = time.Unix(best.Before, 0)
 			}
 			return nil
-		case best.Standing != line.Absent:
-			c.barred = best.Reason.String()
 		}
+		if best.Reason == line.From {
+			why += " " + q.Source
+		}
+		c.barred = fmt.Sprintf("line %d of %s: %s", best.Line, c.files[at], why)
 	}
 	return bad
 }
@@ -275,7 +280,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 	case len(locked) > 0:
 		return Match{}, locked[0].err
 	case len(barred) > 0:
-		return Match{}, wire.Errorf(wire.KeyRestricted, "the key of %s: %s", barred[0].Login, barred[0].barred)
+		return Match{}, wire.Errorf(wire.KeyRestricted, "the key of %s, %s", barred[0].Login, barred[0].barred)
 	case len(failed) > 0 && len(all) == 1:
 		return Match{}, failed[0].err
 	}
@@ -296,6 +301,11 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		detail = append(detail, fmt.Sprintf("%d homes were not looked at: name one with --login", len(unread)))
 	}
 	return Match{}, &wire.Error{Code: wire.PubkeyNotAuthorized, Detail: wire.Printable(strings.Join(detail, "; "))}
+}
+
+// securityKey says whether a key is one of those whose signatures tell if their owner was verified.
+func securityKey(key ssh.PublicKey) bool {
+	return key.Type() == ssh.KeyAlgoSKED25519 || key.Type() == ssh.KeyAlgoSKECDSA256
 }
 
 func names(all []*candidate) string {

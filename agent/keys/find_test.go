@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,12 +26,12 @@ func TestPlantedKey(t *testing.T) {
 	w.PutKeys(mallory, keystest.Text(w.key)+"\n")
 	w.PutKeys(w.User("scrzoe"), "# nothing\n")
 	ctx := context.Background()
-	_, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "")
+	_, err := w.k.Find(ctx, Operator{Keys: []ssh.PublicKey{w.key}}, "")
 	keystest.WantCode(t, err, wire.AmbiguousLogin)
 	if got := wire.DetailOf(err); got != "scralice, scrmallory" {
 		t.Errorf("detail %q", got)
 	}
-	m, err := w.k.Find(ctx, []ssh.PublicKey{w.key}, "scralice")
+	m, err := w.k.Find(ctx, Operator{Keys: []ssh.PublicKey{w.key}}, "scralice")
 	if err != nil || m.Login != "scralice" {
 		t.Errorf("%v %v", m.Login, err)
 	}
@@ -38,10 +39,10 @@ func TestPlantedKey(t *testing.T) {
 	cfg := w.cfg
 	cfg.AllowedLogins = []string{"scralice"}
 	k := w.open(cfg)
-	if m, err = k.Find(ctx, []ssh.PublicKey{w.key}, ""); err != nil || m.Login != "scralice" {
+	if m, err = k.Find(ctx, Operator{Keys: []ssh.PublicKey{w.key}}, ""); err != nil || m.Login != "scralice" {
 		t.Errorf("%v %v", m.Login, err)
 	}
-	_, err = k.Find(ctx, []ssh.PublicKey{w.key}, "scrmallory")
+	_, err = k.Find(ctx, Operator{Keys: []ssh.PublicKey{w.key}}, "scrmallory")
 	keystest.WantCode(t, err, wire.LoginNotAllowed)
 }
 
@@ -70,53 +71,69 @@ func TestFindRefuses(t *testing.T) {
 		{"a newline", "scralice\n", []ssh.PublicKey{w.key}, wire.BadRequest},
 		{"system login", "sync", []ssh.PublicKey{w.key}, wire.LoginNotAllowed},
 	} {
-		_, err := w.k.Find(ctx, c.keys, c.login)
+		_, err := w.k.Find(ctx, Operator{Keys: c.keys}, c.login)
 		if got := wire.CodeOf(err); got != c.code {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := w.k.Find(gone, []ssh.PublicKey{w.key}, ""); err == nil {
+	if _, err := w.k.Find(gone, Operator{Keys: []ssh.PublicKey{w.key}}, ""); err == nil {
 		t.Error("found with a context that has ended")
 	}
 }
 
-// TestRestricted: lines that hold the key and give less than a shell (H19, H20).
+// TestRestricted: lines that hold the key and give less than a shell, or give it on terms that a session
+// cannot keep (H19, H20). The refusal names the login, the file, the line in it and the option.
 func TestRestricted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.cfg.AuthorizedKeysFile = nil
+	w.cfg.SSHD = w.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\npermituserenvironment A*\\n'\n")
+	w.k = w.open(w.cfg)
 	key := keystest.Text(w.key)
-	for line, why := range map[string]string{
-		`command="/bin/true" ` + key:          "command=",
-		`no-pty ` + key:                       "no terminal",
-		`restrict ` + key:                     "no terminal",
-		`from="192.0.2.7" ` + key:             "from=",
-		`expiry-time="20200101" ` + key:       "expiry-time",
-		`frob ` + key:                         "not valid",
-		`cert-authority ` + key:               "cert-authority",
-		`principals="x" ` + key:               "principals",
-		`command="x" ` + key + "\n" + key:     "command=",
-		`from="127.1" ` + key + "\n" + key:    "more than one way",
-		`frob ` + key + "\nno-pty " + key:     "no terminal",
-		`no-pty ` + key + "\nrestrict " + key: "no terminal",
+	for file, want := range map[string]struct {
+		line int
+		why  string
+	}{
+		`command="/bin/true" ` + key:          {1, "command="},
+		`no-pty ` + key:                       {1, "no-pty"},
+		"# me\n\nrestrict " + key:             {3, "restrict without pty"},
+		`from="192.0.2.7" ` + key:             {1, "from= does not let in your address 198.51.100.9"},
+		`from="*,!198.51.100.0/24" ` + key:    {1, "from= does not let in your address 198.51.100.9"},
+		`from="*,!evil.example.com" ` + key:   {1, "from= has host names"},
+		`expiry-time="20200101" ` + key:       {1, "expiry-time"},
+		`frob ` + key:                         {1, "not valid"},
+		`cert-authority ` + key:               {1, "cert-authority"},
+		`principals="x" ` + key:               {1, "principals="},
+		`environment="A=b" ` + key:            {1, "environment="},
+		`verify-required ` + key:              {1, "verify-required"},
+		`command="x" ` + key + "\n" + key:     {1, "command="},
+		`from="127.1" ` + key + "\n" + key:    {1, "more than one way"},
+		`frob ` + key + "\nno-pty " + key:     {2, "no-pty"},
+		`no-pty ` + key + "\nrestrict " + key: {1, "no-pty"},
 	} {
-		w.PutKeys(w.u, line+"\n")
-		_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
-		if wire.CodeOf(err) != wire.KeyRestricted || !strings.Contains(wire.DetailOf(err), why) || !strings.Contains(wire.DetailOf(err), "scralice") {
-			t.Errorf("%s: %v", line, err)
+		w.PutKeys(w.u, file+"\n")
+		_, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}, Source: netip.MustParseAddr("198.51.100.9")}, "")
+		keystest.WantCode(t, err, wire.KeyRestricted)
+		if got, begin := wire.DetailOf(err), fmt.Sprintf("the key of scralice, line %d of %s: ", want.line, w.u.File()); !strings.HasPrefix(got, begin) || !strings.Contains(got, want.why) {
+			t.Errorf("%s: %s", file, got)
+		}
+	}
+	// A relay that does not say where the operator is cannot open a line that says from where.
+	for from, code := range map[string]wire.Code{"198.51.100.0/24": wire.KeyRestricted, "*,!192.0.2.1": wire.KeyRestricted, "*": 0, "0.0.0.0/0,::/0": 0} {
+		w.PutKeys(w.u, `from="`+from+`" `+key+"\n")
+		_, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
+		if wire.CodeOf(err) != code || code != 0 && !strings.Contains(wire.DetailOf(err), "update the relay") {
+			t.Errorf("from=%s: %v", from, err)
 		}
 	}
 	// A second key of the operator's is not barred by the first.
 	second, _ := keystest.NewKey(t)
 	w.PutKeys(w.u, "no-pty "+key+"\n"+keystest.Text(second)+"\n")
-	m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key, second}, "")
+	m, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key, second}}, "")
 	if err != nil || string(m.Key.Marshal()) != string(second.Marshal()) {
 		t.Errorf("%v", err)
-	}
-	w.PutKeys(w.u, "verify-required "+key+"\n")
-	if m := w.find(); !m.VerifyRequired {
-		t.Error("verify-required is lost")
 	}
 }
 
@@ -152,7 +169,7 @@ func TestSeveralFiles(t *testing.T) {
 		t.Errorf("found in %s", m.File)
 	}
 	put("no-pty "+key+"\n", key)
-	_, err = w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	_, err = w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 	keystest.WantCode(t, err, wire.KeyRestricted)
 	w.Must(os.Remove(w.u.File()))
 	w.Must(os.Symlink("authorized_keys2", w.u.File())) // one bad file does not hide the other
@@ -168,7 +185,7 @@ func TestSharedFile(t *testing.T) {
 	bob := w.User("scrbob")
 	bob.Home = w.u.Home
 	w.Write()
-	_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	_, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 	if code := wire.CodeOf(err); code != wire.PubkeyNotAuthorized || !strings.Contains(err.Error(), "keyfile_shared") {
 		t.Errorf("%v", err)
 	}
@@ -176,11 +193,11 @@ func TestSharedFile(t *testing.T) {
 	w.Users = w.Users[:1]
 	w.Write()
 	w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte(w.Read(filepath.Join(w.Dir, "passwd"))+"admin:x:0:0::"+w.u.Home+":/bin/bash\n"), 0o644))
-	_, err = w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	_, err = w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 	keystest.WantCode(t, err, wire.KeyfileShared)
 	cfg := w.cfg
 	cfg.AuthorizedKeysFile = []string{filepath.Join(w.Dir, "all_keys")}
-	_, err = w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "scralice")
+	_, err = w.open(cfg).Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "scralice")
 	keystest.WantCode(t, err, wire.KeyfileShared)
 }
 
@@ -196,7 +213,7 @@ func TestUIDs(t *testing.T) {
 	} {
 		w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte("toor:x:"+uid+":0::"+w.u.Home+":/bin/bash\n"), 0o644))
 		for _, login := range []string{"toor", ""} {
-			_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, login)
+			_, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, login)
 			want := code
 			if login == "" {
 				want = wire.PubkeyNotAuthorized
@@ -213,7 +230,7 @@ func TestUIDs(t *testing.T) {
 	for uid, ok := range map[string]bool{"0": false, fmt.Sprint(w.u.UID): true, "00": false} {
 		w.Must(os.WriteFile(filepath.Join(w.Dir, "passwd"), []byte("toor:x:"+uid+":"+fmt.Sprint(w.u.UID)+"::"+w.u.Home+":/bin/bash\n"), 0o644))
 		for _, login := range []string{"toor", ""} {
-			if _, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, login); (err == nil) != ok {
+			if _, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, login); (err == nil) != ok {
 				t.Errorf("uid %q, allowed, login %q: %v", uid, login, err)
 			}
 		}
@@ -248,7 +265,7 @@ func TestLoginable(t *testing.T) {
 		c.prepare()
 		w.Write()
 		for _, login := range []string{"", "scralice"} {
-			_, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, login)
+			_, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, login)
 			if got := wire.CodeOf(err); got != c.code {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -258,9 +275,6 @@ func TestLoginable(t *testing.T) {
 		}
 	}
 }
-
-// sluggish is far more than it takes, and far less than looking through all homes would take.
-const sluggish = 20 * time.Second
 
 // TestManyUsers: a directory of 50,000 (H24).
 func TestManyUsers(t *testing.T) {
@@ -272,28 +286,20 @@ func TestManyUsers(t *testing.T) {
 	}
 	passwd := filepath.Join(w.Dir, "passwd")
 	w.Must(os.WriteFile(passwd, []byte(w.Read(passwd)+b.String()), 0o644))
-	start := time.Now()
-	if m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "scralice"); err != nil || m.Login != "scralice" {
+	if m, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "scralice"); err != nil || m.Login != "scralice" {
 		t.Errorf("%v %v", m, err)
 	}
-	if took := time.Since(start); took > sluggish {
-		t.Errorf("named: took %v", took)
-	}
-	// A scan looks at the first 2,000 and says that it was partial. Only the listing is timed
+	// A scan looks at the first 2,000 and says that it was partial. Only the listing is done
 	// here: 2,000 workers would keep the machine busy for the other tests.
-	start = time.Now()
 	found, others, err := w.k.accounts(context.Background(), "")
 	w.Must(err)
 	all, unread := w.k.candidates(context.Background(), found, others, true)
 	if len(found) != 50_001 || len(all) != maxHomes || len(unread) != 50_001-maxHomes {
 		t.Errorf("%d found, %d looked at, %d not", len(found), len(all), len(unread))
 	}
-	if took := time.Since(start); took > sluggish {
-		t.Errorf("listing: took %v", took)
-	}
 	// An answer without end is cut.
 	w.Script("getent", "exec yes scralice:x:5000:5000::/:/bin/sh\n")
-	if _, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, ""); err == nil {
+	if _, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, ""); err == nil {
 		t.Error("found in a directory without end")
 	}
 }

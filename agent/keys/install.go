@@ -37,11 +37,11 @@ type Installed struct {
 	neutralised atomic.Bool
 }
 
-// Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. After
-// an error no usable line stays; only where the home does not answer there may be one, until it
-// expires.
+// Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. A session
+// that has a key already is refused ([wire.Conflict]). After an error no usable line stays; only where
+// the home does not answer there may be one, until it expires.
 func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key ssh.PublicKey) (*Installed, error) {
-	if m.who.Login == "" || len(m.sources) == 0 {
+	if m.who.Login == "" {
 		return nil, wire.Errorf(wire.Internal, "install without a match")
 	}
 	expiry := k.cfg.Now().Add(k.cfg.Lifetime)
@@ -51,7 +51,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	if key == nil {
 		return nil, wire.Errorf(wire.KeyUnusable, "no ephemeral key")
 	}
-	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: m.sources, Expiry: expiry}, key)
+	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: k.sources, Expiry: expiry}, key)
 	if !ok {
 		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, not %s", wire.Printable(key.Type()), ssh.KeyAlgoED25519)
 	}
@@ -69,7 +69,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	}
 	defer lock.release()
 	k.reach("journal")
-	if err := k.journal.write(rec); err != nil {
+	if err := k.journal.create(rec); err != nil {
 		return nil, err
 	}
 	k.reach("journalled")

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ func newWorld(t testing.TB, env ...string) *world {
 
 func (w *world) find() Match {
 	w.T.Helper()
-	m, err := w.k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	m, err := w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}, Source: netip.MustParseAddr("192.0.2.7")}, "")
 	w.Must(err)
 	return m
 }
@@ -182,19 +183,19 @@ func (w *world) roundTripAfterNeutralised() {
 	w.tidy()
 }
 
-// TestLifetime: the line never outlives the operator's own, nor 120 seconds, nor grants other
-// sources.
+// TestLifetime: the line never outlives the operator's own, nor 120 seconds, and lets in the machine
+// itself alone, whomever the operator's lets in.
 func TestLifetime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	soon := time.Now().Add(30 * time.Second).Truncate(time.Second)
-	w.PutKeys(w.u, `from="127.0.0.0/8",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" `+keystest.Text(w.key)+"\n")
+	w.PutKeys(w.u, `from="192.0.2.0/24",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" `+keystest.Text(w.key)+"\n")
 	in, err := w.install()
 	w.Must(err)
 	if !in.rec.Expiry.Equal(soon) {
 		t.Errorf("expires %v, not %v", in.rec.Expiry, soon)
 	}
-	if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || !strings.HasPrefix(lines[0], `restrict,pty,from="127.0.0.1",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" ssh-ed25519 `) {
+	if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || !strings.HasPrefix(lines[0], `restrict,pty,from="127.0.0.1,::1",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" ssh-ed25519 `) {
 		t.Errorf("%q", lines)
 	}
 	w.Must(in.Remove(context.Background()))
@@ -207,6 +208,43 @@ func TestLifetime(t *testing.T) {
 		cfg.Lifetime = d
 		_, err := New(cfg)
 		keystest.WantCode(t, err, wire.BadConfig)
+	}
+}
+
+// TestInstallTwice: a session's second key is refused and changes nothing; the first one can still be taken
+// back, and after a crash a sweep takes it (15).
+func TestInstallTwice(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{Home, Dropin} {
+		w := newWorld(t)
+		if mode == Dropin {
+			w, _ = newDropinWorld(t)
+		}
+		m, id := w.find(), wire.NewSessionID()
+		first, _ := keystest.NewKey(t)
+		in, err := w.k.Install(context.Background(), m, id, first)
+		w.Must(err)
+		entry, file := w.k.journal.path(id), in.rec.File
+		journalled, lines := w.Read(entry), w.Read(file)
+		for range 2 {
+			second, _ := keystest.NewKey(t)
+			_, err = w.k.Install(context.Background(), m, id, second)
+			keystest.WantCode(t, err, wire.Conflict)
+			if w.Read(entry) != journalled || w.Read(file) != lines {
+				t.Errorf("%s: a refused key has left\n%s\n%s", mode, w.Read(entry), w.Read(file))
+			}
+		}
+		in.rec.release() // as if the agent had died
+		if swept, err := w.k.Sweep(context.Background()); err != nil || swept.Removed != 1 {
+			t.Errorf("%s: %+v, %v", mode, swept, err)
+		}
+		w.tidy()
+		// The id is free again.
+		again, _ := keystest.NewKey(t)
+		in, err = w.k.Install(context.Background(), m, id, again)
+		w.Must(err)
+		w.Must(in.Remove(context.Background()))
+		w.tidy()
 	}
 }
 

@@ -57,21 +57,43 @@ func openJournal(dir string) (journal, error) {
 
 func (j journal) path(id wire.SessionID) string { return filepath.Join(j.dir, id.String()+".json") }
 
+// create puts a new record on disk and keeps its lock in r. A session that has a record already is
+// refused: what that record knows would be lost, and with it the line.
+func (j journal) create(r *record) error {
+	err := j.put(r, os.O_EXCL, func(from, to string) error {
+		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // a file system that cannot do that
+			if _, err = os.Lstat(to); err == nil {
+				return unix.EEXIST
+			}
+			return os.Rename(from, to)
+		}
+		return err
+	})
+	if errors.Is(err, os.ErrExist) {
+		return wire.Errorf(wire.Conflict, "session %s has a key on this machine already", r.Session)
+	}
+	return journalError(err)
+}
+
 // write puts r on disk, in place of an earlier version, and keeps its lock in r.
-func (j journal) write(r *record) error {
-	if err := j.put(r); err != nil {
+func (j journal) write(r *record) error { return journalError(j.put(r, os.O_TRUNC, os.Rename)) }
+
+func journalError(err error) error {
+	if err != nil {
 		return wire.Errorf(wire.Internal, "write journal: %w", err)
 	}
 	return nil
 }
 
-func (j journal) put(r *record) error {
+// put writes a new file, opened with flag too, and gives it its place.
+func (j journal) put(r *record, flag int, place func(from, to string) error) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	name := filepath.Join(j.dir, "."+r.Session.String()+".new")
-	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|flag, 0o600)
 	if err != nil {
 		return err
 	}
@@ -83,7 +105,7 @@ func (j journal) put(r *record) error {
 		err = file.Sync()
 	}
 	if err == nil {
-		err = os.Rename(name, j.path(r.Session))
+		err = place(name, j.path(r.Session))
 	}
 	if err == nil {
 		err = syncFolder(j.dir)

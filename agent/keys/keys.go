@@ -158,22 +158,28 @@ func New(cfg Config) (*Keys, error) {
 // that does not answer. It does not remove installed keys; [Installed.Remove] does.
 func (k *Keys) Close() error { return k.pool.close(time.Second) }
 
+// Operator is whose login is looked for.
+type Operator struct {
+	Keys []ssh.PublicKey
+	// Source is the operator's address, which from= in front of a key is held against. Only the relay
+	// knows it. The zero value: nobody says.
+	Source netip.Addr
+}
+
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
 type Match struct {
 	Login string
 	File  string        // where the operator's key is
 	Key   ssh.PublicKey // the operator's key that matched
 
-	NotAfter       time.Time // when the operator's own line expires; zero: never
-	VerifyRequired bool      // the line demands user verification of an sk- key
-	Unread         []string  // logins whose homes were not looked at, because they do not answer or are too many
+	NotAfter time.Time // when the operator's own line expires; zero: never
+	Unread   []string  // logins whose homes were not looked at, because they do not answer or are too many
 
-	sources []netip.Addr // those that the line lets in
-	who     account.Account
-	size    int64
-	tail    bool
-	zone    line.Zone
-	strict  bool
+	who    account.Account
+	size   int64
+	tail   bool
+	zone   line.Zone
+	strict bool
 }
 
 // findProgram looks in folders and then in PATH. The agent may run as root, so folders of the

@@ -27,7 +27,7 @@ func TestFindInstallRemove(t *testing.T) {
 	k := h.open(cfg)
 	ctx := context.Background()
 
-	m, err := k.Find(ctx, []ssh.PublicKey{key}, "")
+	m, err := k.Find(ctx, Operator{Keys: []ssh.PublicKey{key}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func parallelSessions(t *testing.T, sessions, rounds int, oneMachine bool) {
 
 // oneSession installs, looks, and removes twice at once.
 func oneSession(t *testing.T, w *world, k *Keys, exact bool) error {
-	m, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+	m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 	if err != nil {
 		return fmt.Errorf("find: %w", err)
 	}

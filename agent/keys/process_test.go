@@ -102,7 +102,7 @@ func (job agentJob) do() error {
 	if err != nil {
 		return err
 	}
-	m, err := k.Find(context.Background(), []ssh.PublicKey{key}, "")
+	m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}}, "")
 	if err != nil {
 		return fmt.Errorf("find: %w", err)
 	}

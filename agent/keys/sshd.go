@@ -31,7 +31,7 @@ type daemonCache struct {
 // daemonFor asks sshd about one login.
 func (k *Keys) daemonFor(ctx context.Context, a account.Account) (daemon, error) {
 	if len(k.cfg.AuthorizedKeysFile) > 0 {
-		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, utc: true}, nil
+		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true}, nil
 	}
 	sshd := k.cfg.SSHD
 	if sshd == "" {
@@ -84,6 +84,7 @@ func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
 	k.cfg.Log.Debug("sshd does not tell its configuration; its defaults are taken", "err", err)
 	return daemon{
 		files: []string{".ssh/authorized_keys", ".ssh/authorized_keys2"}, strict: true, publicKeys: true, pam: true, terminal: true, utc: utc,
+		environment: true, // it may be switched on
 	}, nil
 }
 

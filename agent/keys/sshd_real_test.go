@@ -49,7 +49,7 @@ func TestRealSSHD(t *testing.T) {
 
 		install := func() (*Installed, ssh.Signer) {
 			t.Helper()
-			m, err := k.Find(ctx, []ssh.PublicKey{key}, "")
+			m, err := k.Find(ctx, Operator{Keys: []ssh.PublicKey{key}}, "")
 			h.Must(err)
 			eph, s := keystest.NewKey(t)
 			in, err := k.Install(ctx, m, wire.NewSessionID(), eph)
@@ -97,8 +97,8 @@ func TestRealSSHD(t *testing.T) {
 			refused = sshd.Shell(login, s)
 			return refused != nil
 		})
-		if late := time.Since(in.rec.Expiry); late < 0 || late > 3*time.Second {
-			t.Errorf("%s: refused %v after its expiry: %v", mode, late, refused)
+		if early := time.Until(in.rec.Expiry); early > 0 {
+			t.Errorf("%s: refused %v before its expiry: %v", mode, early, refused)
 		}
 		clock = time.Now()
 		h.Must(in.Remove(ctx))
@@ -194,7 +194,7 @@ func TestRevokedKeys(t *testing.T) {
 	k := w.open(cfg)
 	try := func(what string, code wire.Code) {
 		t.Helper()
-		_, err := k.Find(context.Background(), []ssh.PublicKey{w.key}, "")
+		_, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 		if got := wire.CodeOf(err); got != code {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -226,7 +226,7 @@ func TestDaemonForbids(t *testing.T) {
 		cfg := w.cfg
 		cfg.AuthorizedKeysFile = nil
 		cfg.SSHD = w.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\n"+line+"\\n'\n")
-		_, err := w.open(cfg).Find(context.Background(), []ssh.PublicKey{w.key}, "")
+		_, err := w.open(cfg).Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 		if got := wire.CodeOf(err); got != code {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -260,7 +260,7 @@ func TestAccountMatrix(t *testing.T) {
 		h.Must(os.Chown(filepath.Dir(file), uid, uid))
 		h.Must(os.Chown(file, uid, uid))
 		real := sshd.Shell(login, signer)
-		_, err := k.Find(context.Background(), []ssh.PublicKey{key}, login)
+		_, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}}, login)
 		if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.AccountNotLoginable) || (real == nil) != (c.name == "ordinary") {
 			t.Errorf("%s: sshd %v, we %v", c.name, real, err)
 		}

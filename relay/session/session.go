@@ -151,6 +151,9 @@ func (s *Session) Envoy() wire.EnvoyID { return s.row.Envoy }
 func (s *Session) Operator() string   { return s.row.Operator }
 func (s *Session) OperatorID() string { return s.row.OperatorID }
 
+// Source is the address from which the session was asked for.
+func (s *Session) Source() string { return s.row.Source }
+
 // Grace is how long a stage waits for an owner to come back.
 func (s *Session) Grace() time.Duration { return s.table.Grace }
 

@@ -5,8 +5,11 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +31,50 @@ func NewKey(t testing.TB) (ssh.PublicKey, ssh.Signer) {
 		t.Fatal(err)
 	}
 	return s.PublicKey(), s
+}
+
+// Flags that a security key sets in its signatures.
+const (
+	Touched  = 0x01 // somebody touched it
+	Verified = 0x04 // and proved who they are, by a PIN or a finger
+)
+
+// securityKey is a security key in software, which signs with whatever flags it is told to.
+type securityKey struct {
+	private ed25519.PrivateKey
+	public  ssh.PublicKey
+	flags   byte
+}
+
+// SecurityKey makes an sk- key whose signatures have these flags.
+func SecurityKey(t testing.TB, flags byte) (ssh.PublicKey, ssh.Signer) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.ParsePublicKey(ssh.Marshal(struct {
+		Name string
+		Key  []byte
+		App  string
+	}{ssh.KeyAlgoSKED25519, public, skApp}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, &securityKey{private, key, flags}
+}
+
+const skApp = "ssh:"
+
+// PublicKey makes a security key an ssh.Signer.
+func (k *securityKey) PublicKey() ssh.PublicKey { return k.public }
+
+// Sign signs as OpenSSH's PROTOCOL.u2f says.
+func (k *securityKey) Sign(_ io.Reader, data []byte) (*ssh.Signature, error) {
+	app, message := sha256.Sum256([]byte(skApp)), sha256.Sum256(data)
+	tail := []byte{k.flags, 0, 0, 0, 1} // and a counter
+	signed := slices.Concat(app[:], tail, message[:])
+	return &ssh.Signature{Format: ssh.KeyAlgoSKED25519, Blob: ed25519.Sign(k.private, signed), Rest: tail}, nil
 }
 
 // FixedKey makes the same Ed25519 key for the same n.

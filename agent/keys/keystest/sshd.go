@@ -57,6 +57,7 @@ func retry(t testing.TB, argv ...string) {
 // SSHD is a real sshd on loopback.
 type SSHD struct {
 	Addr, Config string
+	From         string // the address on loopback from which Dial comes; empty: any
 	hostKey      ssh.PublicKey
 }
 
@@ -129,10 +130,23 @@ func StartSSHD(t testing.TB, dir string, config ...string) *SSHD {
 
 // Dial logs in.
 func (s *SSHD) Dial(login string, auth ssh.AuthMethod) (*ssh.Client, error) {
-	return ssh.Dial("tcp", s.Addr, &ssh.ClientConfig{
+	d := net.Dialer{Timeout: time.Minute}
+	if s.From != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(s.From)}
+	}
+	conn, err := d.Dial("tcp", s.Addr)
+	if err != nil {
+		return nil, err
+	}
+	c, channels, requests, err := ssh.NewClientConn(conn, s.Addr, &ssh.ClientConfig{
 		User: login, HostKeyCallback: ssh.FixedHostKey(s.hostKey), HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
-		Timeout: time.Minute, Auth: []ssh.AuthMethod{auth},
+		Auth: []ssh.AuthMethod{auth},
 	})
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return ssh.NewClient(c, channels, requests), nil
 }
 
 // probe is a key without its private half. sshd is asked whether it would accept the key; when it

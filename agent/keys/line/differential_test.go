@@ -94,7 +94,9 @@ func lineCases() []lineCase {
 		{"permitlisten empty", `permitlisten="" {K}` + "\n", Refused},
 		{"tunnel", `tunnel="0" {K}` + "\n", Eligible},
 		{"tunnel bad", `tunnel="x" {K}` + "\n", Restricted},
-		{"verify-required", "verify-required {K}\n", Eligible},
+		{"verify-required", "verify-required {K}\n", Restricted},
+		{"verify-required, then plain", "verify-required {K}\n{K}\n", Restricted},
+		{"no-verify-required", "verify-required,no-verify-required {K}\n", Eligible},
 		{"no-touch-required", "no-touch-required {K}\n", Eligible},
 
 		{"expired", `expiry-time="20200101" {K}` + "\n", Refused},
@@ -134,6 +136,8 @@ func lineCases() []lineCase {
 		{"from /129", `from="127.0.0.1/129,127.0.0.1" {K}` + "\n", Eligible},
 		{"from wildcard", `from="127.0.0.*" {K}` + "\n", Eligible},
 		{"from question marks", `from="127.?.?.?" {K}` + "\n", Eligible},
+		{"from not a host", `from="*,!evil.example.com" {K}` + "\n" + `{K}` + "\n", Restricted},
+		{"from not a host, and elsewhere", `from="192.0.2.1,!evil.example.com" {K}` + "\n", Refused},
 		{"from name", `from="localhost" {K}` + "\n", Refused},
 		{"from empty", `from="" {K}` + "\n", Refused},
 		{"from empty element", `from="127.0.0.1,,10.0.0.1" {K}` + "\n", Refused},
@@ -170,7 +174,7 @@ func judge(t testing.TB, file string, key ssh.PublicKey, now time.Time) Finding 
 	if !ok {
 		return Finding{}
 	}
-	a := Query{Keys: []Key{k}, Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Now: now, Zone: Zone{Local: time.Local, UTC: true}}
+	a := Query{Keys: []Key{k}, Source: netip.MustParseAddr("127.0.0.1"), Now: now, Zone: Zone{Local: time.Local, UTC: true}}
 	return a.Find([]byte(file))[0]
 }
 

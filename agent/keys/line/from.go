@@ -6,27 +6,78 @@ import (
 	"strings"
 )
 
-// fromMatches says whether the pattern list of from= lets in a connection from addr, as sshd's
-// match_host_and_ip does. sshd may know addr by one of names as well.
-func fromMatches(list string, addr netip.Addr, names []string) answer {
+// from says whether the pattern list of from= lets the operator in, as sshd's match_host_and_ip does for
+// a connection from their address. maybe comes with a reason. sshd with UseDNS may know the operator by a
+// name as well, which nobody here does.
+func (a Query) from(list string) (answer, Reason) {
+	if !a.Source.IsValid() {
+		if letsInAll(list) {
+			return yes, NoReason
+		}
+		return maybe, FromUnknown
+	}
+	addr := a.Source.Unmap() // as sshd does (ipv64_normalise_mapped)
 	byAddress, certain := matchAddress(list, addr)
 	if !certain {
-		return maybe
+		return maybe, UnclearFrom
 	}
 	if byAddress < 0 {
-		return no
+		return no, From
 	}
-	verdict := yes
-	for _, name := range append([]string{addr.String()}, names...) {
-		byName := matchPatternList(name, list)
+	let, barred := names(list, a.DNS)
+	if !a.DNS {
+		let = false
+		byName := matchPatternList(addr.String(), list)
 		if byName < 0 || (byName == 0 && byAddress == 0) {
-			if name == addr.String() {
-				return no // sshd refuses too, whether it looks up names or not
-			}
-			verdict = maybe
+			return no, From
 		}
 	}
-	return verdict
+	switch {
+	case barred, let && byAddress == 0:
+		return maybe, FromName
+	case a.DNS && byAddress == 0:
+		return no, From
+	}
+	return yes, NoReason
+}
+
+// letsInAll says whether a list lets everybody in, wherever they are.
+func letsInAll(list string) bool {
+	var star, four, six bool
+	for _, p := range strings.Split(list, ",") {
+		prefix, kind := parsePrefix(p)
+		switch {
+		case p == "" || p[0] == '!' || kind == prefixInconsistent || kind == prefixStrange:
+			return false
+		case kind == prefixValid && prefix.Bits() == 0:
+			four, six = four || prefix.Addr().Is4(), six || prefix.Addr().Is6()
+		case strings.Trim(p, "*") == "":
+			star = true
+		}
+	}
+	return star || (four && six)
+}
+
+// names says whether a list lets hosts in by their names, and whether it bars some. A pattern of digits
+// and dots is about addresses, unless sshd looks up names (dns): then it is held against them too.
+func names(list string, dns bool) (let, barred bool) {
+	for _, p := range strings.Split(list, ",") {
+		p, negated := strings.CutPrefix(p, "!")
+		if _, kind := parsePrefix(p); kind != prefixNone || (!dns && aboutAddresses(p)) {
+			continue
+		}
+		let, barred = let || !negated, barred || negated
+	}
+	return let, barred
+}
+
+// aboutAddresses says whether a pattern can match addresses alone, as far as people write them.
+func aboutAddresses(p string) bool {
+	digits := "0123456789.*?"
+	if strings.Contains(p, ":") {
+		digits = "0123456789abcdefABCDEF:.*?"
+	}
+	return strings.Trim(p, digits) == ""
 }
 
 // matchAddress does what sshd's addr_match_list does. found is 1 if the list has the address, 0 if

@@ -20,34 +20,34 @@ type Standing uint8
 const (
 	Absent     Standing = iota // the line is not about this key
 	Refused                    // it has the key, but sshd does not accept it and reads on
-	Restricted                 // sshd accepts it, or may do so, and it gives less than a shell with a terminal
+	Restricted                 // sshd accepts it, or may do so, and it gives less than a shell with a terminal, or on terms that a session cannot keep
 	Eligible                   // sshd accepts it, and it gives a shell with a terminal
 )
 
 // Query is what is looked for in a file.
 type Query struct {
-	Keys    []Key
-	Sources []netip.Addr // from which the session will come
-	Names   []string     // names that sshd may find for those addresses, if it looks them up
-	Now     time.Time
-	Zone    Zone
+	Keys        []Key
+	Source      netip.Addr // the operator's, which from= is held against; the zero value: nobody knows it
+	DNS         bool       // sshd holds from= against the names of addresses too
+	Environment bool       // sshd sets what environment= says, or it is not known whether it does
+	Now         time.Time
+	Zone        Zone
 }
 
 // Finding is what the file means for one key. The first line that sshd accepts decides; if there is
 // none, the first line with the key does.
 type Finding struct {
-	Standing       Standing
-	Reason         Reason
-	Sources        []netip.Addr // those of Query.Sources that from= lets in
-	ValidBefore    time.Time    // zero: for ever
-	VerifyRequired bool
+	Standing    Standing
+	Reason      Reason
+	Line        int       // of the file, counted from 1; 0 if no line has the key
+	ValidBefore time.Time // zero: for ever
 }
 
 // Find goes through a file as sshd's auth_check_authkeys_file does, and returns one finding for each
 // of the keys.
 func (a Query) Find(file []byte) []Finding {
 	found := make([]Finding, len(a.Keys))
-	for len(file) > 0 {
+	for n := 1; len(file) > 0; n++ {
 		var line []byte
 		if i := bytes.IndexByte(file, '\n'); i >= 0 {
 			line, file = file[:i], file[i+1:]
@@ -63,6 +63,7 @@ func (a Query) Find(file []byte) []Finding {
 			}
 			if f := a.line(line, key); f.Standing > found[i].Standing {
 				found[i] = f
+				found[i].Line = n
 			}
 		}
 	}
@@ -102,30 +103,30 @@ func (a Query) judge(text string) Finding {
 	case !o.validBefore.IsZero() && o.validBefore.Unix() < a.Now.Unix():
 		return Finding{Standing: Refused, Reason: Expired}
 	}
-	f := Finding{Standing: Eligible, Sources: a.Sources, ValidBefore: o.validBefore, VerifyRequired: o.verifyRequired}
 	if o.fromSet {
-		f.Sources = nil
-		for _, addr := range a.Sources {
-			switch fromMatches(o.from, addr, a.Names) {
-			case yes:
-				f.Sources = append(f.Sources, addr)
-			case maybe:
-				o.uncertain = true
-			}
-		}
-		if len(f.Sources) == 0 && !o.uncertain {
-			return Finding{Standing: Refused, Reason: From}
+		switch verdict, why := a.from(o.from); verdict {
+		case no:
+			return Finding{Standing: Refused, Reason: why}
+		case maybe:
+			o.doubt(why)
 		}
 	}
+	restricted := o.unclear
 	switch {
-	case o.uncertain:
-		return Finding{Standing: Restricted, Reason: Uncertain}
+	case restricted != NoReason:
 	case o.command:
-		return Finding{Standing: Restricted, Reason: Command}
+		restricted = Command
 	case !o.pty:
-		return Finding{Standing: Restricted, Reason: NoPTY}
+		restricted = NoPTY
+	case o.environment && a.Environment:
+		restricted = Environment
+	case o.verifyRequired:
+		restricted = VerifyRequired
 	}
-	return f
+	if restricted != NoReason {
+		return Finding{Standing: Restricted, Reason: restricted}
+	}
+	return Finding{Standing: Eligible, ValidBefore: o.validBefore}
 }
 
 // holdsKey does what sshd's sshkey_read and then sshkey_equal do: s must begin with the key's name,

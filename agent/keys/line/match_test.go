@@ -67,23 +67,77 @@ func TestCertificateStandsForItsKey(t *testing.T) {
 	}
 }
 
-func TestSourcesAreNarrowed(t *testing.T) {
+// TestFrom: from= is held against the operator's address as sshd holds it against a connection's, and what
+// cannot be told is no yes.
+func TestFrom(t *testing.T) {
 	t.Parallel()
 	key, _ := keystest.NewKey(t)
 	k, _ := NewKey(key)
-	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
-	a := Query{Keys: []Key{k}, Sources: []netip.Addr{v4, v6}, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
-	for from, want := range map[string][]netip.Addr{
-		"127.0.0.1": {v4}, "::1": {v6}, "::/64": {v6}, "*": {v4, v6}, "!127.0.0.1,*": {v6}, "127.0.0.1,::1": {v4, v6}, "10.0.0.1": nil,
+	// Each answer is one letter: yes, no, or maybe. The last is for an operator whose address nobody knows.
+	sources := []string{"203.0.113.7", "192.0.2.1", "2001:db8::7", "127.0.0.1", "::ffff:203.0.113.9", ""}
+	for from, want := range map[string]string{
+		"*":                          "yyyyyy",
+		"**,10.0.0.1":                "yyyyyy",
+		"0.0.0.0/0":                  "yynyym",
+		"0.0.0.0/0,::/0":             "yyyyyy",
+		"*.*.*.*":                    "yynyym",
+		"*,!203.0.113.0/24":          "nyyynm",
+		"!203.0.113.0/24,*":          "nyyynm",
+		"*,!203.0.113.7":             "nyyyym",
+		"!203.0.113.7":               "nnnnnm",
+		"203.0.113.?":                "ynnnym",
+		"*,!203.0.113.*":             "nyyynm",
+		"2001:db8::/32":              "nnynnm",
+		"2001:DB8::7":                "nnynnm",
+		"*,!2001:db8:*":              "yynyym",
+		"127.0.0.1,::1":              "nnnynm",
+		"10.0.0.1/8":                 "nnnnnm", // sshd takes no list with an address that has more bits than its mask
+		"*,10.0.0.1/8":               "nnnnnm",
+		"*,":                         "nnnnnm",
+		"":                           "nnnnnm",
+		"*,!evil.example.com":        "mmmmmm", // nobody knows whether the operator is at that host
+		"203.0.113.7,!*.example.com": "mnnnnm",
+		"*,!localhost":               "mmmmmm",
+		"*,!dead.beef":               "mmmmmm",
+		"good.example.com":           "nnnnnm",
+		"good.example.com,192.0.2.1": "nynnnm",
+		"*,!3405803783":              "mmmmmm", // libc may take it for an address
+		"!good.example.com,10.0.0.1": "nnnnnm",
 	} {
-		got := a.Find([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0]
-		if len(got.Sources) != len(want) || (len(want) > 0 && got.Sources[0] != want[0]) || (got.Standing == Eligible) != (len(want) > 0) {
-			t.Errorf("%s: %+v", from, got)
+		var got string
+		for _, s := range sources {
+			a := Query{Keys: []Key{k}, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
+			if s != "" {
+				a.Source = netip.MustParseAddr(s)
+			}
+			got += map[Standing]string{Eligible: "y", Refused: "n", Restricted: "m"}[a.Find([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0].Standing]
+		}
+		if got != want {
+			t.Errorf("from=%q: %s, want %s", from, got, want)
 		}
 	}
-	a.Names = []string{"localhost"} // sshd with UseDNS yes
-	if got := a.Find([]byte(`from="*,!local*" ` + keystest.Text(key) + "\n"))[0]; got.Standing != Restricted {
-		t.Errorf("a negated name: %+v", got)
+	// With UseDNS sshd knows names, and holds all patterns against them.
+	for from, want := range map[string]Standing{
+		"*": Eligible, "*,!local*": Restricted, "*,!10.*": Restricted, "*,!10.0.0.0/8": Eligible, "good.example.com": Restricted, "203.0.*": Eligible,
+		"!203.0.*,*": Refused, "10.0.0.1": Refused, "1.*": Restricted,
+	} {
+		a := Query{Keys: []Key{k}, Source: netip.MustParseAddr("203.0.113.7"), DNS: true, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
+		if got := a.Find([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0]; got.Standing != want {
+			t.Errorf("from=%q with names: %+v", from, got)
+		}
+	}
+}
+
+// TestEnvironment: what sshd would set and a session would not makes the line unfit.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	key, _ := keystest.NewKey(t)
+	k, _ := NewKey(key)
+	for acts, want := range map[bool]Standing{false: Eligible, true: Restricted} {
+		a := Query{Keys: []Key{k}, Environment: acts, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
+		if got := a.Find([]byte(`environment="RESTRICTED=1" ` + keystest.Text(key) + "\n"))[0]; got.Standing != want {
+			t.Errorf("%v: %+v", acts, got)
+		}
 	}
 }
 
@@ -107,10 +161,10 @@ func FuzzLine(f *testing.F) {
 		}
 	}
 	k, _ := NewKey(key)
-	a := Query{Keys: []Key{k}, Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Now: now, Zone: Zone{Local: time.UTC, UTC: true}}
+	a := Query{Keys: []Key{k}, Source: netip.MustParseAddr("127.0.0.1"), Now: now, Zone: Zone{Local: time.UTC, UTC: true}}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		got := a.Find(file)[0]
-		if got.Standing > Eligible || got.Reason >= ReasonEnd || (got.Standing == Eligible) != (len(got.Sources) == 1) {
+		if got.Standing > Eligible || got.Reason >= ReasonEnd || (got.Standing == Absent) != (got.Line == 0) {
 			t.Fatalf("%+v of %q", got, file)
 		}
 		squeezed := bytes.Map(func(r rune) rune {
@@ -157,7 +211,15 @@ func FuzzOptions(f *testing.F) {
 			t.Fatalf("%q gives a terminal only after no-pty", s)
 		}
 		if o.fromSet {
-			_ = fromMatches(o.from, netip.MustParseAddr("127.0.0.1"), []string{"localhost"})
+			for _, dns := range []bool{false, true} {
+				verdict, why := Query{Source: netip.MustParseAddr("127.0.0.1"), DNS: dns}.from(o.from)
+				if (verdict == yes) != (why == NoReason) {
+					t.Fatalf("%q: %d because of %q", o.from, verdict, why)
+				}
+				if all, _ := (Query{DNS: dns}).from(o.from); all == yes && verdict != yes {
+					t.Fatalf("%q lets in all, and not 127.0.0.1", o.from)
+				}
+			}
 		}
 	})
 }

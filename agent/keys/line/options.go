@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// options are the options in front of a key, as sshd's sshauthopt_parse reads them. Of those that do
-// not concern the shell (environment, permitopen, tunnel, forwarding) only the form is checked, and
-// nothing is kept: the ephemeral line allows none of that anyway.
+// options are the options in front of a key, as sshd's sshauthopt_parse reads them. Of those that only
+// limit forwarding (permitopen, permitlisten, tunnel) the form is checked and nothing is kept: the
+// ephemeral line allows no forwarding at all.
 type options struct {
 	certAuthority  bool
 	principals     bool
 	command        bool
 	pty            bool
+	environment    bool
 	verifyRequired bool
 	from           string // if fromSet; "" is a list that matches nothing
 	fromSet        bool
 	validBefore    time.Time // zero: for ever
-	uncertain      bool      // versions of sshd or libc may read these options differently
+	unclear        Reason    // versions of sshd or libc may read an option differently; the first such option
 }
 
 const (
@@ -76,7 +77,7 @@ func parseOptions(s string, z Zone) (options, bool) {
 					return o, false
 				}
 				if verdict == maybe {
-					o.uncertain = true
+					o.doubt(UnclearExpiry)
 				} else if o.validBefore.IsZero() || t.Before(o.validBefore) {
 					o.validBefore = t
 				}
@@ -85,7 +86,7 @@ func parseOptions(s string, z Zone) (options, bool) {
 				if !found || !validEnvironment(env) || len(environment) > maxEnvironment {
 					return o, false
 				}
-				environment[env] = true
+				environment[env], o.environment = true, true
 			case "permitopen", "permitlisten":
 				i := 0
 				if name == "permitlisten" {
@@ -99,10 +100,12 @@ func parseOptions(s string, z Zone) (options, bool) {
 				case no:
 					return o, false
 				case maybe:
-					o.uncertain = true
+					o.doubt(UnclearPermit)
 				}
 			case "tunnel":
-				o.uncertain = o.uncertain || (!strings.EqualFold(value, "any") && !digits(value, 1, 9))
+				if !strings.EqualFold(value, "any") && !digits(value, 1, 9) {
+					o.doubt(UnclearTunnel)
+				}
 			}
 		}
 		if s == "" || s[0] == ' ' || s[0] == '\t' {
@@ -116,6 +119,13 @@ func parseOptions(s string, z Zone) (options, bool) {
 		}
 	}
 	return o, true
+}
+
+// doubt keeps the first reason for which the options are not clear.
+func (o *options) doubt(r Reason) {
+	if o.unclear == NoReason {
+		o.unclear = r
+	}
 }
 
 // answer is yes, no, or maybe: then some versions of sshd or libc say yes and others no.

@@ -22,7 +22,7 @@ func (w Worker) look(q Request, p *place) (Result, error) {
 		return Result{}, err
 	}
 	a := Result{Size: int64(len(content)), Tail: line.EndsInNewline(content)}
-	ask := line.Query{Now: time.Unix(q.Now, 0), Zone: q.zone(), Names: q.Names}
+	ask := line.Query{Now: time.Unix(q.Now, 0), Zone: q.zone(), DNS: q.DNS, Environment: q.Environment}
 	var index []int
 	for i, blob := range q.Keys {
 		key, err := ssh.ParsePublicKey(blob)
@@ -34,27 +34,19 @@ func (w Worker) look(q Request, p *place) (Result, error) {
 			index = append(index, i)
 		}
 	}
-	for _, s := range q.Sources {
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
+	if q.Source != "" {
+		var err error
+		if ask.Source, err = netip.ParseAddr(q.Source); err != nil {
 			return a, wire.Errorf(wire.Internal, "read source: %w", err)
 		}
-		ask.Sources = append(ask.Sources, addr)
 	}
 	for i, found := range ask.Find(content) {
 		if found.Standing == line.Absent {
 			continue
 		}
-		line := Found{Key: index[i], Standing: found.Standing, Reason: found.Reason, Verify: found.VerifyRequired}
+		line := Found{Key: index[i], Standing: found.Standing, Reason: found.Reason, Line: found.Line}
 		if !found.ValidBefore.IsZero() {
 			line.Before = found.ValidBefore.Unix()
-		}
-		for j, addr := range ask.Sources {
-			for _, s := range found.Sources {
-				if s == addr {
-					line.Sources = append(line.Sources, j)
-				}
-			}
 		}
 		a.Found = append(a.Found, line)
 	}

@@ -42,17 +42,17 @@ const (
 
 // Request is one task for the files of one user.
 type Request struct {
-	Task    Task     `cbor:"1,keyasint"`
-	UID     uint32   `cbor:"2,keyasint"`
-	Home    string   `cbor:"3,keyasint"`
-	Files   []string `cbor:"4,keyasint"` // absolute paths; one, but for look
-	Strict  bool     `cbor:"5,keyasint"` // StrictModes
-	Now     int64    `cbor:"6,keyasint"` // Unix seconds
-	UTC     bool     `cbor:"7,keyasint"` // sshd reads the Z suffix
-	Agent   string   `cbor:"8,keyasint"`
-	Keys    [][]byte `cbor:"9,keyasint,omitempty"`  // look: the operator's, in SSH wire form
-	Sources []string `cbor:"10,keyasint,omitempty"` // look: addresses from which the session will come
-	Names   []string `cbor:"11,keyasint,omitempty"` // look: by which sshd may call those
+	Task   Task     `cbor:"1,keyasint"`
+	UID    uint32   `cbor:"2,keyasint"`
+	Home   string   `cbor:"3,keyasint"`
+	Files  []string `cbor:"4,keyasint"` // absolute paths; one, but for look
+	Strict bool     `cbor:"5,keyasint"` // StrictModes
+	Now    int64    `cbor:"6,keyasint"` // Unix seconds
+	UTC    bool     `cbor:"7,keyasint"` // sshd reads the Z suffix
+	Agent  string   `cbor:"8,keyasint"`
+	Keys   [][]byte `cbor:"9,keyasint,omitempty"`  // look: the operator's, in SSH wire form
+	Source string   `cbor:"10,keyasint,omitempty"` // look: the operator's address; empty: nobody knows it
+	DNS    bool     `cbor:"11,keyasint,omitempty"` // look: UseDNS
 
 	Line string `cbor:"12,keyasint,omitempty"` // install
 	Size int64  `cbor:"13,keyasint,omitempty"` // install: of the file, as journalled
@@ -62,6 +62,8 @@ type Request struct {
 	Torn     []Torn   `cbor:"16,keyasint,omitempty"`
 	Sweep    bool     `cbor:"17,keyasint,omitempty"` // clean: and all that are recognised and over
 	Sessions []string `cbor:"18,keyasint,omitempty"` // clean: sessions of this agent that are over
+
+	Environment bool `cbor:"19,keyasint,omitempty"` // look: PermitUserEnvironment
 }
 
 // Torn is an append that a crash may have cut short.
@@ -91,9 +93,8 @@ type Found struct {
 	Key      int           `cbor:"1,keyasint"` // index in Request.Keys
 	Standing line.Standing `cbor:"2,keyasint"`
 	Reason   line.Reason   `cbor:"3,keyasint,omitempty"`
-	Sources  []int         `cbor:"4,keyasint,omitempty"` // indices in Request.Sources, rising
+	Line     int           `cbor:"4,keyasint"`           // counted from 1
 	Before   int64         `cbor:"5,keyasint,omitempty"` // Unix seconds; 0: for ever
-	Verify   bool          `cbor:"6,keyasint,omitempty"`
 }
 
 // Reply has one result for each of Request.Files, in their order.
@@ -170,20 +171,11 @@ func (a Reply) check(q Request) error {
 		}
 		seen := map[int]bool{}
 		for _, l := range f.Found {
-			if l.Key < 0 || l.Key >= len(q.Keys) || seen[l.Key] || l.Standing == line.Absent || l.Standing > line.Eligible || l.Reason >= line.ReasonEnd {
+			if l.Key < 0 || l.Key >= len(q.Keys) || seen[l.Key] || l.Standing == line.Absent || l.Standing > line.Eligible ||
+				l.Reason >= line.ReasonEnd || l.Line < 1 || l.Line > line.MaxFile {
 				return fmt.Errorf("a finding that was not asked for")
 			}
 			seen[l.Key] = true
-			last := -1
-			for _, s := range l.Sources {
-				if s <= last || s >= len(q.Sources) {
-					return fmt.Errorf("a source that was not asked for")
-				}
-				last = s
-			}
-			if l.Standing == line.Eligible && last < 0 {
-				return fmt.Errorf("an eligible line that lets nobody in")
-			}
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	xssh "golang.org/x/crypto/ssh"
@@ -55,7 +56,7 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	}
 	tunnel, err := k.Fleet.Open(ctx, s.Envoy(), &wire.Open{
 		Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(req.Keys),
-		Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond),
+		Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond), Source: address(s.Source()),
 	}, ssh.Greeting)
 	if err != nil {
 		return kind.Opened{}, err
@@ -93,6 +94,16 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	}
 	whole = true
 	return kind.Opened{Stage: terminal.New(s, sh, size), Login: opened.Login}, nil
+}
+
+// address is where an operator is, for the machine's from=. It is empty if that is no IP address, or one
+// with a zone, which says something on this host alone.
+func address(source string) string {
+	ip, err := netip.ParseAddr(source)
+	if err != nil || ip.Zone() != "" {
+		return ""
+	}
+	return ip.Unmap().String()
 }
 
 // ephemeral makes the session's key. It exists in this process's memory only.
