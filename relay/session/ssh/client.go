@@ -87,7 +87,7 @@ func (c *Client) within(ctx context.Context, step func() error) error {
 		err = errors.Join(wire.Cause(ctx, wire.Cancelled), err)
 	}
 	if wire.CodeOf(err) == wire.Internal {
-		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server broke off: " + wire.Printable(err.Error()), Err: err}
+		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server broke off: " + words(err), Err: err}
 	}
 	return err
 }
@@ -161,7 +161,7 @@ func (c *Client) handshake(p Config) error {
 		if verified { // the server is the right one, and broke off when it learned who wants in
 			return &wire.Error{Code: wire.AuthFailed, Detail: "as " + p.Login + ": the SSH server ended the connection", Err: err}
 		}
-		return &wire.Error{Code: wire.TargetRefused, Detail: "SSH handshake: " + wire.Printable(err.Error()), Err: err}
+		return &wire.Error{Code: wire.TargetRefused, Detail: "SSH handshake: " + words(err), Err: err}
 	}
 	c.mu.Lock()
 	c.conn = conn
@@ -174,6 +174,17 @@ func (c *Client) handshake(p Config) error {
 		}
 	})
 	return nil
+}
+
+// words is what package ssh says of a failure, for a person. A server's own words may be in it, of any
+// length.
+func words(err error) string {
+	const most = 300 // bytes
+	text := err.Error()
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return wire.Printable(text)
 }
 
 var errClosed = wire.Errorf(wire.Cancelled, "the SSH connection is closed")

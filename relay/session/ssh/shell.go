@@ -65,7 +65,7 @@ func (c *Client) shell(p PTY) (*Shell, error) {
 	alone := c.alone()
 	channel, requests, err := c.open("session", nil)
 	if err != nil {
-		return nil, &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + wire.Printable(err.Error()), Err: err}
+		return nil, &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + words(err), Err: err}
 	}
 	s := &Shell{client: c, channel: channel, done: make(chan struct{})}
 	if !c.run(func() { s.requests(requests) }) {
