@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 
 	"scrier/wire"
@@ -32,7 +33,8 @@ func ChangeText(method, path string, body [sha256.Size]byte, operator, nonce str
 	return fmt.Sprintf("scrier change: %s %s, sha256:%x, by %s, once: %s", method, path, body, operator, nonce)
 }
 
-// ClaimText is what the owner of a key signs with it, so that it counts for an operator.
+// ClaimText is what the owner of a key signs with it, so that it counts for an operator. nonce is that of a
+// challenge, or at a login its [LoginNonce].
 func ClaimText(operator, nonce string) string {
 	return fmt.Sprintf("scrier claim: this key is to count for %s, once: %s", operator, nonce)
 }
@@ -42,6 +44,13 @@ func ClaimText(operator, nonce string) string {
 func LoginMessage(nonce, exporter, csr []byte) ([]byte, error) {
 	sum := sha256.Sum256(csr)
 	return proof(nonce, exporter, sum[:])
+}
+
+// LoginNonce is the nonce of a claim that is made at a login with this message: the claim is good in this login, on
+// this connection, and nowhere else. A relay that passes another one's challenge on gets nothing for it.
+func LoginNonce(message []byte) string {
+	sum := sha256.Sum256(message)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // KeyMessage is what an operator signs when a session's request names one key.

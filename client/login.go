@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -78,12 +77,8 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 			defer closer.Close()
 			signer = sig
 		}
-		if c := challenge.Claim; c != "" && r.Username == "" {
-			ok, err := r.Claim(r.Relay, c)
-			if err == nil && !ok {
-				err = wire.Errorf(wire.Cancelled, "the key was not claimed for %s", c)
-			}
-			if err != nil {
+		if c := challenge.Claim; c != "" {
+			if err := r.claims(c); err != nil {
 				s.Reset(wire.Cancelled)
 				return Login{}, err
 			}
@@ -95,6 +90,22 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 		}
 		return h.answer(r, pin, link, s, challenge, signer)
 	}
+}
+
+// claims says whether the key is to count for the operator whom the relay names: whom the person has named, or
+// says to be.
+func (r LoginRequest) claims(operator string) error {
+	if r.Username != "" && r.Username != operator {
+		return wire.Errorf(wire.Protocol, "the relay asked for a claim of the key for %s, and not for %s", wire.Printable(operator), r.Username)
+	}
+	if r.Username != "" {
+		return nil
+	}
+	ok, err := r.Claim(r.Relay, operator)
+	if err == nil && !ok {
+		err = wire.Errorf(wire.Cancelled, "the key was not claimed for %s", wire.Printable(operator))
+	}
+	return err
 }
 
 // trust finds the pin to trust at this relay: the one given, the one known, or, at the first
@@ -154,7 +165,7 @@ func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Strea
 	}
 	proof := &wire.Proof{CSR: csr}
 	if c.Claim != "" {
-		text := certs.ClaimText(c.Claim, base64.RawURLEncoding.EncodeToString(c.Nonce))
+		text := certs.ClaimText(c.Claim, certs.LoginNonce(message))
 		if proof.Claim, err = sign(signer, certs.NamespaceClaim(c.Cluster), []byte(text)); err != nil {
 			return Login{}, err
 		}

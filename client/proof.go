@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/certs"
 	"scrier/wire"
 )
 
@@ -20,6 +22,20 @@ type challenge struct {
 	Text      string   `json:"text"`
 	Namespace string   `json:"namespace"`
 	Keys      []string `json:"keys"` // fingerprints of those that count
+}
+
+// endNonce is the end of a challenge's text that the relay chooses.
+var endNonce = regexp.MustCompile(`[A-Za-z0-9_-]{20,100}$`)
+
+// isFor says whether a challenge is for this change and nothing else. A signature under any other text, or in any
+// other namespace, may be worth something elsewhere: at another relay, or in a git repository.
+func (c challenge) isFor(l Login, method, path string, body [sha256.Size]byte) error {
+	nonce := endNonce.FindString(c.Text)
+	text := certs.ChangeText(method, path, body, l.Username, nonce)
+	if l.Cluster == "" || nonce == "" || c.Namespace != certs.NamespaceChange(l.Cluster) || c.Text != text {
+		return wire.Errorf(wire.Protocol, "the relay asked for a signature under something else than this change; nothing was signed")
+	}
+	return nil
 }
 
 // signChange signs a request with one of the operator's SSH keys, and returns the header that says so.
@@ -33,6 +49,9 @@ func (r *Relay) signChange(ctx context.Context, method, path string, body []byte
 	var c challenge
 	if err := json.Unmarshal(data, &c); err != nil {
 		return "", &wire.Error{Code: wire.Protocol, Detail: "malformed challenge", Err: err}
+	}
+	if err := c.isFor(r.Login, method, apiPath+path, sha256.Sum256(body)); err != nil {
+		return "", err
 	}
 	keys := r.SSHKeys
 	keys.Wanted = func(k ssh.PublicKey) bool { return slices.Contains(c.Keys, ssh.FingerprintSHA256(k)) }

@@ -185,12 +185,13 @@ func TestKeyIsClaimedAtLogin(t *testing.T) {
 	before := arrive(t, r, made(t, r, ann, "bob", key.PublicKey()))
 	unused := linkOf(t, r, ann, "/api/v1/users/bob/links", "")
 	bob := &person{t: t, relay: r, signer: key}
-	for name, claim := range map[string]func(nonce []byte) []byte{
+	nonce := certs.LoginNonce
+	for name, claim := range map[string]func(message []byte) []byte{
 		"none":            func([]byte) []byte { return nil },
-		"another name":    func(n []byte) []byte { return claimOf(t, r, key, "ann", n, certs.NamespaceClaim) },
-		"another nonce":   func(n []byte) []byte { return claimOf(t, r, key, "bob", make([]byte, 32), certs.NamespaceClaim) },
-		"another purpose": func(n []byte) []byte { return claimOf(t, r, key, "bob", n, certs.NamespaceChange) },
-		"another key":     func(n []byte) []byte { return claimOf(t, r, newSigner(t), "bob", n, certs.NamespaceClaim) },
+		"another name":    func(m []byte) []byte { return claimOf(t, r, key, "ann", nonce(m), certs.NamespaceClaim) },
+		"another nonce":   func([]byte) []byte { return claimOf(t, r, key, "bob", nonce(nil), certs.NamespaceClaim) },
+		"another purpose": func(m []byte) []byte { return claimOf(t, r, key, "bob", nonce(m), certs.NamespaceChange) },
+		"another key":     func(m []byte) []byte { return claimOf(t, r, newSigner(t), "bob", nonce(m), certs.NamespaceClaim) },
 	} {
 		if _, err := bob.login(attempt{claim: claim}); wire.CodeOf(err) != wire.KeyUnproved && wire.CodeOf(err) != wire.Unauthenticated {
 			t.Errorf("%s: %v", name, err)
@@ -225,10 +226,39 @@ func TestKeyIsClaimedAtLogin(t *testing.T) {
 	}
 }
 
+// TestClaimOfALoginIsGoodForNothingElse: whoever runs another relay, at which somebody logs in, passes on to them the
+// challenge that this relay has made to claim a key on the page.
+func TestClaimOfALoginIsGoodForNothingElse(t *testing.T) {
+	r := start(t)
+	mallory := admin(t, r, "mallory")
+	victim := newSigner(t)
+	in := arrive(t, r, made(t, r, mallory, "bob", victim.PublicKey()))
+	_, out := asksWith(t, r, in.Operator, "POST", "/api/v1/self/keys/begin", "", "")
+	var c access.Challenge
+	if err := json.Unmarshal([]byte(out), &c); err != nil {
+		t.Fatal(out, err)
+	}
+	once, err := base64.RawURLEncoding.DecodeString(c.Text[strings.LastIndex(c.Text, " ")+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	message, err := certs.LoginMessage(once, make([]byte, certs.ExporterSize), nil) // on the victim's connection to mallory
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig := base64.StdEncoding.EncodeToString(claimOf(t, r, victim, "bob", certs.LoginNonce(message), certs.NamespaceClaim))
+	if got := problem(asks(t, r, in.Operator, "POST", "/api/v1/self/keys", fmt.Sprintf(`{"challenge":%q,"signature":%q}`, c.ID, sig))); got != "unauthenticated" {
+		t.Error(got)
+	}
+	if _, err := r.access.Keys(t.Context(), in.Operator); wire.CodeOf(err) != wire.KeyUnproved {
+		t.Error(err)
+	}
+}
+
 // claimOf is the signature by which a key's owner claims it at a login.
-func claimOf(t *testing.T, r *Relay, key ssh.Signer, username string, nonce []byte, namespace func(string) string) []byte {
+func claimOf(t *testing.T, r *Relay, key ssh.Signer, username, nonce string, namespace func(string) string) []byte {
 	t.Helper()
-	sig, err := certs.SignSSH(nil, key, namespace(r.ca.Cluster()), []byte(certs.ClaimText(username, base64.RawURLEncoding.EncodeToString(nonce))))
+	sig, err := certs.SignSSH(nil, key, namespace(r.ca.Cluster()), []byte(certs.ClaimText(username, nonce)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ type attempt struct {
 	signer    ssh.Signer
 	offer     ssh.PublicKey
 	username  string
-	claim     func(nonce []byte) []byte // the signature for a key that nobody has claimed; nil: an honest one
+	claim     func(message []byte) []byte // the signature for a key that nobody has claimed; nil: an honest one
 }
 
 // login runs a login; nil edits make it an honest one.
@@ -123,9 +123,9 @@ func (p *person) login(a attempt) (*tls.Certificate, error) {
 	proof := &wire.Proof{Signature: sig, CSR: csr}
 	switch {
 	case a.claim != nil:
-		proof.Claim = a.claim(challenge.Nonce)
+		proof.Claim = a.claim(message)
 	case challenge.Claim != "":
-		proof.Claim = claimOf(p.t, p.relay, a.signer, challenge.Claim, challenge.Nonce, certs.NamespaceClaim)
+		proof.Claim = claimOf(p.t, p.relay, a.signer, challenge.Claim, certs.LoginNonce(message), certs.NamespaceClaim)
 	}
 	if err := wire.Send(s, proof); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package access
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"slices"
 	"strings"
 	"time"
@@ -193,9 +192,9 @@ func (a *Access) Confirm(ctx context.Context, who Operator) error {
 }
 
 // claimAtLogin makes the key of a login count that nobody has claimed yet. It must be the operator's first. Logins
-// and sign-ins from before end.
-func (a *Access) claimAtLogin(ctx context.Context, source string, row store.Operator, key ssh.PublicKey, nonce, signature []byte) (store.Operator, error) {
-	text := certs.ClaimText(row.Username, base64.RawURLEncoding.EncodeToString(nonce))
+// and sign-ins from before end. message is what was signed to log in.
+func (a *Access) claimAtLogin(ctx context.Context, source string, row store.Operator, key ssh.PublicKey, message, signature []byte) (store.Operator, error) {
+	text := certs.ClaimText(row.Username, certs.LoginNonce(message))
 	if len(signature) == 0 {
 		return row, wire.Errorf(wire.KeyUnproved, "the login does not say that the key is to count for %s; update scrier and log in again", row.Username)
 	}

@@ -49,9 +49,9 @@ func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *w
 	if err != nil {
 		return err
 	}
-	pub, err := a.verifyLogin(key, nonce[:], peer, proof)
+	pub, message, err := a.verifyLogin(key, nonce[:], peer, proof)
 	if err == nil && challenge.Claim != "" {
-		row, err = a.claimAtLogin(ctx, source, row, key, nonce[:], proof.Claim)
+		row, err = a.claimAtLogin(ctx, source, row, key, message, proof.Claim)
 	}
 	var chain [][]byte
 	if err == nil {
@@ -114,20 +114,21 @@ func forName(username string) string {
 	return " for " + wire.Printable(short(username))
 }
 
-// verifyLogin checks that a proof is by key and for this connection, and returns the key to certify.
-func (a *Access) verifyLogin(key ssh.PublicKey, nonce []byte, peer wire.Peer, p *wire.Proof) (crypto.PublicKey, error) {
+// verifyLogin checks that a proof is by key and for this connection, and returns the key to certify and what was
+// signed.
+func (a *Access) verifyLogin(key ssh.PublicKey, nonce []byte, peer wire.Peer, p *wire.Proof) (pub crypto.PublicKey, message []byte, err error) {
 	exporter, err := peer.Export(certs.ExporterLabel, certs.ExporterSize)
 	if err != nil {
-		return nil, fmt.Errorf("bind the login to its connection: %w", err)
+		return nil, nil, fmt.Errorf("bind the login to its connection: %w", err)
 	}
-	message, err := certs.LoginMessage(nonce, exporter, p.CSR)
-	if err != nil {
-		return nil, err
+	if message, err = certs.LoginMessage(nonce, exporter, p.CSR); err != nil {
+		return nil, nil, err
 	}
 	if err := verifiedBy(key, p.Signature, certs.NamespaceLogin(a.CA.Cluster()), message); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return certs.ParseRequest(p.CSR)
+	pub, err = certs.ParseRequest(p.CSR)
+	return pub, message, err
 }
 
 // VerifyKey checks a proof, made on this connection, that the operator holds a key that is
