@@ -139,8 +139,8 @@ func stillFirst(tx store.Tx, who Operator, row store.Operator) error {
 	if !who.First {
 		return nil
 	}
-	counts, err := credentialsOf(tx, row)
-	if err == nil && !counts.none() {
+	has, err := credentialsOf(tx, row)
+	if err == nil && !has.none() {
 		err = &wire.Error{Code: wire.ProofRequired}
 	}
 	return err
@@ -205,11 +205,11 @@ func (a *Access) claimAtLogin(ctx context.Context, source string, row store.Oper
 		if row, err = store.GetOperator(tx, row.ID); err != nil {
 			return err
 		}
-		counts, err := credentialsOf(tx, row)
+		has, err := credentialsOf(tx, row)
 		if err != nil {
 			return err
 		}
-		if !counts.none() {
+		if !has.none() {
 			return wire.Errorf(wire.KeyUnproved, "%s has other keys or passkeys that count; sign in with one of them and add this key on the page My account, or have it registered by root of the relay's host", row.Username)
 		}
 		i := slices.IndexFunc(row.Keys, func(k store.Key) bool { return bytes.Equal(blobOf(k), key.Marshal()) })
@@ -250,9 +250,7 @@ func blobOf(k store.Key) []byte {
 	return pub.Marshal()
 }
 
-// proved says whether key counts for an operator.
-func proved(o store.Operator, key ssh.PublicKey) bool {
-	return slices.ContainsFunc(o.Keys, func(k store.Key) bool {
-		return !k.Proved.IsZero() && k.Fingerprint == ssh.FingerprintSHA256(key)
-	})
+// counts says whether the key with this fingerprint counts for an operator.
+func counts(o store.Operator, fingerprint string) bool {
+	return slices.ContainsFunc(o.Keys, func(k store.Key) bool { return !k.Proved.IsZero() && k.Fingerprint == fingerprint })
 }

@@ -39,7 +39,7 @@ func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *w
 		return err
 	}
 	challenge := &wire.Challenge{Cluster: a.CA.Cluster(), Key: key.Marshal(), Nonce: nonce[:]}
-	if !proved(row, key) {
+	if !counts(row, ssh.FingerprintSHA256(key)) {
 		challenge.Claim = row.Username
 	}
 	if err := s.Send(challenge); err != nil {

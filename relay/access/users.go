@@ -54,7 +54,8 @@ func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) 
 }
 
 // Update changes an operator's role and keys, those that are given; logins and sessions from
-// before end.
+// before end. Of an operator for whom root of the relay's host makes a key count, the passkeys go: an administrator
+// may have named the key first and then registered a passkey of their own, which must not open what the key opens.
 func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (User, error) {
 	if u.Role != "" {
 		if _, err := ParseRole(string(u.Role)); err != nil {
@@ -69,6 +70,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		}
 	}
 	var row store.Operator
+	settles := false // root makes a key count
 	edit := func(tx store.Tx) (err error) {
 		if row, err = find(tx, id); err != nil {
 			return err
@@ -77,6 +79,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 			row.Role = string(u.Role)
 		}
 		if u.Keys != nil {
+			settles = by.ID == "" && slices.ContainsFunc(keys, func(k store.Key) bool { return !counts(row, k.Fingerprint) })
 			row.Keys = kept(keys, row.Keys)
 		}
 		row.Epoch++
@@ -91,6 +94,11 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		func(tx store.Tx) (err error) {
 			if err := edit(tx); err != nil {
 				return err
+			}
+			if settles {
+				if err := store.DeletePasskeysOf(tx, row.ID); err != nil {
+					return err
+				}
 			}
 			if passkeys, err = store.Passkeys(tx, row.ID); err != nil {
 				return err

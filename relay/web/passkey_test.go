@@ -2,6 +2,8 @@ package web
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/descope/virtualwebauthn"
+	"golang.org/x/crypto/ssh"
 
 	"scrier/relay/access"
 	"scrier/wire"
@@ -443,4 +446,41 @@ func TestPasskeysAreTakenAway(t *testing.T) {
 	if u := asNow(t, d, eve); u.Passkeys != 0 || len(d.records("operator.passkeys_remove")) != 1 {
 		t.Errorf("%+v, %d records", u, len(d.records("operator.passkeys_remove")))
 	}
+}
+
+// A key that root makes count does not count for whoever registered a passkey before: an administrator can name
+// anybody's key for an operator, and be the first there.
+func TestKeyByRootEndsPasskeys(t *testing.T) {
+	d := newDesk(t)
+	mallory := d.operator("mallory", access.Admin)
+	by := access.Operator{ID: mallory.ID, Username: "mallory", Role: access.Admin}
+	dev, ann := d.registered("ann", access.Admin)
+	keys := access.User{Keys: []string{sshLine(t)}}
+	if u, err := d.access.Update(t.Context(), by, ann.ID, keys); err != nil || u.Passkeys != 1 || len(u.Unproved) != 1 {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	dev.want("a key that opens nothing", dev.signInByPasskey(), wire.None)
+	if u, err := d.access.Update(t.Context(), access.Local("root"), ann.ID, access.User{Role: access.Admin}); err != nil || u.Passkeys != 1 {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	dev.want("a change of the role", dev.signInByPasskey(), wire.None)
+	if u, err := d.access.Update(t.Context(), access.Local("root"), ann.ID, keys); err != nil || u.Passkeys != 0 || len(u.Unproved) != 0 {
+		t.Fatalf("%+v, %v", u, err)
+	}
+	dev.want("the sign-in from before", dev.call("GET", "/self", nil), wire.OperatorChanged)
+	dev.want("the passkey", dev.signInByPasskey(), wire.Unauthenticated)
+}
+
+// sshLine is a new key in authorized_keys form.
+func sshLine(t *testing.T) string {
+	t.Helper()
+	pub, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
