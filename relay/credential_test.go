@@ -16,6 +16,7 @@ import (
 
 	"scrier/certs"
 	"scrier/relay/access"
+	"scrier/relay/guac/guactest"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -307,6 +308,31 @@ func TestFurtherKeyNeedsOneThatCounts(t *testing.T) {
 	}
 	if got := claims(t, r, whoNow(t, r, in), newPerson(t, r, "cay", access.Viewer).signer, ann.signer); got != "conflict" {
 		t.Errorf("another operator's key: %s", got)
+	}
+}
+
+// TestFirstProofEndsWhatWasOpen: whoever is the first to prove that they are an operator gets nothing of what somebody
+// else has opened in that name before.
+func TestFirstProofEndsWhatWasOpen(t *testing.T) {
+	r, _ := withGuacd(t, guactest.Normal)
+	mallory := admin(t, r, "mallory")
+	bob := arrive(t, r, made(t, r, access.Local("root"), "bob")).Operator
+	d := newDesk(t, r, bob, vnc(), "WebSocket")
+	d.until("sync")
+	d.Reset(wire.ViewerLost)
+	in := arrive(t, r, linkOf(t, r, mallory, "/api/v1/users/bob/links", ""))
+	if got := problem(asks(t, r, in.Operator, "POST", "/api/v1/sessions/"+d.id.String()+"/attach", `{}`)); got != "unconfirmed" {
+		t.Fatal(got)
+	}
+	if got := claims(t, r, in.Operator, newSigner(t), nil); got != "200" {
+		t.Fatal(got)
+	}
+	waitFor(t, "the session to end", func() bool { return rows(t, r)[0].State == store.Closed })
+	if got := problem(asks(t, r, again(t, r, in), "POST", "/api/v1/sessions/"+d.id.String()+"/attach", `{}`)); got == "200" {
+		t.Error("they got it")
+	}
+	if id := (certs.Identity{Role: certs.RoleOperator, ID: bob.ID, Generation: 1}); wire.CodeOf(r.access.Admit(id)) != wire.OperatorChanged {
+		t.Error("a login from before counts")
 	}
 }
 

@@ -25,8 +25,8 @@ type Config struct {
 	Journal Journal
 	Now     func() time.Time
 	Log     *slog.Logger
-	// Changed is called after an operator's keys or role changed, or the operator was deleted: it
-	// ends what the operator has open. It must not block for long.
+	// Changed is called after an operator's keys or role changed, or the operator was deleted, or has proved for
+	// the first time who they are: it ends what the operator has open. It must not block for long.
 	Changed func(operatorID string)
 	// SignedOut, if not nil, is called after a web sign-in was ended by signing out or by signing in
 	// anew: it ends what was opened with it. An empty signin stands for all of the operator. It must

@@ -70,7 +70,7 @@ func (a *Access) ChallengeClaim(ctx context.Context, who Operator) (Challenge, e
 
 // Claim makes a key count for who is signed in; who has gone through [Access.Prove]. signature is by that key,
 // under the challenge with this id, and may be as ssh-keygen prints it. The key is registered if it was not. If it
-// is the operator's first, all other sign-ins and all links of theirs end.
+// is the operator's first, all else ends that is open in their name, but for the sign-in that asks.
 func (a *Access) Claim(ctx context.Context, who Operator, id, signature string) (Key, error) {
 	ch, ok := a.proofs.take(who.ID, id, a.Now())
 	if !ok || ch.change != (Change{}) {
@@ -88,21 +88,16 @@ func (a *Access) Claim(ctx context.Context, who Operator, id, signature string) 
 		return Key{}, err
 	}
 	var out store.Key
-	var ended []store.SignIn
 	err = a.change(ctx, record("operator.key_claim", who, map[string]string{"key": claimed.Fingerprint}), func(tx store.Tx) error {
 		row, err := claim(tx, who, claimed)
 		if err != nil {
 			return err
 		}
 		out = row.Keys[slices.IndexFunc(row.Keys, func(k store.Key) bool { return k.Fingerprint == claimed.Fingerprint })]
-		if err := store.PutOperator(tx, row); err != nil {
-			return err
-		}
-		ended, err = settle(tx, who)
-		return err
+		return settle(tx, who, row)
 	})
 	if err == nil {
-		a.signedOutAll(who, ended)
+		a.settled(who)
 	}
 	return keyOf(out), err
 }
@@ -146,34 +141,40 @@ func stillFirst(tx store.Tx, who Operator, row store.Operator) error {
 	return err
 }
 
-// settle notes that whoever is signed in has proved to be the operator. If they are the first to do so, those go
-// who came before them by links.
-func settle(tx store.Tx, who Operator) (ended []store.SignIn, err error) {
+// settle writes an operator's row, and notes that whoever is signed in has proved to be the operator. If they are
+// the first to do so, nobody knows who came before them: only their own sign-in goes on.
+func settle(tx store.Tx, who Operator, row store.Operator) error {
+	if who.First {
+		row.Epoch++
+	}
+	if err := store.PutOperator(tx, row); err != nil {
+		return err
+	}
 	rows, err := store.SignIns(tx, who.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range rows {
 		switch {
-		case s.ID() == who.SignIn && s.Doubt != "":
-			err = store.TrustSignIn(tx, s.Hash)
+		case s.ID() == who.SignIn && (s.Doubt != "" || who.First):
+			err = store.TrustSignIn(tx, s.Hash, row.Epoch)
 		case s.ID() != who.SignIn && who.First:
-			ended = append(ended, s)
 			err = store.DeleteSignIn(tx, s)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if who.First {
 		_, err = store.DeleteLinksOf(tx, who.ID)
 	}
-	return ended, err
+	return err
 }
 
-func (a *Access) signedOutAll(who Operator, ended []store.SignIn) {
-	for _, s := range ended {
-		a.signedOut(who.ID, s.ID())
+// settled ends what is open, after [settle].
+func (a *Access) settled(who Operator) {
+	if who.First {
+		a.Changed(who.ID)
 	}
 }
 
@@ -186,7 +187,10 @@ func (a *Access) Confirm(ctx context.Context, who Operator) error {
 		return nil
 	}
 	return a.change(ctx, record("operator.confirm", who, map[string]string{"signin": who.SignIn, "link_by": who.Doubt}), func(tx store.Tx) error {
-		_, err := settle(tx, who)
+		row, err := self(tx, who)
+		if err == nil {
+			err = settle(tx, who, row)
+		}
 		return err
 	})
 }

@@ -99,7 +99,6 @@ func (a *Access) FinishPasskey(ctx context.Context, who Operator, site Site, id,
 			row.Transports = append(row.Transports, string(t))
 		}
 	}
-	var ended []store.SignIn
 	err = a.change(ctx, record("operator.passkey_add", who, describePasskey(row)),
 		func(tx store.Tx) error {
 			o, err := self(tx, who)
@@ -110,12 +109,12 @@ func (a *Access) FinishPasskey(ctx context.Context, who Operator, site Site, id,
 				err = store.AddPasskey(tx, row)
 			}
 			if err == nil {
-				ended, err = settle(tx, who)
+				err = settle(tx, who, o)
 			}
 			return err
 		})
 	if err == nil {
-		a.signedOutAll(who, ended)
+		a.settled(who)
 	}
 	return passkeyOf(row), err
 }

@@ -114,13 +114,13 @@ func SeeSignIn(tx Tx, hash [32]byte, at time.Time) error {
 	return put(tx, signInKey(hash), s)
 }
 
-// TrustSignIn takes a sign-in's Doubt away.
-func TrustSignIn(tx Tx, hash [32]byte) error {
+// TrustSignIn takes a sign-in's Doubt away, and lets it go on in the operator's epoch.
+func TrustSignIn(tx Tx, hash [32]byte, epoch uint64) error {
 	s, err := GetSignIn(tx, hash)
 	if err != nil {
 		return err
 	}
-	s.Doubt = ""
+	s.Doubt, s.Epoch = "", epoch
 	return put(tx, signInKey(hash), s)
 }
 
