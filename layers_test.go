@@ -118,7 +118,7 @@ var bans = []ban{
 		why: "every room of the relay may have a boundary, so it imports none of them",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/wire/wiretest"},
+		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/fleet/fleettest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/wire/wiretest"},
 		why: "what tests share is in no program",
 	},
 	{

@@ -415,18 +415,21 @@ func TestSilentEnvoy(t *testing.T) {
 // An agent that goes while its SSH server is being spoken to is lost, whichever is seen first: the
 // end of its link or the tunnel's.
 func TestAgentLostWhileOpening(t *testing.T) {
-	for name, leave := range map[string]func(*envoy){
-		"the link ends":           func(e *envoy) { _ = e.link.Close(wire.None, "") }, // says that it is closed already
-		"another link takes over": func(e *envoy) { _, _ = e.connect() },              // the test may end before it does
+	for name, c := range map[string]struct {
+		leave  func(*envoy)
+		rounds int // a race of two ends: one round may see either first
+	}{
+		"the link ends":           {func(e *envoy) { _ = e.link.Close(wire.None, "") }, 12},       // says that it is closed already
+		"another link takes over": {func(e *envoy) { e.mute.Store(true); _, _ = e.connect() }, 3}, // the test may end before it does
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
 			p := newPerson(t, r, "ann", access.Admin)
-			for n := range 12 { // a race of two ends: one round may see either first
+			for n := range c.rounds {
 				web := fmt.Sprintf("web%d", n)
 				serve(t, r, web, func(e *envoy, _ *wire.Open, s wire.Stream) {
 					e.opened(s)
-					leave(e)
+					c.leave(e)
 				})
 				if _, err := p.connect(web); wire.CodeOf(err) != wire.AgentLost {
 					t.Errorf("%s: the session ended with %v", web, err)

@@ -75,9 +75,32 @@ func (f *Framed) WriteBy(deadline time.Time, messages []Message, frame []byte) e
 
 // Receive reads the next message. The bytes of a [Data] are valid until the next call. io.EOF
 // is an ordinary end.
-func (f *Framed) Receive() (Message, error) {
+func (f *Framed) Receive() (Message, error) { return f.receive(f.next) }
+
+// ReceiveWithin is Receive for a peer that has to finish what it begins: it may wait with a frame for as
+// long as it likes, and a frame of which the first byte has come must be whole within a time. The error
+// is else [os.ErrDeadlineExceeded]. It takes the stream's read deadline for itself.
+func (f *Framed) ReceiveWithin(within time.Duration) (Message, error) {
+	return f.receive(func() (FrameType, []byte, error) {
+		if _, err := f.r.Peek(1); err != nil {
+			return 0, nil, err
+		}
+		if err := f.SetReadDeadline(time.Now().Add(within)); err != nil {
+			return 0, nil, err
+		}
+		t, payload, err := f.next()
+		if derr := f.SetReadDeadline(time.Time{}); err == nil {
+			err = derr
+		}
+		return t, payload, err
+	})
+}
+
+func (f *Framed) next() (FrameType, []byte, error) { return readFrame(f.r, f.buf) }
+
+func (f *Framed) receive(next func() (FrameType, []byte, error)) (Message, error) {
 	for range maxSkipped {
-		t, payload, err := readFrame(f.r, f.buf)
+		t, payload, err := next()
 		if err != nil {
 			return nil, err
 		}

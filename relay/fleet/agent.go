@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"os"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 
 const (
 	helloTimeout = 15 * time.Second
-	pingTimeout  = 2 * time.Second // for an answer from the first of two connections of one identity
+	wholeTimeout = 10 * time.Second // for the rest of a message that has begun
+	pingTimeout  = 2 * time.Second  // for an answer from the first of two connections of one identity
 
 	// controlRate bounds what an agent may say: a heartbeat and an answer now and then.
 	controlRate  = 20 // messages a second
@@ -68,11 +70,6 @@ func (f *Fleet) Serve(ctx context.Context, link wire.Link, id certs.Identity, ex
 	key := certs.PinOf(leaf)
 	a := &agent{fleet: f, id: envoy, link: link, expires: leaf.NotAfter, pings: map[uint64]chan struct{}{}}
 	a.cert = store.Certificate{Generation: id.Generation, Key: key[:], Source: a.source()}
-	leave, err := f.enter(envoy)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	if err := f.admit(ctx, a); err != nil {
 		return err
 	}
@@ -149,10 +146,13 @@ func (a *agent) refuse(err error) error {
 func (a *agent) listen(ctx context.Context) error {
 	limit := rate.NewLimiter(controlRate, controlBurst)
 	for {
-		m, err := a.control.Receive()
+		m, err := a.control.ReceiveWithin(wholeTimeout)
 		if err != nil {
 			if ended := a.link.Err(); ended != nil {
 				return ended
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return wire.Errorf(wire.Protocol, "a message did not end within %s", wholeTimeout)
 			}
 			return err
 		}

@@ -53,7 +53,6 @@ type Fleet struct {
 	mu    sync.Mutex
 	live  map[wire.EnvoyID]*agent
 	turns map[wire.EnvoyID]*turn
-	links map[wire.EnvoyID]int
 
 	copies audit.Repeats // of envoy.duplicate, by envoy
 }
@@ -61,7 +60,7 @@ type Fleet struct {
 // New makes a Fleet.
 func New(c Config) *Fleet {
 	return &Fleet{
-		Config: c, live: map[wire.EnvoyID]*agent{}, turns: map[wire.EnvoyID]*turn{}, links: map[wire.EnvoyID]int{},
+		Config: c, live: map[wire.EnvoyID]*agent{}, turns: map[wire.EnvoyID]*turn{},
 		copies: audit.Repeats{Journal: c.Journal, Every: time.Minute, Keys: maxCopies, Now: c.Now},
 	}
 }

@@ -36,27 +36,6 @@ func (f *Fleet) turn(id wire.EnvoyID) (done func()) {
 	}
 }
 
-// maxLinks is how many links an envoy may have at a time. An agent has one, and another one for a moment
-// when it reconnects.
-const maxLinks = 16
-
-// enter counts a link of an envoy, or refuses with [wire.Busy].
-func (f *Fleet) enter(id wire.EnvoyID) (leave func(), err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.links[id] >= maxLinks {
-		return nil, wire.Errorf(wire.Busy, "%d connections of one agent at once", maxLinks)
-	}
-	f.links[id]++
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.links[id]--; f.links[id] == 0 {
-			delete(f.links, id)
-		}
-	}, nil
-}
-
 // join makes a the envoy's agent, or refuses it.
 func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	defer f.turn(a.id)()
