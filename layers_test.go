@@ -118,6 +118,14 @@ var bans = []ban{
 		why: "every room of the relay may have a boundary, so it imports none of them",
 	},
 	{
+		in: []string{"scrier/relay/evilclient", "scrier/relay/evilbrowser"}, imports: []string{"scrier/certs/...", "scrier/relay/..."}, save: []string{"scrier/relay/evilclient"},
+		why: "who attacks a relay knows what crosses the network, and nothing of the relay",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"scrier/relay/evilclient", "scrier/relay/evilbrowser"}, but: []string{"scrier/relay/evilbrowser/*"},
+		why: "what attacks relays is in no program",
+	},
+	{
 		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/fleet/fleettest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/wire/wiretest"},
 		why: "what tests share is in no program",
 	},
@@ -174,11 +182,11 @@ var bans = []ban{
 		why: "kinds do not know each other",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/relay/listen.go", "scrier/relay/web/visit.go", "scrier/bench/floor.go"},
+		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/relay/listen.go", "scrier/relay/web/visit.go", "scrier/bench/floor.go", "scrier/relay/evilclient/*", "scrier/relay/evilbrowser/*"},
 		why: "above these files everything sees wire.Link and wire.Stream, so that another transport can be added",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go", "github.com/coder/websocket"}, but: []string{"scrier/relay/web/*", "scrier/bench/bridge.go"},
+		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go", "github.com/coder/websocket"}, but: []string{"scrier/relay/web/*", "scrier/bench/bridge.go", "scrier/relay/evilbrowser/*"},
 		why: "what browsers speak is used in relay/web alone, which hands wire.Streams to the others",
 	},
 	{

@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -17,21 +16,6 @@ import (
 	"scrier/relay/fleet/fleettest"
 	"scrier/wire"
 )
-
-// held is what this process holds.
-type held struct{ goroutines, files, heap int }
-
-func holds(t *testing.T) held {
-	t.Helper()
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return held{runtime.NumGoroutine(), len(files), int(m.HeapAlloc)}
-}
 
 const (
 	someMemory = 32 << 20 // what a heap may differ by for other reasons
@@ -58,7 +42,7 @@ func TestEvilAgents(t *testing.T) {
 	if len(all) < 15 {
 		t.Fatalf("only %d behaviours", len(all))
 	}
-	before, records := holds(t), r.audit.Size()
+	before, records := held(t), r.audit.Size()
 
 	// The honest session is used all the time.
 	var echoes atomic.Int64
@@ -99,9 +83,9 @@ func TestEvilAgents(t *testing.T) {
 	if n := int(r.audit.Size() - records); n > 20*len(all) {
 		t.Errorf("%d behaviours left %d records", len(all), n)
 	}
-	var after held
+	var after holding
 	ok := func() bool {
-		after = holds(t)
+		after = held(t)
 		return after.goroutines <= before.goroutines && after.files <= before.files && after.heap <= before.heap+someMemory
 	}
 	for deadline := time.Now().Add(2 * patience); !ok(); time.Sleep(100 * time.Millisecond) {

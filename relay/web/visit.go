@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
 )
 
 // The times of a browser's connection, over TCP and QUIC alike. The servers of HTTP have times of their
@@ -19,6 +20,12 @@ const (
 
 	strangerIdle = 30 * time.Second // without a request, of who is not signed in; others have [h3Idle]
 	strangerLife = 5 * time.Minute  // of a connection on which nobody signs in
+)
+
+// How many requests a connection may make; a page makes some thirty when it is opened.
+const (
+	strangerRequests, strangerBurst = 10, 200   // a second, and at once
+	knownRequests, knownBurst       = 100, 1000 // the same of who is signed in
 )
 
 // VisitTimes are the times of a [Visit], for tests that cannot wait.
@@ -48,6 +55,7 @@ type Visit struct {
 	known   bool
 	born    time.Time
 	last    time.Time // a request began or ended
+	asked   *rate.Limiter
 	running int
 	whole   int64     // requests that came whole, and viewers' streams
 	highest int64     // streams that must have been opened
@@ -66,7 +74,10 @@ type VisitConfig struct {
 // NewVisit watches a connection until [Visit.End].
 func NewVisit(c VisitConfig) *Visit {
 	now := time.Now()
-	v := &Visit{times: c.Times, close: c.Close, leave: c.Leave, know: c.Know, born: now, last: now}
+	v := &Visit{
+		times: c.Times, close: c.Close, leave: c.Leave, know: c.Know, born: now, last: now,
+		asked: rate.NewLimiter(strangerRequests, strangerBurst),
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.timer = time.AfterFunc(c.Times.Look, v.look)
@@ -112,9 +123,14 @@ func (v *Visit) overLocked(now time.Time) bool {
 }
 
 // begin is a request whose headers are there; its stream has a number over QUIC, else it is negative.
-func (v *Visit) begin(stream int64) (end func()) {
+// With too many requests the connection ends.
+func (v *Visit) begin(stream int64) (end func(), ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if !v.asked.Allow() {
+		go v.close()
+		return nil, false
+	}
 	v.running++
 	v.cameLocked(stream)
 	return func() {
@@ -122,7 +138,7 @@ func (v *Visit) begin(stream int64) (end func()) {
 		defer v.mu.Unlock()
 		v.running--
 		v.last = time.Now()
-	}
+	}, true
 }
 
 // came is a stream that is no request: a viewer's over WebTransport.
@@ -158,6 +174,7 @@ func (v *Visit) Known(who string) {
 	}
 	v.leave()
 	v.leave, v.known = leave, true
+	v.asked = rate.NewLimiter(knownRequests, knownBurst)
 }
 
 type visitKey struct{}
@@ -196,7 +213,11 @@ func VisitOf(ctx context.Context) *Visit {
 func visited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if v := VisitOf(r.Context()); v != nil {
-			defer v.begin(streamOf(r))()
+			end, ok := v.begin(streamOf(r))
+			if !ok {
+				panic(http.ErrAbortHandler)
+			}
+			defer end()
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -22,6 +22,16 @@ func newVisit(know bool) *watchedVisit {
 	return w
 }
 
+// asks makes a request, which is answered at once.
+func (w *watchedVisit) asks(t *testing.T, stream int64) {
+	t.Helper()
+	end, ok := w.Load().begin(stream)
+	if !ok {
+		t.Fatal("a request was too much")
+	}
+	end()
+}
+
 // lives says whether the connection is open after d.
 func (w *watchedVisit) lives(d time.Duration) bool {
 	time.Sleep(d)
@@ -48,7 +58,7 @@ func TestVisitOfAStranger(t *testing.T) {
 		v := newVisit(true)
 		begin := time.Now()
 		for stream := int64(0); v.lives(10 * time.Second); stream += 4 {
-			v.Load().begin(stream)()
+			v.asks(t, stream)
 			if time.Since(begin) > 2*strangerLife {
 				t.Fatal("it lives for ever")
 			}
@@ -57,12 +67,12 @@ func TestVisitOfAStranger(t *testing.T) {
 			t.Errorf("it ended after %s", age)
 		}
 		idle := newVisit(true)
-		idle.Load().begin(0)()
+		idle.asks(t, 0)
 		if !idle.lives(strangerIdle-visitLook) || idle.lives(2*visitLook) {
 			t.Error("an idle one ended too early, or not at all")
 		}
 		busy := newVisit(true)
-		end := busy.Load().begin(0) // a viewer, say
+		end, _ := busy.Load().begin(0) // a viewer, say
 		if !busy.lives(2 * strangerLife) {
 			t.Error("one with a request under way was ended")
 		}
@@ -77,19 +87,19 @@ func TestVisitOfAStranger(t *testing.T) {
 func TestVisitWithHalfAHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVisit(true)
-		v.Load().begin(0)()
-		v.Load().begin(8)() // and 4 is missing
+		v.asks(t, 0)
+		v.asks(t, 8) // and 4 is missing
 		if !v.lives(visitLook) {
 			t.Error("streams that come out of order were not waited for")
 		}
-		v.Load().begin(12)()
+		v.asks(t, 12)
 		if v.lives(headerWait) {
 			t.Error("it lives on")
 		}
 		ordered := newVisit(true)
-		ordered.Load().begin(8)()
-		ordered.Load().begin(4)()
-		ordered.Load().begin(0)()
+		ordered.asks(t, 8)
+		ordered.asks(t, 4)
+		ordered.asks(t, 0)
 		if !ordered.lives(strangerIdle - visitLook) {
 			t.Error("a connection on which all came was ended")
 		}
@@ -101,7 +111,7 @@ func TestVisitWithHalfAHeader(t *testing.T) {
 func TestVisitOfAnOperator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVisit(true)
-		v.Load().begin(0)()
+		v.asks(t, 0)
 		v.Load().Known("ann")
 		v.Load().Known("ann")
 		if v.left.Load() != 1 {
@@ -111,16 +121,37 @@ func TestVisitOfAnOperator(t *testing.T) {
 			if !v.lives(strangerIdle) {
 				t.Fatal("it was ended")
 			}
-			v.Load().begin(0)()
+			v.asks(t, 0)
 		}
 		if v.lives(2 * h3Idle) {
 			t.Error("an idle one is kept")
 		}
 		full := newVisit(false) // too many of hers
-		full.Load().begin(0)()
+		full.asks(t, 0)
 		full.Load().Known("ann")
 		if full.left.Load() != 0 || full.lives(2*strangerIdle) {
 			t.Error("who has too many connections does not stay a stranger")
 		}
 	})
+}
+
+// A connection that asks without end is closed, whoever it is of.
+func TestVisitThatAsksWithoutEnd(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			v := newVisit(true)
+			v.asks(t, 0)
+			want := strangerBurst - 1
+			if known {
+				v.Load().Known("ann")
+				want = knownBurst
+			}
+			for range want {
+				v.asks(t, 0)
+			}
+			if _, ok := v.Load().begin(0); ok || v.lives(0) {
+				t.Errorf("it goes on, known %v", known)
+			}
+		})
+	}
 }

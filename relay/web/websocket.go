@@ -1,9 +1,11 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -33,7 +35,8 @@ func (a *Attacher) WebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The server's time-outs for requests end with the upgrade; from here on the stream has its own.
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	below := &hijacked{ResponseWriter: w}
+	c, err := websocket.Accept(below, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the origin was checked above, and more strictly
 		CompressionMode:    websocket.CompressionDisabled,
 	})
@@ -42,15 +45,30 @@ func (a *Attacher) WebSocket(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered
 	}
 	c.SetReadLimit(maxMessage)
-	s := newWSStream(c)
+	s := newWSStream(c, func() { _ = below.conn.Close() }) // it may be gone
 	a.serve(r, s, id)
 	s.close()
+}
+
+// hijacked keeps the connection below a WebSocket. The library reads what a browser announced to its end
+// before it closes the connection, however much that is and however long it takes.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack implements [http.Hijacker].
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.conn = conn
+	return conn, rw, err
 }
 
 // wsStream is a WebSocket's binary messages as one stream of bytes. A WebSocket has no half-close:
 // CloseWrite is the close handshake.
 type wsStream struct {
 	c      *websocket.Conn
+	kill   func()             // closes the connection below
 	cancel context.CancelFunc // of pump
 	done   chan struct{}
 
@@ -64,8 +82,8 @@ type wsStream struct {
 	write time.Time
 }
 
-func newWSStream(c *websocket.Conn) *wsStream {
-	s := &wsStream{c: c, done: make(chan struct{}), pieces: make(chan []byte), moved: make(chan struct{})}
+func newWSStream(c *websocket.Conn, kill func()) *wsStream {
+	s := &wsStream{c: c, kill: kill, done: make(chan struct{}), pieces: make(chan []byte), moved: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.pump(ctx)
@@ -160,13 +178,17 @@ func (s *wsStream) Write(p []byte) (int, error) {
 }
 
 // CloseWrite ends the WebSocket in order: the browser has all that was written.
-func (s *wsStream) CloseWrite() error { return s.c.Close(websocket.StatusNormalClosure, "") }
+func (s *wsStream) CloseWrite() error {
+	t := time.AfterFunc(finishTime, s.kill)
+	defer t.Stop()
+	return s.c.Close(websocket.StatusNormalClosure, "")
+}
 
 func (s *wsStream) CloseRead(wire.Code) {}
 
 // Reset ends the WebSocket with a code, and does not wait long for the browser to hear it.
 func (s *wsStream) Reset(code wire.Code) {
-	t := time.AfterFunc(time.Second, func() { _ = s.c.CloseNow() })
+	t := time.AfterFunc(time.Second, s.kill)
 	defer t.Stop()
 	if code > wire.MaxCode { // a peer chose the number
 		code = wire.Internal
@@ -178,7 +200,8 @@ func (s *wsStream) Reset(code wire.Code) {
 // close waits for the reader.
 func (s *wsStream) close() {
 	s.cancel()
-	_ = s.c.CloseNow() // closed already in the ordinary case
+	s.kill() // closed already in the ordinary case
+	_ = s.c.CloseNow()
 	<-s.done
 }
 
