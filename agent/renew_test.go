@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -90,6 +91,23 @@ func TestRenewalOnTheLink(t *testing.T) {
 	if err := <-done; wire.CodeOf(err) != wire.Protocol {
 		t.Errorf("a second certificate: %v", err)
 	}
+}
+
+// An agent that connects when its certificate is due asks at once, as its link may not live long.
+func TestRenewalIsDueWhenItConnects(t *testing.T) {
+	l, relay, _ := linked(t)
+	l.leaf = certificate(time.Now().Add(-20*time.Hour), time.Now().Add(4*time.Hour))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.renewInTime(ctx) }()
+	if err := relay.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil { // it looks again after a minute
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Renew](relay); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	<-done
 }
 
 // A relay that answers with a certificate for another key, or with none, changes nothing.

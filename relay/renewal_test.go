@@ -679,6 +679,30 @@ func TestQuarantineOverARestart(t *testing.T) {
 	}
 }
 
+// A log that cannot be written delays no quarantine, and lets none end.
+func TestQuarantineWithoutALog(t *testing.T) {
+	r := start(t)
+	m := enrolled(t, r, "web1")
+	good := r.fleet.Journal
+	r.fleet.Journal = unwritable{}
+	if err := twice(t, m); wire.CodeOf(err) != wire.DuplicateIdentity {
+		t.Error(err)
+	}
+	if s := m.state(); s.State != fleet.Quarantined {
+		t.Errorf("state %s", s.State)
+	}
+	if err := r.fleet.Release(t.Context(), audit.Event{}, m.id); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("released: %v", err)
+	}
+	if s := m.state(); s.State != fleet.Quarantined {
+		t.Errorf("state %s", s.State)
+	}
+	r.fleet.Journal = good
+	if err := r.fleet.Release(t.Context(), audit.Event{}, m.id); err != nil {
+		t.Error(err)
+	}
+}
+
 // The first use of a copy is written down at once, and of those that follow how many there were.
 func TestCopiesThatInsist(t *testing.T) {
 	var c clock
