@@ -32,6 +32,10 @@ func (a *api) events(w http.ResponseWriter, r *http.Request, who access.Operator
 		return
 	}
 	defer leave()
+	if !still(r.Context(), who) { // whoever ended the streams of this operator before now did not find this one
+		a.fail(w, &wire.Error{Code: wire.OperatorChanged})
+		return
+	}
 	rc := http.NewResponseController(w)
 	// The servers' deadline is for answers that are over soon; here each piece has one of its own.
 	if err := rc.SetWriteDeadline(time.Now().Add(a.Events.write)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -150,6 +151,24 @@ func TestStreamEndsWithTheRight(t *testing.T) {
 				p.ends(t)
 			})
 		})
+	}
+}
+
+// A right that is taken away while a stream begins, before it can be found, is noticed at once.
+func TestStreamBeginsWithoutTheRight(t *testing.T) {
+	e := NewEvents()
+	asked := 0
+	caller := func(ctx context.Context) (access.Operator, error) {
+		if asked++; asked > 1 {
+			return access.Operator{}, &wire.Error{Code: wire.SignedOut}
+		}
+		return admin(ctx)
+	}
+	r := httptest.NewRequest("GET", "/api/v1/events", nil)
+	answer := httptest.NewRecorder()
+	API(Config{Events: e, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}).ServeHTTP(answer, r.WithContext(WithCaller(r.Context(), caller)))
+	if !strings.Contains(answer.Body.String(), "urn:scrier:error:operator_changed") || e.count() != 0 {
+		t.Errorf("%d %s, %d streams are open", answer.Code, answer.Body, e.count())
 	}
 }
 
