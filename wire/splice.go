@@ -3,7 +3,9 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 )
 
@@ -16,7 +18,8 @@ var splicePool = sync.Pool{New: func() any { b := make([]byte, spliceBuffer); re
 // Splice copies between a and b until both directions have ended, and returns how much went
 // from a to b (sent) and from b to a (received). EOF on one side half-closes the other and the
 // rest goes on; any other error, or the end of ctx, resets both with the error's code. Splice
-// owns both streams and returns when its goroutines have.
+// owns both streams and returns when its goroutines have. A panic in one of those becomes one of the
+// caller, who may outlive it.
 func Splice(ctx context.Context, a, b Stream) (sent, received int64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -27,15 +30,27 @@ func Splice(ctx context.Context, a, b Stream) (sent, received int64, err error) 
 	})
 	defer stop()
 	var wg sync.WaitGroup
-	one := func(dst, src Stream, n *int64) {
+	var faults [2]string
+	one := func(dst, src Stream, n *int64, fault *string) {
+		defer func() {
+			if p := recover(); p != nil {
+				*fault = fmt.Sprintf("%v, in a goroutine of Splice:\n%s", p, debug.Stack())
+				cancel(&Error{Code: Internal})
+			}
+		}()
 		var err error
 		if *n, err = copyStream(dst, src); err != nil {
 			cancel(err)
 		}
 	}
-	wg.Go(func() { one(b, a, &sent) })
-	wg.Go(func() { one(a, b, &received) })
+	wg.Go(func() { one(b, a, &sent, &faults[0]) })
+	wg.Go(func() { one(a, b, &received, &faults[1]) })
 	wg.Wait()
+	for _, fault := range faults {
+		if fault != "" {
+			panic(fault)
+		}
+	}
 	if err := context.Cause(ctx); err != nil {
 		// Both were reset; wait for nothing more.
 		return sent, received, err

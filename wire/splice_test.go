@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -112,4 +114,34 @@ func TestSpliceHasNoQueueOfItsOwn(t *testing.T) {
 		far.Reset(wire.ViewerLost)
 		synctest.Wait()
 	})
+}
+
+// faulty is a stream whose Read panics.
+type faulty struct{ wire.Stream }
+
+func (faulty) Read([]byte) (int, error) { panic("a fault") }
+
+// A panic comes to the caller, who may outlive it, and both sides are reset.
+func TestSplicePanicsInItsCaller(t *testing.T) {
+	for _, swapped := range []bool{false, true} {
+		near, a := wiretest.Streams()
+		b, far := wiretest.Streams()
+		func() {
+			defer func() {
+				if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "a fault") || !strings.Contains(fmt.Sprint(p), "faulty.Read") {
+					t.Errorf("recovered %v", p)
+				}
+			}()
+			if swapped {
+				_, _, _ = wire.Splice(t.Context(), faulty{b}, a)
+			} else {
+				_, _, _ = wire.Splice(t.Context(), a, faulty{b})
+			}
+		}()
+		for _, side := range []wire.Stream{near, far} {
+			if _, err := side.Read(make([]byte, 1)); wire.CodeOf(err) != wire.Internal {
+				t.Errorf("a side has %v", err)
+			}
+		}
+	}
 }
