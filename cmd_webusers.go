@@ -178,7 +178,7 @@ end at once; the operator logs in again. With --state a key counts at once; else
 with it, or adds it on the page My account.
 
 --revoke-all is for an operator whose laptop was stolen: it ends their logins, sign-ins and sessions, and
-removes their links and passkeys. Their SSH keys stay: replace those that were stolen too.
+removes their links, passkeys and tokens. Their SSH keys stay: replace those that were stolen too.
 ` + exitHelp("0    changed", wire.BadRequest, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
 		Example: `  scrier webusers update --username bob --role admin
   scrier webusers update --username bob --revoke-all`,
@@ -219,7 +219,7 @@ removes their links and passkeys. Their SSH keys stay: replace those that were s
 	c.Flags().StringVar(&username, "username", "", "the operator's name")
 	c.Flags().StringVar(&role, "role", "", "the new role")
 	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
-	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links and passkeys")
+	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links, passkeys and tokens")
 	must(c.MarkFlagRequired("username"))
 	return c
 }

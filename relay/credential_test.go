@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -147,6 +148,8 @@ func TestForeignKeyOpensNothing(t *testing.T) {
 		{"POST", "/api/v1/self/confirm", `{}`, "key_unproved"},
 		{"POST", "/api/v1/self/links", `{}`, "unconfirmed"}, // a link of their own would be as good as they are
 		{"DELETE", "/api/v1/self/passkeys/0123", "", "unconfirmed"},
+		{"DELETE", "/api/v1/self/signins", "", "unconfirmed"},
+		{"DELETE", "/api/v1/self/signins/0123", "", "unconfirmed"},
 		{"GET", "/api/v1/envoys", "", "200"},
 		{"GET", "/api/v1/self", "", "200"},
 	} {
@@ -387,6 +390,12 @@ func TestLinkByAnother(t *testing.T) {
 	} {
 		maker := admin(t, r, name)
 		secret := linkOf(t, r, maker, "/api/v1/users/ann/links", "")
+		looking := arrive(t, r, linkOf(t, r, maker, "/api/v1/users/ann/links", ""))
+		confirmed := arrive(t, r, linkOf(t, r, maker, "/api/v1/users/ann/links", ""))
+		if got := problem(asks(t, r, confirmed.Operator, "POST", "/api/v1/self/confirm", `{}`)); got != "204" {
+			t.Fatal(got)
+		}
+		whoNow(t, r, looking)
 		if err := change(name); err != nil {
 			t.Fatal(err)
 		}
@@ -396,6 +405,13 @@ func TestLinkByAnother(t *testing.T) {
 		if _, err := r.access.SignInByLink(t.Context(), access.Browser{}, secret); wire.CodeOf(err) != wire.LinkInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
+		if _, err := r.access.IdentifyBrowser(t.Context(), looking.Cookie); wire.CodeOf(err) != wire.SignedOut {
+			t.Errorf("%s looks on: %v", name, err)
+		}
+		if all, err := r.access.SignIns(t.Context(), who, ""); err != nil || slices.ContainsFunc(all, func(s access.SignIn) bool { return s.ID == looking.Operator.SignIn }) {
+			t.Error(all, err)
+		}
+		whoNow(t, r, confirmed) // it is ann's
 	}
 }
 

@@ -684,7 +684,9 @@ func TestQuarantineWithoutALog(t *testing.T) {
 	r := start(t)
 	m := enrolled(t, r, "web1")
 	good := r.fleet.Journal
-	r.fleet.Journal = unwritable{}
+	full := &breaking{Journal: r.sessions.Journal}
+	full.broken.Store(true)
+	r.fleet.Journal = full
 	if err := twice(t, m); wire.CodeOf(err) != wire.DuplicateIdentity {
 		t.Error(err)
 	}

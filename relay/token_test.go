@@ -78,6 +78,11 @@ func TestTokenEndsWithTheRight(t *testing.T) {
 				}
 			}
 		}, false, true, false},
+		"the maker is revoked": {func(t *testing.T, r *Relay, p *person) { // a thief may have made it
+			if _, err := r.access.Revoke(t.Context(), root, "mallory"); err != nil {
+				t.Fatal(err)
+			}
+		}, true, false, true},
 		"the maker is deleted": {func(t *testing.T, r *Relay, p *person) {
 			if err := r.access.Delete(t.Context(), root, "mallory"); err != nil {
 				t.Fatal(err)

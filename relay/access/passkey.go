@@ -152,7 +152,7 @@ func (a *Access) FinishPasskeySignIn(ctx context.Context, b Browser, site Site, 
 			}
 			return store.GetOperator(tx, key.Operator)
 		},
-		doubt:  func() string { return "" },
+		doubt:  func() store.SignInLink { return store.SignInLink{} },
 		undo:   func(store.Tx) error { return nil }, // a counter never goes back
 		fields: func() map[string]string { return map[string]string{"passkey": key.ID(), "passkey_name": key.Name} },
 	})

@@ -18,7 +18,9 @@ import (
 //   - it is signed out, here or from another browser ([Access.SignOut]),
 //   - the same browser signs in again,
 //   - the operator's role or keys change, or the operator is deleted: each sign-in is bound to the
-//     operator's epoch.
+//     operator's epoch,
+//   - the same happens to who made the link that it began with, and the operator has not proved since that it is they
+//     who came.
 //
 // Only the browser knows the cookie; the relay keeps its hash.
 const (
@@ -49,7 +51,7 @@ type attempt struct {
 	claim  func(tx store.Tx, now time.Time) (store.Operator, error)
 	undo   func(tx store.Tx) error
 	fields func() map[string]string // for the audit log, after claim
-	doubt  func() string            // who made the link, if that may be who came; after claim
+	doubt  func() store.SignInLink  // the link, if who made it may be who came, else zero; after claim
 }
 
 // signIn makes a sign-in. It is in the audit log before the browser learns the cookie.
@@ -82,9 +84,11 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 				return err
 			}
 		}
+		link := t.doubt()
 		row = store.SignIn{
 			Hash: hash, Operator: o.ID, Epoch: o.Epoch, Created: now, Seen: now,
-			Source: b.Source, Agent: agent(b.Agent), Method: t.method, Doubt: t.doubt(),
+			Source: b.Source, Agent: agent(b.Agent), Method: t.method,
+			Doubt: link.CreatedBy, Maker: link.Maker, MakerEpoch: link.MakerEpoch,
 		}
 		return store.PutSignIn(tx, row)
 	})
@@ -171,11 +175,15 @@ func (a *Access) Counts(ctx context.Context, id string) error {
 
 // live finds a sign-in that counts, and its operator.
 func (a *Access) live(ctx context.Context, look func(store.Tx) (store.SignIn, error)) (s store.SignIn, o store.Operator, err error) {
+	maker := false
 	err = a.KV.View(ctx, func(tx store.Tx) (err error) {
 		if s, err = look(tx); err != nil {
 			return err
 		}
-		o, err = store.GetOperator(tx, s.Operator)
+		if o, err = store.GetOperator(tx, s.Operator); err != nil {
+			return err
+		}
+		maker, err = store.StillMaker(tx, s.Maker, s.MakerEpoch)
 		return err
 	})
 	switch {
@@ -189,6 +197,9 @@ func (a *Access) live(ctx context.Context, look func(store.Tx) (store.SignIn, er
 	}
 	if s.Epoch != o.Epoch {
 		return s, o, &wire.Error{Code: wire.OperatorChanged}
+	}
+	if !maker {
+		return s, o, wire.Errorf(wire.SignedOut, "%s, who made the link, may no longer do so", s.Doubt)
 	}
 	return s, o, nil
 }

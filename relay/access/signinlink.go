@@ -98,11 +98,11 @@ func (a *Access) SignInByLink(ctx context.Context, b Browser, token string) (Sig
 		},
 		undo:   func(tx store.Tx) error { return store.PutSignInLink(tx, spent, a.Now()) },
 		fields: func() map[string]string { return map[string]string{"link_by": spent.CreatedBy} },
-		doubt: func() string {
+		doubt: func() store.SignInLink {
 			if spent.Maker == "" || spent.Maker == spent.Operator { // root of the relay's host, or themselves
-				return ""
+				return store.SignInLink{}
 			}
-			return spent.CreatedBy
+			return spent
 		},
 	})
 }

@@ -38,7 +38,11 @@ func (a *Access) SignIns(ctx context.Context, who Operator, current string) ([]S
 		}
 		slices.SortFunc(rows, func(a, b store.SignIn) int { return b.Created.Compare(a.Created) })
 		for _, s := range rows {
-			if s.Epoch != o.Epoch || expired(s, now) != nil {
+			maker, err := store.StillMaker(tx, s.Maker, s.MakerEpoch)
+			if err != nil {
+				return err
+			}
+			if s.Epoch != o.Epoch || expired(s, now) != nil || !maker {
 				continue
 			}
 			end := s.Seen.Add(signInIdle)

@@ -115,7 +115,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 }
 
 // Revoke ends all that an operator has open or could open anew without a key of theirs: logins, sign-ins, sessions,
-// links and passkeys.
+// links, passkeys and enrolment tokens.
 func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, error) {
 	var row store.Operator
 	edit := func(tx store.Tx) (err error) {
@@ -141,6 +141,9 @@ func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, erro
 			if err := store.DeletePasskeysOf(tx, row.ID); err != nil {
 				return err
 			}
+			if err := deleteTokensOf(tx, row); err != nil {
+				return err
+			}
 			return store.PutOperator(tx, row)
 		})
 	if err != nil {
@@ -148,6 +151,22 @@ func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, erro
 	}
 	a.Changed(row.ID)
 	return userOf(row), nil
+}
+
+// deleteTokensOf removes the tokens that an operator has made: they must enrol no machine any more.
+func deleteTokensOf(tx store.Tx, o store.Operator) error {
+	tokens, err := store.Tokens(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if t.Maker == o.ID || t.Maker == "" && t.CreatedBy == o.Username { // those of an older relay have a name alone
+			if err := store.DeleteToken(tx, t.Hash); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Delete removes an operator, by username or id; logins and sessions end.
@@ -162,16 +181,8 @@ func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
 	}
 	err := a.change(ctx, record("operator.delete", by, describe(row)),
 		func(tx store.Tx) error {
-			tokens, err := store.Tokens(tx)
-			if err != nil {
+			if err := deleteTokensOf(tx, row); err != nil {
 				return err
-			}
-			for _, t := range tokens { // a deleted operator's tokens must enrol no machine
-				if t.CreatedBy == row.Username {
-					if err := store.DeleteToken(tx, t.Hash); err != nil {
-						return err
-					}
-				}
 			}
 			return store.DeleteOperator(tx, row.ID)
 		})

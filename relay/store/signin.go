@@ -23,6 +23,9 @@ type SignIn struct {
 	// Doubt is who made the link, if that was another operator: whoever opened it may be that one. It is
 	// taken away when the operator proves a key or passkey of their own.
 	Doubt string `cbor:"9,keyasint,omitempty"`
+	// Maker and MakerEpoch are those of the link, as in [SignInLink]: a doubtful sign-in ends as the link does.
+	Maker      string `cbor:"10,keyasint,omitempty"`
+	MakerEpoch uint64 `cbor:"11,keyasint,omitempty"`
 }
 
 // maxSignIns is how many one operator has at a time: more browsers than anybody uses.
@@ -120,7 +123,7 @@ func TrustSignIn(tx Tx, hash [32]byte, epoch uint64) error {
 	if err != nil {
 		return err
 	}
-	s.Doubt, s.Epoch = "", epoch
+	s.Doubt, s.Maker, s.MakerEpoch, s.Epoch = "", "", 0, epoch
 	return put(tx, signInKey(hash), s)
 }
 

@@ -89,16 +89,24 @@ func GetSignInLink(tx Tx, hash [32]byte, now time.Time) (SignInLink, Operator, e
 	if err != nil {
 		return SignInLink{}, Operator{}, err
 	}
-	if l.Maker != "" {
-		maker, err := get[Operator](tx, operatorPrefix+l.Maker)
-		if errors.Is(err, ErrNotFound) || err == nil && maker.Epoch != l.MakerEpoch {
-			return SignInLink{}, Operator{}, &wire.Error{Code: wire.LinkInvalid}
-		}
-		if err != nil {
-			return SignInLink{}, Operator{}, err
-		}
+	ok, err := StillMaker(tx, l.Maker, l.MakerEpoch)
+	if err == nil && !ok {
+		err = &wire.Error{Code: wire.LinkInvalid}
 	}
-	return l, o, nil
+	return l, o, err
+}
+
+// StillMaker says whether who made something is allowed what they were then: whether the operator is there, in the
+// same epoch. Without an id it was root of the relay's host, who always is.
+func StillMaker(tx Tx, id string, epoch uint64) (bool, error) {
+	if id == "" {
+		return true, nil
+	}
+	o, err := get[Operator](tx, operatorPrefix+id)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && o.Epoch == epoch, err
 }
 
 // DeleteLinksOf removes all links of an operator.

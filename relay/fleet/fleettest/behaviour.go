@@ -207,7 +207,7 @@ func Behaviours() []Behaviour {
 						return
 					}
 					defer c.close()
-					bytesOnce([]byte{typeHello})(c) // the relay learns of the stream with its first byte
+					bytesOnce([]byte{typeHello})(c)             // the relay learns of the stream with its first byte
 					in <- wait(c.link.Context(), 8*time.Second) // a refusal may be late
 					_ = c.ended()
 				})

@@ -405,7 +405,9 @@ func Behaviours() []Behaviour {
 		})},
 		{Name: "takes no input", At: Talks, Clogs: true, behave: afterShell(func(s *Server, _ uint32) error { return s.deaf() })},
 		{Name: "prints without end", At: Talks, behave: afterShell(func(s *Server, channel uint32) error {
-			return s.reading(func() error { return s.flood(1, again(message(msgData, data{channel, []byte(strings.Repeat(Evil, 100))}))) })
+			return s.reading(func() error {
+				return s.flood(1, again(message(msgData, data{channel, []byte(strings.Repeat(Evil, 100))})))
+			})
 		})},
 		{Name: "sends more data than a packet may have", At: Ends, behave: afterShell(func(s *Server, channel uint32) error {
 			return s.send(message(msgData, data{channel, make([]byte, 128<<10)}))
