@@ -117,7 +117,7 @@ type stream struct {
 // open adds a stream for an operator, and leave takes it away.
 func (e *Events) open(who access.Operator) (s *stream, leave func(), err error) {
 	s = &stream{who: who, wake: make(chan struct{}, 1), pending: map[uuid.UUID][]byte{}}
-	name := who.ID + " " + who.Username // the host's administrators have no id
+	name := who.ID + " " + who.Username + " " + who.Doubt // the host's administrators have no id; who made a link takes no room
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	select {

@@ -98,12 +98,20 @@ func (a *api) signOut(w http.ResponseWriter, r *http.Request, who access.Operato
 }
 
 func (a *api) signOutEverywhere(w http.ResponseWriter, r *http.Request, who access.Operator) {
+	if err := who.Undoubted(); err != nil {
+		a.fail(w, err)
+		return
+	}
 	_, here := browserOf(r)
 	a.leave(w, a.Access.SignOutEverywhere(r.Context(), who), here)
 }
 
 func (a *api) endSignIn(w http.ResponseWriter, r *http.Request, who access.Operator) {
 	id := chi.URLParam(r, "signin")
+	if err := who.Undoubted(); err != nil && id != who.SignIn {
+		a.fail(w, err)
+		return
+	}
 	a.leave(w, a.Access.SignOut(r.Context(), who, id), id == SignIn(r.Context()))
 }
 
