@@ -88,7 +88,7 @@ func (a *Access) Claim(ctx context.Context, who Operator, id, signature string) 
 		return Key{}, err
 	}
 	var out store.Key
-	err = a.change(ctx, record("operator.key_claim", who, map[string]string{"key": claimed.Fingerprint}), func(tx store.Tx) error {
+	err = a.change(ctx, who, record("operator.key_claim", who, map[string]string{"key": claimed.Fingerprint}), func(tx store.Tx) error {
 		row, err := claim(tx, who, claimed)
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func (a *Access) Confirm(ctx context.Context, who Operator) error {
 	if who.Doubt == "" {
 		return nil
 	}
-	return a.change(ctx, record("operator.confirm", who, map[string]string{"signin": who.SignIn, "link_by": who.Doubt}), func(tx store.Tx) error {
+	return a.change(ctx, who, record("operator.confirm", who, map[string]string{"signin": who.SignIn, "link_by": who.Doubt}), func(tx store.Tx) error {
 		row, err := self(tx, who)
 		if err == nil {
 			err = settle(tx, who, row)
@@ -228,7 +228,7 @@ func (a *Access) claimAtLogin(ctx context.Context, source string, row store.Oper
 	if err := a.KV.View(ctx, edit); err != nil {
 		return row, err
 	}
-	err := a.change(ctx, audit.Event{
+	err := a.change(ctx, Operator{}, audit.Event{
 		Type: "operator.key_claim", Operator: row.Username, Source: source, Fields: map[string]string{"key": ssh.FingerprintSHA256(key)},
 	}, func(tx store.Tx) error {
 		if err := edit(tx); err != nil {

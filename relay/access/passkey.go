@@ -99,7 +99,7 @@ func (a *Access) FinishPasskey(ctx context.Context, who Operator, site Site, id,
 			row.Transports = append(row.Transports, string(t))
 		}
 	}
-	err = a.change(ctx, record("operator.passkey_add", who, describePasskey(row)),
+	err = a.change(ctx, who, record("operator.passkey_add", who, describePasskey(row)),
 		func(tx store.Tx) error {
 			o, err := self(tx, who)
 			if err == nil {
@@ -249,7 +249,7 @@ func (a *Access) RemovePasskey(ctx context.Context, who Operator, id string) err
 	}); err != nil {
 		return err
 	}
-	return a.change(ctx, record("operator.passkey_remove", who, describePasskey(row)),
+	return a.change(ctx, who, record("operator.passkey_remove", who, describePasskey(row)),
 		func(tx store.Tx) error { return store.DeletePasskey(tx, who.ID, id) })
 }
 
@@ -263,7 +263,7 @@ func (a *Access) RemovePasskeys(ctx context.Context, by Operator, user string) e
 	}); err != nil {
 		return err
 	}
-	err := a.change(ctx, record("operator.passkeys_remove", by, map[string]string{"username": o.Username, "id": o.ID}), func(tx store.Tx) error {
+	err := a.change(ctx, by, record("operator.passkeys_remove", by, map[string]string{"username": o.Username, "id": o.ID}), func(tx store.Tx) error {
 		rows, err := store.Passkeys(tx, o.ID)
 		if err != nil {
 			return err

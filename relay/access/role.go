@@ -8,6 +8,7 @@ package access
 import (
 	"slices"
 
+	"scrier/relay/store"
 	"scrier/wire"
 )
 
@@ -80,6 +81,9 @@ type Operator struct {
 	Proof string `json:"-"`
 	First bool   `json:"-"`
 }
+
+// Maker is the operator as who makes something for somebody else.
+func (o Operator) Maker() store.Maker { return store.Maker{ID: o.ID, Epoch: o.Epoch} }
 
 // Local is whoever may use the relay's admin socket: user is the name of the OS account.
 func Local(user string) Operator {

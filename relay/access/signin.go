@@ -183,7 +183,7 @@ func (a *Access) live(ctx context.Context, look func(store.Tx) (store.SignIn, er
 		if o, err = store.GetOperator(tx, s.Operator); err != nil {
 			return err
 		}
-		maker, err = store.StillMaker(tx, s.Maker, s.MakerEpoch)
+		maker, err = store.Maker{ID: s.Maker, Epoch: s.MakerEpoch}.Still(tx)
 		return err
 	})
 	switch {

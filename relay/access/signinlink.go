@@ -37,13 +37,10 @@ func (a *Access) SignInLink(ctx context.Context, by Operator, id string) (SignIn
 	token, hash := newSecret()
 	now := a.Now()
 	link := store.SignInLink{Hash: hash, Operator: row.ID, Epoch: row.Epoch, CreatedBy: by.Username, Maker: by.ID, Expires: now.Add(linkLife)}
-	err := a.change(ctx, record("operator.link", by, map[string]string{"username": row.Username, "id": row.ID, "expires": link.Expires.UTC().Format(time.RFC3339)}), func(tx store.Tx) error {
-		if by.ID != "" { // what an operator made ends with what they are allowed
-			maker, err := store.GetOperator(tx, by.ID)
-			if err != nil {
-				return err
-			}
-			link.MakerEpoch = maker.Epoch
+	err := a.change(ctx, by, record("operator.link", by, map[string]string{"username": row.Username, "id": row.ID, "expires": link.Expires.UTC().Format(time.RFC3339)}), func(tx store.Tx) error {
+		var err error
+		if link.MakerEpoch, err = by.Maker().Now(tx); err != nil { // what an operator made ends with what they are allowed
+			return err
 		}
 		return store.PutSignInLink(tx, link, now)
 	})

@@ -38,7 +38,7 @@ func (a *Access) SignIns(ctx context.Context, who Operator, current string) ([]S
 		}
 		slices.SortFunc(rows, func(a, b store.SignIn) int { return b.Created.Compare(a.Created) })
 		for _, s := range rows {
-			maker, err := store.StillMaker(tx, s.Maker, s.MakerEpoch)
+			maker, err := store.Maker{ID: s.Maker, Epoch: s.MakerEpoch}.Still(tx)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func (a *Access) SignOut(ctx context.Context, who Operator, id string) error {
 	if err := a.KV.View(ctx, look); err != nil {
 		return err
 	}
-	err := a.change(ctx, audit.Event{Type: "operator.signout", Operator: who.Username, Source: who.Source, Fields: map[string]string{"signin": id}},
+	err := a.change(ctx, who, audit.Event{Type: "operator.signout", Operator: who.Username, Source: who.Source, Fields: map[string]string{"signin": id}},
 		func(tx store.Tx) error {
 			if err := look(tx); err != nil {
 				return err
@@ -94,7 +94,7 @@ func (a *Access) SignOutEverywhere(ctx context.Context, who Operator) error {
 	if err := a.KV.View(ctx, check); err != nil {
 		return err
 	}
-	err := a.change(ctx, audit.Event{Type: "operator.signout", Operator: who.Username, Source: who.Source, Fields: map[string]string{"signin": "all"}},
+	err := a.change(ctx, who, audit.Event{Type: "operator.signout", Operator: who.Username, Source: who.Source, Fields: map[string]string{"signin": "all"}},
 		func(tx store.Tx) error {
 			if _, err := store.DeleteSignInsOf(tx, who.ID); err != nil {
 				return err

@@ -48,7 +48,7 @@ func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) 
 	}
 	now := a.Now()
 	row := store.Operator{ID: uuid.NewString(), Username: u.Username, Role: string(u.Role), Keys: keys, Epoch: 1, Created: now, Changed: now}
-	err = a.change(ctx, record("operator.create", by, describe(row)),
+	err = a.change(ctx, by, record("operator.create", by, describe(row)),
 		func(tx store.Tx) error { return store.PutOperator(tx, row) })
 	return userOf(row), err
 }
@@ -90,7 +90,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		return User{}, err
 	}
 	var passkeys []store.Passkey
-	err := a.change(ctx, record("operator.update", by, describe(row)),
+	err := a.change(ctx, by, record("operator.update", by, describe(row)),
 		func(tx store.Tx) (err error) {
 			if err := edit(tx); err != nil {
 				return err
@@ -127,7 +127,7 @@ func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, erro
 	if err := a.KV.View(ctx, edit); err != nil {
 		return User{}, err
 	}
-	err := a.change(ctx, record("operator.revoke", by, describe(row)),
+	err := a.change(ctx, by, record("operator.revoke", by, describe(row)),
 		func(tx store.Tx) error {
 			if err := edit(tx); err != nil {
 				return err
@@ -179,7 +179,7 @@ func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
 	if err := a.KV.View(ctx, look); err != nil {
 		return err
 	}
-	err := a.change(ctx, record("operator.delete", by, describe(row)),
+	err := a.change(ctx, by, record("operator.delete", by, describe(row)),
 		func(tx store.Tx) error {
 			if err := deleteTokensOf(tx, row); err != nil {
 				return err
@@ -246,9 +246,9 @@ func (a *Access) Keys(ctx context.Context, who Operator) ([]ssh.PublicKey, error
 	return keys, err
 }
 
-// change writes to the audit log what is about to happen, and then does it. If that cannot be written,
-// nothing is done; if the change fails, the audit log says that it failed.
-func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) error) error {
+// change writes to the audit log what is about to happen, and then does it, if by is still who they were when they
+// asked. If that cannot be written, nothing is done; if the change fails, the audit log says that it failed.
+func (a *Access) change(ctx context.Context, by Operator, e audit.Event, f func(store.Tx) error) error {
 	write := a.Journal.Append
 	switch e.Type {
 	case "operator.delete", "operator.revoke", "operator.passkeys_remove": // what takes a right away must also work on a full disk
@@ -259,12 +259,31 @@ func (a *Access) change(ctx context.Context, e audit.Event, f func(store.Tx) err
 	if _, err := write(ctx, e); err != nil {
 		return err
 	}
-	err := a.KV.Update(ctx, f)
+	err := a.KV.Update(ctx, func(tx store.Tx) error {
+		if err := unchanged(tx, by); err != nil {
+			return err
+		}
+		return f(tx)
+	})
 	if err != nil {
 		e.Code, e.Detail = wire.CodeOf(err).String(), "not done: "+wire.DetailOf(err)
 		if _, jerr := a.Journal.Append(context.WithoutCancel(ctx), e); jerr != nil {
 			a.Log.Error("audit", "err", jerr)
 		}
+	}
+	return err
+}
+
+// unchanged refuses who was changed, deleted or signed out since they were let through: their own key or sign-in must
+// not outlive its end by the moment that a request takes.
+func unchanged(tx store.Tx, by Operator) error {
+	_, err := by.Maker().Now(tx)
+	if err != nil || by.SignIn == "" {
+		return err
+	}
+	_, err = store.SignInByID(tx, by.SignIn)
+	if wire.CodeOf(err) == wire.NotFound {
+		err = &wire.Error{Code: wire.SignedOut}
 	}
 	return err
 }

@@ -89,24 +89,42 @@ func GetSignInLink(tx Tx, hash [32]byte, now time.Time) (SignInLink, Operator, e
 	if err != nil {
 		return SignInLink{}, Operator{}, err
 	}
-	ok, err := StillMaker(tx, l.Maker, l.MakerEpoch)
+	ok, err := Maker{l.Maker, l.MakerEpoch}.Still(tx)
 	if err == nil && !ok {
 		err = &wire.Error{Code: wire.LinkInvalid}
 	}
 	return l, o, err
 }
 
-// StillMaker says whether who made something is allowed what they were then: whether the operator is there, in the
-// same epoch. Without an id it was root of the relay's host, who always is.
-func StillMaker(tx Tx, id string, epoch uint64) (bool, error) {
-	if id == "" {
+// Maker is who made something for somebody else: an operator in an epoch. Without an ID it was root of the relay's host.
+type Maker struct {
+	ID    string
+	Epoch uint64
+}
+
+// Still says whether the maker is allowed what they were then: whether the operator is there, in the same epoch. Root
+// always is.
+func (m Maker) Still(tx Tx) (bool, error) {
+	if m.ID == "" {
 		return true, nil
 	}
-	o, err := get[Operator](tx, operatorPrefix+id)
+	o, err := get[Operator](tx, operatorPrefix+m.ID)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && o.Epoch == epoch, err
+	return err == nil && o.Epoch == m.Epoch, err
+}
+
+// Now is the maker's epoch, which must be m's if that is known, or it is [wire.OperatorChanged]; for root 0.
+func (m Maker) Now(tx Tx) (uint64, error) {
+	if m.ID == "" {
+		return 0, nil
+	}
+	o, err := get[Operator](tx, operatorPrefix+m.ID)
+	if errors.Is(err, ErrNotFound) || err == nil && m.Epoch != 0 && o.Epoch != m.Epoch {
+		err = &wire.Error{Code: wire.OperatorChanged}
+	}
+	return o.Epoch, err
 }
 
 // DeleteLinksOf removes all links of an operator.

@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -483,4 +485,91 @@ func sshLine(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+// late is a body that something happens before.
+type late struct {
+	io.Reader
+	once func()
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	if l.once != nil {
+		l.once()
+		l.once = nil
+	}
+	return l.Reader.Read(p)
+}
+
+// Who was changed while their request was on its way is who they are by now.
+func TestChangedWhileTheBodyWasOnItsWay(t *testing.T) {
+	d := newDesk(t)
+	eve := access.User{Username: "eve", Role: access.Admin, Keys: []string{}, Unproved: []string{}}
+	for name, change := range map[string]func(){
+		"revoked": func() {
+			_, err := d.access.Revoke(t.Context(), access.Local("root"), "revoked")
+			must(t, err)
+		},
+		"demoted": func() {
+			_, err := d.access.Update(t.Context(), access.Local("root"), "demoted", access.User{Role: access.Viewer})
+			must(t, err)
+		},
+		"out": func() {
+			must(t, d.access.SignOutEverywhere(t.Context(), asAdmin(t, d, "out")))
+		},
+	} {
+		dev, _ := d.registered(name, access.Admin)
+		dev.want("sign in", dev.signInByPasskey(), wire.None)
+		req := dev.request("POST", "/api/v1/users", jsonOf(t, eve))
+		req.Header.Set(proofHeader, dev.proof(dev.tab, "POST", "/users", eve))
+		req.Body = io.NopCloser(&late{strings.NewReader(jsonOf(t, eve)), change})
+		want := wire.SignedOut
+		if name == "demoted" {
+			want = wire.OperatorChanged
+		}
+		dev.want(name, dev.do(req), want)
+	}
+	if _, err := d.access.Create(t.Context(), access.Local("root"), eve); err != nil {
+		t.Errorf("somebody made her: %v", err)
+	}
+}
+
+// The same at the last moment: what is written down holds only if who asked is still who they were.
+func TestChangedWhileTheChangeIsWritten(t *testing.T) {
+	d := newDesk(t)
+	b := d.tab()
+	ann := d.operator("ann", access.Admin)
+	b.signIn(ann)
+	stale, err := d.access.IdentifyBrowser(t.Context(), b.cookie)
+	must(t, err)
+	b.want("sign out", b.call("POST", "/signout", nil), wire.None)
+	eve := access.User{Username: "eve", Role: access.Admin}
+	if _, err := d.access.Create(t.Context(), stale, eve); wire.CodeOf(err) != wire.SignedOut {
+		t.Error(err)
+	}
+	stale.SignIn = ""
+	if _, err := d.access.Revoke(t.Context(), access.Local("root"), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"an operator": second(d.access.Create(t.Context(), stale, eve)),
+		"a change":    second(d.access.Update(t.Context(), stale, "ann", access.User{Role: access.Viewer})),
+		"a link":      second(d.access.SignInLink(t.Context(), stale, "ann")),
+		"an end":      d.access.Delete(t.Context(), stale, "ann"),
+	} {
+		if wire.CodeOf(err) != wire.OperatorChanged {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// asAdmin is an operator as who asks.
+func asAdmin(t *testing.T, d *desk, name string) access.Operator {
+	t.Helper()
+	users, err := d.access.Users(t.Context())
+	must(t, err)
+	i := slices.IndexFunc(users, func(u access.User) bool { return u.Username == name })
+	return access.Operator{ID: users[i].ID, Username: name, Role: access.Admin}
 }

@@ -6,6 +6,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -151,17 +152,15 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 			a.fail(w, wire.Errorf(wire.Unauthenticated, "this way in has no login"))
 			return
 		}
-		who, err := caller(r.Context())
-		if err == nil {
-			err = who.May(to.verb)
+		who, err := a.caller(r, caller, to)
+		var data []byte
+		if err == nil && r.Method != http.MethodGet {
+			if data, err = whole(r); err == nil && len(data) > 0 { // it may have taken its time, and they may have been changed since
+				who, err = a.caller(r, caller, to)
+			}
 		}
 		if err == nil && to.signed {
-			if !to.confirms {
-				err = who.Undoubted()
-			}
-			if err == nil {
-				who, err = a.signed(r, who)
-			}
+			who, err = a.signed(r, who, data)
 		}
 		// A request that only lacks its signature comes again.
 		if who.ID != "" && to.method != http.MethodGet && !to.challenge && wire.CodeOf(err) != wire.ProofRequired {
@@ -175,6 +174,31 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 		}
 		h(w, r, who)
 	})
+}
+
+// caller is who asks, if they may.
+func (a *api) caller(r *http.Request, caller Caller, to route) (access.Operator, error) {
+	who, err := caller(r.Context())
+	if err == nil {
+		err = who.May(to.verb)
+	}
+	if err == nil && to.signed && !to.confirms {
+		err = who.Undoubted()
+	}
+	return who, err
+}
+
+// whole reads a request's body, which can then be read again.
+func whole(r *http.Request) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		return nil, &wire.Error{Code: wire.BadRequest, Detail: "the request's body did not arrive", Err: err}
+	}
+	if len(data) > maxBody {
+		return nil, wire.Errorf(wire.BadRequest, "a request has at most %d bytes", maxBody)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	return data, nil
 }
 
 // json is h with its value as the answer.
