@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -501,6 +502,40 @@ func TestChangesAreSigned(t *testing.T) {
 	}
 	if _, err := r.access.ChallengeChange(t.Context(), who, access.Site{}, access.Change{Method: "POST", Path: "/api/v1/users'; rm -r ~; '"}); wire.CodeOf(err) != wire.BadRequest {
 		t.Errorf("a text that is no word of a shell's: %v", err)
+	}
+}
+
+// TestStolenLoginPutsNoChallengeOut: whoever has stolen a login may ask for challenges, but the operator's own stays, and
+// with it the way to end the theft.
+func TestStolenLoginPutsNoChallengeOut(t *testing.T) {
+	r := start(t)
+	ann := newPerson(t, r, "ann", access.Admin)
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
+	proof := signs(t, r, who, ann.signer, "POST", "/api/v1/users/ann/revoke", "")
+	for range 1000 {
+		signs(t, r, who, newSigner(t), "POST", "/api/v1/users/ann/revoke", "")
+		if _, err := r.access.ChallengeClaim(t.Context(), who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		if got := problem(asksWith(t, r, who, "POST", "/api/v1/users/ann/revoke", "", signs(t, r, who, newSigner(t), "POST", "/api/v1/users/ann/revoke", ""))); got != "proof_required" {
+			t.Fatal(got)
+		}
+	}
+	// Of many that use it at once, one does.
+	var done atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if problem(asksWith(t, r, who, "POST", "/api/v1/users/ann/revoke", "", proof)) == "200" {
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() != 1 {
+		t.Errorf("%d of 8 were done", done.Load())
 	}
 }
 

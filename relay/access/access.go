@@ -40,13 +40,13 @@ type Access struct {
 	attempts *attempts
 	pace     *pace
 	flows    flows
-	proofs   proofs
+	proofs   *proofs
 	sweeps   sweeps
 }
 
 // New makes an Access.
 func New(c Config) *Access {
-	return &Access{Config: c, attempts: newAttempts(c.Now), pace: newPace(c.Now)}
+	return &Access{Config: c, attempts: newAttempts(c.Now), pace: newPace(c.Now), proofs: newProofs()}
 }
 
 // Admit says whether an identity from a certificate is still valid: the operator exists, and neither

@@ -62,21 +62,24 @@ func (a *Access) ChallengeClaim(ctx context.Context, who Operator) (Challenge, e
 	}); err != nil {
 		return Challenge{}, err
 	}
-	nonce, _ := newSecret()
-	return a.proofs.add(who.ID, Challenge{
-		Text: certs.ClaimText(who.Username, nonce), Namespace: certs.NamespaceClaim(a.CA.Cluster()), Keys: []string{},
-	}, a.Now()), nil
+	id, nonce, expires := a.proofs.begin(who.ID, Change{}, a.Now())
+	return Challenge{
+		ID: id, Text: certs.ClaimText(who.Username, nonce), Namespace: certs.NamespaceClaim(a.CA.Cluster()), Keys: []string{}, Expires: expires,
+	}, nil
 }
 
 // Claim makes a key count for who is signed in; who has gone through [Access.Prove]. signature is by that key,
 // under the challenge with this id, and may be as ssh-keygen prints it. The key is registered if it was not. If it
 // is the operator's first, all else ends that is open in their name, but for the sign-in that asks.
 func (a *Access) Claim(ctx context.Context, who Operator, id, signature string) (Key, error) {
-	ch, ok := a.proofs.take(who.ID, id, a.Now())
-	if !ok || ch.change != (Change{}) {
+	nonce, ok := a.proofs.find(who.ID, id, Change{}, a.Now())
+	if !ok {
 		return Key{}, wire.Errorf(wire.BadRequest, "the challenge was used already, or is older than 5 minutes; begin anew")
 	}
-	key, err := signedBy(signature, ch)
+	key, err := signedBy(signature, certs.NamespaceClaim(a.CA.Cluster()), certs.ClaimText(who.Username, nonce))
+	if err == nil {
+		err = a.proofs.use(who.ID, nonce, a.Now())
+	}
 	if err != nil {
 		return Key{}, err
 	}

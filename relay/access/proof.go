@@ -2,9 +2,14 @@ package access
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,7 +31,7 @@ import (
 // first, and all others need one that counts already.
 const (
 	proofLife = 5 * time.Minute
-	maxProofs = 16 // that wait, of one operator; the oldest gives way
+	maxProofs = 1024 // changes of one operator within that time
 )
 
 // Change is a request that changes who may do what.
@@ -44,8 +49,6 @@ type Challenge struct {
 	Keys      []string  `json:"keys"`      // fingerprints of the SSH keys that count
 	Passkeys  bool      `json:"passkeys"`  // whether a passkey of the operator's counts here as well
 	Expires   time.Time `json:"expires"`
-
-	change Change // zero: a claim
 }
 
 // credentials are what of an operator's proves who they are.
@@ -90,19 +93,22 @@ func (a *Access) ChallengeChange(ctx context.Context, who Operator, site Site, c
 	if err != nil {
 		return Challenge{}, err
 	}
-	nonce, _ := newSecret()
+	id, nonce, expires := a.proofs.begin(who.ID, c, a.Now())
 	ch := Challenge{
-		Text:      certs.ChangeText(c.Method, c.Path, c.Body, who.Username, nonce),
-		Namespace: certs.NamespaceChange(a.CA.Cluster()), Keys: append([]string{}, counts.keys...), change: c,
+		ID: id, Text: certs.ChangeText(c.Method, c.Path, c.Body, who.Username, nonce),
+		Namespace: certs.NamespaceChange(a.CA.Cluster()), Keys: append([]string{}, counts.keys...), Expires: expires,
 	}
 	for _, p := range counts.passkeys {
 		ch.Passkeys = ch.Passkeys || p.RPID == site.Name
 	}
-	return a.proofs.add(who.ID, ch, a.Now()), nil
+	return ch, nil
 }
 
 // ChallengePasskey asks a browser for a passkey that signs a change.
 func (a *Access) ChallengePasskey(who Operator, site Site, id string) (Flow, error) {
+	if len(id) > maxProofID {
+		return Flow{}, wire.Errorf(wire.BadRequest, "this is not a challenge's id")
+	}
 	party, err := party(site)
 	if err != nil {
 		return Flow{}, err
@@ -113,6 +119,9 @@ func (a *Access) ChallengePasskey(who Operator, site Site, id string) (Flow, err
 	}
 	return a.flows.add(flow{operator: signing(who, id), site: site, source: who.Source, data: *data, expires: a.Now().Add(flowLife)}, options, a.Now())
 }
+
+// maxProofID is more than a challenge's id has.
+const maxProofID = 100
 
 // signing is whom a passkey's flow is for that signs a change: no flow of another kind has such a name.
 func signing(who Operator, id string) string { return who.ID + " signs " + id }
@@ -137,25 +146,29 @@ func (a *Access) Prove(ctx context.Context, who Operator, b Browser, site Site, 
 	}
 	kind, rest, _ := strings.Cut(proof, " ")
 	id, answer, _ := strings.Cut(rest, " ")
-	ch, ok := a.proofs.take(who.ID, id, a.Now())
-	if !ok || ch.change != c || c == (Change{}) {
+	nonce, ok := a.proofs.find(who.ID, id, c, a.Now())
+	if !ok || c == (Change{}) {
 		return who, wire.Errorf(wire.ProofRequired, "the signature was made for another change, was used already, or is older than 5 minutes")
 	}
 	switch kind {
 	case "ssh":
-		key, err := signedBy(answer, ch)
-		if err != nil {
+		text := certs.ChangeText(c.Method, c.Path, c.Body, who.Username, nonce)
+		var key ssh.PublicKey
+		if key, err = signedBy(answer, certs.NamespaceChange(a.CA.Cluster()), text); err != nil {
 			return who, err
 		}
 		if who.Proof = ssh.FingerprintSHA256(key); !slices.Contains(counts.keys, who.Proof) {
 			return who, wire.Errorf(wire.ProofRequired, "the signature is by %s, which does not count for %s; these do: %s", who.Proof, who.Username, strings.Join(counts.keys, ", "))
 		}
-		return who, nil
 	case "passkey":
 		who.Proof, err = a.provedByPasskey(ctx, who, b, site, id, answer)
-		return who, err
+	default:
+		err = wire.Errorf(wire.BadRequest, "a signature is by ssh or by a passkey")
 	}
-	return who, wire.Errorf(wire.BadRequest, "a signature is by ssh or by a passkey")
+	if err == nil {
+		err = a.proofs.use(who.ID, nonce, a.Now())
+	}
+	return who, err
 }
 
 func (a *Access) provedByPasskey(ctx context.Context, who Operator, b Browser, site Site, id, answer string) (name string, err error) {
@@ -175,59 +188,94 @@ func (a *Access) provedByPasskey(ctx context.Context, who Operator, b Browser, s
 	return "passkey " + key.ID(), a.KV.Update(ctx, func(tx store.Tx) error { return usePasskey(tx, key, used, now) })
 }
 
-// signedBy is the key that has signed a challenge. signature is an SSHSIG in base64, or as ssh-keygen prints it.
-func signedBy(signature string, ch Challenge) (ssh.PublicKey, error) {
+// signedBy is the key that has signed a text. signature is an SSHSIG in base64, or as ssh-keygen prints it.
+func signedBy(signature, namespace, text string) (ssh.PublicKey, error) {
 	blob, err := certs.ParseArmour(signature)
 	if err != nil {
 		return nil, err
 	}
-	return certs.VerifySSH(blob, ch.Namespace, []byte(ch.Text))
+	return certs.VerifySSH(blob, namespace, []byte(text))
 }
 
-// proofs are the challenges that wait for their signature. They are kept in memory; after a restart of the relay
-// another is asked for.
+// proofs makes challenges and knows them again by its key, so that none waits in memory: whoever has stolen a login
+// could ask for so many that the operator's own gave way. Those that were signed are remembered until they expire.
+// After a restart of the relay another is asked for.
 type proofs struct {
-	mu sync.Mutex
-	by map[string][]Challenge // by operator's id, oldest first
+	key [sha256.Size]byte
+
+	mu   sync.Mutex
+	used map[string]map[string]time.Time // by operator's id and nonce: when it expires
 }
 
-// maxProvers is how many operators are remembered before those are looked for whose challenges have expired.
-const maxProvers = 1024
+// nonceSize is that of a challenge, in bytes: eight say when it expires, the others are random.
+const nonceSize = 32
 
-func (p *proofs) add(operator string, ch Challenge, now time.Time) Challenge {
-	ch.ID, _ = newSecret()
-	ch.Expires = now.Add(proofLife).UTC()
+func newProofs() *proofs {
+	p := &proofs{used: map[string]map[string]time.Time{}}
+	rand.Read(p.key[:])
+	return p
+}
+
+// begin makes a challenge's nonce, and the id by which it is known again for this operator and change.
+func (p *proofs) begin(operator string, c Change, now time.Time) (id, nonce string, expires time.Time) {
+	expires = now.Add(proofLife).UTC()
+	raw := binary.BigEndian.AppendUint64(make([]byte, 0, nonceSize+sha256.Size), uint64(expires.UnixNano()))
+	raw = raw[:nonceSize]
+	rand.Read(raw[8:])
+	nonce = base64.RawURLEncoding.EncodeToString(raw)
+	return base64.RawURLEncoding.EncodeToString(append(raw, p.mac(operator, c, raw)...)), nonce, expires
+}
+
+func (p *proofs) mac(operator string, c Change, nonce []byte) []byte {
+	h := hmac.New(sha256.New, p.key[:])
+	fmt.Fprintf(h, "%q %q %q %x %x", operator, c.Method, c.Path, c.Body, nonce)
+	return h.Sum(nil)
+}
+
+// find is the nonce of the challenge with this id, if it was made for this operator and change, has not expired and
+// was not used.
+func (p *proofs) find(operator, id string, c Change, now time.Time) (nonce string, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
+	if err != nil || len(raw) != nonceSize+sha256.Size || !hmac.Equal(p.mac(operator, c, raw[:nonceSize]), raw[nonceSize:]) {
+		return "", false
+	}
+	nonce = base64.RawURLEncoding.EncodeToString(raw[:nonceSize])
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.by == nil {
-		p.by = map[string][]Challenge{}
+	_, used := p.used[operator][nonce]
+	return nonce, !used && now.Before(expiry(nonce))
+}
+
+// expiry is when a nonce of ours expires.
+func expiry(nonce string) time.Time {
+	raw, err := base64.RawURLEncoding.DecodeString(nonce)
+	if err != nil || len(raw) != nonceSize {
+		return time.Time{}
 	}
-	if len(p.by) >= maxProvers {
-		for o, all := range p.by {
-			if !now.Before(all[len(all)-1].Expires) {
-				delete(p.by, o)
-			}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(raw)))
+}
+
+// use notes that a challenge was signed, as it is good once.
+func (p *proofs) use(operator, nonce string, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for who, all := range p.used {
+		maps.DeleteFunc(all, func(_ string, expires time.Time) bool { return !now.Before(expires) })
+		if len(all) == 0 {
+			delete(p.used, who)
 		}
 	}
-	all := append(p.by[operator], ch)
-	p.by[operator] = slices.Clone(all[max(0, len(all)-maxProofs):])
-	return ch
-}
-
-// take removes a challenge, as it is good for one answer, right or wrong.
-func (p *proofs) take(operator, id string, now time.Time) (Challenge, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := p.by[operator]
-	i := slices.IndexFunc(all, func(ch Challenge) bool { return ch.ID == id })
-	if i < 0 {
-		return Challenge{}, false
+	all := p.used[operator]
+	if _, used := all[nonce]; used {
+		return wire.Errorf(wire.ProofRequired, "the signature was used already")
 	}
-	ch := all[i]
-	if all = slices.Delete(all, i, i+1); len(all) == 0 {
-		delete(p.by, operator)
-	} else {
-		p.by[operator] = all
+	if len(all) >= maxProofs {
+		return wire.Errorf(wire.Busy, "%d changes were signed within 5 minutes; wait", maxProofs)
 	}
-	return ch, now.Before(ch.Expires)
+	if all == nil {
+		all = map[string]time.Time{}
+		p.used[operator] = all
+	}
+	all[nonce] = expiry(nonce)
+	return nil
 }

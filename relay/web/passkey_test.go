@@ -145,7 +145,6 @@ func TestPasskeySignsChanges(t *testing.T) {
 	dev.want("not signed", dev.call("POST", "/users", eve), wire.ProofRequired)
 	proof := dev.proof(dev.tab, "POST", "/users", eve)
 	dev.want("another body", dev.with(proof, "POST", "/users", eva), wire.ProofRequired)
-	dev.want("then it is used", dev.with(proof, "POST", "/users", eve), wire.ProofRequired)
 	dev.want("another operator's passkey", dev.with(other.proof(dev.tab, "POST", "/users", eve), "POST", "/users", eve), wire.ProofRequired)
 	dev.want("another operator's signature", dev.with(other.proof(other.tab, "POST", "/users", eve), "POST", "/users", eve), wire.ProofRequired)
 
@@ -163,7 +162,10 @@ func TestPasskeySignsChanges(t *testing.T) {
 	old := dev.proof(dev.tab, "POST", "/users", eve)
 	d.turn(5 * time.Minute)
 	dev.want("too late", dev.with(old, "POST", "/users", eve), wire.ProofRequired)
-	dev.want("in time", dev.signed("POST", "/users", eve), wire.None)
+	fresh := dev.proof(dev.tab, "POST", "/users", eve)
+	dev.want("in time", dev.with(fresh, "POST", "/users", eve), wire.None)
+	must(t, d.access.Delete(t.Context(), access.Local("root"), "eve"))
+	dev.want("twice", dev.with(fresh, "POST", "/users", eve), wire.ProofRequired)
 }
 
 func (d *device) challenge() ceremony {
