@@ -128,6 +128,7 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 			}
 			defer r.Close()
 			path := "/envoys/" + client.Escape(args[0])
+			var seen any // nothing: whatever it is in quarantine for
 			if !yes {
 				data, err := r.Do(c.Context(), "GET", path, nil)
 				if err != nil {
@@ -140,9 +141,9 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 				if err := confirmRelease(c, e); err != nil {
 					return err
 				}
-				path = "/envoys/" + client.Escape(e.ID) // the one that was shown
+				path, seen = "/envoys/"+client.Escape(e.ID), map[string]time.Time{"since": e.Quarantine.Since} // what was shown
 			}
-			data, err := r.Do(c.Context(), "POST", path+"/release", nil)
+			data, err := r.Do(c.Context(), "POST", path+"/release", seen)
 			if err != nil {
 				return interrupted(c.Context(), err)
 			}

@@ -170,8 +170,8 @@ func evil(t *testing.T, r *Relay, p *person, b *fleettest.Behaviour) {
 		default:
 		}
 	}
-	if e.State != "online" && e.State != "offline" {
-		t.Errorf("its state is %s", e.State)
+	if e.Quarantine != nil {
+		t.Errorf("it is in quarantine: %+v", e.Quarantine)
 	}
 }
 

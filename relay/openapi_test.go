@@ -168,9 +168,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"POST", "/users", "", map[string]any{"username": "eve", "role": "viewer", "keys": []string{key}}, 409},
 		{"PUT", "/users/{user}", "bob", map[string]string{"role": "compliance"}, 200},
 		{"DELETE", "/users/{user}", "bob", nil, 204},
-		{"POST", "/envoys/{envoy}/release", "web2", nil, 409},
+		{"POST", "/envoys/{envoy}/release", "web2", map[string]string{}, 409},
 		{"GET", "/envoys/{envoy}", "web4", nil, 200}, // in quarantine
-		{"POST", "/envoys/{envoy}/release", "web4", nil, 200},
+		{"POST", "/envoys/{envoy}/release", "web4", map[string]string{"since": "2026-11-23T16:46:16Z"}, 409},
+		{"POST", "/envoys/{envoy}/release", "web4", map[string]string{}, 200},
 		{"POST", "/envoys/{envoy}/revoke", "web2", nil, 200},
 		{"DELETE", "/envoys/{envoy}", "web2", nil, 200},
 		{"GET", "/openapi.json", "", nil, 200},

@@ -604,7 +604,13 @@ func TestQuarantine(t *testing.T) {
 		}
 	}
 	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}
-	status, out := asks(t, r, who, "POST", "/api/v1/envoys/web1/release", "")
+	shown := m.state().Quarantine.Since
+	for body, want := range map[string]int{`{"since": "2026-11-23T16:46:16Z"}`: 409, `{"since": 1}`: 400, `{"until": ""}`: 400} {
+		if status, out := asks(t, r, who, "POST", "/api/v1/envoys/web1/release", body); status != want {
+			t.Errorf("%s: %d %s", body, status, out)
+		}
+	}
+	status, out := asks(t, r, who, "POST", "/api/v1/envoys/web1/release", `{"since": "`+shown.Format(time.RFC3339Nano)+`"}`)
 	if status != 200 || !strings.Contains(out, `"state":"quarantined"`) || !strings.Contains(out, `"why":"an old certificate was used after a newer one"`) {
 		t.Errorf("%d %s", status, out)
 	}
@@ -693,14 +699,14 @@ func TestQuarantineWithoutALog(t *testing.T) {
 	if s := m.state(); s.State != fleet.Quarantined {
 		t.Errorf("state %s", s.State)
 	}
-	if err := r.fleet.Release(t.Context(), audit.Event{}, m.id); wire.CodeOf(err) != wire.AuditUnavailable {
+	if err := r.fleet.Release(t.Context(), audit.Event{}, m.id, time.Time{}); wire.CodeOf(err) != wire.AuditUnavailable {
 		t.Errorf("released: %v", err)
 	}
 	if s := m.state(); s.State != fleet.Quarantined {
 		t.Errorf("state %s", s.State)
 	}
 	r.fleet.Journal = good
-	if err := r.fleet.Release(t.Context(), audit.Event{}, m.id); err != nil {
+	if err := r.fleet.Release(t.Context(), audit.Event{}, m.id, time.Time{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -717,7 +723,7 @@ func TestCopiesThatInsist(t *testing.T) {
 	if _, err := stale.connect(); wire.CodeOf(err) != wire.DuplicateIdentity {
 		t.Error(err)
 	}
-	if err := rs.relay.fleet.Release(t.Context(), audit.Event{Operator: "test"}, m.id); err != nil {
+	if err := rs.relay.fleet.Release(t.Context(), audit.Event{Operator: "test"}, m.id, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	const more = 100

@@ -121,9 +121,9 @@ func parties(counts, other store.Certificate) map[string]string {
 	}
 }
 
-// Release ends a quarantine. The newest certificate counts from then on; who has another one has to be
-// enrolled again.
-func (f *Fleet) Release(ctx context.Context, by audit.Event, id wire.EnvoyID) error {
+// Release ends the quarantine that began at since, or whichever there is if since is zero. The newest
+// certificate counts from then on; who has another one has to be enrolled again.
+func (f *Fleet) Release(ctx context.Context, by audit.Event, id wire.EnvoyID, since time.Time) error {
 	defer f.turn(id)()
 	var e store.Envoy
 	look := func(tx store.Tx) (err error) {
@@ -132,6 +132,9 @@ func (f *Fleet) Release(ctx context.Context, by audit.Event, id wire.EnvoyID) er
 		}
 		if wire.CodeOf(e.Serves()) != wire.Quarantined {
 			return wire.Errorf(wire.Conflict, "envoy %s is not in quarantine", e.Hostname)
+		}
+		if !since.IsZero() && !since.Equal(e.Quarantine.Since) {
+			return wire.Errorf(wire.Conflict, "envoy %s was released meanwhile, and is in quarantine for something else", e.Hostname)
 		}
 		return nil
 	}

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -22,7 +24,7 @@ func (a *api) fleetRoutes() []route {
 		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
 		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
-		{method: "POST", pattern: "/envoys/{envoy}/release", verb: access.ChangeEnvoys, what: "Release an envoy from quarantine", handle: a.releaseEnvoy, out: fleet.Envoy{}, more: "The answer is the envoy as it was, with what happened. The newest certificate counts from then on."},
+		{method: "POST", pattern: "/envoys/{envoy}/release", verb: access.ChangeEnvoys, what: "Release an envoy from quarantine", handle: a.releaseEnvoy, in: ReleaseRequest{}, out: fleet.Envoy{}, more: "The answer is the envoy as it was, with what happened. The newest certificate counts from then on."},
 		{method: "DELETE", pattern: "/envoys/{envoy}", verb: access.ChangeEnvoys, what: "Revoke an envoy and forget it", handle: a.removeEnvoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, signed: true, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
 		{method: "GET", pattern: "/tokens", verb: access.MakeTokens, what: "List the enrolment tokens that were not used", handle: a.tokens, out: []fleet.Token{}, more: "A token itself is shown once, when it is made."},
@@ -89,8 +91,17 @@ func (a *api) removeEnvoy(r *http.Request, who access.Operator) (any, error) {
 	return a.changeEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Remove(r.Context(), by(who), e.ID) })
 }
 
+// ReleaseRequest says which quarantine is to end.
+type ReleaseRequest struct {
+	Since time.Time `json:"since,omitzero"` // when the one began that somebody has looked at; without it, whichever there is
+}
+
 func (a *api) releaseEnvoy(r *http.Request, who access.Operator) (any, error) {
-	return a.changeEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Release(r.Context(), by(who), e.ID) })
+	req, err := body[ReleaseRequest](r)
+	if err != nil && !errors.Is(err, io.EOF) { // an empty body asks for nothing special
+		return nil, err
+	}
+	return a.changeEnvoy(r, func(e fleet.Envoy) error { return a.Fleet.Release(r.Context(), by(who), e.ID, req.Since) })
 }
 
 // changeEnvoy answers with the envoy that was meant, which a prefix does not tell, as it was before.

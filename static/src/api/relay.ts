@@ -10,7 +10,7 @@ export const relay = (o?: RequestOptions) => request<m.RelayInfo>("GET", "/relay
 export const envoys = (limit: number, next?: string, o?: RequestOptions) => page<m.Envoy[]>(next ?? "/envoys" + query({ limit }), o);
 export const envoy = (envoy: string, o?: RequestOptions) => request<m.Envoy>("GET", `/envoys/${id(envoy)}`, undefined, o);
 export const revokeEnvoy = (envoy: string) => request<m.Envoy>("POST", `/envoys/${id(envoy)}/revoke`);
-export const releaseEnvoy = (envoy: string) => request<m.Envoy>("POST", `/envoys/${id(envoy)}/release`);
+export const releaseEnvoy = (envoy: string, since: string) => request<m.Envoy>("POST", `/envoys/${id(envoy)}/release`, { since });
 export const removeEnvoy = (envoy: string) => request<m.Envoy>("DELETE", `/envoys/${id(envoy)}`);
 export const makeToken = (name: string, ttl: string) => request<m.Token>("POST", "/tokens", { name, ttl });
 

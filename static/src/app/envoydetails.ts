@@ -69,7 +69,7 @@ class EnvoyDetails extends Page {
       text: `${q.why[0]?.toUpperCase()}${q.why.slice(1)}: the newest certificate is ${party(q.counts)}, and beside it was used ${party(q.other)}. After a release the newest counts, and every other machine has to be enrolled by itself. If the newest is not with the right machine, or if you do not know, revoke the envoy instead.`,
       action: "Release", danger: true, typed: e.hostname,
       run: async () => {
-        await releaseEnvoy(e.id);
+        await releaseEnvoy(e.id, q.since);
         const { quarantine, ...rest } = e;
         live.envoy({ ...rest, state: "offline", warnings: [] });
       },
