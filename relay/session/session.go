@@ -133,6 +133,9 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 	t.mu.Unlock()
 	t.changed(row.ID)
 	if err := t.KV.View(ctx, allow); err != nil {
+		if ctx.Err() != nil {
+			err = wire.Cause(ctx, wire.Cancelled)
+		}
 		return nil, errors.Join(err, s.Close(wire.CodeOf(err), wire.DetailOf(err)))
 	}
 	return s, nil
