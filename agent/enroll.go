@@ -71,6 +71,13 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 	if err != nil {
 		return wire.EnvoyID{}, err
 	}
+	id, err := certs.Issued(token.Pin, answer.Chain)
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	if id.Role != certs.RoleAgent || id.ID != answer.Envoy.String() || id.Cluster != answer.Cluster {
+		return wire.EnvoyID{}, wire.Errorf(wire.Protocol, "the relay enrolled this machine as %s, and sent the certificate of %s", answer.Envoy, id)
+	}
 	if _, err := e.State.replace(key, answer.Chain); err != nil {
 		return wire.EnvoyID{}, err
 	}

@@ -306,12 +306,19 @@ func (l *agentLink) askRenewal() error {
 	return l.control.Send(&wire.Renew{CSR: csr})
 }
 
-// renewed saves the new identity. This link goes on with the old one; the next link shows the new.
+// renewed saves the new identity, if it can follow the old one. This link goes on with the old one; the next link shows the new.
 func (l *agentLink) renewed(m *wire.Renewed) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.renewing == nil {
 		return wire.Errorf(wire.Protocol, "a certificate that was not asked for")
+	}
+	pin, err := certs.ParsePin(l.enrolment.Pin)
+	if err != nil {
+		return err
+	}
+	if err := certs.Follows(l.leaf, pin, m.Chain); err != nil {
+		return err
 	}
 	leaf, err := l.State.replace(l.renewing, m.Chain)
 	if err != nil {

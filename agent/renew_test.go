@@ -32,17 +32,44 @@ func linked(t *testing.T) (*agentLink, *wire.Framed, *certs.CA) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = near.Close(wire.None, "") })
-	return &agentLink{Agent: a, link: near, control: wire.NewFramed(s)}, wire.NewFramed(r), ca
+	a.enrolment.Pin = ca.Pin().String()
+	first, err := x509.ParseCertificate(issue(t, ca, envoy, newRequest(t))[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &agentLink{Agent: a, link: near, control: wire.NewFramed(s), leaf: first}, wire.NewFramed(r), ca
 }
 
-// chain issues a certificate for the key of a request.
+var envoy = certs.Identity{Role: certs.RoleAgent, ID: "x", Generation: 1}
+
+func newRequest(t *testing.T) []byte {
+	t.Helper()
+	key, err := certs.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := certs.NewRequest(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return csr
+}
+
+// chain issues the next certificate, for the key of a request.
 func chain(t *testing.T, ca *certs.CA, csr []byte) [][]byte {
+	t.Helper()
+	next := envoy
+	next.Generation++
+	return issue(t, ca, next, csr)
+}
+
+func issue(t *testing.T, ca *certs.CA, id certs.Identity, csr []byte) [][]byte {
 	t.Helper()
 	pub, err := certs.ParseRequest(csr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, err := ca.Issue(certs.Identity{Role: certs.RoleAgent, ID: "x", Generation: 2}, pub)
+	chain, err := ca.Issue(id, pub)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,31 +137,39 @@ func TestRenewalIsDueWhenItConnects(t *testing.T) {
 	<-done
 }
 
-// A relay that answers with a certificate for another key, or with none, changes nothing.
+// A relay that answers with a certificate that would not serve as the next one changes nothing: the agent
+// could not come back with it.
 func TestRenewalThatDoesNotFit(t *testing.T) {
-	for name, answer := range map[string]func(ca *certs.CA) [][]byte{
-		"nothing": func(*certs.CA) [][]byte { return nil },
-		"junk":    func(*certs.CA) [][]byte { return [][]byte{[]byte("junk")} },
-		"another key": func(ca *certs.CA) [][]byte {
-			key, err := certs.NewKey()
-			if err != nil {
-				t.Fatal(err)
-			}
-			csr, err := certs.NewRequest(key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return chain(t, ca, csr)
+	other, err := certs.LoadOrMakeCA(t.TempDir(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, answer := range map[string]func(ca *certs.CA, csr []byte) [][]byte{
+		"nothing":     func(*certs.CA, []byte) [][]byte { return nil },
+		"junk":        func(*certs.CA, []byte) [][]byte { return [][]byte{[]byte("junk"), []byte("junk")} },
+		"no CA":       func(ca *certs.CA, csr []byte) [][]byte { return chain(t, ca, csr)[:1] },
+		"another key": func(ca *certs.CA, _ []byte) [][]byte { return chain(t, ca, newRequest(t)) },
+		"another CA":  func(_ *certs.CA, csr []byte) [][]byte { return chain(t, other, csr) },
+		"another CA's leaf": func(ca *certs.CA, csr []byte) [][]byte {
+			return [][]byte{chain(t, other, csr)[0], ca.Certificate()}
 		},
+		"another machine": func(ca *certs.CA, csr []byte) [][]byte {
+			return issue(t, ca, certs.Identity{Role: certs.RoleAgent, ID: "y", Generation: 2}, csr)
+		},
+		"an operator": func(ca *certs.CA, csr []byte) [][]byte {
+			return issue(t, ca, certs.Identity{Role: certs.RoleOperator, ID: "x", Generation: 2}, csr)
+		},
+		"the same generation": func(ca *certs.CA, csr []byte) [][]byte { return issue(t, ca, envoy, csr) },
 	} {
 		l, relay, ca := linked(t)
 		if err := l.askRenewal(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := wire.Expect[wire.Renew](relay); err != nil {
+		ask, err := wire.Expect[wire.Renew](relay)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.renewed(&wire.Renewed{Chain: answer(ca)}); wire.CodeOf(err) != wire.Protocol {
+		if err := l.renewed(&wire.Renewed{Chain: answer(ca, ask.CSR)}); wire.CodeOf(err) != wire.Protocol {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := l.State.certificate(); err == nil {

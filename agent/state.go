@@ -101,12 +101,9 @@ func (s State) certificate() (*tls.Certificate, error) {
 	return pair, nil
 }
 
-// replace saves a renewed certificate with its key. One file holds both, and one rename puts it in
-// place: after a crash there is the old pair or the new one, never a mixture.
+// replace saves a chain that was checked (see [certs.Issued]), with its key. One file holds both, and one
+// rename puts it in place: after a crash there is the old pair or the new one, never a mixture.
 func (s State) replace(key crypto.Signer, chain [][]byte) (*x509.Certificate, error) {
-	if len(chain) == 0 {
-		return nil, wire.Errorf(wire.Protocol, "an empty certificate chain")
-	}
 	leaf, err := x509.ParseCertificate(chain[0])
 	if err != nil {
 		return nil, &wire.Error{Code: wire.Protocol, Detail: "malformed certificate", Err: err}

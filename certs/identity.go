@@ -49,6 +49,53 @@ func (id Identity) uri() *url.URL {
 
 func (id Identity) String() string { return id.uri().String() }
 
+// Issued reads the identity out of a chain that a relay gave its client (DER, leaf first, the CA last). It
+// refuses one of another CA than the pinned one: no relay would take it later. It looks at no clock, as
+// this machine's may be wrong.
+func Issued(pin Pin, chain [][]byte) (Identity, error) {
+	if len(chain) < 2 {
+		return Identity{}, wire.Errorf(wire.Protocol, "a certificate chain of %d", len(chain))
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return Identity{}, &wire.Error{Code: wire.Protocol, Detail: "malformed certificate", Err: err}
+	}
+	ca, err := x509.ParseCertificate(chain[len(chain)-1])
+	if err != nil {
+		return Identity{}, &wire.Error{Code: wire.Protocol, Detail: "malformed certificate of a CA", Err: err}
+	}
+	if !pin.matches(ca) {
+		return Identity{}, wire.Errorf(wire.Protocol, "a certificate of a CA with the fingerprint %s, expected %s", PinOf(ca), pin)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return Identity{}, &wire.Error{Code: wire.Protocol, Detail: "a certificate that is not signed by the relay's CA", Err: err}
+	}
+	id, err := identityOf(leaf)
+	if err != nil {
+		return id, &wire.Error{Code: wire.Protocol, Detail: "a certificate without an identity", Err: err}
+	}
+	return id, nil
+}
+
+// Follows refuses a chain that cannot take the place of the certificate old: see [Issued], and it must be
+// of the same identity, in a newer generation.
+func Follows(old *x509.Certificate, pin Pin, chain [][]byte) error {
+	was, err := identityOf(old)
+	if err != nil {
+		return err
+	}
+	is, err := Issued(pin, chain)
+	if err != nil {
+		return err
+	}
+	if is.Cluster != was.Cluster || is.Role != was.Role || is.ID != was.ID || is.Generation <= was.Generation {
+		return wire.Errorf(wire.Protocol, "the certificate of %s does not follow that of %s", is, was)
+	}
+	return nil
+}
+
 // identityOf reads the identity of a certificate that was verified already.
 func identityOf(cert *x509.Certificate) (Identity, error) {
 	bad := wire.Errorf(wire.Unauthenticated, "the certificate holds no Scrier identity")
