@@ -126,7 +126,7 @@ var bans = []ban{
 		why: "what attacks relays is in no program",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/fleet/fleettest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/wire/wiretest"},
+		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/fleet/fleettest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/wire/wiretest", "scrier/wire/relaytest"},
 		why: "what tests share is in no program",
 	},
 	{

@@ -35,7 +35,7 @@ func (l *agentLink) serveDesktop(ctx, prep context.Context, log *slog.Logger, s 
 		return err
 	}
 	defer target.Close()
-	if err := wire.Send(s, &opened); err != nil {
+	if err := answer(s, &opened); err != nil {
 		return err
 	}
 	log.Info("session opened", "kind", open.Kind, "port", port)
@@ -110,7 +110,7 @@ func (l *agentLink) serveConsole(ctx, prep context.Context, log *slog.Logger, s 
 		return err
 	}
 	view := share.View || open.Console.View
-	if err := wire.Send(s, &wire.Opened{Login: share.Login, View: view}); err != nil {
+	if err := answer(s, &wire.Opened{Login: share.Login, View: view}); err != nil {
 		return err
 	}
 	log.Info("screen shared", "login", share.Login, "view", view)

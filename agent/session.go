@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	openTimeout = 10 * time.Second // for the relay to say Open on a stream that it made
+	openTimeout = 10 * time.Second // for the relay to say Open on a stream that it made, and to take the answer
 	maxWait     = 2 * time.Minute  // for our own preparations, whatever the relay allows
 	targetDial  = 5 * time.Second
 
@@ -91,12 +91,24 @@ func (l *agentLink) serve(ctx context.Context, s wire.Stream) {
 		if errors.Is(err, errSpliced) {
 			return // the stream was reset with the reason already
 		}
-		if serr := wire.Send(s, wire.Refuse(err)); serr != nil {
+		if serr := answer(s, wire.Refuse(err)); serr != nil {
 			s.Reset(wire.CodeOf(err))
 			return
 		}
 		wire.Finish(s, openTimeout)
 	}
+}
+
+// answer sends the one message that a session's stream gets. A relay that does not take it does not hold
+// anything up.
+func answer(s wire.Stream, m wire.Message) error {
+	if err := s.SetWriteDeadline(time.Now().Add(openTimeout)); err != nil {
+		return err
+	}
+	if err := wire.Send(s, m); err != nil {
+		return err
+	}
+	return s.SetWriteDeadline(time.Time{})
 }
 
 // errSpliced marks errors that came after Opened. From then on the stream is raw, so no message
@@ -183,7 +195,7 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		}
 		remove()
 	})
-	if err := wire.Send(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys)}); err != nil {
+	if err := answer(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys)}); err != nil {
 		return err
 	}
 	log.Info("session opened", "login", match.Login)
@@ -211,7 +223,7 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 	if _, err := l.keys.Find(prep, operator, login); err != nil {
 		return err
 	}
-	if err := wire.Send(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys())}); err != nil {
+	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys())}); err != nil {
 		return err
 	}
 	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive

@@ -55,6 +55,10 @@ func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err er
 		}
 		return 0, r.ended(err)
 	}
+	if attached.Kind != wire.KindSSH {
+		stream.Reset(wire.Protocol)
+		return 0, wire.Errorf(wire.Protocol, "the relay attached this terminal to a session of kind %q", wire.Printable(string(attached.Kind)))
+	}
 	if !stop() { // from here on the end of ctx is an orderly one
 		return 0, wire.Cause(ctx, wire.Cancelled)
 	}
@@ -198,7 +202,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		return 0, why
 	case exit.Code != wire.None:
 		fmt.Fprintln(req.Messages) // what follows must not stand behind the prompt
-		return 0, &wire.Error{Code: exit.Code, Detail: exit.Detail}
+		return 0, &wire.Error{Code: exit.Code, Detail: wire.Printable(exit.Detail)}
 	case exit.Signal != "":
 		fmt.Fprintf(req.Messages, "The remote shell was ended by SIG%s.\n", wire.Printable(exit.Signal))
 		return wire.NoStatus, nil

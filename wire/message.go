@@ -167,8 +167,10 @@ func Refuse(err error) *Refused {
 	return &Refused{Code: CodeOf(err), Detail: cutString(DetailOf(err), 1024)}
 }
 
-// Err is the refusal as an error.
-func (r *Refused) Err() error { return &Error{Code: r.Code, Detail: cutString(r.Detail, 1024)} }
+// Err is the refusal as an error. Its detail, the peer's words, is one line that can be shown.
+func (r *Refused) Err() error {
+	return &Error{Code: r.Code, Detail: Printable(cutString(r.Detail, 1024))}
+}
 
 // Size is a terminal's, in characters.
 type Size struct {

@@ -1,0 +1,186 @@
+package agent
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"scrier/agent/keys"
+	"scrier/wire"
+	"scrier/wire/relaytest"
+	"scrier/wire/wiretest"
+)
+
+// echo is a desktop server of root's that sends back what it gets.
+func echo(t *testing.T) (port uint16) {
+	t.Helper()
+	l, port := listen(t, "tcp4", "127.0.0.1:0")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.AcceptTCP()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		wg.Wait()
+	})
+	return port
+}
+
+// quiet is a log that is looked at afterwards.
+type quiet struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (q *quiet) Write(p []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.b.Len() < 1<<20 {
+		q.b.Write(p)
+	}
+	return len(p), nil
+}
+
+func (q *quiet) String() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.b.String()
+}
+
+// Whatever a relay does, an agent ends the link or goes on as if nothing had been, another session of the
+// same link too; and nothing is left: no session, no descriptor, no goroutine (goleak).
+func TestEvilRelays(t *testing.T) {
+	port := echo(t)
+	before := descriptors(t)
+	t.Run("all", func(t *testing.T) {
+		for _, b := range relaytest.Agents() {
+			t.Run(b.Name, func(t *testing.T) {
+				t.Parallel()
+				suffer(t, b, port)
+			})
+		}
+	})
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if after := descriptors(t); after <= before {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("%d descriptors are open, %d were", after, before)
+		}
+	}
+}
+
+// descriptors is how many are open, without the pipes that package net keeps for its splices.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	runtime.GC()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+func suffer(t *testing.T, b relaytest.Agent, port uint16) {
+	var log quiet
+	config := DefaultConfig()
+	config.AllowedPorts = []uint16{22, port, 3389} // and nobody listens at 3389
+	config.SSH.Addr = "127.0.0.1:1"                // nor there
+	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}}
+	var err error
+	if a.keys, err = keys.New(keys.Config{Agent: wire.NewEnvoyID(), StateDir: t.TempDir(), LockDir: t.TempDir(), Worker: []string{"/bin/false"}}); err != nil {
+		t.Fatal(err)
+	}
+	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{})
+	s, err := near.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := far.Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &agentLink{Agent: a, link: near, control: wire.NewFramed(s)}
+	ran := make(chan error, 1)
+	go func() { ran <- l.run(t.Context(), time.Hour) }()
+	control, heard := wire.NewFramed(c), make(chan wire.Message)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	if !b.Deaf {
+		wg.Go(func() {
+			defer close(heard)
+			for {
+				m, err := control.Receive()
+				if err != nil {
+					return
+				}
+				select {
+				case heard <- m:
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	r := &relaytest.Relay{Link: far, Control: control, Heard: heard, Grant: func() *wire.Open {
+		return &wire.Open{Session: wire.NewSessionID(), Kind: wire.KindVNC, Port: port, Operator: "ann" + relaytest.Evil, Timeout: uint32(patience / time.Millisecond)}
+	}}
+	beside, _, err := r.Ask(r.Grant())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Behave(r); err != nil {
+		t.Error(err)
+	}
+	if !b.Ends {
+		if err := relaytest.Echo(beside); err != nil {
+			t.Errorf("another session: %v", err)
+		}
+		another, _, err := r.Ask(r.Grant())
+		if err == nil {
+			err = relaytest.Echo(another)
+		}
+		if err != nil {
+			t.Errorf("a new session: %v", err)
+		}
+		_ = far.Close(wire.RelayShutdown, "the test is over")
+	}
+	select {
+	case err := <-ran:
+		if err == nil || wire.Printable(wire.DetailOf(err)) != wire.DetailOf(err) && b.Name != "goes in the middle of a session" {
+			t.Errorf("the link ended with %v", err)
+		}
+	case <-time.After(2 * patience):
+		t.Error("the link goes on")
+	}
+	if err := far.Err(); err == nil {
+		t.Error("the agent has not ended the link")
+	}
+	close(stop)
+	_ = far.Close(wire.None, "")
+	wg.Wait()
+	l.sessions.mu.Lock()
+	defer l.sessions.mu.Unlock()
+	if len(l.sessions.on) != 0 {
+		t.Errorf("%d sessions are left", len(l.sessions.on))
+	}
+	for line := range strings.Lines(log.String()) {
+		if line := strings.TrimSuffix(line, "\n"); wire.Printable(line) != line && len(line) < 4096 {
+			t.Errorf("the log has %q", line)
+		}
+	}
+}
