@@ -254,6 +254,57 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
+// TestDifferentialFrom asks a real sshd from another address on loopback about lists of from= alone: both
+// must say the same, unless a list bars hosts by their names, or libc might read it otherwise.
+// SCRIER_DIFF_CASES and SCRIER_DIFF_SEED are as above.
+func TestDifferentialFrom(t *testing.T) {
+	t.Parallel()
+	h := keystest.NewHost(t)
+	const login, address = "scrdifffrom", "127.201.34.5"
+	keystest.RealUser(t, h.Dir, login)
+	file := filepath.Join(h.Dir, "keys")
+	sshd := keystest.StartSSHD(t, h.Dir, "AuthorizedKeysFile "+file, "StrictModes no", "UseDNS no")
+	sshd.From = address
+	key, _ := keystest.NewKey(t)
+	k, _ := NewKey(key)
+	a := Query{Keys: []Key{k}, Source: netip.MustParseAddr(address), Now: time.Now(), Zone: Zone{Local: time.Local, UTC: true}}
+	seed := uint64(keystest.Environment(t, "SCRIER_DIFF_SEED", int(time.Now().UnixNano()&0xffffff)))
+	random := rand.New(rand.NewPCG(seed, 2))
+	pick := func(s ...string) string { return s[random.IntN(len(s))] }
+	lists := make([]string, keystest.Environment(t, "SCRIER_DIFF_CASES", 300))
+	for i := range lists {
+		var p []string
+		for range 1 + random.IntN(4) {
+			p = append(p, pick("", "", "!")+pick(address, "127.201.34.0/24", "127.201.34.0/25", "127.201.0.0/16", "127.200.0.0/15", "127.0.0.0/8", "0.0.0.0/0", "*", "127.*",
+				"127.201.34.?", "127.201.34.??", "127.2??.*.5", "128.*", "10.0.0.0/8", "::/0", "::ffff:"+address, "::ffff:0:0/96", "2001:db8::/32", "*:*", address+"/32", address+"/31",
+				"localhost", "*.example.com", "evil.example.com", "", "127.201.34.5 ", "?*", "**"))
+		}
+		lists[i] = strings.Join(p, ",")
+	}
+	accepted := sshd.Ask(t, login, len(lists), func(i int) ssh.PublicKey {
+		h.Must(os.WriteFile(file, []byte(`from="`+lists[i]+`" `+keystest.Text(key)+"\n"), 0o644))
+		return key
+	})
+	var yes, maybe int
+	for i, list := range lists {
+		switch got := a.Find([]byte(`from="` + list + `" ` + keystest.Text(key)))[0]; {
+		case got.Standing == Restricted:
+			maybe++
+			if got.Reason != FromName && got.Reason != UnclearFrom {
+				t.Errorf("from=%q: %v", list, got.Reason)
+			}
+		case (got.Standing == Eligible) != accepted[i]:
+			t.Errorf("from=%q: standing %d (%v), sshd accepts: %v", list, got.Standing, got.Reason, accepted[i])
+		case accepted[i]:
+			yes++
+		}
+	}
+	t.Logf("%d cases, seed %d: %d are let in, of %d it cannot be told", len(lists), seed, yes, maybe)
+	if len(lists) >= 300 && (yes < 20 || maybe > len(lists)/2) {
+		t.Error("the test proves little")
+	}
+}
+
 // generate makes a file of one to three lines out of pieces of the grammar, now and then with a
 // byte changed.
 func generate(r *rand.Rand) string {
