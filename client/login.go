@@ -183,12 +183,16 @@ func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Strea
 	if err != nil {
 		return Login{}, err
 	}
-	if len(cert.Chain) == 0 {
-		return Login{}, wire.Errorf(wire.Protocol, "an empty certificate chain")
+	id, err := certs.Issued(pin, cert.Chain)
+	if err != nil {
+		return Login{}, err
 	}
 	leaf, err := x509.ParseCertificate(cert.Chain[0])
 	if err != nil {
 		return Login{}, &wire.Error{Code: wire.Protocol, Detail: "malformed certificate", Err: err}
+	}
+	if id.Role != certs.RoleOperator || id.Cluster != c.Cluster || !key.PublicKey.Equal(leaf.PublicKey) {
+		return Login{}, wire.Errorf(wire.Protocol, "the relay sent a certificate that is not for this login")
 	}
 	now := r.Now()
 	if now.Before(leaf.NotBefore) || !now.Before(leaf.NotAfter) {
