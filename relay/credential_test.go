@@ -340,6 +340,35 @@ func TestFirstProofEndsWhatWasOpen(t *testing.T) {
 	}
 }
 
+// TestNamedKeysStandInNobodysWay: a key that somebody has merely named hinders no login with one that counts.
+func TestNamedKeysStandInNobodysWay(t *testing.T) {
+	r := start(t)
+	mallory := admin(t, r, "mallory")
+	ann := newPerson(t, r, "ann", access.Admin)
+	second, third := newSigner(t), newSigner(t)
+	made(t, r, mallory, "bob", third.PublicKey())
+	made(t, r, mallory, "cay", newSigner(t).PublicKey())
+	body, err := json.Marshal(map[string]any{"keys": []string{line(second.PublicKey()), line(ann.signer.PublicKey())}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, out := asks(t, r, mallory, "PUT", "/api/v1/users/ann", string(body)); status != http.StatusOK {
+		t.Fatal(status, out)
+	}
+	for _, username := range []string{"", "ann"} {
+		if _, err := ann.login(attempt{username: username, more: []ssh.PublicKey{third.PublicKey(), second.PublicKey()}}); err != nil {
+			t.Errorf("%q: %v", username, err)
+		}
+	}
+	both := &person{t: t, relay: r, signer: second}
+	if _, err := both.login(attempt{more: []ssh.PublicKey{third.PublicKey()}}); wire.CodeOf(err) != wire.BadRequest {
+		t.Errorf("keys that two operators were given: %v", err)
+	}
+	if got := problem(asks(t, r, mallory, "POST", "/api/v1/users", `{"username":"`+ann.user.ID+`","role":"viewer"}`)); got != "bad_request" {
+		t.Errorf("an operator whose name is another's id: %s", got)
+	}
+}
+
 // TestLinkByAnother: a link made for somebody else shows its maker what they could see anyway. It ends with what its
 // maker is allowed.
 func TestLinkByAnother(t *testing.T) {

@@ -65,6 +65,7 @@ type attempt struct {
 	edit      func(nonce, exporter, csr []byte) (n, e, c []byte)
 	signer    ssh.Signer
 	offer     ssh.PublicKey
+	more      []ssh.PublicKey // are offered before it
 	username  string
 	claim     func(message []byte) []byte // the signature for a key that nobody has claimed; nil: an honest one
 }
@@ -86,7 +87,11 @@ func (p *person) login(a attempt) (*tls.Certificate, error) {
 	if a.offer == nil {
 		a.offer = p.signer.PublicKey()
 	}
-	if err := wire.Send(s, &wire.Login{Username: a.username, Keys: [][]byte{a.offer.Marshal()}}); err != nil {
+	offers := [][]byte{}
+	for _, k := range append(slices.Clone(a.more), a.offer) {
+		offers = append(offers, k.Marshal())
+	}
+	if err := wire.Send(s, &wire.Login{Username: a.username, Keys: offers}); err != nil {
 		return nil, err
 	}
 	challenge, err := wire.Expect[wire.Challenge](s)

@@ -73,13 +73,15 @@ func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *w
 	return s.Send(&wire.Certified{Chain: chain, Username: row.Username, Role: row.Role, Time: wire.Millis(a.Now())})
 }
 
-// owner finds the operator who has one of the offered keys, the named one if a name was given.
+// owner finds the operator who has one of the offered keys, the named one if a name was given. Keys that count go before
+// those that somebody has merely named.
 func (a *Access) owner(ctx context.Context, m *wire.Login) (store.Operator, ssh.PublicKey, error) {
 	if len(m.Keys) == 0 || len(m.Keys) > maxLoginKeys {
 		return store.Operator{}, nil, wire.Errorf(wire.BadRequest, "%d keys offered; between 1 and %d are expected", len(m.Keys), maxLoginKeys)
 	}
-	var found store.Operator
-	var with ssh.PublicKey
+	var found [2]store.Operator // of a key that counts, and of one that does not
+	var with [2]ssh.PublicKey
+	var several [2]bool
 	err := a.KV.View(ctx, func(tx store.Tx) error {
 		for _, blob := range m.Keys {
 			key, err := ssh.ParsePublicKey(blob)
@@ -87,24 +89,36 @@ func (a *Access) owner(ctx context.Context, m *wire.Login) (store.Operator, ssh.
 				continue
 			}
 			o, err := store.OperatorByKey(tx, ssh.FingerprintSHA256(key))
+			i := 0
+			if !counts(o, ssh.FingerprintSHA256(key)) {
+				i = 1
+			}
 			switch {
 			case wire.CodeOf(err) == wire.NotFound, err == nil && m.Username != "" && o.Username != m.Username:
 				continue
 			case err != nil:
 				return err
-			case with != nil && found.ID != o.ID:
-				return wire.Errorf(wire.BadRequest, "your keys belong to several operators; name one with --username")
-			case with == nil:
-				found, with = o, key
+			case with[i] != nil && found[i].ID != o.ID:
+				several[i] = true
+			case with[i] == nil:
+				found[i], with[i] = o, key
 			}
 		}
 		return nil
 	})
-	if err == nil && with == nil {
-		// The same words whether the operator exists or not.
-		err = wire.Errorf(wire.NoSSHPubkey, "none of the %d offered keys is registered%s", len(m.Keys), forName(m.Username))
+	if err != nil {
+		return store.Operator{}, nil, err
 	}
-	return found, with, err
+	for i := range with {
+		if several[i] {
+			return store.Operator{}, nil, wire.Errorf(wire.BadRequest, "your keys belong to several operators; name one with --username")
+		}
+		if with[i] != nil {
+			return found[i], with[i], nil
+		}
+	}
+	// The same words whether the operator exists or not.
+	return store.Operator{}, nil, wire.Errorf(wire.NoSSHPubkey, "none of the %d offered keys is registered%s", len(m.Keys), forName(m.Username))
 }
 
 func forName(username string) string {

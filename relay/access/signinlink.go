@@ -25,7 +25,7 @@ type SignInLink struct {
 func (a *Access) SignInLink(ctx context.Context, by Operator, id string) (SignInLink, error) {
 	var row store.Operator
 	if err := a.KV.View(ctx, func(tx store.Tx) (err error) {
-		if id == by.ID { // find would prefer another operator whose username is this id
+		if id == by.ID { // find would prefer another operator whose username is this id; there may be such from before
 			row, err = store.GetOperator(tx, id)
 		} else {
 			row, err = find(tx, id)

@@ -39,6 +39,9 @@ func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) 
 	if !validUsername.MatchString(u.Username) {
 		return User{}, wire.Errorf(wire.BadRequest, "%q is not a username: 1 to 64 of A–Z a–z 0–9 . _ @ -, beginning with a letter or digit", wire.Printable(u.Username))
 	}
+	if uuid.Validate(u.Username) == nil {
+		return User{}, wire.Errorf(wire.BadRequest, "%s has the form of an operator's id, and would be taken for one", u.Username)
+	}
 	if _, err := ParseRole(string(u.Role)); err != nil {
 		return User{}, err
 	}
