@@ -60,7 +60,7 @@ func (a *Access) Login(ctx context.Context, s *wire.Framed, peer wire.Peer, m *w
 	if err != nil {
 		return a.refused(ctx, source, row.Username, err)
 	}
-	if err := a.pace.change(row.ID); err != nil {
+	if err := a.pace.arrive(row.ID); err != nil {
 		return err
 	}
 	if _, err := a.Journal.Append(ctx, audit.Event{

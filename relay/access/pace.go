@@ -20,11 +20,12 @@ const (
 	doors      = 1 // a second
 	doorsBurst = 10
 
-	// maxPaced is how many operators are remembered. One who was forgotten begins with a full burst.
+	// maxPaced is how many operators' ways to ask are remembered. One that was forgotten begins with a full burst.
 	maxPaced = 4096
 )
 
-// pace is how fast each operator changes things.
+// pace is how fast each operator changes things. It goes by what shows who they are: whoever has stolen a sign-in or a
+// login, or came by a link, must not use up what the operator needs to come in and to end that.
 type pace struct {
 	now func() time.Time
 
@@ -49,29 +50,36 @@ func (a *Access) Change(who Operator, door bool) error {
 	if who.ID == "" {
 		return nil
 	}
+	of := who.ID + " " + who.SignIn // of a login from a terminal: ""
+	if who.Proof != "" {
+		of = who.ID + " signed"
+	}
 	if door {
-		if !a.pace.operator(who.ID).doors.AllowN(a.Now(), 1) {
+		if !a.pace.operator(of).doors.AllowN(a.Now(), 1) {
 			return wire.Errorf(wire.Busy, "too many sign-in links and sign-outs of yours: one a second is possible; wait ten seconds and try again")
 		}
 	}
-	return a.pace.change(who.ID)
+	return a.pace.change(of)
 }
 
+// arrive takes a login or sign-in of an operator.
+func (p *pace) arrive(id string) error { return p.change(id + " arrives") }
+
 // change takes an ordinary change.
-func (p *pace) change(id string) error {
-	if !p.operator(id).changes.AllowN(p.now(), 1) {
+func (p *pace) change(of string) error {
+	if !p.operator(of).changes.AllowN(p.now(), 1) {
 		return wire.Errorf(wire.Busy, "too many changes of yours: %d a second are possible; wait a few seconds and try again", changes)
 	}
 	return nil
 }
 
-func (p *pace) operator(id string) paced {
+func (p *pace) operator(of string) paced {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o, ok := p.of.Get(id)
+	o, ok := p.of.Get(of)
 	if !ok {
 		o = paced{rate.NewLimiter(changes, changesBurst), rate.NewLimiter(doors, doorsBurst)}
-		p.of.Add(id, o)
+		p.of.Add(of, o)
 	}
 	return o
 }

@@ -65,7 +65,7 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 		if o, err = t.claim(tx, now); err != nil {
 			return err
 		}
-		if err := a.pace.change(o.ID); err != nil {
+		if err := a.pace.arrive(o.ID); err != nil {
 			return err
 		}
 		former = store.SignIn{}

@@ -164,7 +164,11 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 		}
 		// A request that only lacks its signature comes again.
 		if who.ID != "" && to.method != http.MethodGet && !to.challenge && wire.CodeOf(err) != wire.ProofRequired {
-			if busy := a.Access.Change(who, to.door); busy != nil {
+			paced := who
+			if err != nil {
+				paced.Proof = "" // nothing was proved
+			}
+			if busy := a.Access.Change(paced, to.door); busy != nil {
 				err = busy
 			}
 		}
