@@ -195,6 +195,10 @@ func (l *agentLink) listen() error {
 			l.sessions.authenticated(m.Session)
 		case *wire.Renewed:
 			err = l.renewed(m)
+			if err != nil && wire.CodeOf(err) != wire.Protocol { // the disk is full, for example: the old one goes on
+				l.Log.Error("the renewed certificate was not saved; it is asked for again", "err", err)
+				err = nil
+			}
 		case *wire.Refused: // the renewal was refused; it is asked for again while the old one lives
 			l.Log.Warn("the relay refused to renew the certificate", "err", m.Err())
 			l.mu.Lock()
@@ -321,10 +325,11 @@ func (l *agentLink) renewed(m *wire.Renewed) error {
 		return err
 	}
 	leaf, err := l.State.replace(l.renewing, m.Chain)
+	l.renewing = nil
 	if err != nil {
 		return err
 	}
-	l.leaf, l.renewing = leaf, nil
+	l.leaf = leaf
 	l.got()
 	l.Log.Info("certificate renewed", "until", leaf.NotAfter)
 	return l.control.Send(&wire.Kept{})

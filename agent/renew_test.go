@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -118,6 +121,47 @@ func TestRenewalOnTheLink(t *testing.T) {
 	if err := <-done; wire.CodeOf(err) != wire.Protocol {
 		t.Errorf("a second certificate: %v", err)
 	}
+}
+
+// A certificate that cannot be saved is not kept, and ends no link: sessions go on with the old one, and
+// it is asked for again.
+func TestRenewalThatCannotBeSaved(t *testing.T) {
+	l, relay, ca := linked(t)
+	if err := relay.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	good := l.State.Dir
+	l.State.Dir = filepath.Join(good, "gone")
+	done := make(chan error, 1)
+	go func() { done <- l.listen() }()
+	renew := func() *wire.Renewed {
+		t.Helper()
+		if err := l.askRenewal(); err != nil {
+			t.Fatal(err)
+		}
+		ask, err := wire.Expect[wire.Renew](relay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &wire.Renewed{Chain: chain(t, ca, ask.CSR)}
+	}
+	if err := errors.Join(relay.Send(renew()), relay.Send(&wire.Ping{N: 7})); err != nil {
+		t.Fatal(err)
+	}
+	if pong, err := wire.Expect[wire.Pong](relay); err != nil || pong.N != 7 { // and not Kept
+		t.Fatalf("%+v, %v", pong, err)
+	}
+	if err := os.Mkdir(l.State.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := relay.Send(renew()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Kept](relay); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.link.Close(wire.None, "")
+	<-done
 }
 
 // An agent that connects when its certificate is due asks at once, as its link may not live long.
