@@ -96,13 +96,14 @@ func (f *Fleet) displace(ctx context.Context, a *agent) error {
 	if old == nil {
 		return nil
 	}
-	// That a's certificate was used counts, whatever becomes of a.
+	// That a newer certificate was used counts, whatever becomes of a. Else nothing is noted: a may be a copy.
 	if err := f.KV.Update(ctx, func(tx store.Tx) error {
 		e, err := a.row(tx)
-		if err == nil {
-			err = e.Use(a.certificate())
-		}
 		if err != nil {
+			return err
+		}
+		before := e.Generation
+		if err := e.Use(a.certificate()); err != nil || e.Generation == before {
 			return err
 		}
 		return store.PutEnvoy(tx, e)
