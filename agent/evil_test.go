@@ -114,7 +114,7 @@ func suffer(t *testing.T, b relaytest.Agent, port uint16) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &agentLink{Agent: a, link: near, control: wire.NewFramed(s)}
+	l := &agentLink{Agent: a, link: near, control: wire.NewFramed(s), leaf: certificate(time.Now(), time.Now().Add(24*time.Hour))}
 	ran := make(chan error, 1)
 	go func() { ran <- l.run(t.Context(), time.Hour) }()
 	control, heard := wire.NewFramed(c), make(chan wire.Message)

@@ -48,7 +48,7 @@ func TestEvilPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newPage(t, r, access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin}, "web1", carriers["WebSocket"])
+	p := newPage(t, r, access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}, "web1", carriers["WebSocket"])
 	lines := 0
 	line := func() {
 		if err := p.SetDeadline(time.Now().Add(within)); err != nil {

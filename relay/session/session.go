@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -277,8 +278,14 @@ func reason(code wire.Code, detail string) string {
 	if detail == "" {
 		return code.String()
 	}
+	if len(detail) > maxDetail { // some of it is what a server or an agent has said
+		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…"
+	}
 	return code.String() + ": " + detail
 }
+
+// maxDetail is how much of a detail a row keeps, in bytes.
+const maxDetail = 1024
 
 // detailOf is the detail in the reason of a row.
 func detailOf(code wire.Code, why string) string {

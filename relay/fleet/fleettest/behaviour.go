@@ -193,7 +193,7 @@ func Behaviours() []Behaviour {
 			}
 		}},
 		{Name: "dozens of links", Bound: "8 at a time", link: func(ctx context.Context, a *player) error {
-			const links = 40 // fewer than the handshakes that one address may have
+			const links = 16 // fewer than the handshakes that one address may have
 			ctx, cancel := context.WithCancel(ctx)
 			var wg sync.WaitGroup
 			defer wg.Wait()
