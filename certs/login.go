@@ -28,15 +28,15 @@ func NamespaceChange(cluster string) string { return "scrier-change@" + cluster 
 func NamespaceClaim(cluster string) string  { return "scrier-claim@" + cluster }
 
 // ChangeText is what an operator signs so that a change is made: what is asked for, the SHA-256 of the request's
-// body, and the relay's nonce. It is one line that a person can read, and sign with ssh-keygen.
-func ChangeText(method, path string, body [sha256.Size]byte, operator, nonce string) string {
-	return fmt.Sprintf("scrier change: %s %s, sha256:%x, by %s, once: %s", method, path, body, operator, nonce)
+// body, the relay and its nonce. It is one line that a person can read, and sign with ssh-keygen.
+func ChangeText(method, path string, body [sha256.Size]byte, operator string, relay Pin, nonce string) string {
+	return fmt.Sprintf("scrier change: %s %s, sha256:%x, by %s at the relay %s, once: %s", method, path, body, operator, relay, nonce)
 }
 
 // ClaimText is what the owner of a key signs with it, so that it counts for an operator. nonce is that of a
 // challenge, or at a login its [LoginNonce].
-func ClaimText(operator, nonce string) string {
-	return fmt.Sprintf("scrier claim: this key is to count for %s, once: %s", operator, nonce)
+func ClaimText(operator string, relay Pin, nonce string) string {
+	return fmt.Sprintf("scrier claim: this key is to count for %s at the relay %s, once: %s", operator, relay, nonce)
 }
 
 // LoginMessage is what an operator signs to log in: the relay's nonce, the connection's exporter

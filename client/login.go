@@ -165,7 +165,7 @@ func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Strea
 	}
 	proof := &wire.Proof{CSR: csr}
 	if c.Claim != "" {
-		text := certs.ClaimText(c.Claim, certs.LoginNonce(message))
+		text := certs.ClaimText(c.Claim, pin, certs.LoginNonce(message))
 		if proof.Claim, err = sign(signer, certs.NamespaceClaim(c.Cluster), []byte(text)); err != nil {
 			return Login{}, err
 		}

@@ -31,7 +31,7 @@ var endNonce = regexp.MustCompile(`[A-Za-z0-9_-]{20,100}$`)
 // other namespace, may be worth something elsewhere: at another relay, or in a git repository.
 func (c challenge) isFor(l Login, method, path string, body [sha256.Size]byte) error {
 	nonce := endNonce.FindString(c.Text)
-	text := certs.ChangeText(method, path, body, l.Username, nonce)
+	text := certs.ChangeText(method, path, body, l.Username, l.pin, nonce)
 	if l.Cluster == "" || nonce == "" || c.Namespace != certs.NamespaceChange(l.Cluster) || c.Text != text {
 		return wire.Errorf(wire.Protocol, "the relay asked for a signature under something else than this change; nothing was signed")
 	}

@@ -12,29 +12,31 @@ import (
 // A relay gets no signature but one under the change that was asked for, whatever it asks for: any other might be
 // worth something at another relay, or elsewhere.
 func TestOnlyTheChangeIsSigned(t *testing.T) {
-	login := Login{Relay: "relay:8443", Known: Known{Username: "ann", Cluster: "c1"}}
+	pin := certs.Pin{1}
+	login := Login{Relay: "relay:8443", Known: Known{Username: "ann", Cluster: "c1"}, pin: pin}
 	body := sha256.Sum256([]byte(`{}`))
 	nonce := certs.LoginNonce(nil)
 	text := func(method, path string, body [32]byte, operator, nonce string) string {
-		return certs.ChangeText(method, path, body, operator, nonce)
+		return certs.ChangeText(method, path, body, operator, pin, nonce)
 	}
 	good := challenge{Text: text("POST", "/api/v1/tokens", body, "ann", nonce), Namespace: certs.NamespaceChange("c1")}
 	if err := good.isFor(login, "POST", "/api/v1/tokens", body); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]challenge{
-		"another relay":     {Text: good.Text, Namespace: certs.NamespaceChange("c2")},
-		"another purpose":   {Text: good.Text, Namespace: "git"},
-		"a claim":           {Text: certs.ClaimText("ann", nonce), Namespace: certs.NamespaceClaim("c1")},
-		"a claim's text":    {Text: certs.ClaimText("ann", nonce), Namespace: good.Namespace},
-		"another method":    {Text: text("DELETE", "/api/v1/tokens", body, "ann", nonce), Namespace: good.Namespace},
-		"another path":      {Text: text("POST", "/api/v1/users", body, "ann", nonce), Namespace: good.Namespace},
-		"another body":      {Text: text("POST", "/api/v1/tokens", sha256.Sum256(nil), "ann", nonce), Namespace: good.Namespace},
-		"another operator":  {Text: text("POST", "/api/v1/tokens", body, "bob", nonce), Namespace: good.Namespace},
-		"no nonce":          {Text: text("POST", "/api/v1/tokens", body, "ann", ""), Namespace: good.Namespace},
-		"more than a nonce": {Text: good.Text + "\n" + nonce, Namespace: good.Namespace},
-		"a large nonce":     {Text: text("POST", "/api/v1/tokens", body, "ann", strings.Repeat("A", 1000)), Namespace: good.Namespace},
-		"nothing":           {},
+		"another relay":        {Text: good.Text, Namespace: certs.NamespaceChange("c2")},
+		"another purpose":      {Text: good.Text, Namespace: "git"},
+		"a claim":              {Text: certs.ClaimText("ann", pin, nonce), Namespace: certs.NamespaceClaim("c1")},
+		"a claim's text":       {Text: certs.ClaimText("ann", pin, nonce), Namespace: good.Namespace},
+		"another method":       {Text: text("DELETE", "/api/v1/tokens", body, "ann", nonce), Namespace: good.Namespace},
+		"another path":         {Text: text("POST", "/api/v1/users", body, "ann", nonce), Namespace: good.Namespace},
+		"another body":         {Text: text("POST", "/api/v1/tokens", sha256.Sum256(nil), "ann", nonce), Namespace: good.Namespace},
+		"another operator":     {Text: text("POST", "/api/v1/tokens", body, "bob", nonce), Namespace: good.Namespace},
+		"no nonce":             {Text: text("POST", "/api/v1/tokens", body, "ann", ""), Namespace: good.Namespace},
+		"more than a nonce":    {Text: good.Text + "\n" + nonce, Namespace: good.Namespace},
+		"a large nonce":        {Text: text("POST", "/api/v1/tokens", body, "ann", strings.Repeat("A", 1000)), Namespace: good.Namespace},
+		"another relay's text": {Text: certs.ChangeText("POST", "/api/v1/tokens", body, "ann", certs.Pin{2}, nonce), Namespace: good.Namespace},
+		"nothing":              {},
 	} {
 		if err := c.isFor(login, "POST", "/api/v1/tokens", body); wire.CodeOf(err) != wire.Protocol {
 			t.Errorf("%s: %v", name, err)

@@ -263,7 +263,7 @@ func TestClaimOfALoginIsGoodForNothingElse(t *testing.T) {
 // claimOf is the signature by which a key's owner claims it at a login.
 func claimOf(t *testing.T, r *Relay, key ssh.Signer, username, nonce string, namespace func(string) string) []byte {
 	t.Helper()
-	sig, err := certs.SignSSH(nil, key, namespace(r.ca.Cluster()), []byte(certs.ClaimText(username, nonce)))
+	sig, err := certs.SignSSH(nil, key, namespace(r.ca.Cluster()), []byte(certs.ClaimText(username, r.ca.Pin(), nonce)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func (a *Access) ChallengeClaim(ctx context.Context, who Operator) (Challenge, e
 	}
 	id, nonce, expires := a.proofs.begin(who.ID, Change{}, a.Now())
 	return Challenge{
-		ID: id, Text: certs.ClaimText(who.Username, nonce), Namespace: certs.NamespaceClaim(a.CA.Cluster()), Keys: []string{}, Expires: expires,
+		ID: id, Text: certs.ClaimText(who.Username, a.CA.Pin(), nonce), Namespace: certs.NamespaceClaim(a.CA.Cluster()), Keys: []string{}, Expires: expires,
 	}, nil
 }
 
@@ -76,7 +76,7 @@ func (a *Access) Claim(ctx context.Context, who Operator, id, signature string) 
 	if !ok {
 		return Key{}, wire.Errorf(wire.BadRequest, "the challenge was used already, or is older than 5 minutes; begin anew")
 	}
-	key, err := signedBy(signature, certs.NamespaceClaim(a.CA.Cluster()), certs.ClaimText(who.Username, nonce))
+	key, err := signedBy(signature, certs.NamespaceClaim(a.CA.Cluster()), certs.ClaimText(who.Username, a.CA.Pin(), nonce))
 	if err == nil {
 		err = a.proofs.use(who.ID, nonce, a.Now())
 	}
@@ -201,7 +201,7 @@ func (a *Access) Confirm(ctx context.Context, who Operator) error {
 // claimAtLogin makes the key of a login count that nobody has claimed yet. It must be the operator's first. Logins
 // and sign-ins from before end. message is what was signed to log in.
 func (a *Access) claimAtLogin(ctx context.Context, source string, row store.Operator, key ssh.PublicKey, message, signature []byte) (store.Operator, error) {
-	text := certs.ClaimText(row.Username, certs.LoginNonce(message))
+	text := certs.ClaimText(row.Username, a.CA.Pin(), certs.LoginNonce(message))
 	if len(signature) == 0 {
 		return row, wire.Errorf(wire.KeyUnproved, "the login does not say that the key is to count for %s; update scrier and log in again", row.Username)
 	}

@@ -250,7 +250,25 @@ func (a *Access) RemovePasskey(ctx context.Context, who Operator, id string) err
 		return err
 	}
 	return a.change(ctx, who, record("operator.passkey_remove", who, describePasskey(row)),
-		func(tx store.Tx) error { return store.DeletePasskey(tx, who.ID, id) })
+		func(tx store.Tx) error {
+			if err := store.DeletePasskey(tx, who.ID, id); err != nil {
+				return err
+			}
+			return notTheLast(tx, who)
+		})
+}
+
+// notTheLast refuses to take away what last proves who an operator is: whoever came next would be taken for them.
+func notTheLast(tx store.Tx, who Operator) error {
+	o, err := self(tx, who)
+	if err != nil {
+		return err
+	}
+	has, err := credentialsOf(tx, o)
+	if err == nil && has.none() {
+		err = wire.Errorf(wire.Conflict, "it is the last thing that proves that you are %s; add an SSH key or another passkey first", who.Username)
+	}
+	return err
 }
 
 // RemovePasskeys removes all passkeys of an operator, and ends what they signed in: somebody else

@@ -95,7 +95,7 @@ func (a *Access) ChallengeChange(ctx context.Context, who Operator, site Site, c
 	}
 	id, nonce, expires := a.proofs.begin(who.ID, c, a.Now())
 	ch := Challenge{
-		ID: id, Text: certs.ChangeText(c.Method, c.Path, c.Body, who.Username, nonce),
+		ID: id, Text: certs.ChangeText(c.Method, c.Path, c.Body, who.Username, a.CA.Pin(), nonce),
 		Namespace: certs.NamespaceChange(a.CA.Cluster()), Keys: append([]string{}, counts.keys...), Expires: expires,
 	}
 	for _, p := range counts.passkeys {
@@ -152,7 +152,7 @@ func (a *Access) Prove(ctx context.Context, who Operator, b Browser, site Site, 
 	}
 	switch kind {
 	case "ssh":
-		text := certs.ChangeText(c.Method, c.Path, c.Body, who.Username, nonce)
+		text := certs.ChangeText(c.Method, c.Path, c.Body, who.Username, a.CA.Pin(), nonce)
 		var key ssh.PublicKey
 		if key, err = signedBy(answer, certs.NamespaceChange(a.CA.Cluster()), text); err != nil {
 			return who, err

@@ -241,13 +241,17 @@ func TestPasskeySignsIn(t *testing.T) {
 	b.want("a change leaves the passkey", dev.signInByPasskey(), wire.None)
 	// Removed is removed; whoever is signed in stays.
 	b.want("remove, not signed", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.ProofRequired)
-	b.want("remove", dev.signed("DELETE", "/self/passkeys/"+made.ID, nil), wire.None)
-	b.want("remove twice", b.call("DELETE", "/self/passkeys/"+made.ID, nil), wire.NotFound) // there is nothing left to sign with
+	b.want("the last thing that proves who it is", dev.signed("DELETE", "/self/passkeys/"+made.ID, nil), wire.Conflict)
+	spare := b.device(ann)
+	second := spare.make(decode[ceremony](t, b.call("POST", "/self/passkeys/begin", struct{}{})))
+	b.want("a spare one", b.with(dev.proof(b, "POST", "/self/passkeys/finish", second), "POST", "/self/passkeys/finish", second), wire.None)
+	b.want("remove", spare.signed("DELETE", "/self/passkeys/"+made.ID, nil), wire.None)
+	b.want("remove twice", spare.signed("DELETE", "/self/passkeys/"+made.ID, nil), wire.NotFound)
 	b.want("still signed in", b.call("GET", "/self", nil), wire.None)
 	other := d.tab()
 	dev.tab = other
 	other.want("a removed one", dev.signInByPasskey(), wire.Unauthenticated)
-	for kind, n := range map[string]int{"operator.passkey_add": 3, "operator.passkey_remove": 1, "operator.signin": 3, "operator.signin_refused": 1, "operator.passkey_alarm": 0} {
+	for kind, n := range map[string]int{"operator.passkey_add": 4, "operator.passkey_remove": 3, "operator.signin": 3, "operator.signin_refused": 1, "operator.passkey_alarm": 0} {
 		if got := d.records(kind); len(got) != n { // one that was done, one that was not, which takes two
 			t.Errorf("%d records %s, not %d: %+v", len(got), kind, n, got)
 		}
