@@ -170,6 +170,9 @@ func evil(t *testing.T, r *Relay, p *person, b *fleettest.Behaviour) {
 		default:
 		}
 	}
+	if n := len(m.row().Boot); n > 64 {
+		t.Errorf("%d bytes of a boot id are kept", n)
+	}
 	if e.Quarantine != nil {
 		t.Errorf("it is in quarantine: %+v", e.Quarantine)
 	}

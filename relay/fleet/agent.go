@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	helloTimeout = 15 * time.Second
 	wholeTimeout = 10 * time.Second // for the rest of a message that has begun
 	pingTimeout  = 2 * time.Second  // for an answer from the first of two connections of one identity
+
+	maxBoot = 64 // bytes of a boot id that are kept; a kernel's has 36
 
 	// controlRate bounds what an agent may say: a heartbeat and an answer now and then.
 	controlRate  = 20 // messages a second
@@ -111,7 +114,8 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
 	if err := a.control.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	a.boot, a.facts, a.seen = m.Boot, f.timed(m.Facts, m.Time), f.Now()
+	a.boot = strings.ToValidUTF8(m.Boot[:min(len(m.Boot), maxBoot)], "")
+	a.facts, a.seen = f.timed(m.Facts, m.Time), f.Now()
 	leave, err := f.join(ctx, a)
 	if err != nil {
 		return errors.Join(err, a.refuse(err))

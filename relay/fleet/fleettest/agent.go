@@ -101,12 +101,14 @@ func (a *player) dial(ctx context.Context) (*connected, error) {
 }
 
 // greet makes a link that the relay has welcomed.
-func (a *player) greet(ctx context.Context) (*connected, error) {
+func (a *player) greet(ctx context.Context) (*connected, error) { return a.welcomed(ctx, hello()) }
+
+func (a *player) welcomed(ctx context.Context, h *wire.Hello) (*connected, error) {
 	c, err := a.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(c.control.SetReadDeadline(time.Now().Add(patience)), c.control.Send(hello()))
+	err = errors.Join(c.control.SetReadDeadline(time.Now().Add(patience)), c.control.Send(h))
 	if err == nil {
 		_, err = wire.Expect[wire.Welcome](c.control)
 	}

@@ -255,6 +255,17 @@ func Behaviours() []Behaviour {
 			wg.Wait()
 		})},
 		{Name: "renewals without end, and no answer is read", Ends: true, link: said(again(renewal))},
+		{Name: "a giant boot id", Bound: "cut to 64 bytes", link: func(ctx context.Context, a *player) error {
+			h := hello()
+			h.Boot = strings.Repeat("\u00fc", 20_000)
+			c, err := a.welcomed(ctx, h)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			c.pong()
+			return c.ended()
+		}},
 		{Name: "giant facts", Bound: "names are cut to 128 bytes, lists to 32 entries", link: said(func(c *connected) {
 			if c.control.Send(&wire.Heartbeat{Facts: giant()}) == nil {
 				c.pong()
