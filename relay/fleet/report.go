@@ -13,11 +13,22 @@ import (
 	"scrier/wire"
 )
 
+// The bounds of the host keys that an agent may report: they are kept, and shown in each list. sshd has
+// three or four, of which the largest, RSA with 16,384 bits, has 2 KiB.
+const (
+	maxHostKeys    = 32
+	maxHostKeySize = 16 << 10 // bytes, of all of them
+)
+
 // Reported remembers the host keys that an envoy's agent reports. If they are not those of last time,
 // the audit log says so: the machine has a new SSH server, or somebody listens in its place.
 func (f *Fleet) Reported(ctx context.Context, id wire.EnvoyID, blobs [][]byte) error {
 	var now []string
+	size := 0
 	for _, b := range blobs {
+		if size += len(b); len(blobs) > maxHostKeys || size > maxHostKeySize {
+			return wire.Errorf(wire.Protocol, "the agent reported %d host keys; there may be %d, of %d KiB", len(blobs), maxHostKeys, maxHostKeySize>>10)
+		}
 		k, err := ssh.ParsePublicKey(b)
 		if err != nil {
 			return &wire.Error{Code: wire.Protocol, Detail: "malformed host key", Err: err}

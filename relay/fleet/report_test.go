@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"encoding/hex"
+	"slices"
 	"testing"
 
 	"scrier/relay/store"
@@ -55,6 +56,31 @@ func TestReportedHostKeys(t *testing.T) {
 	if err := b.Reported(t.Context(), id, [][]byte{[]byte("junk")}); wire.CodeOf(err) != wire.Protocol {
 		t.Error(err)
 	}
+	many := make([][]byte, maxHostKeys+1)
+	for i := range many {
+		many[i] = hostKey(byte(i))
+	}
+	big := append([]byte("\x00\x00\x00\x07ssh-rsa\x00\x00\x00\x03\x01\x00\x01\x00\x00\x08\x01\x00\xff"), bytes.Repeat([]byte{0xff}, 2047)...)
+	for name, keys := range map[string][][]byte{"too many": many, "too big": slices.Repeat([][]byte{big}, 8)} {
+		if err := b.Reported(t.Context(), id, keys); wire.CodeOf(err) != wire.Protocol {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := b.Reported(t.Context(), id, slices.Repeat([][]byte{big}, 7)); err != nil { // they are good keys
+		t.Error(err)
+	}
+	if err := b.Reported(t.Context(), id, many[:maxHostKeys]); err != nil {
+		t.Error(err)
+	}
+	b.mu.Lock()
+	b.events = nil
+	b.mu.Unlock()
+	if err := b.Reported(t.Context(), id, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	b.events = nil
+	b.mu.Unlock()
 	for i, key := range [][]byte{hostKey(1), hostKey(1), hostKey(2)} {
 		if err := b.Reported(t.Context(), id, [][]byte{key}); err != nil {
 			t.Fatal(err)

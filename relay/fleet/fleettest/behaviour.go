@@ -328,6 +328,16 @@ func Behaviours() []Behaviour {
 			_ = control.Send(&wire.Opened{Login: "root", HostKeys: [][]byte{hostKey()}})
 			hang(s)
 		}},
+		{Name: "hundreds of host keys", Bound: "refused: at most 32, of 16 KiB", open: func(_ context.Context, s wire.Stream, _ *wire.Framed) {
+			o := &wire.Opened{Login: "root"}
+			for i := range 700 {
+				k := hostKey()
+				k[len(k)-1], k[len(k)-2] = byte(i), byte(i>>8)
+				o.HostKeys = append(o.HostKeys, k)
+			}
+			_ = wire.Send(s, o)
+			hang(s)
+		}},
 		{Name: "two answers", Bound: session, open: opened(func(_ context.Context, s wire.Stream) {
 			_ = wire.Send(s, &wire.Opened{Login: "root"})
 			hang(s)
