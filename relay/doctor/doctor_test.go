@@ -260,6 +260,11 @@ func TestState(t *testing.T) {
 	p.want(look(p), "state directory", "files", Fail, "ca.crt")
 	p.file("ca.crt", "x", 0o644)
 	p.want(look(p), "state directory", "files", OK, "")
+	p.file("server.yaml", "", 0o644)
+	p.want(look(p), "state directory", "permissions", OK, "")
+	p.file("server.yaml", "", 0o664)
+	p.want(look(p), "state directory", "permissions", Fail, "server.yaml is 0664")
+	p.file("server.yaml", "", 0o600)
 	if os.Getuid() != 0 {
 		t.Fatal("only root can give files away")
 	}

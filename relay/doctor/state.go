@@ -68,6 +68,11 @@ func (e *examiner) modes(dir os.FileInfo) Finding {
 				Hint: "give all of it to the relay's user with chown; it happens when a relay is once started as root"}
 		}
 	}
+	path := filepath.Join(e.State, "server.yaml")
+	if i, err := os.Stat(path); err == nil && i.Mode().Perm()&0o022 != 0 {
+		return Finding{What: f.What, Status: Fail, Detail: fmt.Sprintf("%s is %04o: others on this machine can change it, so the relay does not start", path, i.Mode().Perm()),
+			Hint: "chmod go-w " + path}
+	}
 	return f
 }
 

@@ -3,7 +3,9 @@ package session_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"scrier/relay/audit"
@@ -102,7 +104,9 @@ func closing(t *testing.T, table *session.Table, j *sessiontest.Journal) *sessio
 
 // I1: a session whose end cannot be written down has no slot any more, keeps the record, and has it
 // written once the log can be written again, and once only.
-func TestEndWaitsForTheLog(t *testing.T) {
+func TestEndWaitsForTheLog(t *testing.T) { synctest.Test(t, testEndWaitsForTheLog) }
+
+func testEndWaitsForTheLog(t *testing.T) {
 	table, j := sessiontest.Table(t)
 	table.Max = 2
 	s := closing(t, table, j)
@@ -212,14 +216,20 @@ func TestEndIsWrittenOnce(t *testing.T) {
 }
 
 // H78: while the log cannot be written nothing opens, and what is open ends after the grace.
-func TestLogDownEndsSessions(t *testing.T) {
+func TestLogDownEndsSessions(t *testing.T) { synctest.Test(t, testLogDownEndsSessions) }
+
+func testLogDownEndsSessions(t *testing.T) {
 	table, j := sessiontest.Table(t)
-	table.AuditGrace = time.Millisecond
+	table.AuditGrace = 30 * time.Second
 	s, p := shown(t, table)
 	j.Break(errFull)
 	running(t, table)
+	began := time.Now()
 	if exit := <-p.dismissed; exit.Code != wire.AuditUnavailable {
 		t.Errorf("it ended with %+v", exit)
+	}
+	if took := time.Since(began); took != 30*time.Second { // the clock is the test's own
+		t.Errorf("it ended after %s", took)
 	}
 	if v := state(t, table, s); v.State != store.Closing {
 		t.Errorf("it is %+v", v)
@@ -236,7 +246,9 @@ func TestLogDownEndsSessions(t *testing.T) {
 }
 
 // A log that comes back within the grace ends nothing.
-func TestLogBackInTime(t *testing.T) {
+func TestLogBackInTime(t *testing.T) { synctest.Test(t, testLogBackInTime) }
+
+func testLogBackInTime(t *testing.T) {
 	table, j := sessiontest.Table(t)
 	table.AuditGrace = time.Hour
 	s, p := shown(t, table)
@@ -259,6 +271,54 @@ func TestLogBackInTime(t *testing.T) {
 	if err := table.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The first session that cannot be written down keeps others from trying: each of them would leave a record of
+// its end in the reserve.
+func TestRefusedSessionsSpareTheReserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, j := sessiontest.Table(t)
+		first := sessiontest.Reserve(t, table)
+		disk := &filling{Journal: j}
+		table.Journal = disk
+		running(t, table)
+		synctest.Wait() // it has found the log well, and looks again in five seconds
+		disk.full.Store(true)
+		err := first.Intent(t.Context(), nil)
+		if wire.CodeOf(err) != wire.AuditUnavailable {
+			t.Fatal(err)
+		}
+		if err := first.Close(wire.AuditUnavailable, ""); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := table.Reserve(t.Context(), store.Session{Envoy: wire.NewEnvoyID()}, nil); wire.CodeOf(err) != wire.AuditUnavailable {
+			t.Errorf("another one: %v", err)
+		}
+		if n := len(ends(j)); n != 1 {
+			t.Errorf("%d records in the reserve", n)
+		}
+	})
+}
+
+// filling is a log whose disk gets full, but for the reserve: ends can be written then, and nothing else.
+type filling struct {
+	session.Journal
+	full atomic.Bool
+}
+
+func (f *filling) Append(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if f.full.Load() {
+		return audit.Record{}, errFull
+	}
+	return f.Journal.Append(ctx, e)
+}
+
+func (f *filling) Healthy() error {
+	if f.full.Load() {
+		return errFull
+	}
+	return f.Journal.Healthy()
 }
 
 // I11: the right to a session is asked for in the transaction that writes its row, and again when the
