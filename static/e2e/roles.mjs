@@ -17,13 +17,15 @@ await story(async (teller) => {
     const problem = await r.json().catch(() => ({}));
     if (problem.type !== "urn:scrier:error:proof_required") refused.push(`${r.request().method()} ${r.url()}`); // that one is asked for
   });
-  let asking = 0; // requests of the page's that have no answer yet
-  const counts = (r) => new URL(r.url()).pathname.startsWith("/api/") && !r.url().endsWith("/events");
-  page.on("request", (r) => (asking += counts(r)));
-  for (const end of ["requestfinished", "requestfailed"]) page.on(end, (r) => (asking -= counts(r)));
-  const quiet = async () => {
+  const asking = new Set(); // requests of the page's that have no answer yet
+  page.on("request", (r) => new URL(r.url()).pathname.startsWith("/api/") && !r.url().endsWith("/events") && asking.add(r));
+  for (const end of ["requestfinished", "requestfailed"]) page.on(end, (r) => asking.delete(r));
+  // calmly clicks, and waits for what that asks.
+  const calmly = async (button) => {
+    asking.clear(); // what a page asked that is gone may have no end
+    await button.click();
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-    await until("the page's requests to be answered", () => asking === 0);
+    await until("the page's requests to be answered", () => asking.size === 0);
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   };
   const self = await page.evaluate(async () => (await fetch("/api/v1/self")).json());
@@ -40,7 +42,7 @@ await story(async (teller) => {
     await page.waitForLoadState("load");
     const shown = page.getByRole("grid").or(page.getByRole("table")).first();
     await shown.waitFor();
-    await press(page, page.locator("main"), new Set(), quiet);
+    await press(page, page.locator("main"), new Set(), calmly);
     // What leads to a session or to a file must get there.
     for (const a of await page.locator("main a[href]:visible").evaluateAll((l) => l.map((a) => ({ href: a.href, file: a.hasAttribute("download") })))) {
       if (a.file) same(await page.evaluate(async (href) => (await fetch(href)).status, a.href), 200, a.href);
@@ -56,18 +58,17 @@ await story(async (teller) => {
 });
 
 // press presses each button within, and those of the dialogs that this opens.
-async function press(page, within, done, quiet) {
+async function press(page, within, done, calmly) {
   for (;;) {
     const buttons = within.locator("button:visible:enabled");
     const names = await buttons.evaluateAll((l) => l.map((b) => b.getAttribute("aria-label") ?? b.textContent.replace(/\s+/g, " ").trim()));
     const at = names.findIndex((n) => !done.has(n) && !leaving.test(n));
     if (at < 0) return;
     done.add(names[at]);
-    await buttons.nth(at).click();
-    await quiet(); // a dialog may come with the answer
+    await calmly(buttons.nth(at)); // a dialog may come with the answer
     const dialog = page.locator("dialog[open]").last();
     if (within !== dialog && (await dialog.count()) > 0 && done.size < 100) {
-      if (!(await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), quiet);
+      if (!(await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
       await page.keyboard.press("Escape");
       check((await page.locator("main").count()) === 1, "the page is gone");
     }
