@@ -108,9 +108,12 @@ func (e *Envoy) Quarantined(c *Copied, now time.Time) {
 }
 
 // Release ends the quarantine. The newest certificate counts; all others that there are now are
-// refused from here on, and are no reason for another quarantine. A copy of the newest is one.
+// refused from here on, and are no reason for another quarantine. A copy of the newest is one. That the
+// answer with the newest was lost makes no difference: the one before may be with both machines.
 func (e *Envoy) Release() {
-	e.Quarantine, e.Released = Quarantine{}, e.Counts()
+	c := e.Counts()
+	e.Quarantine, e.Released = Quarantine{}, c
+	e.Generation, e.Key, e.Source = c.Generation, c.Key, c.Source
 }
 
 // Serves says whether sessions may be opened and links served: the error is [wire.Revoked] or
