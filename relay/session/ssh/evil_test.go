@@ -49,9 +49,7 @@ func behind(t *testing.T, serve func(*sshtest.Server)) (*Client, error) {
 		near.Reset(wire.None)
 		wg.Wait()
 	})
-	if _, err := near.Write(Greeting); err != nil {
-		t.Fatal(err)
-	}
+	_, _ = near.Write(Greeting) // the server may have gone already: Dial finds out
 	return Dial(t.Context(), near, Config{Signer: newSigner(t), Login: "ann", HostKeys: [][]byte{host.PublicKey().Marshal()}, Authenticated: func() {}})
 }
 

@@ -470,7 +470,7 @@ func Behaviours() []Behaviour {
 			}
 			return s.send(message(msgClose, to{channel}))
 		})},
-		{Name: "changes keys without end", At: Talks, behave: afterShell(func(s *Server, _ uint32) error {
+		{Name: "changes keys without end", At: Talks, Clogs: true, behave: afterShell(func(s *Server, _ uint32) error {
 			for {
 				time.Sleep(pause)
 				if err := s.rekey(); err != nil {
