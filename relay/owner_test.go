@@ -118,6 +118,33 @@ func TestSessionsOfOthers(t *testing.T) {
 	}
 }
 
+// The machine is told where the operator is, by whichever way they come: from= in its authorized_keys is
+// held against that (H19).
+func TestMachineLearnsTheAddress(t *testing.T) {
+	r := start(t)
+	told := make(chan string, 1)
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		told <- open.Source
+		if err := wire.Send(s, wire.Refuse(wire.Errorf(wire.KeyRestricted, "the test has seen enough"))); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := newPerson(t, r, "ann", access.Admin).connect("web1"); wire.CodeOf(err) != wire.KeyRestricted {
+		t.Fatal(err)
+	}
+	if got := <-told; got != "127.0.0.1" {
+		t.Errorf("of a terminal it hears %q", got)
+	}
+	bob := admin(t, r, "bob")
+	bob.Source = "::ffff:203.0.113.7"
+	if _, body := asks(t, r, bob, "POST", "/api/v1/scrier/connect", `{"envoy_id":"web1","protocol":"ssh"}`); !strings.Contains(body, "key_restricted") {
+		t.Fatal(body)
+	}
+	if got := <-told; got != "203.0.113.7" {
+		t.Errorf("of a page it hears %q", got)
+	}
+}
+
 // H49: what lets somebody in is in no log and in no audit record.
 func TestTicketsAreInNoLog(t *testing.T) {
 	log := new(lockedLog)
