@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"scrier/agent/keys"
@@ -182,5 +183,55 @@ func suffer(t *testing.T, b relaytest.Agent, port uint16) {
 		if line := strings.TrimSuffix(line, "\n"); wire.Printable(line) != line && len(line) < 4096 {
 			t.Errorf("the log has %q", line)
 		}
+	}
+}
+
+// A relay that does not admit the agent as it should has 15 seconds for it, and no number that it sends is
+// taken as it is.
+func TestEvilWelcomes(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer   func(*wire.Framed) error
+		interval time.Duration // 0: the agent does not go on
+	}{
+		"nothing":         {func(*wire.Framed) error { return nil }, 0},
+		"half a message":  {func(f *wire.Framed) error { _, err := f.Stream.Write([]byte{0x02, 0x40, 0xff, 0xa1}); return err }, 0},
+		"another message": {func(f *wire.Framed) error { return f.Send(&wire.Ping{N: 1}) }, 0},
+		"a refusal":       {func(f *wire.Framed) error { return f.Send(&wire.Refused{Code: 60000, Detail: relaytest.Evil}) }, 0},
+		"the end":         {func(f *wire.Framed) error { return f.CloseWrite() }, 0},
+		"no interval":     {func(f *wire.Framed) error { return f.Send(&wire.Welcome{}) }, time.Second},
+		"a long interval": {func(f *wire.Framed) error { return f.Send(&wire.Welcome{Interval: 1<<32 - 1, Time: 1<<63 - 1}) }, maxInterval},
+		"a time long ago": {func(f *wire.Framed) error {
+			return f.Send(&wire.Welcome{Interval: 5, Time: -1 << 63, Relay: relaytest.Evil})
+		}, 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := wiretest.Streams()
+			link, _ := wiretest.Pair(wire.Peer{}, wire.Peer{})
+			a := &Agent{Settings: Settings{Config: DefaultConfig(), Now: time.Now, Log: slog.New(slog.DiscardHandler)}}
+			a.Config.SSH.Addr = "127.0.0.1:1"
+			a.Config.AllowedPorts, a.Config.Console.Enabled = nil, false
+			l := &agentLink{Agent: a, link: link, control: wire.NewFramed(near)}
+			relay := wire.NewFramed(far)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_, err := wire.Expect[wire.Hello](relay)
+				if err == nil {
+					err = c.answer(relay)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			start := time.Now()
+			interval, err := l.greet()
+			if interval != c.interval || (err == nil) != (c.interval != 0) || wire.Printable(wire.DetailOf(err)) != wire.DetailOf(err) {
+				t.Errorf("%s: %s, %v", name, interval, err)
+			}
+			if took := time.Since(start); took > 20*time.Second { // by the bubble's clock
+				t.Errorf("%s: took %s", name, took)
+			}
+			wg.Wait()
+			_ = link.Close(wire.None, "")
+		})
 	}
 }
