@@ -61,8 +61,8 @@ func (r *Relay) attachBrowser(ctx context.Context, s wire.Stream, source string,
 	}
 	session, v, err := r.sessions.Redeem(a.Ticket)
 	leave() // with a ticket they are no stranger; it does nothing when it is called again
-	if visit := web.VisitOf(ctx); err == nil && visit != nil {
-		visit.Known(v.OperatorID)
+	if visit := web.VisitOf(ctx); err == nil && visit != nil && !visit.Identified(v.OperatorID) {
+		err = wire.Errorf(wire.Busy, "you have %d connections of browsers, and no more can be; close some pages", maxSignedInPerUser)
 	}
 	if err == nil && session.ID() != id {
 		err = &wire.Error{Code: wire.TicketInvalid}

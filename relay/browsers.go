@@ -3,9 +3,12 @@ package relay
 import (
 	"context"
 	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"scrier/relay/web"
-	"scrier/wire"
 )
 
 // browserListener is TCP's share of the browsers' connections.
@@ -22,7 +25,7 @@ func (l browserListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		from := conn.RemoteAddr().String()
-		if !l.of.handshakes.arrives(wire.Network(from)) {
+		if !l.of.handshakes.arrives(from) {
 			_ = conn.Close() // nothing was said yet
 			continue
 		}
@@ -31,17 +34,43 @@ func (l browserListener) Accept() (net.Conn, error) {
 			_ = conn.Close()
 			continue
 		}
-		return &browserConn{conn, l.of.visit(leave, func() { _ = conn.Close() }, func() {})}, nil
+		b := &browserConn{Conn: conn, bytes: l.of.bytes.of(from), closed: make(chan struct{})}
+		b.visit = l.of.visit(from, web.VisitConfig{Leave: leave, Close: func() { _ = conn.Close() }})
+		return b, nil
 	}
 }
 
-// browserConn is a browser's connection over TCP, below TLS.
+// browserConn is a browser's connection over TCP, below TLS. A stranger's is read no faster than its
+// network may send.
 type browserConn struct {
 	net.Conn
 	visit *web.Visit
+	bytes *rate.Limiter
+
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *browserConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 || c.visit.IsKnown() {
+		return n, err
+	}
+	wait := c.bytes.ReserveN(time.Now(), n).Delay()
+	if wait == 0 {
+		return n, err
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.closed:
+	}
+	return n, err
 }
 
 func (c *browserConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
 	c.visit.End()
 	return c.Conn.Close()
 }

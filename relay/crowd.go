@@ -18,8 +18,12 @@ const (
 // itself: so who takes all of one leaves the other. Those of who has signed in are counted by
 // operator, and leave their places to strangers.
 const (
-	maxBrowsers           = 2048
-	maxBrowsersPerNetwork = 256 // one page has a few; a whole company may come from one address
+	maxOverTCP            = 2048
+	maxOverTCPPerNetwork  = 256 // one page has a few; a whole company may come from one address
+	maxOverQUIC           = 1024
+	maxOverQUICPerNetwork = 128  // one page has one, which costs as much memory as several over TCP
+	maxAsking             = 1024 // requests under way
+	maxAskingPerNetwork   = 128
 	maxSignedIn           = 8192
 	maxSignedInPerUser    = 128 // tabs, each with a connection of its own for its viewer
 )

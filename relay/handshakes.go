@@ -9,9 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/time/rate"
-
 	"scrier/wire"
 )
 
@@ -26,13 +23,6 @@ const (
 	// patient is how old a handshake is before another may take its place: an honest one is over by then,
 	// also over a long way.
 	patient = time.Second
-
-	// How many connections one network may begin: a fleet behind one address is back in some seconds.
-	// Each costs the relay a signature, which is more than it costs who asks.
-	arrivals      = 100 // a second
-	arrivalsBurst = 500
-	// How many networks' rates are remembered. A network that was forgotten begins with a full burst.
-	maxArrivals = 16_384
 )
 
 // handshakes are the connections that have begun and are not through. When there are too many, the
@@ -44,14 +34,14 @@ const (
 //
 // Its methods may be called concurrently, and do not block.
 type handshakes struct {
-	max int
-	now func() time.Time
+	max      int
+	now      func() time.Time
+	arrivals *rates
 
-	mu    sync.Mutex
-	open  list.List      // of *handshake, the oldest first
-	by    map[string]int // of each network
-	left  int            // gave way, and are not gone yet
-	rates *simplelru.LRU[string, *rate.Limiter]
+	mu   sync.Mutex
+	open list.List      // of *handshake, the oldest first
+	by   map[string]int // of each network
+	left int            // gave way, and are not gone yet
 }
 
 // handshake is one of them.
@@ -67,11 +57,7 @@ type handshake struct {
 }
 
 func newHandshakes(max int) *handshakes {
-	rates, err := simplelru.NewLRU[string, *rate.Limiter](maxArrivals, nil)
-	if err != nil {
-		panic(err) // only for a size below 1
-	}
-	return &handshakes{max: max, now: time.Now, by: map[string]int{}, rates: rates}
+	return &handshakes{max: max, now: time.Now, arrivals: newRates(arrivals, arrivalsBurst), by: map[string]int{}}
 }
 
 var (
@@ -82,13 +68,12 @@ var (
 
 // begin takes a place for a handshake, or refuses. The place is given back by done, or when ctx ends.
 func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, error) {
-	network := wire.Network(addr.String())
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := h.now()
-	if !h.arrivesLocked(network, now) {
+	if !h.arrives(addr.String()) {
 		return nil, errTooFast
 	}
+	network, now := wire.Network(addr.String()), h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.by[network] >= max(h.max/handshakePart, 1) {
 		if !h.giveWayLocked(func(o *handshake) bool { return o.network == network && now.Sub(o.since) >= patient }) {
 			return nil, errOneOfAll
@@ -107,20 +92,9 @@ func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, erro
 	return s, nil
 }
 
-// arrives says whether a network may begin another connection now.
-func (h *handshakes) arrives(network string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.arrivesLocked(network, h.now())
-}
-
-func (h *handshakes) arrivesLocked(network string, now time.Time) bool {
-	r, ok := h.rates.Get(network)
-	if !ok {
-		r = rate.NewLimiter(arrivals, arrivalsBurst)
-		h.rates.Add(network, r)
-	}
-	return r.AllowN(now, 1)
+// arrives says whether the network of an address may begin another connection now.
+func (h *handshakes) arrives(addr string) bool {
+	return h.arrivals.of(addr).AllowN(h.now(), 1)
 }
 
 // giveWayLocked ends the oldest handshake that may be ended. Those that ended so and are not gone

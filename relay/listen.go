@@ -21,8 +21,14 @@ const (
 	// How many streams a peer may have open at once. An agent has one; a CLI has one for each session
 	// and each call; a browser has one for each request and two for each viewer.
 	peerStreams = 64
+	// The same from networks where nobody has shown who they are yet.
+	strangerStreams = 16
+
 	// HTTP/3 has three for itself (RFC 9114, 6.2).
 	browserUniStreams = 8
+
+	// The same over HTTP/2. A page asks for some thirty things at once.
+	webStreams = 64
 
 	firstStreamWindow = 64 << 10
 	firstLinkWindow   = 4 * firstStreamWindow // a stream that nobody reads just now leaves room for others
@@ -45,15 +51,20 @@ type listener struct {
 	// Browsers that have not signed in, by what they came over, and those that have.
 	overTCP, overQUIC, signedIn crowd
 	visits                      web.VisitTimes
+	requests, bytes             *rates // of those that have not
+	asking                      crowd  // requests of theirs that are not answered yet
+	acquainted                  acquainted
 }
 
 // listen binds UDP and TCP on the same number.
 func listen(addr string, tls *certs.Server) (*listener, error) {
 	l := &listener{
 		handshakes: newHandshakes(maxHandshakes), visits: web.DefaultVisit(),
-		overTCP:  crowd{what: "connections from your network", max: maxBrowsers, each: maxBrowsersPerNetwork},
-		overQUIC: crowd{what: "connections from your network", max: maxBrowsers, each: maxBrowsersPerNetwork},
+		requests: newRates(strangerRequests, strangerRequestsBurst), bytes: newRates(strangerBytes, strangerBytesBurst),
+		overTCP:  crowd{what: "connections from your network", max: maxOverTCP, each: maxOverTCPPerNetwork},
+		overQUIC: crowd{what: "connections from your network", max: maxOverQUIC, each: maxOverQUICPerNetwork},
 		signedIn: crowd{what: "connections of yours", max: maxSignedIn, each: maxSignedInPerUser},
+		asking:   crowd{what: "requests from your network", max: maxAsking, each: maxAskingPerNetwork},
 	}
 	if err := l.bind(addr); err != nil {
 		return nil, err
@@ -73,7 +84,7 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 		// handshakes are taken.
 		VerifySourceAddress: func(net.Addr) bool { return l.handshakes.busy() },
 	}
-	conf := wire.QUICConfig(peerStreams)
+	conf := wire.QUICConfig(strangerStreams)
 	conf.Allow0RTT = false
 	// What WebTransport needs; which protocol a peer speaks is known only after this.
 	conf.MaxIncomingUniStreams = browserUniStreams
@@ -83,13 +94,15 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	// made larger only for who is known. How fast it may grow is for the ways that agents come on.
 	conf.InitialStreamReceiveWindow, conf.InitialConnectionReceiveWindow = firstStreamWindow, firstLinkWindow
 	conf.AllowConnectionWindowIncrease = func(conn *quic.Conn, _ uint64) bool { return isKnown(conn.Context()) }
-	short := conf.Clone()
-	short.HandshakeIdleTimeout = hurry
-	conf.GetConfigForClient = func(*quic.ClientInfo) (*quic.Config, error) {
-		if l.handshakes.busy() {
-			return short, nil
+	conf.GetConfigForClient = func(info *quic.ClientInfo) (*quic.Config, error) {
+		c := conf.Clone()
+		if l.acquainted.has(info.RemoteAddr.String()) {
+			c.MaxIncomingStreams = peerStreams
 		}
-		return conf, nil
+		if l.handshakes.busy() {
+			c.HandshakeIdleTimeout = hurry
+		}
+		return c, nil
 	}
 	if l.quic, err = l.transport.ListenEarly(tls.QUIC(), conf); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for QUIC on %s: %w", addr, err), l.tcp.Close(), l.udp.Close())
@@ -123,14 +136,17 @@ type arrival struct {
 	*handshake
 	visit web.Arrival
 	known atomic.Bool // who is at the other end; see [acquaint]
+	meet  func()
 }
 
 type arrivalKey struct{}
 
-// acquaint says that the peer of a connection has shown who it is: its window may grow.
+// acquaint says that the peer of a connection has shown who it is: its window may grow, and others of
+// its network may have more streams.
 func acquaint(ctx context.Context) {
 	if a, ok := ctx.Value(arrivalKey{}).(*arrival); ok {
 		a.known.Store(true)
+		a.meet()
 	}
 }
 
@@ -145,7 +161,7 @@ func (l *listener) admit(ctx context.Context, info *quic.ClientInfo) (context.Co
 	if err != nil {
 		return nil, err
 	}
-	a := &arrival{handshake: s}
+	a := &arrival{handshake: s, meet: func() { l.acquainted.add(info.RemoteAddr.String()) }}
 	return web.WithArrival(context.WithValue(ctx, arrivalKey{}, a), &a.visit), nil
 }
 
@@ -176,12 +192,33 @@ func (l *listener) accept(ctx context.Context, serve func(arrived), browsers htt
 			if !l.ready(conn) {
 				return
 			}
-			if alpn := conn.ConnectionState().TLS.NegotiatedProtocol; alpn != wire.ALPNH3 {
+			state := conn.ConnectionState().TLS
+			if alpn := state.NegotiatedProtocol; alpn != wire.ALPNH3 {
+				if len(state.PeerCertificates) == 0 {
+					defer strictly(conn)()
+				}
 				serve(arrived{link: wire.QUICLink(conn), alpn: alpn, acquaint: func() { acquaint(conn.Context()) }})
 			} else {
 				l.serveBrowser(conn, browsers)
 			}
 		})
+	}
+}
+
+// strictly ends a stranger's link that opens a stream which no link has: nobody reads what comes on it.
+// release waits for what looks for that.
+func strictly(conn *quic.Conn) (release func()) {
+	ctx, cancel := context.WithCancel(conn.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := conn.AcceptUniStream(ctx); err == nil {
+			_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Protocol), "unidirectional streams are not used")
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
 	}
 }
 
@@ -191,7 +228,13 @@ func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
 		_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Busy), "") // it may be gone
 		return
 	}
-	visit := l.visit(leave, func() { _ = conn.CloseWithError(h3NoError, "") }, func() { acquaint(conn.Context()) })
+	from := conn.RemoteAddr().String()
+	bytes := l.bytes.of(from)
+	visit := l.visit(from, web.VisitConfig{
+		Leave: leave, Close: func() { _ = conn.CloseWithError(h3NoError, "") }, Known: func() { acquaint(conn.Context()) },
+		Received:   func() uint64 { return conn.ConnectionStats().BytesReceived },
+		MayReceive: func(n uint64) bool { return bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) },
+	})
 	defer visit.End()
 	if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
 		a.visit.Began(visit)
@@ -215,15 +258,22 @@ func (l *listener) ready(conn *quic.Conn) bool {
 	}
 }
 
-// visit watches a browser's connection.
-func (l *listener) visit(leave, end, known func()) *web.Visit {
-	return web.NewVisit(web.VisitConfig{Times: l.visits, Leave: leave, Close: end, Know: func(who string) (func(), bool) {
-		leave, err := l.signedIn.enter(who)
-		if err == nil {
-			known()
+// visit watches a browser's connection from an address.
+func (l *listener) visit(from string, c web.VisitConfig) *web.Visit {
+	c.Times = l.visits
+	requests := l.requests.of(from)
+	c.MayAsk = func() (func(), bool) {
+		if !requests.Allow() {
+			return nil, false
 		}
+		end, err := l.asking.enter(from)
+		return end, err == nil
+	}
+	c.Know = func(who string) (func(), bool) {
+		leave, err := l.signedIn.enter(who)
 		return leave, err == nil
-	}})
+	}
+	return web.NewVisit(c)
 }
 
 // serveWeb serves HTTPS until ctx ends.
@@ -238,6 +288,11 @@ func (l *listener) serveWeb(ctx context.Context, tls *certs.Server, handler http
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          discardLog(),
 		ConnContext:       visitOver,
+		HTTP2: &http.HTTP2Config{ // the default is some MiB for each connection
+			MaxConcurrentStreams: webStreams, MaxReadFrameSize: 16 << 10,
+			MaxReceiveBufferPerConnection: 128 << 10, MaxReceiveBufferPerStream: 64 << 10,
+			WriteByteTimeout: 30 * time.Second,
+		},
 	}
 	return serveHTTP(ctx, server, func() error { return server.ServeTLS(browserListener{l.tcp, l}, "", "") })
 }

@@ -109,7 +109,7 @@ func (g *browserGuard) caller(b browser) Caller {
 		once.Do(func() {
 			err = g.Access.Touch(ctx, access.SignInID(b.Cookie))
 			if v := VisitOf(ctx); v != nil {
-				v.Known(who.ID)
+				v.Identified(who.ID)
 			}
 		})
 		who.Source = b.Source

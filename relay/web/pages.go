@@ -178,7 +178,9 @@ func (p *pages) file(w http.ResponseWriter, r *http.Request, name, cache string)
 	if r.Method == http.MethodHead {
 		return
 	}
-	_, _ = io.Copy(w, f) // the client may be gone
+	// By small pieces: one that is held for each client that does not read is no more. The client may be
+	// gone.
+	_, _ = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, maxPiece))
 }
 
 // codings are those that a file has a twin of, the smaller one first.

@@ -13,13 +13,14 @@ import (
 // The times of a browser's connection, over TCP and QUIC alike. The servers of HTTP have times of their
 // own for a request that is slow; these are for connections on which no request gets whole.
 const (
-	visitLook = 5 * time.Second // how often a connection is looked at
+	visitLook = time.Second // how often a connection is looked at
 
 	firstRequest = 30 * time.Second // for the first whole request
 	headerWait   = 10 * time.Second // for a stream's headers, when later streams have theirs
 
 	strangerIdle = 30 * time.Second // without a request, of who is not signed in; others have [h3Idle]
-	strangerLife = 5 * time.Minute  // of a connection on which nobody signs in
+	strangerLife = time.Minute      // of a connection on which nobody signs in; twice that if it is never idle
+	rest         = 5 * time.Second  // without a request, for the last answer to arrive
 )
 
 // How many requests a connection may make; a page makes some thirty when it is opened.
@@ -27,6 +28,13 @@ const (
 	strangerRequests, strangerBurst = 10, 200   // a second, and at once
 	knownRequests, knownBurst       = 100, 1000 // the same of who is signed in
 )
+
+// crowd is how many requests of a stranger's may be under way for [headerWait]: a page has fewer, and who
+// keeps so many waiting does not take the answers.
+const crowd = 48
+
+// mayReceive is what a stranger's connection may receive from one look to the next without being asked.
+const mayReceive = 64 << 10
 
 // VisitTimes are the times of a [Visit], for tests that cannot wait.
 type VisitTimes struct{ Look, First, Header, Idle, KnownIdle, Life time.Duration }
@@ -45,21 +53,25 @@ func DefaultVisit() VisitTimes {
 //
 // Its methods may be called concurrently.
 type Visit struct {
-	times VisitTimes
-	close func()
-	know  func(who string) (leave func(), ok bool)
+	VisitConfig
 
 	mu      sync.Mutex
 	timer   *time.Timer
 	leave   func()
 	known   bool
+	seen    uint64 // bytes received at the last look
 	born    time.Time
 	last    time.Time // a request began or ended
 	asked   *rate.Limiter
 	running int
+
+	requests int            // that began
+	asking   map[int]func() // what a stranger's requests took
+
 	whole   int64     // requests that came whole, and viewers' streams
 	highest int64     // streams that must have been opened
 	behind  time.Time // since when fewer are whole than were opened; zero: they are not
+	crowded time.Time // since when crowd requests are under way; zero: there are fewer
 }
 
 // VisitConfig is what a [Visit] works with.
@@ -67,17 +79,22 @@ type VisitConfig struct {
 	Times VisitTimes
 	Leave func() // gives back the stranger's place
 	Close func() // ends the connection; it may block
-	// Know takes a place among those who have signed in.
-	Know func(who string) (leave func(), ok bool)
+	// Know takes a place among those who have signed in. Known, if not nil, is told of it.
+	Know  func(who string) (leave func(), ok bool)
+	Known func()
+	// MayAsk takes one request of a stranger's from what its network may ask; end is for when it is
+	// answered.
+	MayAsk func() (end func(), ok bool)
+	// Received, if not nil, is how many bytes the connection has received; MayReceive takes some from
+	// what its network may send.
+	Received   func() uint64
+	MayReceive func(n uint64) bool
 }
 
 // NewVisit watches a connection until [Visit.End].
 func NewVisit(c VisitConfig) *Visit {
 	now := time.Now()
-	v := &Visit{
-		times: c.Times, close: c.Close, leave: c.Leave, know: c.Know, born: now, last: now,
-		asked: rate.NewLimiter(strangerRequests, strangerBurst),
-	}
+	v := &Visit{VisitConfig: c, leave: c.Leave, born: now, last: now, asked: rate.NewLimiter(strangerRequests, strangerBurst), asking: map[int]func(){}}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.timer = time.AfterFunc(c.Times.Look, v.look)
@@ -103,23 +120,32 @@ func (v *Visit) look() {
 	if v.leave == nil {
 		over = false
 	} else if !over {
-		v.timer.Reset(v.times.Look)
+		v.timer.Reset(v.Times.Look)
 	}
 	v.mu.Unlock()
 	if over {
-		v.close()
+		v.Close()
 	}
 }
 
 func (v *Visit) overLocked(now time.Time) bool {
+	if v.Received != nil {
+		received := v.Received()
+		n := received - v.seen
+		v.seen = received
+		if !v.known && !v.MayReceive(n) && n > mayReceive {
+			return true
+		}
+	}
 	if v.whole == 0 {
-		return now.Sub(v.born) >= v.times.First
+		return now.Sub(v.born) >= v.Times.First
 	}
 	if v.known {
-		return v.running == 0 && now.Sub(v.last) >= v.times.KnownIdle
+		return v.running == 0 && now.Sub(v.last) >= v.Times.KnownIdle
 	}
-	return !v.behind.IsZero() && now.Sub(v.behind) >= v.times.Header ||
-		v.running == 0 && (now.Sub(v.last) >= v.times.Idle || now.Sub(v.born) >= v.times.Life)
+	late := func(since time.Time) bool { return !since.IsZero() && now.Sub(since) >= v.Times.Header }
+	return late(v.behind) || late(v.crowded) || now.Sub(v.born) >= 2*v.Times.Life ||
+		v.running == 0 && (now.Sub(v.last) >= v.Times.Idle || now.Sub(v.born) >= v.Times.Life && now.Sub(v.last) >= rest)
 }
 
 // begin is a request whose headers are there; its stream has a number over QUIC, else it is negative.
@@ -127,18 +153,41 @@ func (v *Visit) overLocked(now time.Time) bool {
 func (v *Visit) begin(stream int64) (end func(), ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.asked.Allow() {
-		go v.close()
+	ok = v.asked.Allow()
+	var answered func()
+	if ok && !v.known {
+		answered, ok = v.MayAsk()
+	}
+	if !ok {
+		go v.Close()
 		return nil, false
 	}
-	v.running++
+	v.requests++
+	n := v.requests
+	if answered != nil {
+		v.asking[n] = answered
+	}
+	if v.running++; v.running == crowd {
+		v.crowded = time.Now()
+	}
 	v.cameLocked(stream)
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		v.running--
+		v.answeredLocked(n)
+		if v.running--; v.running < crowd {
+			v.crowded = time.Time{}
+		}
 		v.last = time.Now()
 	}, true
+}
+
+// answeredLocked gives back what a stranger's request took.
+func (v *Visit) answeredLocked(n int) {
+	if answered, ok := v.asking[n]; ok {
+		delete(v.asking, n)
+		answered()
+	}
 }
 
 // came is a stream that is no request: a viewer's over WebTransport.
@@ -160,21 +209,35 @@ func (v *Visit) cameLocked(stream int64) {
 	}
 }
 
-// Known is for when somebody has shown who they are: the connection counts among theirs from then on. If
-// they have too many, it stays a stranger's.
-func (v *Visit) Known(who string) {
+// Identified is for when somebody has shown who they are: the connection counts among theirs from then on. If
+// they have too many, it stays a stranger's, with a stranger's times.
+func (v *Visit) Identified(who string) (ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.known || v.leave == nil {
-		return
+		return true
 	}
-	leave, ok := v.know(who)
+	leave, ok := v.Know(who)
 	if !ok {
-		return
+		return false
 	}
 	v.leave()
 	v.leave, v.known = leave, true
+	for n := range v.asking { // a viewer's request lasts as long as it is there
+		v.answeredLocked(n)
+	}
 	v.asked = rate.NewLimiter(knownRequests, knownBurst)
+	if v.Known != nil {
+		v.Known()
+	}
+	return true
+}
+
+// IsKnown says whether it counts among somebody's.
+func (v *Visit) IsKnown() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.known
 }
 
 type visitKey struct{}

@@ -17,7 +17,7 @@ func newVisit(know bool) *watchedVisit {
 	w := new(watchedVisit)
 	w.Store(NewVisit(VisitConfig{
 		Times: DefaultVisit(), Leave: func() { w.left.Add(1) }, Close: func() { w.closed.Add(1); w.Load().End() },
-		Know: func(string) (func(), bool) { return func() {}, know },
+		Know: func(string) (func(), bool) { return func() {}, know }, MayAsk: func() (func(), bool) { return func() {}, true },
 	}))
 	return w
 }
@@ -73,12 +73,23 @@ func TestVisitOfAStranger(t *testing.T) {
 		}
 		busy := newVisit(true)
 		end, _ := busy.Load().begin(0) // a viewer, say
-		if !busy.lives(2 * strangerLife) {
+		if !busy.lives(strangerLife + time.Second) {
 			t.Error("one with a request under way was ended")
 		}
 		end()
-		if busy.lives(strangerLife) {
+		if busy.lives(rest + visitLook) {
 			t.Error("it goes on when the request is over")
+		}
+		endless := newVisit(true)
+		if _, ok := endless.Load().begin(0); !ok || endless.lives(2*strangerLife+visitLook) {
+			t.Error("one that is never idle lives for ever")
+		}
+		waiting := newVisit(true)
+		for range crowd {
+			waiting.Load().begin(0)
+		}
+		if waiting.lives(headerWait + visitLook) {
+			t.Error("one with too many requests under way lives on")
 		}
 	})
 }
@@ -112,8 +123,8 @@ func TestVisitOfAnOperator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVisit(true)
 		v.asks(t, 0)
-		v.Load().Known("ann")
-		v.Load().Known("ann")
+		v.Load().Identified("ann")
+		v.Load().Identified("ann")
 		if v.left.Load() != 1 {
 			t.Errorf("the stranger's place was given back %d times", v.left.Load())
 		}
@@ -128,7 +139,7 @@ func TestVisitOfAnOperator(t *testing.T) {
 		}
 		full := newVisit(false) // too many of hers
 		full.asks(t, 0)
-		full.Load().Known("ann")
+		full.Load().Identified("ann")
 		if full.left.Load() != 0 || full.lives(2*strangerIdle) {
 			t.Error("who has too many connections does not stay a stranger")
 		}
@@ -143,7 +154,7 @@ func TestVisitThatAsksWithoutEnd(t *testing.T) {
 			v.asks(t, 0)
 			want := strangerBurst - 1
 			if known {
-				v.Load().Known("ann")
+				v.Load().Identified("ann")
 				want = knownBurst
 			}
 			for range want {

@@ -1,0 +1,85 @@
+package relay
+
+import (
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
+
+	"scrier/wire"
+)
+
+// How fast the strangers of one network may make the relay work. Each is many times what a company
+// needs that comes in through one address on Monday morning.
+const (
+	// Connections: each costs the relay a signature, which is more than it costs who asks. A fleet
+	// behind one address is back in some seconds.
+	arrivals, arrivalsBurst = 50, 250 // a second, and at once
+
+	// Of browsers that have not signed in.
+	strangerRequests, strangerRequestsBurst = 100, 1000
+	strangerBytes, strangerBytesBurst       = 256 << 10, 4 << 20
+
+	// maxRated is how many networks are remembered. One that was forgotten begins with a full burst.
+	maxRated = 16_384
+)
+
+// rates are limits, one for each network. Its methods may be called concurrently.
+type rates struct {
+	limit rate.Limit
+	burst int
+
+	mu sync.Mutex
+	by *simplelru.LRU[string, *rate.Limiter]
+}
+
+func newRates(limit rate.Limit, burst int) *rates {
+	by, err := simplelru.NewLRU[string, *rate.Limiter](maxRated, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &rates{limit: limit, burst: burst, by: by}
+}
+
+// of is the limit of the network that an address is in.
+func (r *rates) of(addr string) *rate.Limiter {
+	network := wire.Network(addr)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, ok := r.by.Get(network)
+	if !ok {
+		l = rate.NewLimiter(r.limit, r.burst)
+		r.by.Add(network, l)
+	}
+	return l
+}
+
+// acquainted are the networks from which somebody has shown who they are, the latest. Its methods may
+// be called concurrently.
+type acquainted struct {
+	mu sync.Mutex
+	by *simplelru.LRU[string, struct{}]
+}
+
+func (a *acquainted) add(addr string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by == nil {
+		by, err := simplelru.NewLRU[string, struct{}](maxRated, nil)
+		if err != nil {
+			panic(err) // only for a size below 1
+		}
+		a.by = by
+	}
+	a.by.Add(wire.Network(addr), struct{}{})
+}
+
+func (a *acquainted) has(addr string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by == nil {
+		return false
+	}
+	_, ok := a.by.Get(wire.Network(addr))
+	return ok
+}
