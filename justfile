@@ -48,3 +48,7 @@ fuzz time="60s":
 # The tables of docs/performance.md: ratios against plain ssh, a bare splice and a bare page on guacd (root, ../shared/netem)
 bench *args: parts web
     ./scripts/bench {{ args }}
+
+# The table of docs/reliability.md: strangers flood a relay from two networks
+flood *args:
+    ./scripts/flood {{ args }}
