@@ -72,7 +72,7 @@ func (r *Relay) first(ctx context.Context, req ShellRequest) (wire.Message, erro
 	}
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(),
-		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Prompt: true,
+		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Prompt: true, Modes: req.Terminal.Modes(),
 	}
 	if req.Key == nil {
 		return c, nil

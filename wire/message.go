@@ -198,6 +198,7 @@ type Connect struct {
 	Console *Console `cbor:"10,keyasint"`
 	Skip    bool     `cbor:"11,keyasint"` // kind ssh: the viewer understands [Skip], and wants it
 	Prompt  bool     `cbor:"12,keyasint"` // kind ssh: as in Attach
+	Modes   []byte   `cbor:"13,keyasint"` // kind ssh: the terminal's modes (RFC 4254, 8), at most 1 KiB; empty: the usual
 }
 
 // Attach joins a session that is open already.

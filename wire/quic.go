@@ -28,6 +28,9 @@ const (
 // may have open at once.
 func QUICConfig(incoming int64) *quic.Config {
 	return &quic.Config{
+		// 1,280 bytes is what every IP path carries (RFC 8200, 5), tunnels among them: first packets of quic-go's own
+		// size would not get through some. The size grows with what the path is found to carry.
+		InitialPacketSize:              1200,
 		HandshakeIdleTimeout:           handshakeIdle,
 		MaxIdleTimeout:                 idleTimeout,
 		KeepAlivePeriod:                keepAlive,

@@ -23,9 +23,10 @@ type Request struct {
 
 // TerminalRequest is the terminal that a shell gets.
 type TerminalRequest struct {
-	Term string // as in TERM
-	Size wire.Size
-	Env  map[string]string // LANG and LC_* alone reach the machine
+	Term  string // as in TERM
+	Size  wire.Size
+	Env   map[string]string // LANG and LC_* alone reach the machine
+	Modes []byte            // of the person's own terminal (RFC 4254, 8); empty: the usual
 }
 
 // DesktopRequest is what a desktop server is told. The password goes to guacd and nowhere else: it is

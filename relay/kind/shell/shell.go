@@ -87,7 +87,7 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	}
 	context.AfterFunc(s.Context(), client.Close)
 	size := req.Terminal.Size
-	sh, err := client.Shell(ctx, ssh.PTY{Term: req.Terminal.Term, Size: size, Env: ssh.Env(req.Terminal.Env)})
+	sh, err := client.Shell(ctx, ssh.PTY{Term: req.Terminal.Term, Size: size, Env: ssh.Env(req.Terminal.Env), Modes: req.Terminal.Modes})
 	if err != nil {
 		client.Close()
 		return kind.Opened{}, tunnel.Why(err)

@@ -149,12 +149,17 @@ func (c *Client) handshake(p Config) error {
 		},
 		HostKeyAlgorithms: algorithms(p.HostKeys),
 	}
+	all := ssh.SupportedAlgorithms() // the default leaves some out
+	config.KeyExchanges, config.Ciphers, config.MACs = all.KeyExchanges, all.Ciphers, all.MACs
 	conn, channels, requests, err := ssh.NewClientConn(c.transport, "envoy", config)
 	if offered != nil {
 		return &wire.Error{Code: wire.HostKeyMismatch, Err: err, Detail: fmt.Sprintf(
 			"the server shows %s %s, the agent reported %s", offered.Type(), ssh.FingerprintSHA256(offered), fingerprints(p.HostKeys))}
 	}
 	if err != nil {
+		if none, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err); ok {
+			return &wire.Error{Code: wire.TargetRefused, Err: err, Detail: nothingInCommon(none)}
+		}
 		if strings.Contains(err.Error(), "unable to authenticate") {
 			return &wire.Error{Code: wire.AuthFailed, Detail: "as " + p.Login, Err: err}
 		}
@@ -174,6 +179,30 @@ func (c *Client) handshake(p Config) error {
 		}
 	})
 	return nil
+}
+
+// nothingInCommon says what both sides have, and what to change.
+func nothingInCommon(e *ssh.AlgorithmNegotiationError) string {
+	option := map[string]string{"key exchange": "KexAlgorithms", "host key": "HostKeyAlgorithms"}[e.What]
+	switch {
+	case option != "":
+	case strings.Contains(e.What, "cipher"):
+		option = "Ciphers"
+	default:
+		option = "MACs"
+	}
+	return fmt.Sprintf("the SSH server and the relay have no %s in common: the server has %s, the relay has %s; add one of these to %s in the server's sshd_config",
+		e.What, listed(e.RequestedAlgorithms), listed(e.SupportedAlgorithms), option)
+}
+
+// listed is a list of names of either side's, cut to what a person reads.
+func listed(names []string) string {
+	const most = 300 // bytes
+	text := strings.Join(names, ", ")
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return wire.Printable(text)
 }
 
 // words is what package ssh says of a failure, for a person. A server's own words may be in it, of any

@@ -4,14 +4,41 @@ import (
 	"regexp"
 
 	"golang.org/x/crypto/ssh"
-
-	"scrier/wire"
 )
 
-// modes is no terminal mode: the server's own defaults are the right ones (RFC 4254, 8).
-var modes = []byte{0}
+// Opcodes of terminal modes (RFC 4254, 8; RFC 8160 for IUTF8).
+const (
+	modeEnd   = 0
+	modeIUTF8 = 42
+	modeLast  = 159 // above it an argument has another length
+	maxModes  = 1 << 10
+)
 
-func ptyRequest(term string, size wire.Size) []byte {
+// usual are the modes of a terminal that tells none: the server's own defaults, and UTF-8, so that one Backspace
+// takes one character away.
+var usual = []byte{modeIUTF8, 0, 0, 0, 1, modeEnd}
+
+// Modes are a viewer's terminal modes if they are well formed, else the usual.
+func Modes(in []byte) []byte {
+	if len(in) > maxModes {
+		return usual
+	}
+	for rest := in; len(rest) > 0; rest = rest[5:] {
+		switch {
+		case rest[0] == modeEnd:
+			if len(rest) > 1 || len(in) == 1 {
+				return usual
+			}
+			return in
+		case rest[0] > modeLast || len(rest) < 6:
+			return usual
+		}
+	}
+	return usual
+}
+
+func ptyRequest(p PTY) []byte {
+	term, size := p.Term, p.Size
 	if !validTerm.MatchString(term) {
 		term = "xterm-256color"
 	}
@@ -20,7 +47,7 @@ func ptyRequest(term string, size wire.Size) []byte {
 		Term             string
 		Cols, Rows, W, H uint32
 		Modes            string
-	}{term, uint32(size.Cols), uint32(size.Rows), 0, 0, string(modes)})
+	}{term, uint32(size.Cols), uint32(size.Rows), 0, 0, string(Modes(p.Modes))})
 }
 
 var (

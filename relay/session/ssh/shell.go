@@ -12,9 +12,10 @@ import (
 
 // PTY is what a shell is opened with.
 type PTY struct {
-	Term string
-	Size wire.Size
-	Env  map[string]string // see [Env]
+	Term  string
+	Size  wire.Size
+	Env   map[string]string // see [Env]
+	Modes []byte            // see [Modes]
 }
 
 // Shell is a channel with a terminal and a shell. Read gives its output; Write takes input and may
@@ -87,7 +88,7 @@ var errNoTerminal = wire.Errorf(wire.AccountNotLoginable, "the SSH server gives 
 
 // start asks for the terminal, and then for the shell.
 func (s *Shell) start(p PTY) error {
-	ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p.Term, p.Size))
+	ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p))
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (s *Shell) startAhead(p PTY) error {
 	sent := s.client.transport.nextWrite()
 	pty := make(chan answer, 1)
 	if !s.client.run(func() {
-		ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p.Term, p.Size))
+		ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p))
 		pty <- answer{ok, err}
 	}) {
 		return errClosed
