@@ -56,8 +56,12 @@ processes, and the shell keeps them.
 			} else if tokenFile != "" {
 				return wire.Errorf(wire.Usage, "either --token-file or --token")
 			}
+			at, err := client.RelayAddress(relay)
+			if err != nil {
+				return err
+			}
 			id, err := agent.Enroll(c.Context(), agent.Enrolment{
-				Relay: client.WithPort(relay), Token: token, State: agent.State{Dir: state}, Labels: parsed, Now: time.Now,
+				Relay: at, Token: token, State: agent.State{Dir: state}, Labels: parsed, Now: time.Now,
 			})
 			if err != nil {
 				return err

@@ -37,7 +37,10 @@ at most, and most are made at once.
 				s.Agent = stateDir("scrier-agent")
 			}
 			if relay != "" {
-				s.Relay = client.WithPort(relay)
+				var err error
+				if s.Relay, err = client.RelayAddress(relay); err != nil {
+					return err
+				}
 				s.Pin = knownPin(s.Relay)
 			}
 			r := doctor.Run(c.Context(), s)

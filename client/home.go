@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,8 +133,8 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 	}
 	if relay == "" {
 		relay = k.Current
-	} else {
-		relay = WithPort(relay)
+	} else if relay, err = RelayAddress(relay); err != nil {
+		return Login{}, err
 	}
 	r, ok := k.Relays[relay]
 	if relay == "" || !ok || r.Username == "" {
@@ -168,11 +167,14 @@ func (h Home) Logout(relay string, all, pins bool) (forgotten []string, err erro
 	if _, err := os.Stat(h.path()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if relay != "" {
+		if relay, err = RelayAddress(relay); err != nil {
+			return nil, err
+		}
+	}
 	err = h.change(func(k *known) {
 		if relay == "" {
 			relay = k.Current
-		} else {
-			relay = WithPort(relay)
 		}
 		for name, r := range k.Relays {
 			if !all && name != relay || r.Username == "" && !pins {
@@ -194,15 +196,4 @@ func (h Home) Logout(relay string, all, pins bool) (forgotten []string, err erro
 	}
 	slices.Sort(forgotten)
 	return forgotten, err
-}
-
-// DefaultPort is the port of a relay whose name has none.
-const DefaultPort = "8443"
-
-// WithPort adds the default port to a relay's name that has none.
-func WithPort(relay string) string {
-	if _, _, err := net.SplitHostPort(relay); err == nil {
-		return relay
-	}
-	return net.JoinHostPort(strings.Trim(relay, "[]"), DefaultPort)
 }

@@ -39,7 +39,10 @@ const (
 // Login proves that the operator holds a registered SSH key and saves the certificate that the
 // relay issues for a new key of this machine.
 func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
-	r.Relay = WithPort(r.Relay)
+	var err error
+	if r.Relay, err = RelayAddress(r.Relay); err != nil {
+		return Login{}, err
+	}
 	pin, err := h.trust(ctx, r)
 	if err != nil {
 		return Login{}, err
