@@ -130,13 +130,12 @@ func (h Home) trust(ctx context.Context, r LoginRequest) (certs.Pin, error) {
 		return certs.ParsePin(old)
 	}
 	var pin certs.Pin
-	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Now: r.Now, Seen: func(ca *x509.Certificate) error {
-		pin = certs.PinOf(ca)
-		return nil
-	}})
+	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Now: r.Now, Seen: func(*x509.Certificate) error { return nil }})
 	if err != nil {
 		return pin, err
 	}
+	chain := link.Peer().Certificates // of the address that answered; there may be several
+	pin = certs.PinOf(chain[len(chain)-1])
 	if err := link.Close(wire.None, ""); err != nil {
 		return pin, err
 	}

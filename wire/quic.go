@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -49,13 +50,23 @@ const noApplicationProtocol = 0x100 + 120
 // Dialer keeps the UDP socket of an outgoing link.
 type Dialer struct{ TLS *tls.Config }
 
-// Dial connects to a relay at host:port. The link owns its socket, which is bound to no
-// particular address: so the link survives when the machine's address changes.
+// Dial connects to a relay at host:port, over whichever of its addresses answers first. The link owns its
+// socket, which is bound to no particular address: so the link survives when the machine's address changes.
 func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
-	remote, err := resolve(ctx, addr)
+	ips, port, err := resolve(ctx, addr)
 	if err != nil {
 		return nil, &Error{Code: RelayUnreachable, Detail: "cannot resolve " + addr, Err: err}
 	}
+	l, err := race(ctx, alternate(ips), func(ctx context.Context, ip netip.Addr) (*quicLink, error) {
+		return d.dial(ctx, addr, &net.UDPAddr{IP: ip.AsSlice(), Port: port, Zone: ip.Zone()})
+	}, func(l *quicLink) { _ = l.Close(None, "") })
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (d Dialer) dial(ctx context.Context, addr string, remote *net.UDPAddr) (*quicLink, error) {
 	socket, err := net.ListenUDP("udp", nil)
 	if err != nil {
 		return nil, &Error{Code: RelayUnreachable, Detail: "cannot open a UDP socket", Err: err}
@@ -80,26 +91,18 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 	return l, nil
 }
 
-// resolve finds the relay's address within ctx.
-func resolve(ctx context.Context, addr string) (*net.UDPAddr, error) {
+// resolve finds the relay's addresses within ctx.
+func resolve(ctx context.Context, addr string) ([]netip.Addr, int, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	for _, ip := range ips { // IPv4 first: a name with a dead IPv6 route is the commoner fault
-		if ip.Unmap().Is4() {
-			return &net.UDPAddr{IP: ip.Unmap().AsSlice(), Port: n}, nil
-		}
-	}
-	return &net.UDPAddr{IP: ips[0].AsSlice(), Port: n, Zone: ips[0].Zone()}, nil
+	return ips, n, err
 }
 
 // dialError keeps the peer's own code; TLS's verdicts reach us as errors of the callbacks in
