@@ -162,7 +162,7 @@ func TestPasteBeyondTheWindow(t *testing.T) {
 	defer shown.stop()
 	over := make(chan error, 2)
 	go func() {
-		_, err := output(t.Context(), f, terminal, io.Discard, k, shown)
+		_, err := output(t.Context(), f, terminal, io.Discard, k, shown, new(leftover))
 		over <- err
 	}()
 	go func() { over <- k.run(t.Context()) }()

@@ -147,11 +147,12 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	typed := newCredit(a.Window)
 	shown := newProgress(a, func(m *wire.Ack) error { return f.Send(m) })
 	defer shown.stop()
+	var left leftover
 	keys := newKeyboard(f, t, req.Messages, typed)
 	keys.most = min(maxHeld, int(a.Window))
 	wg.Go(func() {
 		var err error
-		exit, err = output(ctx, f, t, req.Messages, keys, shown)
+		exit, err = output(ctx, f, t, req.Messages, keys, shown, &left)
 		end(err)
 	})
 	wg.Go(func() {
@@ -191,6 +192,13 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	} else {
 		<-done
 	}
+	select {
+	case <-done:
+		if undo := left.undo(); undo != "" {
+			_, _ = t.Write([]byte(undo)) // a terminal that is gone needs nothing
+		}
+	default: // the terminal takes nothing
+	}
 	switch {
 	case errors.Is(why, errLeft):
 		fmt.Fprintf(req.Messages, "Disconnected from %s.\n", wire.Printable(a.Envoy))
@@ -216,7 +224,7 @@ const stuckTerminal = time.Second
 var errExit = errors.New("the session ended")
 
 // output writes what the session shows, until its end.
-func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, keys *keyboard, shown *progress) (*wire.Exit, error) {
+func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, keys *keyboard, shown *progress, left *leftover) (*wire.Exit, error) {
 	for live := false; ; {
 		if !live && shown.live() { // only once: input that has to wait for an Ack holds what goLive needs
 			live = true
@@ -233,15 +241,15 @@ func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer
 		}
 		switch m := m.(type) {
 		case *wire.Data:
-			if _, err := t.Write(m.Bytes); err != nil {
-				return nil, fmt.Errorf("write to the terminal: %w", err)
+			if err := show(t, left, m.Bytes); err != nil {
+				return nil, err
 			}
 			if err := shown.add(len(m.Bytes)); err != nil {
 				return nil, lost(err)
 			}
 		case *wire.Skip:
-			if _, err := t.Write(m.Screen); err != nil {
-				return nil, fmt.Errorf("write to the terminal: %w", err)
+			if err := show(t, left, m.Screen); err != nil {
+				return nil, err
 			}
 			if m.More {
 				continue
@@ -261,6 +269,19 @@ func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer
 			return nil, wire.Errorf(wire.Protocol, "unexpected %T from the relay", m)
 		}
 	}
+}
+
+// show writes what a session shows, and notes what of it would outlive the session.
+func show(t *Terminal, left *leftover, p []byte) error {
+	if before := left.feed(p); before != "" {
+		if _, err := t.Write([]byte(before)); err != nil {
+			return fmt.Errorf("write to the terminal: %w", err)
+		}
+	}
+	if _, err := t.Write(p); err != nil {
+		return fmt.Errorf("write to the terminal: %w", err)
+	}
+	return nil
 }
 
 // lost is the end of the connection to the relay.
