@@ -30,9 +30,6 @@ const (
 	// The same over HTTP/2. A page asks for some thirty things at once.
 	webStreams = 64
 
-	firstStreamWindow = 64 << 10
-	firstLinkWindow   = 4 * firstStreamWindow // a stream that nobody reads just now leaves room for others
-
 	// hurry is how long a handshake may be silent while many have begun.
 	hurry = 2 * time.Second
 
@@ -90,9 +87,8 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	conf.MaxIncomingUniStreams = browserUniStreams
 	conf.EnableDatagrams = true
 	conf.EnableStreamResetPartialDelivery = true
-	// What a stranger sends and nobody reads yet is bounded by the connection's first window, which is
-	// made larger only for who is known. How fast it may grow is for the ways that agents come on.
-	conf.InitialStreamReceiveWindow, conf.InitialConnectionReceiveWindow = firstStreamWindow, firstLinkWindow
+	// What a stranger sends and nobody reads yet is bounded by the connection's first window. That is made
+	// larger only for who is known.
 	conf.AllowConnectionWindowIncrease = func(conn *quic.Conn, _ uint64) bool { return isKnown(conn.Context()) }
 	conf.GetConfigForClient = func(info *quic.ClientInfo) (*quic.Config, error) {
 		c := conf.Clone()
@@ -195,7 +191,7 @@ func (l *listener) accept(ctx context.Context, serve func(arrived), browsers htt
 			state := conn.ConnectionState().TLS
 			if alpn := state.NegotiatedProtocol; alpn != wire.ALPNH3 {
 				if len(state.PeerCertificates) == 0 {
-					defer strictly(conn)()
+					defer l.strictly(conn)()
 				}
 				serve(arrived{link: wire.QUICLink(conn), alpn: alpn, acquaint: func() { acquaint(conn.Context()) }})
 			} else {
@@ -205,20 +201,37 @@ func (l *listener) accept(ctx context.Context, serve func(arrived), browsers htt
 	}
 }
 
-// strictly ends a stranger's link that opens a stream which no link has: nobody reads what comes on it.
-// release waits for what looks for that.
-func strictly(conn *quic.Conn) (release func()) {
+// strictly ends a stranger's link that opens a stream which no link has, as nobody reads what comes on it,
+// or that sends more than its network may. release waits for what looks for that.
+func (l *listener) strictly(conn *quic.Conn) (release func()) {
 	ctx, cancel := context.WithCancel(conn.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	end := func(why string) { _ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Protocol), why) }
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		if _, err := conn.AcceptUniStream(ctx); err == nil {
-			_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Protocol), "unidirectional streams are not used")
+			end("unidirectional streams are not used")
 		}
-	}()
+	})
+	wg.Go(func() {
+		bytes := l.bytes.of(conn.RemoteAddr().String())
+		look := time.NewTicker(time.Second)
+		defer look.Stop()
+		for seen := uint64(0); ; {
+			select {
+			case <-look.C:
+				n := conn.ConnectionStats().BytesReceived - seen
+				seen += n
+				if !bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) && n > web.MayReceive {
+					end("too much is sent without a login")
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
 	return func() {
 		cancel()
-		<-done
+		wg.Wait()
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 	// behind one address is back in some seconds.
 	arrivals, arrivalsBurst = 50, 250 // a second, and at once
 
-	// Of browsers that have not signed in.
+	// Of browsers that have not signed in; the bytes are those of links without a login as well.
 	strangerRequests, strangerRequestsBurst = 100, 1000
 	strangerBytes, strangerBytesBurst       = 256 << 10, 4 << 20
 

@@ -33,8 +33,9 @@ const (
 // keeps so many waiting does not take the answers.
 const crowd = 48
 
-// mayReceive is what a stranger's connection may receive from one look to the next without being asked.
-const mayReceive = 64 << 10
+// MayReceive is what a stranger's connection may receive within a second, in bytes, also when its network has
+// sent too much.
+const MayReceive = 64 << 10
 
 // VisitTimes are the times of a [Visit], for tests that cannot wait.
 type VisitTimes struct{ Look, First, Header, Idle, KnownIdle, Life time.Duration }
@@ -133,7 +134,7 @@ func (v *Visit) overLocked(now time.Time) bool {
 		received := v.Received()
 		n := received - v.seen
 		v.seen = received
-		if !v.known && !v.MayReceive(n) && n > mayReceive {
+		if !v.known && !v.MayReceive(n) && n > MayReceive {
 			return true
 		}
 	}
