@@ -26,6 +26,7 @@ func (c *calls) add(conn *callConn) {
 	case c.conns <- conn:
 	case <-c.done:
 		conn.Reset(wire.RelayShutdown)
+		conn.ended()
 	}
 }
 
@@ -70,4 +71,10 @@ func serveAPI(ctx context.Context, l net.Listener, api http.Handler, caller func
 type callConn struct {
 	*wire.NetConn
 	client *client
+	ended  context.CancelFunc // the HTTP server is through with it
+}
+
+func (c *callConn) Close() error {
+	defer c.ended()
+	return c.NetConn.Close()
 }

@@ -20,8 +20,8 @@ const (
 	anonymousStreams = 4 // one after the other
 	anonymousRefused = 64
 
-	// linger is how long a link that is to end waits for its sessions to tell their viewers why; an
-	// operator who was changed is out within 5 s.
+	// linger is how long a link that is to end waits for its sessions to tell their viewers why, and for calls to be
+	// answered; an operator who was changed is out within 5 s.
 	linger = 3 * time.Second
 )
 
@@ -164,8 +164,11 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 	}
 	c.asked()
 	if _, ok := m.(*wire.Call); ok {
-		c.calls.add(&callConn{NetConn: &wire.NetConn{Stream: f, Remote: c.link.Peer().Addr}, client: c})
-		return // the HTTP server owns the stream now
+		// The HTTP server owns the stream now. The link waits for it, so that whoever changes themselves gets the answer.
+		ctx, ended := context.WithCancel(ctx)
+		c.calls.add(&callConn{NetConn: &wire.NetConn{Stream: f, Remote: c.link.Peer().Addr}, client: c, ended: ended})
+		<-ctx.Done()
+		return
 	}
 	err = c.panics.Contain("stream", func() error { return c.first(ctx, f, m) }, "source", c.source(), "operator", c.id.ID)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -243,6 +244,58 @@ func TestChangedOperatorIsOut(t *testing.T) {
 				if code := ended(t, again); code != wire.OperatorChanged {
 					t.Errorf("the old certificate: %s", code)
 				}
+			}
+		})
+	}
+}
+
+// Whoever changes themselves is told that it was done before their link ends.
+func TestWhoChangesThemselvesGetsTheAnswer(t *testing.T) {
+	for _, c := range []struct{ method, path, body string }{
+		{"PUT", "/api/v1/users/ann", `{"role":"viewer"}`},
+		{"POST", "/api/v1/users/ann/revoke", ""},
+		{"DELETE", "/api/v1/users/ann", ""},
+	} {
+		t.Run(c.method, func(t *testing.T) {
+			r := start(t)
+			ann := newPerson(t, r, "ann", access.Admin)
+			cert, err := ann.login(attempt{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, _, err := r.tls.Identify([]*x509.Certificate{cert.Leaf})
+			if err != nil {
+				t.Fatal(err)
+			}
+			who, err := r.access.Identify(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			link := dial(t, r, wire.ALPNClient, cert)
+			transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				s, err := link.Open(ctx)
+				if err != nil {
+					return nil, err
+				}
+				return &wire.NetConn{Stream: s}, wire.Send(s, &wire.Call{})
+			}}
+			defer transport.CloseIdleConnections()
+			req, err := http.NewRequestWithContext(t.Context(), c.method, "http://relay"+c.path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Scrier-Proof", signs(t, r, who, ann.signer, c.method, c.path, c.body))
+			resp, err := (&http.Client{Transport: transport, Timeout: patience}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode >= 300 {
+				t.Errorf("%s, %v: %s", resp.Status, err, body)
+			}
+			if code := ended(t, link); code != wire.OperatorChanged {
+				t.Errorf("the link ended with %s", code)
 			}
 		})
 	}
