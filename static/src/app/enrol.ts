@@ -12,6 +12,8 @@ import { Page } from "./page";
 
 const lives: readonly [string, string][] = [["15m", "15 minutes"], ["1h", "1 hour"], ["8h", "8 hours"], ["24h", "1 day"]];
 
+const plainName = String.raw`\s*[A-Za-z0-9._\-]*\s*`; // what a relay takes for a machine's name; it is not asked for a signature for another
+
 /** Enrol makes a token, shows the command for the machine, and waits for the machine to come. */
 class Enrol extends Page {
   static override properties = { ...Page.properties, token: { state: true }, arrived: { state: true } };
@@ -28,7 +30,7 @@ class Enrol extends Page {
     return html`<p class="muted">A token lets one machine join this relay, once. The machine needs Linux, the <code>scrier</code> program, and a way out to this relay by UDP; it opens no port of its own.</p>
       <form class="panel pad stack" @submit=${this.make}>
         <div class="field"><label for="name">Name</label>
-          <input id="name" class="input" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="web1" aria-describedby="name-help" />
+          <input id="name" class="input" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="web1" maxlength="64" pattern=${plainName} title="Letters, digits, dots, dashes and underscores" aria-describedby="name-help" />
           <span class="help" id="name-help">What the machine is called here. Left empty, its own hostname is taken.</span></div>
         <div class="field"><label for="ttl">The token works for</label>
           <select id="ttl" class="input">${lives.map(([v, word]) => html`<option value=${v}>${word}</option>`)}</select></div>

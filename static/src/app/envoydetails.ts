@@ -36,13 +36,14 @@ class EnvoyDetails extends Page {
     const now = live.envoys.get(this.envoy);
     const e = (this.last = now ?? this.last);
     if (!e) return nothing;
+    const warnings = (e.warnings ?? []).filter((w) => !e.quarantine || !w.startsWith(e.quarantine.why)); // the quarantine is told in full
     return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${() => this.remove()} @click=${(ev: Event) => ev.target === ev.currentTarget && this.close()}>
       <div class="drawer-body">
         <div class="row top"><div><h2 id="envoy-title">${e.hostname}</h2><span class="dot ${dots[e.state]}">${now ? stateWord(e.state) : "Removed"}</span></div>
           <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button>
         </div>
         ${this.quarantine(e, !!now)} ${this.opening(e)}
-        ${e.warnings?.length ? html`<div class="notice warn">${icon("warn")}<div>${e.warnings.map((w) => html`<p>${w[0]?.toUpperCase()}${w.slice(1)}.</p>`)}</div></div>` : nothing}
+        ${warnings.length ? html`<div class="notice warn">${icon("warn")}<div>${warnings.map((w) => html`<p>${w[0]?.toUpperCase()}${w.slice(1)}.</p>`)}</div></div>` : nothing}
         ${this.facts(e)} ${this.labelled(e)} ${this.hostKeys(e)} ${live.may("see sessions") ? this.sessions(e) : nothing}
         ${live.may("revoke or remove envoys") && now ? this.ending(e) : nothing}
       </div>
@@ -54,10 +55,10 @@ class EnvoyDetails extends Page {
     const q = e.quarantine;
     if (!q) return nothing;
     return html`<div class="notice bad" role="alert">${icon("warn")}<div>
-        <p><strong>Two machines have used its identity: one is a copy.</strong> It serves nobody until an administrator decides.</p>
-        <p>${date(q.since)}: ${q.why}.</p>
-        <p>Newest certificate: ${party(q.counts)}. Used beside it: ${party(q.other)}.</p>
-        ${live.may("revoke or remove envoys") && there ? html`<p><button class="button" type="button" @click=${() => this.release(e)}>Release…</button></p>` : nothing}
+        <p><strong>Two machines have used its identity: one is a copy.</strong></p>
+        <p>It serves nobody until an administrator decides. Since ${date(q.since)}: ${q.why}.</p>
+        <ul><li>Newest certificate: ${party(q.counts)}</li><li>Used beside it: ${party(q.other)}</li></ul>
+        ${live.may("revoke or remove envoys") && there ? html`<div class="row"><button class="button" type="button" @click=${() => this.release(e)}>Release…</button></div>` : nothing}
       </div></div>`;
   }
 
