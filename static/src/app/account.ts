@@ -158,7 +158,7 @@ class Account extends Page {
       <td data-label="Last seen" class="num">${s.current ? "now" : ago(s.seen, this.now.value)}</td><td data-label="Ends" class="num" title=${date(s.expires)}>${when(s.expires)}</td>
       <td class="actions">${s.current ? nothing : html`<button class="button slim danger" type="button" aria-label=${`End the sign-in from ${s.source}`} @click=${() => this.endOne(s)}>End</button>`}</td></tr>`;
     return html`<section class="panel pad stack"><div class="row"><h2>Sign-ins</h2>
-        <div class="row end"><button class="button" type="button" @click=${this.link}>${icon("link")}Link for another browser</button>
+        <div class="row end"><button class="button" type="button" ?disabled=${!!live.me?.doubt} @click=${this.link}>${icon("link")}Link for another browser</button>
         <button class="button danger" type="button" @click=${this.everywhere}>Sign out everywhere</button></div></div>
       ${this.list
         ? html`<div class="scroll-x"><table class="cards"><thead><tr><th scope="col">Browser</th><th scope="col">From</th><th scope="col">By</th><th scope="col">Since</th><th scope="col">Last seen</th><th scope="col">Ends</th>

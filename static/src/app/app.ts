@@ -116,7 +116,9 @@ class App extends Part {
 
   private page(route: Route | undefined): TemplateResult {
     if (!route) return this.nothingHere("There is no such page", "The address may be mistyped, or from another version.");
-    if (!live.may(route.verb)) return this.nothingHere("This page is not for your role", `You are signed in with the role ${live.me?.role}. An administrator can change it.`);
+    const me = live.me;
+    if (!live.may(route.verb) && me?.doubt) return this.nothingHere("Prove first who you are", `${me.doubt} made the link that you came by. Prove on the page My account that you are ${me.username}.`, "/account");
+    if (!live.may(route.verb)) return this.nothingHere("This page is not for your role", `You are signed in with the role ${me?.role}. An administrator can change it.`);
     switch (route.path) {
       case "/sessions":
         return html`<scrier-sessions></scrier-sessions>`;
@@ -133,8 +135,8 @@ class App extends Part {
     }
   }
 
-  private nothingHere(title: string, text: string): TemplateResult {
-    const to = this.routes[0];
+  private nothingHere(title: string, text: string, path?: string): TemplateResult {
+    const to = path ? routes.find((r) => r.path === path) : this.routes[0];
     return html`<div class="page"><div class="empty"><h1>${title}</h1><p>${text}</p>${to ? html`<a class="button" href=${to.path}>Go to ${to.title}</a>` : nothing}</div></div>`;
   }
 
