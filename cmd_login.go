@@ -180,7 +180,8 @@ func askPassphrase(prompt string) ([]byte, error) {
 func confirm(relay, fingerprint string) (bool, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return false, wire.Errorf(wire.RelayUntrusted, "the relay at %s is not known yet, and there is no terminal to ask on; its fingerprint is %s: compare it, and give it with --fingerprint", relay, fingerprint)
+		return false, wire.Errorf(wire.RelayUntrusted, "the relay at %s is not known yet, and there is no terminal to ask on; its fingerprint is %s", relay, fingerprint).
+			Advise("compare the fingerprint with what the relay's administrator says, then give it with --fingerprint")
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "The relay at %s is not known yet.\nIts fingerprint is %s.\nDoes its administrator give you the same? (yes/no) ", relay, fingerprint)
@@ -192,11 +193,12 @@ func confirmClaim(relay, username string) (bool, error) {
 	username = wire.Printable(username)
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return false, wire.Errorf(wire.KeyUnproved, "your key is registered at %s for the operator %s, and there is no terminal to ask on whether that is you; if it is, give --username %s", relay, username, username)
+		return false, wire.Errorf(wire.KeyUnproved, "your key is registered at %s for the operator %s, and there is no terminal to ask on whether that is you", relay, username).
+			Advise("if it is you, give --username %s", username)
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "Your key is registered at %s for the operator %s.\nFrom now on it counts for %s. Is that you? (yes/no) ", relay, username, username)
-	return answer(tty, username, "the name")
+	return answer(tty, username, username)
 }
 
 // answer reads yes or no, or what was asked about, which stands for yes.
@@ -205,7 +207,7 @@ func answer(tty *os.File, about, what string) (bool, error) {
 	for range 3 {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			return false, fmt.Errorf("read the answer: %w", err)
+			return false, &wire.Error{Code: wire.Cancelled, Detail: "there was no answer", Err: err}
 		}
 		switch strings.ToLower(strings.TrimSpace(line)) {
 		case "yes":

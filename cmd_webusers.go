@@ -92,7 +92,7 @@ func operatorKey(role, file string) (string, error) {
 		return publicKey(file)
 	}
 	if file != "" {
-		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for admins: an admin's key is the one in ~/.ssh of the OS user who runs this command")
+		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for admins: an admin's key is the one in ~/.ssh of the OS user who runs this command. To make somebody else an admin, create them as a viewer with their key, then `scrier webusers update --username NAME --role admin`")
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -104,12 +104,16 @@ func operatorKey(role, file string) (string, error) {
 			return key, err
 		}
 	}
-	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", filepath.Join(home, ".ssh"))
+	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", filepath.Join(home, ".ssh")).
+		Advise("make one with `ssh-keygen -t ed25519`; or create a viewer with --ssh-key-file, then `scrier webusers update --username NAME --role admin`")
 }
 
 // publicKey reads a .pub file, or the public half beside a private key.
 func publicKey(file string) (string, error) {
 	key, err := client.ReadPublicKeyFile(file)
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return "", e.Advise("name the operator's public key file, such as id_ed25519.pub")
+	}
 	if err != nil {
 		return "", err
 	}
@@ -158,7 +162,7 @@ func fingerprints(keys, unproved []string) string {
 		if pub, _, _, _, err := ssh.ParseAuthorizedKey([]byte(k)); err == nil {
 			f := ssh.FingerprintSHA256(pub)
 			if slices.Contains(unproved, k) {
-				f += " (unproved)"
+				f += " (not proved)"
 			}
 			out = append(out, f)
 		}

@@ -129,8 +129,8 @@ func report(w io.Writer, err error) int {
 			}
 		}
 		fmt.Fprintf(w, "scrier: %s (%s)\n", text, e.Code)
-		if hint := e.Code.Hint(); hint != "" && e.Code != wire.Usage {
-			fmt.Fprintf(w, "hint: %s\n", hint)
+		if hint := wire.HintOf(e); hint != "" && e.Code != wire.Usage {
+			fmt.Fprintf(w, "hint: %s\n", wire.Printable(hint))
 		}
 		return e.Code.ExitStatus()
 	}

@@ -47,7 +47,8 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 	}
 	defer unlock.Close()
 	if old, err := e.State.load(); err == nil {
-		return wire.EnvoyID{}, wire.Errorf(wire.Conflict, "this machine is enrolled already, as %s at %s; to enrol it anew, remove %s first", old.Envoy, old.Relay, e.State.enrolmentPath())
+		return wire.EnvoyID{}, wire.Errorf(wire.Conflict, "this machine is enrolled already, as %s at %s", old.Envoy, old.Relay).
+			Advise("to enrol it anew, stop its agent and remove %s first", e.State.enrolmentPath())
 	} else if _, serr := os.Stat(e.State.enrolmentPath()); !errors.Is(serr, fs.ErrNotExist) {
 		return wire.EnvoyID{}, err
 	}

@@ -50,7 +50,7 @@ func trustedListeners(ctx context.Context, port uint16, trust func(context.Conte
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, wire.Errorf(wire.TargetRefused, "nothing listens at port %d of this machine's loopback", port)
+		return nil, wire.Errorf(wire.TargetRefused, "nothing listens at port %d of the machine's loopback", port)
 	}
 	for _, l := range found {
 		if err := trust(ctx, l.UID); err != nil {

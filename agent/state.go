@@ -78,7 +78,8 @@ func (s State) load() (enrolment, error) {
 	var e enrolment
 	data, err := os.ReadFile(s.enrolmentPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return e, wire.Errorf(wire.Unauthenticated, "this machine is not enrolled (no %s): run `scrier agent enroll --relay HOST:PORT` first", s.enrolmentPath())
+		return e, wire.Errorf(wire.Unauthenticated, "this machine is not enrolled (no %s)", s.enrolmentPath()).
+			Advise("run `scrier agent enroll --relay HOST:PORT` first, with the same --state")
 	}
 	if err != nil {
 		return e, fmt.Errorf("load enrolment: %w", err)

@@ -36,6 +36,8 @@ func checkInfo(path string, info fs.FileInfo, others fs.FileMode) error {
 		danger, mend = "others on this machine can put their own files there", "chmod 700"
 	case !mode.IsRegular():
 		return wire.Errorf(wire.BadConfig, "%s is not a regular file", path)
+	case others&0o044 != 0 && mode&0o022 == 0:
+		danger, mend = "others on this machine can read it", "chmod 600"
 	case others&0o044 != 0:
 		danger, mend = "others on this machine can read or change it", "chmod 600"
 	}

@@ -76,6 +76,9 @@ func (h Home) load() (known, error) {
 	if err == nil {
 		err = certs.CheckTrusted(h.Dir)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return k, wire.Errorf(wire.BadConfig, "%w", err).Advise("it belongs to somebody else: set SCRIER_HOME to a folder of yours (default ~/.config/scrier)")
+	}
 	if err != nil {
 		return k, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -64,6 +65,9 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 	for {
 		asked := time.Now()
 		s, challenge, err := ask(ctx, link, &wire.Login{Username: r.Username, Keys: blobs})
+		if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.NoSSHPubkey {
+			return Login{}, e.Advise("offered: %s. Name another key with --ssh-key-file, or have one registered: an admin runs `scrier webusers update --username NAME --ssh-key-file FILE.pub`", offered(offers))
+		}
 		if err != nil {
 			return Login{}, err
 		}
@@ -93,6 +97,19 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 		}
 		return h.answer(r, pin, link, s, challenge, signer)
 	}
+}
+
+// offered names keys, so that the person can tell an admin which they have, or see that one is missing.
+func offered(keys []ssh.PublicKey) string {
+	const most = 4
+	var names []string
+	for _, k := range keys[:min(len(keys), most)] {
+		names = append(names, ssh.FingerprintSHA256(k))
+	}
+	if more := len(keys) - most; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 // claims says whether the key is to count for the operator whom the relay names: whom the person has named, or

@@ -57,7 +57,8 @@ func (r *Relay) signChange(ctx context.Context, method, path string, body []byte
 	keys.Wanted = func(k ssh.PublicKey) bool { return slices.Contains(c.Keys, ssh.FingerprintSHA256(k)) }
 	signer, err := Signer(ctx, keys)
 	if err != nil {
-		return "", wire.Errorf(wire.ProofRequired, "this change has to be signed with an SSH key that counts for you, and none can be used (%w)", err)
+		return "", wire.Errorf(wire.ProofRequired, "this change has to be signed with an SSH key that counts for you, and none can be used (%w)", err).
+			Advise("add the key to ssh-agent (`ssh-add`), or name it: `scrier login %s --ssh-key-file FILE`", r.Login.Relay)
 	}
 	defer signer.Close()
 	sig, err := sign(signer, c.Namespace, []byte(c.Text))

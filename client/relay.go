@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"scrier/certs"
@@ -46,7 +48,7 @@ func DialState(ctx context.Context, state string) (*Relay, error) {
 	path := filepath.Join(state, adminSocket)
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
-		return nil, &wire.Error{Code: wire.RelayUnreachable, Detail: "no relay is running on " + state + ", or you may not use its admin socket (" + err.Error() + ")", Err: err}
+		return nil, noSocket(state, err)
 	}
 	if err := conn.Close(); err != nil {
 		return nil, err
@@ -56,6 +58,18 @@ func DialState(ctx context.Context, state string) (*Relay, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
 	}}}, nil
+}
+
+// noSocket says why there is no way to the relay of a state directory.
+func noSocket(state string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return wire.Errorf(wire.RelayUnreachable, "you may not use the admin socket in %s (%w)", state, err).Advise("run this as root or as the relay's user")
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return wire.Errorf(wire.RelayUnreachable, "no relay is running on %s (%w)", state, err).
+			Advise("name the state directory of a relay that runs on this host; without --state the relay of your last login is asked")
+	}
+	return wire.Errorf(wire.RelayUnreachable, "the admin socket in %s cannot be used (%w)", state, err).Advise("check --state")
 }
 
 // Close ends the connection.

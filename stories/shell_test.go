@@ -95,8 +95,8 @@ func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
 	shown := strings.ReplaceAll(s.shown(), "\r", "")
 	fmt.Fprint(ts.Stdout(), shown)
 	want := `(?s)(?:^|\n)scrier: .* \(` + args[0] + `\)\n`
-	if hint := code.Hint(); hint != "" && code != wire.Usage {
-		want += "hint: " + regexp.QuoteMeta(hint) + "\n"
+	if code.Hint() != "" && code != wire.Usage {
+		want += "hint: [^\n]+\n" // the code's, or one that fits better here
 	}
 	if !regexp.MustCompile(want + "$").MatchString(shown) {
 		ts.Fatalf("it says:\n%s\nbut should match:\n%s$", shown, want)

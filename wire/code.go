@@ -146,13 +146,13 @@ var codes = map[Code]codeText{
 	DuplicateIdentity:   {"duplicate_identity", "another live machine uses the same identity", "one of them is a copy: remove the copy's state directory and enrol it by itself"},
 	TokenInvalid:        {"token_invalid", "the enrolment token is unknown, used or expired", "make a new one with `scrier token create`"},
 	PubkeyNotAuthorized: {"pubkey_not_authorized", "no login on the envoy has your SSH key in its authorized_keys", "add your public key to ~/.ssh/authorized_keys of the account you want, on that machine"},
-	NoSSHPubkey:         {"no_ssh_pubkey", "no SSH public key is registered or found", "make a key with `ssh-keygen -t ed25519`, and have it registered with `scrier webusers`"},
+	NoSSHPubkey:         {"no_ssh_pubkey", "no SSH public key is registered or found", "name another key with --ssh-key-file, or have yours registered with `scrier webusers`; `ssh-keygen -t ed25519` makes one"},
 	AmbiguousLogin:      {"ambiguous_login", "several logins on the envoy have your SSH key", "name one with --login"},
 	KeyRestricted:       {"key_restricted", "your key is there, but its options do not allow an interactive shell", "see the options in front of your key in authorized_keys on that machine"},
 	AccountNotLoginable: {"account_not_loginable", "the account on the envoy cannot log in", "check its shell, its lock and its expiry on that machine"},
 	LoginNotAllowed:     {"login_not_allowed", "the machine's policy does not allow this login", "see allowed_logins in agent.yaml on that machine"},
 	HostKeyMismatch:     {"host_key_mismatch", "the SSH server's host key is not one that the agent reported", "check which SSH server listens at ssh.addr, and that ssh.sshd_config is its configuration"},
-	TargetRefused:       {"target_refused", "nothing on the envoy accepts the connection", "check that the SSH server runs on that machine at ssh.addr of agent.yaml"},
+	TargetRefused:       {"target_refused", "nothing on the envoy accepts the connection", "check that the server runs on that machine: the SSH server at ssh.addr of agent.yaml, a desktop's at its port"},
 	PortNotAllowed:      {"port_not_allowed", "the port is not in the list of allowed ports", "see allowed_ports in server.yaml and in the machine's agent.yaml"},
 	ClockSkew:           {"clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"},
 	AuthFailed:          {"auth_failed", "the envoy's SSH server refused the session's key", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"},
@@ -203,7 +203,7 @@ var codes = map[Code]codeText{
 
 	ProofRequired: {"proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"},
 	Unconfirmed:   {"unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"},
-	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it, or add it on the page My account if another key or passkey of yours counts already"},
+	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"},
 	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
 }
 
@@ -257,7 +257,8 @@ func ParseCode(name string) (Code, bool) {
 type Error struct {
 	Code   Code
 	Detail string
-	Err    error // the cause, kept for the log; never sent
+	Advice string // what to do, where the code's hint does not fit; [HintOf]
+	Err    error  // the cause, kept for the log; never sent
 }
 
 // Errorf makes an [Error]; %w keeps the cause.
@@ -274,6 +275,12 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Advise gives e a hint of its own.
+func (e *Error) Advise(format string, args ...any) *Error {
+	e.Advice = fmt.Sprintf(format, args...)
+	return e
+}
 
 // CodeOf is the code of the first [Error] in err's chain, [None] for nil and [Internal] for
 // everything else. A bare context error is Internal too: only the caller knows what a time-out means.
@@ -294,6 +301,14 @@ func DetailOf(err error) string {
 		return e.Detail
 	}
 	return ""
+}
+
+// HintOf is what the person can do about err: the advice of the first [Error], else the hint of its code.
+func HintOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok && e.Advice != "" {
+		return e.Advice
+	}
+	return CodeOf(err).Hint()
 }
 
 // Cause is context.Cause as an [Error]: a context that ended without a cause of its own

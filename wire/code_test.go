@@ -76,6 +76,20 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// Where the hint of a code does not fit, an error has one of its own, also for a page.
+func TestHintOf(t *testing.T) {
+	plain := Errorf(Conflict, "taken")
+	own := fmt.Errorf("enrol: %w", Errorf(Conflict, "enrolled already").Advise("remove %s", "a file"))
+	for err, want := range map[error]string{plain: Conflict.Hint(), own: "remove a file", errors.New("x"): Internal.Hint()} {
+		if got := HintOf(err); got != want {
+			t.Errorf("%v: %q, not %q", err, got, want)
+		}
+		if got := ProblemOf(err, 409).Hint; got != want {
+			t.Errorf("%v as a problem: %q, not %q", err, got, want)
+		}
+	}
+}
+
 func TestErrorCarriesItsCode(t *testing.T) {
 	cause := errors.New("secret path")
 	err := fmt.Errorf("open session: %w", &Error{Code: Limit, Detail: "10 of 10", Err: cause})

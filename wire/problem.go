@@ -18,7 +18,7 @@ const problemPrefix = "urn:scrier:error:"
 // ProblemOf describes err for an answer with the given HTTP status.
 func ProblemOf(err error, status int) Problem {
 	c := CodeOf(err)
-	return Problem{Type: problemPrefix + c.String(), Title: c.Meaning(), Status: status, Code: c, Detail: DetailOf(err), Hint: c.Hint()}
+	return Problem{Type: problemPrefix + c.String(), Title: c.Meaning(), Status: status, Code: c, Detail: DetailOf(err), Hint: HintOf(err)}
 }
 
 // Err is the problem as an error. Its detail, the peer's words, is one line that can be shown.

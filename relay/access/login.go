@@ -118,7 +118,7 @@ func (a *Access) owner(ctx context.Context, m *wire.Login) (store.Operator, ssh.
 		}
 	}
 	// The same words whether the operator exists or not.
-	return store.Operator{}, nil, wire.Errorf(wire.NoSSHPubkey, "none of the %d offered keys is registered%s", len(m.Keys), forName(m.Username))
+	return store.Operator{}, nil, wire.Errorf(wire.NoSSHPubkey, "none of the keys that were offered (%d) is registered%s", len(m.Keys), forName(m.Username))
 }
 
 func forName(username string) string {

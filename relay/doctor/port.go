@@ -130,12 +130,20 @@ func (e *examiner) compared() string {
 	return "answers, with the right fingerprint"
 }
 
+// elsewhere is what else may be the matter where the port is not named: server.yaml does not tell of --listen.
+func (e *examiner) elsewhere() string {
+	if e.Relay != "" {
+		return ""
+	}
+	return ". Was it started with --listen? Then name it here with --relay HOST:PORT"
+}
+
 func (e *examiner) udp(ctx context.Context) Finding {
 	f := Finding{What: "UDP " + e.addr, Status: OK, Detail: e.compared()}
 	link, err := e.dial(ctx, e.trust(wire.ALPNClient).TLS())
 	if err != nil {
 		f.Status, f.Detail = Fail, detail(err)
-		f.Hint = "is the relay running, and is UDP to its port let through? Agents and operators have no other way"
+		f.Hint = "is the relay running, and is UDP to its port let through? Agents and operators have no other way" + e.elsewhere()
 		if wire.CodeOf(err) == wire.RelayUntrusted {
 			f.Hint = "another relay, or another program, has this port"
 		}
@@ -160,7 +168,7 @@ func (e *examiner) tcp(ctx context.Context) Finding {
 	f := Finding{What: "TCP " + e.addr, Status: OK, Detail: e.compared()}
 	if _, _, err := e.health(ctx); err != nil {
 		f.Status, f.Detail = Fail, detail(err)
-		f.Hint = "is the relay running, and is TCP to its port let through? Browsers come this way"
+		f.Hint = "is the relay running, and is TCP to its port let through? Browsers come this way" + e.elsewhere()
 		if wire.CodeOf(err) == wire.RelayUntrusted {
 			f.Hint = "another relay, or another program, has this port"
 		}
