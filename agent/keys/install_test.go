@@ -156,19 +156,39 @@ func TestAttributesStay(t *testing.T) {
 	}
 }
 
-// TestForeignGroup: a group that the user cannot give to a new file. The line is made a comment.
+// TestForeignGroup: a group that the user cannot give to a new file, and that may read what others may not. The line
+// is made a comment.
 func TestForeignGroup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	in, err := w.install()
 	w.Must(err)
 	w.Must(os.Chown(w.u.File(), w.u.UID, 64999))
+	w.Must(os.Chmod(w.u.File(), 0o640))
 	w.Must(in.Remove(context.Background()))
 	if got := w.Read(w.u.File()); !in.neutralised.Load() || len(keystest.Usable(got)) != 0 || !strings.Contains(got, "\n#estrict,pty") {
 		t.Fatalf("%v %q", in.neutralised.Load(), got)
 	}
 	w.Must(os.Chown(w.u.File(), w.u.UID, w.u.UID))
 	w.roundTripAfterNeutralised()
+}
+
+// TestIdleGroup: root has made the file, so its group is root's, which may do no more than everybody. Nothing stays in it.
+func TestIdleGroup(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []os.FileMode{0o600, 0o644} {
+		w := newWorld(t)
+		w.Must(os.Chown(w.u.File(), w.u.UID, 0))
+		w.Must(os.Chmod(w.u.File(), mode))
+		before := w.Read(w.u.File())
+		in, err := w.install()
+		w.Must(err)
+		w.Must(in.Remove(context.Background()))
+		if got := w.Read(w.u.File()); got != before {
+			t.Errorf("%#o: %q", mode, got)
+		}
+		w.tidy()
+	}
 }
 
 // roundTripAfterNeutralised checks that the next removal also takes out the line that was disabled.

@@ -46,8 +46,10 @@ func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error
 			return err
 		}
 		if t.st.Gid != f.st.Gid {
-			if err := unix.Fchown(fd, -1, int(f.st.Gid)); err != nil {
-				return fmt.Errorf("keep the group: %w", err)
+			// Often root has made the file, and its group is root's, which the account can't give. That matters only
+			// where the group may do what not everybody may.
+			if err := unix.Fchown(fd, -1, int(f.st.Gid)); err != nil && f.st.Mode>>3&^f.st.Mode&0o5 != 0 {
+				return fmt.Errorf("keep the group %d, which the account is not in: %w", f.st.Gid, err)
 			}
 		}
 		if err := copyAttributes(fd, f.fd); err != nil {
