@@ -163,7 +163,8 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 func confirmRelease(c *cobra.Command, e envoy) error {
 	q := e.Quarantine
 	if q == nil {
-		return wire.Errorf(wire.Conflict, "envoy %s is not in quarantine", e.Hostname)
+		return wire.Errorf(wire.Conflict, "envoy %s is not in quarantine", e.Hostname).
+			Advise("there is nothing to release; `scrier envoys show %s` says how it is", e.Hostname)
 	}
 	w := c.ErrOrStderr()
 	fmt.Fprintf(w, "%s (%s) is in quarantine since %s: %s.\n", wire.Printable(e.Hostname), wire.Printable(e.ID), when(q.Since), wire.Printable(q.Why))

@@ -30,7 +30,7 @@ login you are asked whether you are that operator. With --username nothing is as
 
 With --browser, a login that is still good is used, and a link is printed that signs a browser in as
 you. It works once, within 15 minutes.
-` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.KeyUnproved, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.ClockSkew, wire.Busy, wire.AuditUnavailable),
+` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.KeyUnproved, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.BadConfig, wire.Cancelled, wire.ClockSkew, wire.Busy, wire.AuditUnavailable),
 		Example: `  scrier login relay.example.com --fingerprint SHA256:…
   scrier login 192.0.2.7:8443 --username ann --ssh-key-file ~/.ssh/id_work.pub
   scrier login relay.example.com --browser`,
@@ -68,7 +68,7 @@ you. It works once, within 15 minutes.
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's name (default: whoever the key belongs to)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "private key `FILE`, or a .pub whose private half is in ssh-agent or beside it")
-	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's fingerprint, `SHA256:…`")
+	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's `FINGERPRINT`, which begins with SHA256:")
 	c.Flags().BoolVar(&browser, "browser", false, "print a link that signs a browser in")
 	return c
 }

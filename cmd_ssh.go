@@ -33,7 +33,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
   ~^Z  suspends scrier
 ` + remoteExitHelp("N    the remote shell's exit status, if it ended by itself\n255  a signal ended it, or you left with ~.",
 			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
-			wire.EnvoyOffline, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey,
+			wire.EnvoyOffline, wire.Quarantined, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey, wire.KeyUnproved,
 			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
 			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
 			"  All codes are in docs/errors.md.\n",

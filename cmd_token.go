@@ -25,7 +25,7 @@ func tokenCommand() *cobra.Command {
 		Short: "Make a token that enrols one machine",
 		Long: `Make a token that enrols one machine, once. It carries the relay's fingerprint, so that the
 machine trusts nothing else. It is shown once; whoever has it can enrol a machine until it expires.
-` + exitHelp("0    the token was printed", wire.BadRequest, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+` + exitHelp("0    the token was printed", wire.BadRequest, wire.ProofRequired, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Example: `  scrier token create --name web1 --state /var/lib/scrier-relay
   scrier token create --ttl 1h --json | jq -r .token`,
 		Args: exact(0, "no arguments"),

@@ -38,7 +38,7 @@ func webusersCreate(t *target) *cobra.Command {
 ~/.ssh/id_ed25519.pub, else ~/.ssh/id_rsa.pub; --ssh-key-file is refused for admins, and required for
 the other roles. A link is printed that signs the operator's browser in; it works once, within 15
 minutes.
-` + exitHelp("0    made", wire.BadRequest, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+` + exitHelp("0    made", wire.BadRequest, wire.ProofRequired, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Example: `  scrier webusers create --username ann --role admin --state /var/lib/scrier-relay
   scrier webusers create --username bob --role viewer --ssh-key-file bob.pub`,
 		Args: exact(0, "no arguments"),
@@ -183,7 +183,7 @@ with it, or adds it on the page My account.
 
 --revoke-all is for an operator whose laptop was stolen: it ends their logins, sign-ins and sessions, and
 removes their links, passkeys and tokens. Their SSH keys stay: replace those that were stolen too.
-` + exitHelp("0    changed", wire.BadRequest, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
+` + exitHelp("0    changed", wire.BadRequest, wire.ProofRequired, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
 		Example: `  scrier webusers update --username bob --role admin
   scrier webusers update --username bob --revoke-all`,
 		Args: exact(0, "no arguments"),
@@ -233,7 +233,7 @@ func webusersDelete(t *target) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "delete --username U [--state DIR]",
 		Short: "Delete an operator",
-		Long:  "Delete an operator. Their logins and sessions end at once.\n" + exitHelp("0    deleted", wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+		Long:  "Delete an operator. Their logins and sessions end at once.\n" + exitHelp("0    deleted", wire.ProofRequired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Args:  exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if username == "" {
@@ -259,7 +259,7 @@ func webusersLink(t *target) *cobra.Command {
 		Long: `Make a link that signs a browser in as an operator. It works once, within 15 minutes, and not after
 the operator was changed. Whoever opens it first is the operator: hand it over on a way that nobody
 else reads. Operators make their own with scrier login --browser.
-` + exitHelp("0    made", wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+` + exitHelp("0    made", wire.ProofRequired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Example: `  scrier webusers link --username bob`,
 		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -32,6 +32,8 @@ func (k *Keys) accounts(ctx context.Context, login string) (found, others []acco
 			return nil, nil, err
 		case !ok:
 			return nil, nil, wire.Errorf(wire.PubkeyNotAuthorized, "there is no login %s", login)
+		case a.UID == 0:
+			return nil, nil, wire.Errorf(wire.LoginNotAllowed, "%s is root, which is never served, whatever allowed_logins says", login)
 		case !k.served(a, k.database.UIDMin()):
 			return nil, nil, wire.Errorf(wire.LoginNotAllowed, "%s is not a login that this agent serves", login)
 		}
