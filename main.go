@@ -134,6 +134,6 @@ func report(w io.Writer, err error) int {
 		}
 		return e.Code.ExitStatus()
 	}
-	fmt.Fprintf(w, "scrier: %s\n", wire.Printable(err.Error()))
+	fmt.Fprintf(w, "scrier: %s (%s)\n", wire.Printable(err.Error()), wire.Internal) // such as a full disk behind standard output
 	return wire.Internal.ExitStatus()
 }

@@ -106,17 +106,19 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	return l, nil
 }
 
+const otherPort = "free the port, or choose another with --listen or `listen` in server.yaml: HOST:PORT, or :PORT for all addresses"
+
 func (l *listener) bind(addr string) (err error) {
 	for range 16 { // with port 0 the number that TCP got may be taken for UDP
 		if l.tcp, err = net.Listen("tcp", addr); err != nil {
-			return &wire.Error{Code: wire.BadConfig, Detail: "cannot listen on TCP " + addr + ": " + err.Error(), Err: err}
+			return (&wire.Error{Code: wire.BadConfig, Detail: "cannot listen on TCP " + addr + ": " + err.Error(), Err: err}).Advise("%s", otherPort)
 		}
 		t := l.tcp.Addr().(*net.TCPAddr)
 		l.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: t.IP, Port: t.Port, Zone: t.Zone})
 		if err == nil {
 			return nil
 		}
-		err = &wire.Error{Code: wire.BadConfig, Detail: "cannot listen on UDP " + t.String() + ": " + err.Error(), Err: err}
+		err = (&wire.Error{Code: wire.BadConfig, Detail: "cannot listen on UDP " + t.String() + ": " + err.Error(), Err: err}).Advise("%s", otherPort)
 		if cerr := l.tcp.Close(); cerr != nil {
 			return errors.Join(err, cerr)
 		}
