@@ -76,6 +76,69 @@ func TestStalledHandshakesKeepNobodyOut(t *testing.T) {
 	}
 }
 
+// forging cannot read what is sent to it, as somebody who lies about their address cannot. It notes a Retry.
+type forging struct {
+	net.PacketConn
+	retried *atomic.Int64
+}
+
+func (f forging) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, a, err := f.PacketConn.ReadFrom(p)
+		if err != nil {
+			return n, a, err
+		}
+		if n > 0 && p[0]&0xf0 == 0xf0 {
+			f.retried.Add(1)
+		}
+	}
+}
+
+// H37: packets with a forged sender do not use up what the sender's network may have: soon it has to be
+// proved who comes from there, and who does gets in.
+func TestForgedSendersKeepNobodyOut(t *testing.T) {
+	r := start(t)
+	addr, err := net.ResolveUDPAddr("udp", r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	var retried atomic.Int64
+	conf := r.trusting(wire.ALPNClient, nil).TLS()
+	dial := func(by func(net.PacketConn) net.PacketConn) error {
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 3)})
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		defer socket.Close()
+		transport := &quic.Transport{Conn: by(socket)}
+		defer transport.Close()
+		conn, err := transport.Dial(ctx, addr, conf, wire.QUICConfig(1))
+		if err == nil {
+			err = conn.CloseWithError(0, "")
+		}
+		return err
+	}
+	for range maxHandshakes / handshakePart {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_ = dial(func(c net.PacketConn) net.PacketConn { return forging{c, &retried} })
+			}
+		})
+	}
+	waitFor(t, "somebody to have to prove their address", func() bool { return retried.Load() > 0 })
+	if n, most := r.listener.handshakes.count(), maxHandshakes/handshakePart; n >= most {
+		t.Errorf("%d of %d places were taken by nobody", n, most)
+	}
+	if err := dial(func(c net.PacketConn) net.PacketConn { return c }); err != nil {
+		t.Errorf("who is there did not get in: %v", err)
+	}
+}
+
 // Who has logged in, or is a machine, has so many links and no more.
 func TestLinksOfOneIdentityAreBounded(t *testing.T) {
 	r := start(t)

@@ -68,13 +68,13 @@ var (
 
 // begin takes a place for a handshake, or refuses. The place is given back by done, or when ctx ends.
 func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, error) {
-	if !h.arrives(addr.String()) {
-		return nil, errTooFast
-	}
-	network, now := wire.Network(addr.String()), h.now()
+	network, now, limits := wire.Network(addr.String()), h.now(), h.arrivals.all(addr.String())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.by[network] >= max(h.max/handshakePart, 1) {
+	if fewest(limits, now) < 1 {
+		return nil, errTooFast
+	}
+	if h.by[network] >= h.part() {
 		if !h.giveWayLocked(func(o *handshake) bool { return o.network == network && now.Sub(o.since) >= patient }) {
 			return nil, errOneOfAll
 		}
@@ -85,6 +85,9 @@ func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, erro
 			return nil, errTooMany
 		}
 	}
+	for _, l := range limits { // who was turned away has cost nothing
+		l.AllowN(now, 1)
+	}
 	s := &handshake{of: h, network: network, since: now}
 	s.at = h.open.PushBack(s)
 	h.by[network]++
@@ -92,9 +95,31 @@ func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, erro
 	return s, nil
 }
 
-// arrives says whether the network of an address may begin another connection now.
+// part is how many places one network may have.
+func (h *handshakes) part() int { return max(h.max/handshakePart, 1) }
+
+// arrives says whether the network of an address may begin another connection now, and counts it.
 func (h *handshakes) arrives(addr string) bool {
-	return h.arrivals.of(addr).AllowN(h.now(), 1)
+	limits, now := h.arrivals.all(addr), h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if fewest(limits, now) < 1 {
+		return false
+	}
+	for _, l := range limits {
+		l.AllowN(now, 1)
+	}
+	return true
+}
+
+// doubts says whether who comes from addr has to prove first that it does: when many handshakes go on,
+// and when its network has used up half of what it may. Otherwise somebody far away could use up the rest
+// in its name, with packets that only claim to come from there, and so keep a whole fleet out.
+func (h *handshakes) doubts(addr net.Addr) bool {
+	network, limits := wire.Network(addr.String()), h.arrivals.all(addr.String())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.busyLocked() || h.by[network] > h.part()/2 || fewest(limits, h.now()) < arrivalsBurst/2
 }
 
 // giveWayLocked ends the oldest handshake that may be ended. Those that ended so and are not gone
@@ -126,12 +151,14 @@ func (h *handshakes) removeLocked(s *handshake) {
 	take(h.by, s.network)
 }
 
-// busy says that so many have begun that peers should prove their addresses, and have less time.
+// busy says that so many have begun that peers have less time.
 func (h *handshakes) busy() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.open.Len() > h.max/2
+	return h.busyLocked()
 }
+
+func (h *handshakes) busyLocked() bool { return h.open.Len() > h.max/2 }
 
 // count is how many are half-open.
 func (h *handshakes) count() int {

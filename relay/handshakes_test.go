@@ -183,3 +183,88 @@ func TestArrivalsAreBounded(t *testing.T) {
 		t.Errorf("a second later: %v", err)
 	}
 }
+
+// A site of IPv6 has 65,536 networks, and all of them together may begin four times what one may.
+func TestArrivalsOfASiteAreBounded(t *testing.T) {
+	h := newHands(t, 16)
+	begun := 0
+	for i := range 2 * sitePart * arrivalsBurst {
+		if s, end, _, err := h.from(fmt.Sprintf("2001:db8:0:%x::1", i%(2*sitePart))); err == nil {
+			begun++
+			s.done()
+			end()
+		}
+	}
+	if begun != sitePart*arrivalsBurst {
+		t.Errorf("%d connections were begun at once, want %d", begun, sitePart*arrivalsBurst)
+	}
+	if _, _, _, err := h.from("2001:db8:1::1"); err != nil {
+		t.Errorf("another site: %v", err)
+	}
+}
+
+// Who is turned away for want of a place has not used up a connection: otherwise a fleet that comes back
+// all at once would keep itself out.
+func TestWhoIsTurnedAwayCostsNothing(t *testing.T) {
+	h := newHands(t, 16)
+	var ends []func()
+	for range 2 * arrivalsBurst {
+		if _, end, _, err := h.from("192.0.2.1"); err == nil {
+			ends = append(ends, end)
+		}
+	}
+	for _, end := range ends {
+		end()
+	}
+	waitFor(t, "the places to come back", func() bool { return h.count() == 0 })
+	for range arrivalsBurst - len(ends) {
+		s, end, _ := h.must("192.0.2.1")
+		s.done()
+		end()
+	}
+}
+
+// Somebody who only claims to be at an address uses up half of what it may have; then it has to be proved.
+func TestForgedArrivalsKeepNobodyOut(t *testing.T) {
+	const most = 64
+	victim := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}
+	forged := func(h *hands, over bool) (n int) {
+		for ; !h.doubts(victim); n++ {
+			if n > arrivalsBurst {
+				t.Fatal("nothing has to be proved")
+			}
+			s, end, _ := h.must("192.0.2.1")
+			if over {
+				s.done()
+				end()
+			}
+		}
+		return n
+	}
+	t.Run("places", func(t *testing.T) {
+		h := newHands(t, most)
+		forged(h, false)
+		if h.busy() {
+			t.Error("one network makes the relay hurry")
+		}
+		if s, _, _ := h.must("192.0.2.1"); !s.done() {
+			t.Error("who is there did not get in")
+		}
+	})
+	t.Run("rate", func(t *testing.T) {
+		h := newHands(t, most)
+		forged(h, true)
+		for range arrivalsBurst / 4 {
+			s, end, _ := h.must("192.0.2.1")
+			s.done()
+			end()
+		}
+		if h.doubts(&net.UDPAddr{IP: net.IPv4(198, 51, 100, 1), Port: 1}) {
+			t.Error("another network has to prove something")
+		}
+		h.pass(arrivalsBurst / arrivals * time.Second)
+		if h.doubts(victim) {
+			t.Error("it is not forgotten")
+		}
+	})
+}

@@ -74,12 +74,10 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 	}
 	resetKey := quic.StatelessResetKey(derived)
 	l.transport = &quic.Transport{
-		Conn:              l.udp,
-		StatelessResetKey: &resetKey,
-		ConnContext:       l.admit,
-		// Retry proves that a peer has its address, and costs a round trip. It is used when half of the
-		// handshakes are taken.
-		VerifySourceAddress: func(net.Addr) bool { return l.handshakes.busy() },
+		Conn:                l.udp,
+		StatelessResetKey:   &resetKey,
+		ConnContext:         l.admit,
+		VerifySourceAddress: l.handshakes.doubts, // by Retry, which costs a round trip
 	}
 	conf := wire.QUICConfig(strangerStreams)
 	conf.Allow0RTT = false

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/time/rate"
@@ -52,6 +53,34 @@ func (r *rates) of(addr string) *rate.Limiter {
 		r.by.Add(network, l)
 	}
 	return l
+}
+
+// all are the limits that hold for an address: its network's and, of IPv6, that of the whole site around it,
+// which has sitePart times as much.
+func (r *rates) all(addr string) []*rate.Limiter {
+	limits := []*rate.Limiter{r.of(addr)}
+	network := wire.Network(addr)
+	site := wire.Site(network)
+	if site == network {
+		return limits
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, ok := r.by.Get(site)
+	if !ok {
+		l = rate.NewLimiter(sitePart*r.limit, sitePart*r.burst)
+		r.by.Add(site, l)
+	}
+	return append(limits, l)
+}
+
+// fewest is how many more may come at once by all of these limits.
+func fewest(limits []*rate.Limiter, now time.Time) float64 {
+	tokens := limits[0].TokensAt(now)
+	for _, l := range limits[1:] {
+		tokens = min(tokens, l.TokensAt(now))
+	}
+	return tokens
 }
 
 // acquainted are the networks from which somebody has shown who they are, the latest. Its methods may
