@@ -154,7 +154,11 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		s.Reset(wire.Internal)
 		return
 	}
-	m, err := f.Receive()
+	var m wire.Message
+	err := c.guard(func() (err error) {
+		m, err = f.Receive()
+		return err
+	})
 	if err == nil {
 		err = s.SetDeadline(time.Time{})
 	}
@@ -170,7 +174,7 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		<-ctx.Done()
 		return
 	}
-	err = c.panics.Contain("stream", func() error { return c.first(ctx, f, m) }, "source", c.source(), "operator", c.id.ID)
+	err = c.guard(func() error { return c.first(ctx, f, m) })
 	if err != nil {
 		c.Log.Info("request refused", "source", c.source(), "code", wire.CodeOf(err), "err", err)
 		if s.SetDeadline(time.Now().Add(firstFrame)) != nil || f.Send(wire.Refuse(err)) != nil { // who does not read is not waited for
@@ -179,6 +183,11 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		}
 	}
 	wire.Finish(s, firstFrame)
+}
+
+// guard is where a panic in one stream ends.
+func (c *client) guard(f func() error) error {
+	return c.panics.Contain("stream", f, "source", c.source(), "operator", c.id.ID)
 }
 
 // first serves a stream by its first message.

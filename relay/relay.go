@@ -106,7 +106,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Changed: r.operatorChanged, SignedOut: r.signedOut,
 	})
 	r.fleet = fleet.New(fleet.Config{
-		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy,
+		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy, Panics: r.panics,
 		MakesTokens: func(role string) bool { return access.Operator{Role: access.Role(role)}.May(access.MakeTokens) == nil },
 	})
 	r.sessions = session.NewTable(session.Config{

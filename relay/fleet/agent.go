@@ -126,15 +126,23 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
 	}
 	f.Log.Info("agent connected", "envoy", a.id, "name", a.facts.Hostname, "addr", a.link.Peer().Addr)
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.listen(gctx) })
-	g.Go(func() error { return a.watch(gctx) })
-	g.Go(func() error {
-		if _, err := a.link.Accept(gctx); err != nil {
-			return err
-		}
-		return wire.Errorf(wire.Protocol, "an agent opens no stream but its control stream")
-	})
+	for _, part := range []func(context.Context) error{a.listen, a.watch, a.accept} {
+		g.Go(func() error { return a.guard(func() error { return part(gctx) }) })
+	}
 	return g.Wait()
+}
+
+// guard runs a part of the link's life that has a goroutine of its own: a panic ends this link alone.
+func (a *agent) guard(f func() error) error {
+	return a.fleet.Panics.Contain("link", f, "envoy", a.id, "addr", a.link.Peer().Addr)
+}
+
+// accept ends the link when the agent opens a stream.
+func (a *agent) accept(ctx context.Context) error {
+	if _, err := a.link.Accept(ctx); err != nil {
+		return err
+	}
+	return wire.Errorf(wire.Protocol, "an agent opens no stream but its control stream")
 }
 
 // refuse tells the agent why and gives the answer time to arrive.
@@ -232,7 +240,9 @@ func (a *agent) ping(ctx context.Context) error {
 		a.mu.Unlock()
 	}()
 	sent := make(chan error, 1)
-	go func() { sent <- a.control.Send(&wire.Ping{N: n}) }() // ends with the link at the latest
+	go func() { // ends with the link at the latest
+		sent <- a.guard(func() error { return a.control.Send(&wire.Ping{N: n}) })
+	}()
 	for {
 		select {
 		case err := <-sent:

@@ -17,6 +17,7 @@ import (
 
 	"scrier/certs"
 	"scrier/relay/audit"
+	"scrier/relay/panics"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -34,7 +35,8 @@ type Config struct {
 	Journal Journal
 	Now     func() time.Time
 	Log     *slog.Logger
-	Name    string // the relay's, told to agents
+	Name    string           // the relay's, told to agents
+	Panics  *panics.Boundary // where panics of agents' links end; nil: one of the fleet's own
 	// MakesTokens says whether an operator of this role may make enrolment tokens.
 	MakesTokens func(role string) bool
 	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
@@ -59,6 +61,9 @@ type Fleet struct {
 
 // New makes a Fleet.
 func New(c Config) *Fleet {
+	if c.Panics == nil {
+		c.Panics = &panics.Boundary{Log: c.Log}
+	}
 	return &Fleet{
 		Config: c, live: map[wire.EnvoyID]*agent{}, turns: map[wire.EnvoyID]*turn{},
 		copies: audit.Repeats{Journal: c.Journal, Every: time.Minute, Keys: maxCopies, Now: c.Now},

@@ -60,7 +60,7 @@ func (b *base) records(kind string) (found []audit.Event) {
 	return found
 }
 
-func newBase(t *testing.T) *base {
+func newBase(t *testing.T, edit ...func(*Config)) *base {
 	t.Helper()
 	dir := t.TempDir()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -72,7 +72,11 @@ func newBase(t *testing.T) *base {
 	if b.ca, err = certs.LoadOrMakeCA(dir, time.Now); err != nil {
 		t.Fatal(err)
 	}
-	b.Fleet = New(Config{KV: kv, CA: b.ca, Journal: b, Now: time.Now, Log: log, Name: "test", Lost: func(wire.EnvoyID, error) {}})
+	c := Config{KV: kv, CA: b.ca, Journal: b, Now: time.Now, Log: log, Name: "test", Lost: func(wire.EnvoyID, error) {}}
+	for _, f := range edit {
+		f(&c)
+	}
+	b.Fleet = New(c)
 	server := &certs.Server{CA: b.ca, Name: "relay"}
 	l, err := quic.ListenAddr("127.0.0.1:0", server.QUIC(), wire.QUICConfig(64))
 	if err != nil {
