@@ -96,6 +96,8 @@ func (a *agent) serve(ctx context.Context, expired bool) error {
 	}
 	switch m := first.(type) {
 	case *wire.Renew:
+		ctx, end := a.whileLinked(ctx)
+		defer end()
 		return a.renewOnly(ctx, m, expired)
 	case *wire.Hello:
 		return a.greet(ctx, m, expired)
@@ -116,7 +118,9 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
 	}
 	a.boot = strings.ToValidUTF8(m.Boot[:min(len(m.Boot), maxBoot)], "")
 	a.facts, a.seen = f.timed(m.Facts, m.Time), f.Now()
-	leave, err := f.join(ctx, a)
+	joining, end := a.whileLinked(ctx)
+	leave, err := f.join(joining, a)
+	end()
 	if err != nil {
 		return errors.Join(err, a.refuse(err))
 	}
@@ -130,6 +134,15 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
 		g.Go(func() error { return a.guard(func() error { return part(gctx) }) })
 	}
 	return g.Wait()
+}
+
+// whileLinked is ctx up to the link's end. When a whole fleet comes back to a slow disk, an agent may give
+// up while it waits for its turn to write: it must not take the turn all the same, as it is back in the
+// queue by then.
+func (a *agent) whileLinked(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(a.link.Context(), func() { cancel(&wire.Error{Code: wire.AgentLost}) })
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 // guard runs a part of the link's life that has a goroutine of its own: a panic ends this link alone.

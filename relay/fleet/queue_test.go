@@ -1,0 +1,82 @@
+package fleet
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"testing"
+	"time"
+
+	"scrier/relay/store"
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+// watchedKV tells of each change that is asked for.
+type watchedKV struct {
+	store.KV
+	asked chan struct{}
+}
+
+func (w *watchedKV) Update(ctx context.Context, f func(store.Tx) error) error {
+	w.asked <- struct{}{}
+	return w.KV.Update(ctx, f)
+}
+
+// H37: an agent that has given up takes no turn of a slow disk any more. Otherwise those that are served
+// are always those that have gone, and a fleet that comes back all at once never gets in.
+func TestWhoGaveUpTakesNoTurn(t *testing.T) {
+	var kv watchedKV
+	b := newBase(t, func(c *Config) {
+		kv = watchedKV{c.KV, make(chan struct{}, 100)}
+		c.KV = &kv
+	})
+	c := b.enrolledAt("192.0.2.1")
+	leaf, err := x509.ParseCertificate(c.chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, over, busy := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() { // the disk does not answer
+		busy <- kv.KV.Update(context.Background(), func(store.Tx) error { close(begun); <-over; return nil })
+	}()
+	<-begun
+	for name, m := range map[string]wire.Message{
+		"Hello": &wire.Hello{Boot: "boot", Time: wire.Millis(time.Now())}, "Renew": &wire.Renew{CSR: request(t)},
+	} {
+		for len(kv.asked) > 0 {
+			<-kv.asked
+		}
+		near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
+		served := make(chan error, 1)
+		go func() { served <- b.Serve(context.Background(), far, c.id, name == "Renew") }()
+		s, err := near.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wire.NewFramed(s).Send(m); err != nil {
+			t.Fatal(err)
+		}
+		<-kv.asked
+		if err := near.Close(wire.None, ""); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-served:
+		case <-time.After(patience):
+			t.Errorf("%s of an agent that has gone still waits", name)
+			close(over)
+			<-served
+			over = nil
+		}
+		if over == nil {
+			break
+		}
+	}
+	if over != nil {
+		close(over)
+	}
+	if err := <-busy; err != nil {
+		t.Error(err)
+	}
+}
