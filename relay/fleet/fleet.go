@@ -55,6 +55,9 @@ type Fleet struct {
 	mu    sync.Mutex
 	live  map[wire.EnvoyID]*agent
 	turns map[wire.EnvoyID]*turn
+	gone  []*agent // to be written; see saveGone
+
+	saving sync.Mutex // one saveGone at a time
 
 	copies audit.Repeats // of envoy.duplicate, by envoy
 }
@@ -113,6 +116,11 @@ func (f *Fleet) save(ctx context.Context) error {
 		agents = append(agents, a)
 	}
 	f.mu.Unlock()
+	return f.saveAll(ctx, agents)
+}
+
+// saveAll writes the facts of some agents in one transaction.
+func (f *Fleet) saveAll(ctx context.Context, agents []*agent) error {
 	if len(agents) == 0 {
 		return nil
 	}
@@ -124,6 +132,21 @@ func (f *Fleet) save(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// saveGone writes the facts of an agent whose link has ended. Those that go while the disk is busy share
+// the next transaction: a whole fleet may go at the same moment, and is back before ten thousand are done.
+func (f *Fleet) saveGone(a *agent) error {
+	f.mu.Lock()
+	f.gone = append(f.gone, a)
+	f.mu.Unlock()
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	f.mu.Lock()
+	gone := f.gone // none, if another has written a as well
+	f.gone = nil
+	f.mu.Unlock()
+	return f.saveAll(context.Background(), gone)
 }
 
 func (f *Fleet) agent(id wire.EnvoyID) *agent {

@@ -143,14 +143,7 @@ func (f *Fleet) drop(a *agent, why error) {
 	if err := a.link.Close(wire.CodeOf(why), wire.DetailOf(why)); err != nil {
 		f.Log.Debug("close link", "envoy", a.id, "err", err)
 	}
-	err := f.KV.Update(context.Background(), func(tx store.Tx) error {
-		err := a.saveTo(tx)
-		if wire.CodeOf(err) == wire.NoSuchEnvoy {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
+	if err := f.saveGone(a); err != nil {
 		f.Log.Error("save the envoy's facts", "envoy", a.id, "err", err)
 	}
 	f.changed(a.id, false)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,5 +79,67 @@ func TestWhoGaveUpTakesNoTurn(t *testing.T) {
 	}
 	if err := <-busy; err != nil {
 		t.Error(err)
+	}
+}
+
+// When many agents go while the disk is busy, they are written together.
+func TestAFleetGoesInFewTransactions(t *testing.T) {
+	const n = 20
+	var kv watchedKV
+	b := newBase(t, func(c *Config) {
+		kv = watchedKV{c.KV, make(chan struct{}, 10*n)}
+		c.KV = &kv
+	})
+	var all []*agent
+	for range n {
+		c := b.enrolledAt("192.0.2.1")
+		_, answers := c.connect()
+		if m, ok := (<-answers).(*wire.Welcome); !ok {
+			t.Fatalf("it was answered with %T", m)
+		}
+		id, err := wire.ParseEnvoyID(c.id.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b.agent(id))
+	}
+	for len(kv.asked) > 0 {
+		<-kv.asked
+	}
+	begun, over, busy := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		busy <- kv.KV.Update(context.Background(), func(store.Tx) error { close(begun); <-over; return nil })
+	}()
+	<-begun
+	var wg sync.WaitGroup
+	drop := func(a *agent) {
+		wg.Go(func() { b.drop(a, &wire.Error{Code: wire.AgentLost}) })
+	}
+	drop(all[0])
+	<-kv.asked
+	for _, a := range all[1:] {
+		drop(a)
+	}
+	waiting := func() int {
+		b.Fleet.mu.Lock()
+		defer b.Fleet.mu.Unlock()
+		return len(b.gone)
+	}
+	for late := time.Now().Add(patience); waiting() < n-1 && time.Now().Before(late); {
+		time.Sleep(time.Millisecond)
+	}
+	close(over)
+	wg.Wait()
+	if err := <-busy; err != nil {
+		t.Error(err)
+	}
+	if more := len(kv.asked); more != 1 || waiting() != 0 {
+		t.Errorf("%d agents were written in %d transactions, and %d wait", n-1, more, waiting())
+	}
+	for _, a := range all {
+		row, _ := b.envoy(a.id.String())
+		if row.LastSeen.UnixNano() != a.seen.UnixNano() {
+			t.Errorf("%s was last seen at %s, not at %s", a.id, row.LastSeen, a.seen)
+		}
 	}
 }
