@@ -150,6 +150,9 @@ func (t *Table) writeEnds(ctx context.Context) error {
 	}); err != nil || len(rows) == 0 {
 		return err
 	}
+	if err := t.Journal.Healthy(); err != nil { // what was given up before these rows were written is in the log now, or will never be
+		return err
+	}
 	written, err := t.written(ctx, rows)
 	if err != nil {
 		return err

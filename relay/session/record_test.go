@@ -215,6 +215,57 @@ func TestEndIsWrittenOnce(t *testing.T) {
 	}
 }
 
+// slow is a log that is asked whether it is well while a session ends, and whose disk takes the record of that
+// end so late that nobody waits for it any more.
+type slow struct {
+	session.Journal
+	asked   atomic.Int32
+	meet    func()
+	given   atomic.Bool
+	pending audit.Event
+}
+
+func (l *slow) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if l.given.CompareAndSwap(false, true) {
+		l.pending = e
+		return audit.Record{}, errFull
+	}
+	return l.Journal.AppendEnd(ctx, e)
+}
+
+func (l *slow) Healthy() error {
+	switch l.asked.Add(1) {
+	case 1:
+		l.meet() // behind this answer
+	case 2:
+		if _, err := l.Journal.AppendEnd(context.Background(), l.pending); err != nil {
+			return err
+		}
+	}
+	return l.Journal.Healthy()
+}
+
+// A record may be under way although its session has given it up, and although the log was well a moment
+// before: it is not written a second time.
+func TestEndThatIsUnderWayIsWrittenOnce(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	table.Journal = &slow{Journal: j, meet: func() {
+		if err := s.Close(wire.Left, ""); wire.CodeOf(err) != wire.AuditUnavailable {
+			t.Error(err)
+		}
+	}}
+	running(t, table)
+	waitFor(t, "the row to be closed", func() bool { return state(t, table, s).State == store.Closed })
+	waitFor(t, "the record", func() bool { return len(ends(j)) > 0 })
+	if table.Journal.(*slow).asked.Load() < 2 {
+		t.Error("the log was not asked again")
+	}
+	if n := len(ends(j)); n != 1 {
+		t.Errorf("%d records of the end", n)
+	}
+}
+
 // H78: while the log cannot be written nothing opens, and what is open ends after the grace.
 func TestLogDownEndsSessions(t *testing.T) { synctest.Test(t, testLogDownEndsSessions) }
 
