@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"scrier/certs"
+	"scrier/relay/boltfile"
 	"scrier/wire"
 )
 
@@ -84,5 +85,15 @@ func beginState(dir string) (first bool, err error) {
 	return true, err
 }
 
-// endState says that the state is whole now.
-func endState(dir string) error { return unlessMissing(os.Remove(filepath.Join(dir, firstStart))) }
+// endState says that the state is whole now. It must not become a first start again after a power cut: what
+// is missing by then would be made anew.
+func endState(dir string) error {
+	err := os.Remove(filepath.Join(dir, firstStart))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = boltfile.SyncDir(dir)
+	}
+	return err
+}

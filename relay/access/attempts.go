@@ -72,10 +72,13 @@ func (a *attempts) allow(source string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	if a.countLocked(network, now).n >= freeFailures || site != network && a.countLocked(site, now).n >= siteFailures {
+	proved := a.proved.Contains(network)
+	// A site may hold many customers of one provider, so the failures of some do not count against a network from
+	// which somebody has logged in.
+	if a.countLocked(network, now).n >= freeFailures || site != network && !proved && a.countLocked(site, now).n >= siteFailures {
 		return wire.Errorf(wire.Busy, "too many failures from %s; wait a minute", source)
 	}
-	if !a.proved.Contains(network) && a.all.TokensAt(now) < 1 {
+	if !proved && a.all.TokensAt(now) < 1 {
 		return wire.Errorf(wire.Busy, "too many failures from everywhere, and nobody has logged in from %s yet; try again in a minute, or from where somebody has", source)
 	}
 	return nil

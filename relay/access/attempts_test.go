@@ -45,6 +45,7 @@ func TestFailuresOfOneNetwork(t *testing.T) {
 // An IPv6 /48 has 65,536 networks, and is no more than some of them.
 func TestFailuresOfOneSite(t *testing.T) {
 	a := newAttempts(newClock().now)
+	a.succeed("2001:db8:7:aaaa::1")
 	for i := range siteFailures {
 		source := fmt.Sprintf("2001:db8:7:%x::1", i)
 		if err := a.allow(source); err != nil {
@@ -54,6 +55,9 @@ func TestFailuresOfOneSite(t *testing.T) {
 	}
 	if err := a.allow("2001:db8:7:ffff::1"); wire.CodeOf(err) != wire.Busy {
 		t.Errorf("the site may go on: %v", err)
+	}
+	if err := a.allow("2001:db8:7:aaaa::2"); err != nil {
+		t.Errorf("its neighbours keep out who has logged in: %v", err)
 	}
 	if err := a.allow("2001:db8:8::1"); err != nil {
 		t.Errorf("another site waits too: %v", err)
