@@ -295,7 +295,15 @@ func (l *agentLink) renewInTime(ctx context.Context) error {
 	}
 }
 
+// askRenewal asks for a certificate unless the relay has still to answer: its disk may be slow, and its answer
+// is for the key of that request.
 func (l *agentLink) askRenewal() error {
+	l.mu.Lock()
+	asked := l.renewing != nil
+	l.mu.Unlock()
+	if asked {
+		return nil
+	}
 	key, err := certs.NewKey()
 	if err != nil {
 		return err

@@ -79,6 +79,36 @@ func issue(t *testing.T, ca *certs.CA, id certs.Identity, csr []byte) [][]byte {
 	return chain
 }
 
+// A relay whose disk is slow may answer after the next one would be due: its answer fits, and the link goes on.
+func TestRenewalThatIsAnsweredLate(t *testing.T) {
+	l, relay, ca := linked(t)
+	done := make(chan error, 1)
+	go func() { done <- l.listen() }()
+	for range 3 {
+		if err := l.askRenewal(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask, err := wire.Expect[wire.Renew](relay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := relay.Send(&wire.Renewed{Chain: chain(t, ca, ask.CSR)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Kept](relay); err != nil { // and no further request before it
+		t.Fatal(err)
+	}
+	if err := l.askRenewal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Renew](relay); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.link.Close(wire.None, "")
+	<-done
+}
+
 // A renewal on an open link saves a certificate and its key, while heartbeats and pings go on.
 func TestRenewalOnTheLink(t *testing.T) {
 	l, relay, ca := linked(t)
