@@ -28,6 +28,8 @@ const (
 	// controlRate bounds what an agent may say: a heartbeat and an answer now and then.
 	controlRate  = 20 // messages a second
 	controlBurst = 100
+
+	maxRenewals = 16 // that wait to be served; an agent has one under way
 )
 
 // agent is one envoy's live link.
@@ -37,6 +39,8 @@ type agent struct {
 	boot    string
 	link    wire.Link
 	control *wire.Framed
+
+	renewals chan wire.Message // Renew and Kept, in order
 
 	mu      sync.Mutex
 	cert    store.Certificate // that the agent is known to have
@@ -71,7 +75,7 @@ func (f *Fleet) Serve(ctx context.Context, link wire.Link, id certs.Identity, ex
 	}
 	leaf := link.Peer().Certificates[0]
 	key := certs.PinOf(leaf)
-	a := &agent{fleet: f, id: envoy, link: link, expires: leaf.NotAfter, pings: map[uint64]chan struct{}{}}
+	a := &agent{fleet: f, id: envoy, link: link, expires: leaf.NotAfter, pings: map[uint64]chan struct{}{}, renewals: make(chan wire.Message, maxRenewals)}
 	a.cert = store.Certificate{Generation: id.Generation, Key: key[:], Source: a.source()}
 	if err := f.admit(ctx, a); err != nil {
 		return err
@@ -130,7 +134,7 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
 	}
 	f.Log.Info("agent connected", "envoy", a.id, "name", a.facts.Hostname, "addr", a.link.Peer().Addr)
 	g, gctx := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context) error{a.listen, a.watch, a.accept} {
+	for _, part := range []func(context.Context) error{a.listen, a.serveRenewals, a.watch, a.accept} {
 		g.Go(func() error { return a.guard(func() error { return part(gctx) }) })
 	}
 	return g.Wait()
@@ -168,7 +172,7 @@ func (a *agent) refuse(err error) error {
 }
 
 // listen reads what the agent says on its control stream.
-func (a *agent) listen(ctx context.Context) error {
+func (a *agent) listen(context.Context) error {
 	limit := rate.NewLimiter(controlRate, controlBurst)
 	for {
 		m, err := a.control.ReceiveWithin(wholeTimeout)
@@ -201,16 +205,37 @@ func (a *agent) listen(ctx context.Context) error {
 			}
 			a.seen = a.fleet.Now()
 			a.mu.Unlock()
-		case *wire.Renew:
-			if err := a.renew(ctx, m); err != nil {
-				return err
-			}
-		case *wire.Kept:
-			if err := a.kept(ctx, true); err != nil {
-				return err
+		case *wire.Renew, *wire.Kept:
+			select {
+			case a.renewals <- m:
+			default:
+				return wire.Errorf(wire.Protocol, "more than %d renewals at once", maxRenewals)
 			}
 		default:
 			return wire.Errorf(wire.Protocol, "unexpected %T on the control stream", m)
+		}
+	}
+}
+
+// serveRenewals does what the agent asks for its certificate. That may have to wait, for the envoy's turn
+// or for the disk, and listen must not: an agent whose answer to a ping nobody reads seems to be gone, and a
+// copy would get its place.
+func (a *agent) serveRenewals(ctx context.Context) error {
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case m := <-a.renewals:
+			switch m := m.(type) {
+			case *wire.Renew:
+				err = a.renew(ctx, m)
+			case *wire.Kept:
+				err = a.kept(ctx, true)
+			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 }

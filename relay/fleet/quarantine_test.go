@@ -170,3 +170,45 @@ func TestAddressesOfACopy(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+// A copy that connects just when the machine renews its certificate is refused like any other: the machine
+// still answers.
+func TestCopyDuringARenewal(t *testing.T) {
+	b := newBase(t)
+	c := b.enrolledAt("192.0.2.1")
+	leaf, err := x509.ParseCertificate(c.chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.ParseIP(c.addr), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
+	served := make(chan error, 1)
+	go func() { served <- b.Serve(context.Background(), far, c.id, false) }()
+	t.Cleanup(func() { _ = near.Close(wire.None, ""); <-served })
+	s, err := near.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := wire.NewFramed(s)
+	if err := control.Send(&wire.Hello{Boot: "boot", Time: wire.Millis(time.Now())}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Welcome](control); err != nil {
+		t.Fatal(err)
+	}
+	_, answers := c.at("203.0.113.9").connect()
+	ping, err := wire.Expect[wire.Ping](control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []wire.Message{&wire.Renew{CSR: request(t)}, &wire.Pong{N: ping.N}} { // it was under way before
+		if err := control.Send(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, ok := (<-answers).(*wire.Refused); !ok || wire.CodeOf(m.Err()) != wire.DuplicateIdentity {
+		t.Errorf("the copy was answered with %T", m)
+	}
+	if _, err := wire.Expect[wire.Renewed](control); err != nil {
+		t.Errorf("the machine: %v", err)
+	}
+}
