@@ -100,8 +100,6 @@ func (a *agent) serve(ctx context.Context, expired bool) error {
 	}
 	switch m := first.(type) {
 	case *wire.Renew:
-		ctx, end := a.whileLinked(ctx)
-		defer end()
 		return a.renewOnly(ctx, m, expired)
 	case *wire.Hello:
 		return a.greet(ctx, m, expired)
@@ -185,6 +183,10 @@ func (a *agent) listen(context.Context) error {
 			}
 			return err
 		}
+		p, answer := m.(*wire.Pong)
+		if answer && a.answered(p.N) {
+			continue // how often it is asked is not the agent's choice
+		}
 		if !limit.Allow() {
 			return wire.Errorf(wire.Protocol, "more than %d messages a second", controlRate)
 		}
@@ -197,14 +199,7 @@ func (a *agent) listen(context.Context) error {
 			a.silent = false
 			a.mu.Unlock()
 			a.fleet.changed(a.id, !back)
-		case *wire.Pong:
-			a.mu.Lock()
-			if c := a.pings[m.N]; c != nil {
-				close(c)
-				delete(a.pings, m.N)
-			}
-			a.seen = a.fleet.Now()
-			a.mu.Unlock()
+		case *wire.Pong: // too late, or to nothing
 		case *wire.Renew, *wire.Kept:
 			select {
 			case a.renewals <- m:
@@ -261,6 +256,19 @@ func (a *agent) watch(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// answered notes the answer to a ping, if it is one that somebody waits for.
+func (a *agent) answered(n uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	pong, ok := a.pings[n]
+	if ok {
+		close(pong)
+		delete(a.pings, n)
+		a.seen = a.fleet.Now()
+	}
+	return ok
 }
 
 // ping asks the agent itself, not only its QUIC stack.

@@ -96,6 +96,7 @@ func (f *Fleet) displace(ctx context.Context, a *agent) error {
 	if old == nil {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx) // a copy must not decide by hanging up
 	// That a newer certificate was used counts, whatever becomes of a. Else nothing is noted: a may be a copy.
 	if err := f.KV.Update(ctx, func(tx store.Tx) error {
 		e, err := a.row(tx)
@@ -113,6 +114,9 @@ func (f *Fleet) displace(ctx context.Context, a *agent) error {
 	pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	if old.ping(pingCtx) != nil {
+		if err := a.link.Err(); err != nil { // nobody needs the place
+			return err
+		}
 		f.drop(old, wire.Errorf(wire.AgentLost, "the agent connected anew"))
 		return nil
 	}

@@ -171,18 +171,11 @@ func TestAddressesOfACopy(t *testing.T) {
 	}
 }
 
-// A copy that connects just when the machine renews its certificate is refused like any other: the machine
-// still answers.
-func TestCopyDuringARenewal(t *testing.T) {
-	b := newBase(t)
-	c := b.enrolledAt("192.0.2.1")
-	leaf, err := x509.ParseCertificate(c.chain[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.ParseIP(c.addr), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
-	served := make(chan error, 1)
-	go func() { served <- b.Serve(context.Background(), far, c.id, false) }()
+// silent is the machine's link, whose every message the test sends.
+func (c *caller) silent() *wire.Framed {
+	t := c.b.t
+	t.Helper()
+	near, served := c.dial()
 	t.Cleanup(func() { _ = near.Close(wire.None, ""); <-served })
 	s, err := near.Open(t.Context())
 	if err != nil {
@@ -195,6 +188,33 @@ func TestCopyDuringARenewal(t *testing.T) {
 	if _, err := wire.Expect[wire.Welcome](control); err != nil {
 		t.Fatal(err)
 	}
+	return control
+}
+
+// dial is a new link, and when the relay has done with it.
+func (c *caller) dial() (wire.Link, <-chan struct{}) {
+	t := c.b.t
+	t.Helper()
+	leaf, err := x509.ParseCertificate(c.chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.ParseIP(c.addr), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		err := c.b.Serve(context.Background(), far, c.id, false)
+		_ = far.Close(wire.CodeOf(err), "")
+	}()
+	return near, served
+}
+
+// A copy that connects just when the machine renews its certificate is refused like any other: the machine
+// still answers.
+func TestCopyDuringARenewal(t *testing.T) {
+	b := newBase(t)
+	c := b.enrolledAt("192.0.2.1")
+	control := c.silent()
 	_, answers := c.at("203.0.113.9").connect()
 	ping, err := wire.Expect[wire.Ping](control)
 	if err != nil {
@@ -206,9 +226,60 @@ func TestCopyDuringARenewal(t *testing.T) {
 		}
 	}
 	if m, ok := (<-answers).(*wire.Refused); !ok || wire.CodeOf(m.Err()) != wire.DuplicateIdentity {
-		t.Errorf("the copy was answered with %T", m)
+		t.Errorf("the copy was answered with %v", m)
 	}
 	if _, err := wire.Expect[wire.Renewed](control); err != nil {
 		t.Errorf("the machine: %v", err)
+	}
+}
+
+// A copy that hangs up before the machine has answered ends nothing by that, whether the machine answers
+// then or not.
+func TestCopyThatHangsUp(t *testing.T) {
+	b := newBase(t)
+	c := b.enrolledAt("192.0.2.1")
+	control := c.silent()
+	for _, answers := range []bool{true, false} {
+		near, served := c.at("203.0.113.9").dial()
+		s, err := near.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wire.NewFramed(s).Send(&wire.Hello{Boot: "boot", Time: wire.Millis(time.Now())}); err != nil {
+			t.Fatal(err)
+		}
+		ping, err := wire.Expect[wire.Ping](control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := near.Close(wire.None, ""); err != nil {
+			t.Fatal(err)
+		}
+		if answers {
+			if err := control.Send(&wire.Pong{N: ping.N}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-served
+		if _, v := b.envoy(c.id.ID); v.State != Online {
+			t.Fatalf("the machine is %s", v.State)
+		}
+	}
+}
+
+// A copy that comes again and again has the machine answer each time, and does not get in by that.
+func TestCopyThatInsists(t *testing.T) {
+	b := newBase(t)
+	c := b.enrolledAt("192.0.2.1")
+	_, answers := c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		t.Fatalf("the machine was answered with %T", m)
+	}
+	for i := range 2 * controlBurst {
+		_, answers := c.at("203.0.113.9").connect()
+		m := <-answers
+		if r, ok := m.(*wire.Refused); !ok || wire.CodeOf(r.Err()) != wire.DuplicateIdentity {
+			t.Fatalf("copy %d was answered with %T", i, m)
+		}
 	}
 }

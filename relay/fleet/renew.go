@@ -17,7 +17,9 @@ func (a *agent) renewOnly(ctx context.Context, m *wire.Renew, expired bool) erro
 	var chain [][]byte
 	err := error(wire.Errorf(wire.Protocol, "the certificate has not expired: Hello comes before Renew"))
 	if expired {
-		chain, err = a.renewed(ctx, m, (*Fleet).displace)
+		waiting, end := a.whileLinked(ctx)
+		chain, err = a.renewed(waiting, m, (*Fleet).displace)
+		end()
 	}
 	if err != nil {
 		return errors.Join(err, a.refuse(err))
