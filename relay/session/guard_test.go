@@ -39,8 +39,8 @@ func (f *faulty) Admit(session.Viewer) error {
 
 func (f *faulty) Serve(context.Context, *wire.Framed, session.Viewer, *wire.Attach) error {
 	if f.at == "Serve" {
-		var none map[string]int
-		none["x"] = 1
+		var none []int
+		_ = none[len(f.at)]
 	}
 	return nil
 }

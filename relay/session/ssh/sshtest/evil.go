@@ -65,12 +65,12 @@ func (s *Server) flood(burst int, packet func(i int) []byte) error {
 // again sends the same packet without end.
 func again(packet []byte) func(int) []byte { return func(int) []byte { return packet } }
 
-// breaks is the end of a server that hangs up.
-var breaks = errors.New("hangs up")
+// errHangUp is the end of a server that hangs up.
+var errHangUp = errors.New("hangs up")
 
 func (s *Server) hangUp() error {
 	_ = s.conn.Close()
-	return breaks
+	return errHangUp
 }
 
 // in sequence: each step of an ordinary server, up to where a behaviour begins.
