@@ -21,7 +21,7 @@ const (
 	maxOverTCP            = 2048
 	maxOverTCPPerNetwork  = 256 // one page has a few; a whole company may come from one address
 	maxOverQUIC           = 1024
-	maxOverQUICPerNetwork = 128  // one page has one, which costs as much memory as several over TCP
+	maxOverQUICPerNetwork = 64   // one page has one, which costs as much memory as several over TCP
 	maxAsking             = 1024 // requests under way
 	maxAskingPerNetwork   = 128
 	maxSignedIn           = 8192
