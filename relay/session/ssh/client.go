@@ -55,6 +55,7 @@ type Client struct {
 	wait      sync.WaitGroup
 
 	opening chan struct{} // held while a channel is opened
+	ended   chan struct{} // closed when the connection has ended; only after the handshake
 
 	mu       sync.Mutex
 	channels int
@@ -64,7 +65,7 @@ type Client struct {
 // Dial makes a client of a tunnel on which [Greeting] was sent already. The client owns the tunnel
 // from then on, also when Dial fails.
 func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
-	cl := &Client{transport: newTransport(tunnel), guard: c.Guard, opening: make(chan struct{}, 1)}
+	cl := &Client{transport: newTransport(tunnel), guard: c.Guard, opening: make(chan struct{}, 1), ended: make(chan struct{})}
 	if cl.guard == nil {
 		cl.guard = func(f func()) { f() }
 	}
@@ -171,6 +172,10 @@ func (c *Client) handshake(p Config) error {
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
+	c.run(func() {
+		_ = conn.Wait() // how it ended shows where it is used
+		close(c.ended)
+	})
 	// The server's keep-alives are global requests: the refusal is the answer that they want.
 	c.run(func() { ssh.DiscardRequests(requests) })
 	c.run(func() {
@@ -239,11 +244,33 @@ func (c *Client) open(kind string, data []byte) (ssh.Channel, <-chan *ssh.Reques
 	}
 	c.channels++
 	c.mu.Unlock()
-	ch, requests, err := c.conn.OpenChannel(kind, data)
-	if err != nil {
+	type answer struct {
+		channel  ssh.Channel
+		requests <-chan *ssh.Request
+		err      error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.channel, a.requests, a.err = c.conn.OpenChannel(kind, data)
+		done <- a
+	}()
+	var a answer
+	select {
+	case a = <-done:
+	case <-c.ended:
+		// A channel that is opened in the very moment in which the connection ends is told nothing: x/crypto/ssh has
+		// dropped its channels by then, and OpenChannel waits for ever. That goroutine cannot be ended.
+		select {
+		case a = <-done:
+		default:
+			a.err = errors.New("the connection ended")
+		}
+	}
+	if a.err != nil {
 		c.leave()
 	}
-	return ch, requests, err
+	return a.channel, a.requests, a.err
 }
 
 // alone says that the connection has no channel.

@@ -22,7 +22,10 @@ import (
 	"scrier/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// See Client.open.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("golang.org/x/crypto/ssh.(*mux).openChannel"))
+}
 
 // patience is no measure of speed: the machine may be busy.
 const patience = 60 * time.Second

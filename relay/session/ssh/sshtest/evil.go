@@ -33,7 +33,8 @@ type Behaviour struct {
 	Code   wire.Code // of the refusal; for Ends and Talks it says nothing
 	behave func(*Server) error
 	// Clogs says that the server reads no more, so that the client's writes block. Then the clock of a
-	// synctest bubble stands still: package ssh waits for a mutex.
+	// synctest bubble stands still: package ssh waits for a mutex. Also, that it may end the connection in the moment
+	// in which a channel is opened, which leaves a goroutine of package ssh's behind.
 	Clogs bool
 }
 
@@ -358,7 +359,7 @@ func Behaviours() []Behaviour {
 			}{m.Sender, 1, Evil, ""}))
 		})},
 		{Name: "never answers the channel", At: Opens, Code: wire.TargetRefused, behave: afterLogin((*Server).silent)},
-		{Name: "opens channels that nobody asked for", At: Opens, Code: wire.AccountNotLoginable, behave: afterLogin(func(s *Server) error {
+		{Name: "opens channels that nobody asked for", At: Opens, Code: wire.AccountNotLoginable, Clogs: true, behave: afterLogin(func(s *Server) error {
 			return s.send(message(msgOpened, opened{12345, 1, window, 32 << 10}))
 		})},
 		{Name: "gives no terminal", At: Opens, Code: wire.AccountNotLoginable, behave: afterOpen(func(s *Server, channel uint32) error {
