@@ -46,7 +46,7 @@ func main() {
 	flag.StringVar(&o.probe, "probe", "", "SCRIER_HOME of who logs in")
 	flag.StringVar(&o.envoy, "envoy", "demo", "where the shell is")
 	flag.DurationVar(&o.each, "for", 20*time.Second, "how long each flood takes")
-	flag.DurationVar(&o.rest, "rest", 3*time.Minute, "how long memory may take to come back")
+	flag.DurationVar(&o.rest, "rest", 6*time.Minute, "how long memory may take to come back")
 	flag.IntVar(&o.workers, "workers", 192, "how many things each network does at once")
 	flag.StringVar(&o.only, "only", "", "one kind of flood, as the table names it")
 	flag.StringVar(&o.kind, "attack", "", "be one network that floods so")

@@ -51,6 +51,7 @@ type agent struct {
 	silent  bool   // it was reported as silent ([Fleet.findSilent]) and has not been heard since
 	rival   string // the address of another machine that was refused while this link lived
 	pings   map[uint64]chan struct{}
+	asked   int // pings that were sent and have no answer yet, also those that nobody waits for any more
 }
 
 // source is the agent's address, without the port.
@@ -185,7 +186,7 @@ func (a *agent) listen(context.Context) error {
 		}
 		p, answer := m.(*wire.Pong)
 		if answer && a.answered(p.N) {
-			continue // how often it is asked is not the agent's choice
+			continue // how often it is asked is not the agent's choice, and copies of it can make it often
 		}
 		if !limit.Allow() {
 			return wire.Errorf(wire.Protocol, "more than %d messages a second", controlRate)
@@ -199,7 +200,7 @@ func (a *agent) listen(context.Context) error {
 			a.silent = false
 			a.mu.Unlock()
 			a.fleet.changed(a.id, !back)
-		case *wire.Pong: // too late, or to nothing
+		case *wire.Pong: // to nothing
 		case *wire.Renew, *wire.Kept:
 			select {
 			case a.renewals <- m:
@@ -258,17 +259,21 @@ func (a *agent) watch(ctx context.Context) error {
 	}
 }
 
-// answered notes the answer to a ping, if it is one that somebody waits for.
+// answered notes the answer to a ping, which may come when nobody waits for it any more. It is false for
+// more answers than there were pings.
 func (a *agent) answered(n uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	pong, ok := a.pings[n]
-	if ok {
+	if a.asked == 0 {
+		return false
+	}
+	a.asked--
+	if pong, ok := a.pings[n]; ok {
 		close(pong)
 		delete(a.pings, n)
 		a.seen = a.fleet.Now()
 	}
-	return ok
+	return true
 }
 
 // ping asks the agent itself, not only its QUIC stack.
@@ -279,6 +284,7 @@ func (a *agent) ping(ctx context.Context) error {
 	pong := make(chan struct{})
 	a.mu.Lock()
 	a.pings[n] = pong
+	a.asked++
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()

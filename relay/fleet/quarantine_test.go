@@ -283,3 +283,48 @@ func TestCopyThatInsists(t *testing.T) {
 		}
 	}
 }
+
+// A machine that was away for a while, suspended or on a bad line, answers what was asked in the meantime all at
+// once. It may, as it was asked; and no more often than that.
+func TestLateAnswers(t *testing.T) {
+	b := newBase(t)
+	c := b.enrolledAt("192.0.2.1")
+	control, answers := c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		t.Fatalf("the machine was answered with %T", m)
+	}
+	envoy, err := wire.ParseEnvoyID(c.id.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	a := b.live[envoy]
+	b.mu.Unlock()
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 * controlBurst { // its answers come when nobody waits for them any more
+		_ = a.ping(late)
+	}
+	asked := func() int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.asked
+	}
+	for asked() > 0 {
+		select {
+		case <-a.link.Context().Done():
+			t.Fatalf("late answers ended the link: %v", a.link.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
+	for range 2 * controlBurst {
+		if control.Send(&wire.Pong{N: 1}) != nil {
+			break
+		}
+	}
+	select {
+	case <-a.link.Context().Done():
+	case <-time.After(20 * time.Second):
+		t.Error("answers to nothing are taken without end")
+	}
+}
