@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -14,9 +16,21 @@ import (
 
 	"scrier/agent"
 	"scrier/agent/keys"
+	"scrier/agent/keys/worker"
 	"scrier/client"
 	"scrier/wire"
 )
+
+// keysWorker is the hidden command that an agent starts as another user.
+const keysWorker = "keys-worker"
+
+// runKeysWorker comes before everything else, so that a worker loads and reads nothing that it does not need.
+func runKeysWorker(args []string) (status int, ok bool) {
+	if len(args) != 2 || args[0] != "agent" || args[1] != keysWorker {
+		return 0, false
+	}
+	return worker.Worker{}.Work(os.Stdin, os.Stdout), true
+}
 
 func agentCommand() *cobra.Command {
 	c := group(&cobra.Command{
@@ -216,11 +230,4 @@ func (s *agentFlags) open(c *cobra.Command) (*agent.Agent, error) {
 		State: state, Config: conf, Now: time.Now, Log: newLog(c.ErrOrStderr(), s.verbose),
 		Worker: []string{"/proc/self/exe", "agent", keysWorker},
 	})
-}
-
-// must is for what only a programming error makes fail.
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,13 +182,26 @@ func verifyInput(c *cobra.Command, t *target, args []string) (io.ReadCloser, err
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.Remove(f.Name()), export(c.Context(), t, f)); err != nil {
-		return nil, errors.Join(err, f.Close())
+	temp := temporary{f}
+	_ = os.Remove(f.Name()) // at once, where an open file can be removed
+	if err := export(c.Context(), t, f); err != nil {
+		return nil, errors.Join(err, temp.Close())
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, temp.Close())
 	}
-	return f, nil
+	return temp, nil
+}
+
+// temporary is a file that is gone when it is closed.
+type temporary struct{ *os.File }
+
+func (t temporary) Close() error {
+	err := t.File.Close()
+	if rerr := os.Remove(t.Name()); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
 }
 
 func verdict(w io.Writer, r audit.Report, keyFromExport bool) error {

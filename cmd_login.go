@@ -160,50 +160,50 @@ func sshKeys(file string) client.SSHKeyConfig {
 	if err != nil {
 		home = ""
 	}
-	return client.SSHKeyConfig{KeyFile: file, Agent: os.Getenv("SSH_AUTH_SOCK"), Home: home, Passphrase: askPassphrase}
+	return client.SSHKeyConfig{KeyFile: file, Agent: client.SSHAgent(), Home: home, Passphrase: askPassphrase}
 }
 
 // askPassphrase asks on the terminal, even when standard input is not one.
 func askPassphrase(prompt string) ([]byte, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	tty, err := openTTY()
 	if err != nil {
 		return nil, wire.Errorf(wire.KeyUnusable, "the key needs a passphrase, and there is no terminal to ask on")
 	}
 	defer tty.Close()
-	fmt.Fprint(tty, prompt)
-	pass, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
+	fmt.Fprint(tty.out, prompt)
+	pass, err := term.ReadPassword(int(tty.in.Fd()))
+	fmt.Fprintln(tty.out)
 	return pass, err
 }
 
 // confirm shows an unknown relay's fingerprint, as ssh does.
 func confirm(relay, fingerprint string) (bool, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	tty, err := openTTY()
 	if err != nil {
 		return false, wire.Errorf(wire.RelayUntrusted, "the relay at %s is not known yet, and there is no terminal to ask on; its fingerprint is %s", relay, fingerprint).
 			Advise("compare the fingerprint with what the relay's administrator says, then give it with --fingerprint")
 	}
 	defer tty.Close()
-	fmt.Fprintf(tty, "The relay at %s is not known yet.\nIts fingerprint is %s.\nDoes its administrator give you the same? (yes/no) ", relay, fingerprint)
+	fmt.Fprintf(tty.out, "The relay at %s is not known yet.\nIts fingerprint is %s.\nDoes its administrator give you the same? (yes/no) ", relay, fingerprint)
 	return answer(tty, fingerprint, "the fingerprint")
 }
 
 // confirmClaim asks whether the person is the operator for whom their key was registered.
 func confirmClaim(relay, username string) (bool, error) {
 	username = wire.Printable(username)
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	tty, err := openTTY()
 	if err != nil {
 		return false, wire.Errorf(wire.KeyUnproved, "your key is registered at %s for the operator %s, and there is no terminal to ask on whether that is you", relay, username).
 			Advise("if it is you, give --username %s", username)
 	}
 	defer tty.Close()
-	fmt.Fprintf(tty, "Your key is registered at %s for the operator %s.\nFrom now on it counts for %s. Is that you? (yes/no) ", relay, username, username)
+	fmt.Fprintf(tty.out, "Your key is registered at %s for the operator %s.\nFrom now on it counts for %s. Is that you? (yes/no) ", relay, username, username)
 	return answer(tty, username, username)
 }
 
 // answer reads yes or no, or what was asked about, which stands for yes.
-func answer(tty *os.File, about, what string) (bool, error) {
-	in := bufio.NewReader(tty)
+func answer(tty *tty, about, what string) (bool, error) {
+	in := bufio.NewReader(tty.in)
 	for range 3 {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -218,7 +218,7 @@ func answer(tty *os.File, about, what string) (bool, error) {
 		if strings.TrimSpace(line) == about {
 			return true, nil
 		}
-		fmt.Fprintf(tty, "Please type yes, no or %s: ", what)
+		fmt.Fprintf(tty.out, "Please type yes, no or %s: ", what)
 	}
 	return false, nil
 }

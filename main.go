@@ -14,19 +14,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"scrier/agent/keys/worker"
 	"scrier/wire"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// keysWorker is the hidden command that an agent starts as another user: it comes before
-// everything else, so that a worker loads and reads nothing that it does not need.
-const keysWorker = "keys-worker"
-
 func run(args []string) int {
-	if len(args) == 2 && args[0] == "agent" && args[1] == keysWorker {
-		return worker.Worker{}.Work(os.Stdin, os.Stdout)
+	if status, ok := runKeysWorker(args); ok {
+		return status
 	}
 	if len(args) > 0 && args[0] != "relay" {
 		// quic-go's advice about kernel buffers is for servers; on a terminal it is in the way.
@@ -80,6 +75,13 @@ The machines dial out; no inbound port is open on them.`,
 		}
 	}
 	return root
+}
+
+// must is for what only a programming error makes fail.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
 }
 
 func inGroup(id string, c *cobra.Command) *cobra.Command {

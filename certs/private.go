@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"scrier/wire"
 )
@@ -41,11 +40,10 @@ func checkInfo(path string, info fs.FileInfo, others fs.FileMode) error {
 	case others&0o044 != 0:
 		danger, mend = "others on this machine can read or change it", "chmod 600"
 	}
-	if mode.Perm()&others != 0 {
+	if hasModes && mode.Perm()&others != 0 {
 		return wire.Errorf(wire.BadConfig, "%s has mode %04o: %s; if you are sure that nobody did, run `%s %s`", path, mode.Perm(), danger, mend, path)
 	}
-	owner, self := int(info.Sys().(*syscall.Stat_t).Uid), os.Geteuid()
-	if owner != 0 && owner != self {
+	if owner, self := ownerOf(info), os.Geteuid(); owner != 0 && owner != self {
 		return wire.Errorf(wire.BadConfig, "%s belongs to uid %d, and this runs as uid %d: run it as that user, or `chown %d %s`", path, owner, self, self, path)
 	}
 	return nil
@@ -53,7 +51,7 @@ func checkInfo(path string, info fs.FileInfo, others fs.FileMode) error {
 
 // readPrivate reads a file that holds a private key.
 func readPrivate(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO of that name must not hold the program
+	f, err := os.OpenFile(path, os.O_RDONLY|nonBlock, 0) // a FIFO of that name must not hold the program
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"scrier/certs"
@@ -59,7 +59,7 @@ func (h Home) path() string { return filepath.Join(h.Dir, "relays.json") }
 // pairPath holds the key and certificate for a relay.
 func (h Home) pairPath(relay string) string {
 	safe := strings.Map(func(r rune) rune {
-		if r == '/' || r == 0 {
+		if r == '/' || r == 0 || runtime.GOOS == "windows" && strings.ContainsRune(`<>:"\|?*`, r) {
 			return '_'
 		}
 		return r
@@ -105,7 +105,7 @@ func (h Home) change(edit func(*known)) error {
 		return fmt.Errorf("lock %s: %w", h.Dir, err)
 	}
 	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+	if err := lockFile(lock); err != nil {
 		return fmt.Errorf("lock %s: %w", h.Dir, err)
 	}
 	k, err := h.load()

@@ -1,3 +1,5 @@
+//go:build unix
+
 package client
 
 import (
@@ -17,7 +19,7 @@ var (
 	}
 	modeInput = []modeFlag{
 		{30, unix.IGNPAR}, {31, unix.PARMRK}, {32, unix.INPCK}, {33, unix.ISTRIP}, {34, unix.INLCR}, {35, unix.IGNCR}, {36, unix.ICRNL},
-		{38, unix.IXON}, {39, unix.IXANY}, {40, unix.IXOFF}, {41, unix.IMAXBEL}, {42, unix.IUTF8},
+		{38, unix.IXON}, {39, unix.IXANY}, {40, unix.IXOFF}, {41, unix.IMAXBEL}, {42, iutf8},
 	}
 	modeLocal = []modeFlag{
 		{50, unix.ISIG}, {51, unix.ICANON}, {53, unix.ECHO}, {54, unix.ECHOE}, {55, unix.ECHOK}, {56, unix.ECHONL}, {57, unix.NOFLSH},
@@ -31,12 +33,12 @@ var (
 
 type modeFlag struct {
 	op   byte
-	flag uint32
+	flag uint64
 }
 
 // Modes are the terminal's modes as it was found, as RFC 4254, 8 encodes them; none if it does not tell them.
 func (t *Terminal) Modes() []byte {
-	tio, err := unix.IoctlGetTermios(int(t.in.Fd()), unix.TCGETS)
+	tio, err := unix.IoctlGetTermios(int(t.in.Fd()), getModes)
 	if err != nil {
 		return nil
 	}
@@ -53,7 +55,7 @@ func encodeModes(tio *unix.Termios) []byte {
 		}
 		put(c.op, v)
 	}
-	flags := func(word uint32, all []modeFlag) {
+	flags := func(word uint64, all []modeFlag) {
 		for _, f := range all {
 			v := uint32(0)
 			if word&f.flag == f.flag {
@@ -62,9 +64,9 @@ func encodeModes(tio *unix.Termios) []byte {
 			put(f.op, v)
 		}
 	}
-	flags(tio.Iflag, modeInput)
-	flags(tio.Lflag, modeLocal)
-	flags(tio.Oflag, modeOutput)
-	flags(tio.Cflag, modeControl)
+	flags(uint64(tio.Iflag), modeInput)
+	flags(uint64(tio.Lflag), modeLocal)
+	flags(uint64(tio.Oflag), modeOutput)
+	flags(uint64(tio.Cflag), modeControl)
 	return append(b, 0)
 }

@@ -44,7 +44,7 @@ func listAgent(ctx context.Context, socket string) ([]ssh.PublicKey, *agentConn,
 	}
 	ctx, cancel := context.WithTimeout(ctx, agentListTime)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	conn, err := dialSSHAgent(ctx, socket)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 
 	"golang.org/x/crypto/ssh"
 
@@ -159,7 +158,7 @@ func (c SSHKeyConfig) unlock(ctx context.Context, path string, data []byte) (ssh
 // readKeyFile reads a small regular file. A private key that others can read is refused, as ssh
 // does.
 func readKeyFile(path string, private bool) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not hold it up
+	f, err := os.OpenFile(path, os.O_RDONLY|nonBlock, 0) // a FIFO must not hold it up
 	if err != nil {
 		return nil, wire.Errorf(wire.KeyUnusable, "read key: %w", err)
 	}
@@ -168,13 +167,12 @@ func readKeyFile(path string, private bool) ([]byte, error) {
 	if err != nil {
 		return nil, wire.Errorf(wire.KeyUnusable, "read key: %w", err)
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !info.Mode().IsRegular():
 		return nil, wire.Errorf(wire.KeyUnusable, "%s is not a regular file", path)
 	case info.Size() > maxKeyFile:
 		return nil, wire.Errorf(wire.KeyUnusable, "%s is too large for a key", path)
-	case private && ok && int(st.Uid) == os.Getuid() && info.Mode().Perm()&0o077 != 0:
+	case private && ownFile(info) && info.Mode().Perm()&0o077 != 0:
 		return nil, wire.Errorf(wire.KeyUnusable, "others can read %s (mode %04o): chmod 600 it", path, info.Mode().Perm())
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))

@@ -1,16 +1,10 @@
 package client
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"runtime"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"scrier/wire"
@@ -22,30 +16,14 @@ const resizeEvery = 100 * time.Millisecond
 
 // A Terminal is the person's own terminal. It can be made raw, and is given back as it was on
 // every way out, panics and signals included. Its methods are safe for concurrent use.
-//
-//	cooked --Raw--> raw --restore, signal--> cooked, for good
-//	                |  ^
-//	 Suspend, TSTP  v  | CONT
-//	              stopped
 type Terminal struct {
 	in, out *os.File
 	done    chan struct{} // closed by a signal that ends the program
 
-	mu      sync.Mutex
-	state   terminalState
-	cooked  *term.State // how the terminal was found; set by Raw
-	signals chan os.Signal
-	wake    *os.File      // readable when a Read must return; set by Raw
-	resumed chan struct{} // closed when a stop is over; set while stopped
+	mu     sync.Mutex
+	cooked *term.State // how the terminal was found; set by Raw
+	console
 }
-
-type terminalState int
-
-const (
-	isCooked terminalState = iota
-	isRaw
-	isStopped
-)
 
 // OpenTerminal takes the terminal that in is, and out, which usually is the same. If in is no
 // terminal the error is [wire.NoTerminal].
@@ -56,120 +34,8 @@ func OpenTerminal(in, out *os.File) (*Terminal, error) {
 	return &Terminal{in: in, out: out, done: make(chan struct{})}, nil
 }
 
-// Raw makes the terminal raw until restore is called, which may be done often and from anywhere,
-// best by defer. From here on SIGTERM, SIGHUP, SIGINT and SIGQUIT give the terminal back and close
-// [Terminal.Done]; a second one of them then ends the process. SIGTSTP suspends.
-func (t *Terminal) Raw() (restore func(), err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.cooked != nil {
-		return nil, errors.New("make terminal raw: it was before")
-	}
-	wake, wakeUp, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("make terminal raw: %w", err)
-	}
-	// Signals come first: a signal after MakeRaw and before Notify would leave the terminal raw.
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGCONT)
-	if !signal.Ignored(unix.SIGHUP) { // under nohup it stays ignored
-		signal.Notify(signals, unix.SIGHUP)
-	}
-	was, err := term.MakeRaw(int(t.in.Fd()))
-	if err != nil {
-		signal.Stop(signals)
-		wake.Close()
-		wakeUp.Close()
-		return nil, fmt.Errorf("make terminal raw: %w", err)
-	}
-	t.cooked, t.state, t.wake, t.signals = was, isRaw, wake, signals
-	quit, over := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(over)
-		t.watch(quit)
-	}()
-	return sync.OnceFunc(func() {
-		t.giveBack()
-		signal.Stop(signals)
-		close(quit)
-		<-over
-		wakeUp.Close()
-	}), nil
-}
-
-// watch handles signals until quit is closed.
-func (t *Terminal) watch(quit <-chan struct{}) {
-	ended := false
-	for {
-		select {
-		case <-quit:
-			return
-		case s := <-t.signals:
-			switch s {
-			case unix.SIGCONT:
-				t.resume()
-			case unix.SIGTSTP:
-				_, _ = t.stop() // if it cannot stop, it goes on
-			default:
-				t.giveBack()
-				signal.Stop(t.signals)
-				if !ended { // more may have come before Stop
-					close(t.done)
-				}
-				ended = true
-			}
-		}
-	}
-}
-
-// giveBack restores the terminal for good.
-func (t *Terminal) giveBack() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state == isRaw {
-		t.restoreLocked()
-	}
-	t.state = isCooked
-	t.resumedLocked()
-}
-
-// restoreLocked sets the terminal as it was, unless this process is in the background. Then the
-// terminal belongs to the program in the foreground, which has set it as it needs it; and changing it
-// would stop this process.
-func (t *Terminal) restoreLocked() {
-	fd := int(t.in.Fd())
-	if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && group != unix.Getpgrp() {
-		return
-	}
-	_ = term.Restore(fd, t.cooked) // a terminal that is gone needs nothing
-}
-
 // Done is closed when a signal asks the program to end; the terminal is restored by then.
 func (t *Terminal) Done() <-chan struct{} { return t.done }
-
-// Read reads what is typed. It returns [os.ErrClosed] once the terminal was restored.
-func (t *Terminal) Read(b []byte) (int, error) {
-	t.mu.Lock()
-	wake := t.wake
-	t.mu.Unlock()
-	fds := []unix.PollFd{{Fd: int32(t.in.Fd()), Events: unix.POLLIN}}
-	if wake != nil {
-		fds = append(fds, unix.PollFd{Fd: int32(wake.Fd()), Events: unix.POLLIN})
-	}
-	for {
-		_, err := unix.Poll(fds, -1)
-		runtime.KeepAlive(wake)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return 0, fmt.Errorf("wait for terminal: %w", err)
-		case len(fds) == 2 && fds[1].Revents != 0:
-			return 0, os.ErrClosed
-		}
-		return t.in.Read(b)
-	}
-}
 
 // Write shows b.
 func (t *Terminal) Write(b []byte) (int, error) { return t.out.Write(b) }
@@ -183,95 +49,4 @@ func (t *Terminal) Size() wire.Size {
 		}
 	}
 	return wire.Size{Cols: 80, Rows: 24}
-}
-
-// Resizes yields the present size, and every later one, until ctx ends; then the channel is
-// closed. Only the latest size is kept for a reader that is slow.
-func (t *Terminal) Resizes(ctx context.Context) <-chan wire.Size {
-	sizes := make(chan wire.Size, 1)
-	changed := make(chan os.Signal, 1)
-	signal.Notify(changed, unix.SIGWINCH, unix.SIGCONT)
-	go func() {
-		defer close(sizes)
-		defer signal.Stop(changed)
-		timer := time.NewTimer(0)
-		defer timer.Stop()
-		var last wire.Size
-		for {
-			if size := t.Size(); size != last {
-				last = size
-				select {
-				case <-sizes:
-				default:
-				}
-				sizes <- size // there is room, as nobody else sends
-			}
-			select {
-			case <-timer.C: // no earlier than resizeEvery after the last
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
-			timer.Reset(resizeEvery)
-		}
-	}()
-	return sizes
-}
-
-// Suspend gives the terminal back and stops the program, as Ctrl-Z does to others, until a shell
-// continues it; then the terminal is raw again. Where no shell could continue it, as there is
-// none or it has no job control, it does nothing and says so.
-func (t *Terminal) Suspend() error {
-	resumed, err := t.stop()
-	if err != nil || resumed == nil {
-		return err
-	}
-	<-resumed // by SIGCONT, or because the terminal was restored for good
-	return nil
-}
-
-// stop stops the whole job, as the keyboard would: a shell does not notice when a program that was
-// started by a script stops alone. The job is stopped by one signal, so that nobody can continue
-// a half of it; it may take effect a moment later, and nothing here touches the terminal before
-// SIGCONT. resumed is nil if there was nothing to stop.
-func (t *Terminal) stop() (resumed <-chan struct{}, err error) {
-	if session, err := unix.Getsid(0); err != nil || session == unix.Getpgrp() {
-		return nil, errors.New("suspend: there is no shell that could continue this program")
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state != isRaw {
-		return t.resumed, nil
-	}
-	t.restoreLocked()
-	t.state = isStopped
-	t.resumed = make(chan struct{})
-	// Not SIGTSTP: Go keeps its handler for it installed even after signal.Reset, and would swallow
-	// it.
-	return t.resumed, unix.Kill(0, unix.SIGSTOP)
-}
-
-// resume makes the terminal raw again after any stop, also after a SIGSTOP from outside, as the shell
-// has changed the terminal meanwhile. If the program is continued in the background, this stops it
-// again until it is in the foreground.
-func (t *Terminal) resume() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state == isCooked {
-		return
-	}
-	_, _ = term.MakeRaw(int(t.in.Fd())) // a terminal that is gone fails the next Read
-	t.state = isRaw
-	t.resumedLocked()
-}
-
-func (t *Terminal) resumedLocked() {
-	if t.resumed != nil {
-		close(t.resumed)
-		t.resumed = nil
-	}
 }

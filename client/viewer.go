@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"scrier/wire"
@@ -110,7 +109,7 @@ func (v *Viewer) start(addr string, messages io.Writer, failed func(error)) (*vi
 	// away from standard output.
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, os.Stderr
 	if !v.shared {
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Cancel = func() error { return askToEnd(cmd.Process) }
 		cmd.WaitDelay = viewerExit
 	}
 	fmt.Fprintf(messages, "Starting %s at %s.\n", wire.Printable(v.Name), addr)

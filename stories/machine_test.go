@@ -28,7 +28,7 @@ const (
 	storyEnv    = "SCRIER_STORY"          // which story a process tells
 	stageEnv    = "SCRIER_STORY_STAGE"    // the folder that the machine is made in
 	deadlineEnv = "SCRIER_STORY_DEADLINE" // RFC 3339
-	programEnv  = "SCRIER_STORY_PROGRAM"  // the program under test
+	programEnv  = "SCRIER_STORY_PROGRAM"  // the program under test; with .exe it is that for Windows
 	nodeEnv     = "SCRIER_STORY_NODE"     // Node.js, wherever the developer has it
 
 	source   = "/run/story/source"   // the module's root, as a story sees it
@@ -136,7 +136,7 @@ func furnish(dir string) error {
 			return err
 		}
 	}
-	for _, file := range []string{"bin/scrier", "bin/node"} {
+	for _, file := range []string{"bin/scrier", "bin/scrier.exe", "bin/node"} {
 		if err := os.WriteFile(in(file), nil, 0o755); err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func furnish(dir string) error {
 		return fmt.Errorf("make an accounts database: %w", err)
 	}
 	mounts := [][2]string{
-		{root, in("run/story/source")}, {os.Getenv(programEnv), in("bin/scrier")}, {os.Getenv(nodeEnv), in("bin/node")},
+		{root, in("run/story/source")}, {os.Getenv(programEnv), in("bin/scrier")}, {os.Getenv(programEnv) + ".exe", in("bin/scrier.exe")}, {os.Getenv(nodeEnv), in("bin/node")},
 		{in("etc"), "/etc"}, {in("bin"), "/usr/local/bin"},
 	}
 	if to := os.Getenv("SCREENSHOTS"); to != "" {

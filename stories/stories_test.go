@@ -66,6 +66,9 @@ func TestScript(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-race", "-o", program, "scrier").CombinedOutput(); err != nil {
 		t.Fatalf("build scrier: %v\n%s", err, out)
 	}
+	if err := buildForWindows(program + ".exe"); err != nil {
+		t.Fatal(err)
+	}
 	slots := int64(2 * runtime.GOMAXPROCS(0))
 	if f := flag.Lookup("test.parallel"); f.Value.String() != f.DefValue {
 		if slots, err = strconv.ParseInt(f.Value.String(), 10, 64); err != nil {

@@ -75,6 +75,7 @@ const raceOptions = "exitcode=40 halt_on_error=1 atexit_sleep_ms=0"
 //	viewer NAME [COMMAND…]       start scrier vnc or rdp, and wait for its address, $NAME_addr
 //	[!] rfb [-password PW] ADDR STEP…
 //	                             see desk_viewer_test.go
+//	wine                         make a Windows, in which "wine scrier.exe" runs
 //
 // A program that panics, or in which the race detector finds something, fails its script.
 func tell(name string) int {
@@ -103,7 +104,7 @@ func tell(name string) int {
 			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits, "browser": cmdBrowser,
 			"browse": cmdBrowse, "link": cmdLink,
 			"fill": cmdFill, "guacd": cmdGuacd, "vnc": cmdVNC, "xrdp": cmdXRDP, "viewer": cmdViewer, "rfb": cmdRFB,
-			"seat": cmdSeat, "press": cmdPress, "logind": cmdLogind, "active": cmdActive, "asked": cmdAsked,
+			"wine": cmdWine, "seat": cmdSeat, "press": cmdPress, "logind": cmdLogind, "active": cmdActive, "asked": cmdAsked,
 		},
 	})
 	if s.Failed() {

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"scrier/relay/boltfile"
 )
 
@@ -19,7 +17,7 @@ func anchorPath(path string) string { return path + ".head" }
 
 // readAnchor returns nil if there is none.
 func readAnchor(path string) ([]byte, error) {
-	f, err := os.OpenFile(anchorPath(path), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := boltfile.OpenBeside(anchorPath(path))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

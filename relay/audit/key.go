@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/sys/unix"
 
 	"scrier/relay/boltfile"
 	"scrier/wire"
@@ -82,7 +81,7 @@ func parseKey(path, text, name string) (signingKey, error) {
 
 // readPrivate reads a small file that nobody else can read.
 func readPrivate(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := boltfile.OpenBeside(path)
 	if err != nil {
 		return "", fmt.Errorf("read audit key: %w", err)
 	}

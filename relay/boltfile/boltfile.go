@@ -19,11 +19,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
-	"golang.org/x/sys/unix"
 
 	"scrier/wire"
 )
@@ -105,7 +105,7 @@ func (f *File) open() (err error) {
 			err = f.cfg.Damaged(fmt.Errorf("%v", r))
 			if f.os != nil {
 				// bbolt's mapping stays behind, and would keep the lock of a file that is only closed.
-				_ = unix.Flock(int(f.os.Fd()), unix.LOCK_UN)
+				unlock(f.os)
 				_ = f.os.Close()
 			}
 		}
@@ -117,7 +117,7 @@ func (f *File) open() (err error) {
 		InitialMmapSize: f.cfg.Mapped,
 		OpenFile: func(path string, flag int, mode os.FileMode) (*os.File, error) {
 			var err error
-			if f.os, err = os.OpenFile(path, flag|unix.O_NOFOLLOW, mode); err != nil {
+			if f.os, err = os.OpenFile(path, flag|noFollow, mode); err != nil {
 				return nil, err
 			}
 			return f.os, f.os.Chmod(0o600)
@@ -126,7 +126,7 @@ func (f *File) open() (err error) {
 	if errors.Is(err, berrors.ErrTimeout) {
 		return wire.Errorf(wire.StateInUse, "another process holds %s", f.cfg.Path)
 	}
-	if _, system := errors.AsType[unix.Errno](err); err != nil && !system {
+	if _, system := errors.AsType[syscall.Errno](err); err != nil && !system {
 		return f.cfg.Damaged(err) // it came from what the file holds
 	}
 	if err == nil {

@@ -3,9 +3,9 @@ package boltfile
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 )
 
 // Used is how many bytes of the file are in use.
@@ -23,17 +23,14 @@ func (f *File) Allocate(used int64) error {
 		return nil
 	}
 	want := used + reserve + f.cfg.Extra // more than must be, so that this is not done at every commit
-	err := unix.Fallocate(int(f.os.Fd()), 0, 0, want)
-	if errors.Is(err, unix.ENOSPC) {
+	err := allocate(f.os, want)
+	if errors.Is(err, syscall.ENOSPC) {
 		want = used + reserve
-		err = unix.Fallocate(int(f.os.Fd()), 0, 0, want)
+		err = allocate(f.os, want)
 	}
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		var s unix.Statfs_t
+	if errors.Is(err, errors.ErrUnsupported) {
 		want = 0 // look again next time
-		if err = unix.Fstatfs(int(f.os.Fd()), &s); err == nil && s.Bavail*uint64(s.Bsize) < uint64(reserve) {
-			err = unix.ENOSPC
-		}
+		err = enough(f.os, uint64(reserve))
 	}
 	if err != nil {
 		return fmt.Errorf("allocate %d bytes ahead in %s: %w", reserve, f.cfg.Path, err)

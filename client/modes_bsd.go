@@ -1,0 +1,10 @@
+//go:build darwin || freebsd
+
+package client
+
+import "golang.org/x/sys/unix"
+
+const (
+	getModes = unix.TIOCGETA
+	iutf8    = 0x4000 // sys/_termios.h; an older FreeBSD never sets it
+)
