@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"scrier/agent/account"
 	"scrier/client"
 	"scrier/wire"
 )
@@ -34,16 +37,17 @@ func webusersCreate(t *target) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create --username U --role admin|viewer|compliance [--ssh-key-file F] [--state DIR]",
 		Short: "Make an operator",
-		Long: `Make an operator. An admin's key is the one of the OS user who runs this command:
-~/.ssh/id_ed25519.pub, else ~/.ssh/id_rsa.pub; --ssh-key-file is refused for admins, and required for
-the other roles. A link is printed that signs the operator's browser in; it works once, within 15
-minutes.
+		Long: `Make an operator. --ssh-key-file is the operator's public key. If U is also a user of this host, an
+admin's key is the one in that user's home: ~U/.ssh/id_ed25519.pub, else ~U/.ssh/id_rsa.pub, whoever runs
+this command; then --ssh-key-file is refused. A link is printed that signs the operator's browser in; it
+works once, within 15 minutes, and not after the operator was changed.
 ` + exitHelp("0    made", wire.BadRequest, wire.ProofRequired, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Example: `  scrier webusers create --username ann --role admin --state /var/lib/scrier-relay
+  scrier webusers create --username zoe --role admin --ssh-key-file zoe.pub
   scrier webusers create --username bob --role viewer --ssh-key-file bob.pub`,
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			key, err := operatorKey(role, keyFile)
+			key, err := operatorKey(c.Context(), username, role, keyFile)
 			if err != nil {
 				return err
 			}
@@ -70,7 +74,7 @@ minutes.
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's name")
 	c.Flags().StringVar(&role, "role", "", "admin, viewer or compliance")
-	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "the operator's public key `FILE`; not for admins")
+	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "the operator's public key `FILE`; not for an admin who is a user of this host")
 	must(c.MarkFlagRequired("username"))
 	must(c.MarkFlagRequired("role"))
 	return c
@@ -83,29 +87,65 @@ func article(role string) string {
 	return "a " + wire.Printable(role) + " operator"
 }
 
-// operatorKey reads the public key for a new operator, by the rules of its role.
-func operatorKey(role, file string) (string, error) {
+// operatorKey reads the public key for a new operator, by the rules of its role. An admin who has an account on this
+// host has the key that is there: who may become root here must not have to name a file by hand, and nobody makes an
+// admin of that name with another key by mistake.
+func operatorKey(ctx context.Context, username, role, file string) (string, error) {
 	if role != "admin" {
 		if file == "" {
 			return "", wire.Errorf(wire.Usage, "--ssh-key-file is required for the role %q", role)
 		}
 		return publicKey(file)
 	}
-	if file != "" {
-		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for admins: an admin's key is the one in ~/.ssh of the OS user who runs this command. To make somebody else an admin, create them as a viewer with their key, then `scrier webusers update --username NAME --role admin`")
-	}
-	home, err := os.UserHomeDir()
+	user, ok, err := account.System().Login(ctx, username)
 	if err != nil {
-		return "", wire.Errorf(wire.NoSSHPubkey, "there is no home directory to look in: %w", err)
+		return "", wire.Errorf(wire.NoSSHPubkey, "whether this host has a user %s cannot be found out: %w", username, err)
 	}
+	switch {
+	case ok && file != "":
+		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for %s, who is a user of this host: an admin's key is the one in %s", username, filepath.Join(user.Home, ".ssh"))
+	case ok:
+		return keyOf(user)
+	case file == "":
+		return "", wire.Errorf(wire.NoSSHPubkey, "this host has no user %s whose key could be taken", username).
+			Advise("name the admin's public key with --ssh-key-file")
+	}
+	return publicKey(file)
+}
+
+// keyOf is the public key of a user of this host.
+func keyOf(user account.Account) (string, error) {
+	dir := filepath.Join(user.Home, ".ssh")
 	for _, name := range []string{"id_ed25519.pub", "id_rsa.pub"} {
-		key, err := publicKey(filepath.Join(home, ".ssh", name))
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return key, err
+		file := filepath.Join(dir, name)
+		key, err := publicKey(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = onlyTheirs(user, file)
+		}
+		return key, err
+	}
+	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", dir).
+		Advise("make one as %s with `ssh-keygen -t ed25519`; or create them as a viewer with --ssh-key-file, then `scrier webusers update --username %s --role admin`", user.Login, user.Login)
+}
+
+// onlyTheirs says whether nobody but a user, and root, can have put a file into their home, by sshd's rules for
+// authorized_keys: it makes an admin.
+func onlyTheirs(user account.Account, file string) error {
+	for _, path := range []string{file, filepath.Dir(file), user.Home} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return wire.Errorf(wire.KeyUnusable, "look at %s: %w", path, err)
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || st.Uid != 0 && st.Uid != user.UID || info.Mode().Perm()&0o022 != 0 {
+			return wire.Errorf(wire.KeyUnusable, "others than %s can write %s (mode %04o)", user.Login, path, info.Mode().Perm()).
+				Advise("it must belong to %s, or root, who alone may write it: `chmod go-w %s`", user.Login, path)
 		}
 	}
-	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", filepath.Join(home, ".ssh")).
-		Advise("make one with `ssh-keygen -t ed25519`; or create a viewer with --ssh-key-file, then `scrier webusers update --username NAME --role admin`")
+	return nil
 }
 
 // publicKey reads a .pub file, or the public half beside a private key.

@@ -183,7 +183,7 @@ var codes = map[Code]codeText{
 	TakenOver:           {"taken_over", "the session goes on in another window or terminal", "take it back there, with its button or `scrier ssh --attach ID`"},
 	TicketInvalid:       {"ticket_invalid", "the right to attach was used, or is older than 10 seconds", "attach again"},
 	SignedOut:           {"signed_out", "you were signed out", "sign in again"},
-	LinkInvalid:         {"link_invalid", "the sign-in link was used, or is older than 15 minutes", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"},
+	LinkInvalid:         {"link_invalid", "the sign-in link was used, is older than 15 minutes, or the operator has changed since", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"},
 
 	GuacdUnavailable:    {"guacd_unavailable", "guacd, which draws remote desktops for the relay, does not answer", "run guacd beside the relay and set scrier.guacd_addr in server.yaml; `scrier doctor` on the relay's host says what is wrong"},
 	DesktopFailed:       {"desktop_failed", "the machine's desktop server broke off or refused", "see the log of the RDP or VNC server on that machine"},

@@ -31,7 +31,7 @@ await story(async (teller) => {
   // The same link again, in another browser and in this one.
   const other = await teller.page();
   await other.goto(link);
-  await other.getByText("The sign-in link was used, or is older than 15 minutes.").waitFor();
+  await other.getByText("The sign-in link was used, is older than 15 minutes, or the operator has changed since.").waitFor();
   await other.getByRole("button", { name: "Sign in with a passkey" }).waitFor();
   await other.context().close();
 

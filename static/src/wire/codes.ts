@@ -79,7 +79,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [122, "taken_over", "the session goes on in another window or terminal", "take it back there, with its button or `scrier ssh --attach ID`"],
   [123, "ticket_invalid", "the right to attach was used, or is older than 10 seconds", "attach again"],
   [124, "signed_out", "you were signed out", "sign in again"],
-  [125, "link_invalid", "the sign-in link was used, or is older than 15 minutes", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"],
+  [125, "link_invalid", "the sign-in link was used, is older than 15 minutes, or the operator has changed since", "get a new one with `scrier login HOST:PORT --browser`, or from an administrator"],
   [400, "proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"],
   [401, "key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"],
   [402, "unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"],
