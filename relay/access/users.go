@@ -19,14 +19,16 @@ import (
 
 // User is an operator as the API shows and takes one.
 type User struct {
-	ID       string    `json:"id"`
-	Username string    `json:"username"`
-	Role     Role      `json:"role"`
-	Keys     []string  `json:"keys"`     // authorized_keys form
-	Unproved []string  `json:"unproved"` // those of Keys that nobody has claimed yet; they open nothing
-	Passkeys int       `json:"passkeys"`
-	Created  time.Time `json:"created,omitzero"`
-	Changed  time.Time `json:"changed,omitzero"`
+	ID       string   `json:"id"`
+	Username string   `json:"username"`
+	Role     Role     `json:"role"`
+	Keys     []string `json:"keys"` // authorized_keys form
+	// SSHPublicKey is the first of Keys. Taken without Keys it stands for this one alone; with them it must be one of them.
+	SSHPublicKey string    `json:"ssh_public_key"`
+	Unproved     []string  `json:"unproved"` // those of Keys that nobody has claimed yet; they open nothing
+	Passkeys     int       `json:"passkeys"`
+	Created      time.Time `json:"created,omitzero"`
+	Changed      time.Time `json:"changed,omitzero"`
 }
 
 var validUsername = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
@@ -45,7 +47,7 @@ func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) 
 	if _, err := ParseRole(string(u.Role)); err != nil {
 		return User{}, err
 	}
-	keys, err := a.parseKeys(u.Keys, by)
+	keys, _, err := a.keysOf(u, by)
 	if err != nil {
 		return User{}, err
 	}
@@ -65,12 +67,9 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 			return User{}, err
 		}
 	}
-	var keys []store.Key
-	if u.Keys != nil {
-		var err error
-		if keys, err = a.parseKeys(u.Keys, by); err != nil {
-			return User{}, err
-		}
+	keys, given, err := a.keysOf(u, by)
+	if err != nil {
+		return User{}, err
 	}
 	var row store.Operator
 	settles := false // root makes a key count
@@ -81,7 +80,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		if u.Role != "" {
 			row.Role = string(u.Role)
 		}
-		if u.Keys != nil {
+		if given {
 			settles = by.ID == "" && slices.ContainsFunc(keys, func(k store.Key) bool { return !counts(row, k.Fingerprint) })
 			row.Keys = kept(keys, row.Keys)
 		}
@@ -93,7 +92,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		return User{}, err
 	}
 	var passkeys []store.Passkey
-	err := a.change(ctx, by, record("operator.update", by, describe(row)),
+	err = a.change(ctx, by, record("operator.update", by, describe(row)),
 		func(tx store.Tx) (err error) {
 			if err := edit(tx); err != nil {
 				return err
@@ -326,6 +325,21 @@ func kept(keys, before []store.Key) []store.Key {
 	return keys
 }
 
+// keysOf are the keys that u is to have, if it says so: in Keys, in SSHPublicKey, or in both.
+func (a *Access) keysOf(u User, by Operator) (keys []store.Key, given bool, err error) {
+	if keys, err = a.parseKeys(u.Keys, by); err != nil || u.SSHPublicKey == "" {
+		return keys, u.Keys != nil, err
+	}
+	one, err := a.parseKeys([]string{u.SSHPublicKey}, by)
+	if err != nil || u.Keys == nil {
+		return one, true, err
+	}
+	if !slices.ContainsFunc(keys, func(k store.Key) bool { return k.Fingerprint == one[0].Fingerprint }) {
+		return nil, true, wire.Errorf(wire.BadRequest, "ssh_public_key (%s) is not one of keys; give one of the two, or the same key in both", one[0].Fingerprint)
+	}
+	return keys, true, nil
+}
+
 // parseKeys reads authorized_keys lines without options, one key each. They count at once if root of the relay's host
 // says so, and else when their owner claims them.
 func (a *Access) parseKeys(lines []string, by Operator) ([]store.Key, error) {
@@ -369,6 +383,9 @@ func userOf(o store.Operator) User {
 		if k.Proved.IsZero() {
 			u.Unproved = append(u.Unproved, k.Authorized)
 		}
+	}
+	if len(u.Keys) > 0 {
+		u.SSHPublicKey = u.Keys[0]
 	}
 	return u
 }

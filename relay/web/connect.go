@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -21,10 +23,12 @@ type ConnectRequest struct {
 	Protocol string `json:"protocol"` // ssh, rdp or vnc
 	Port     uint16 `json:"port,omitempty"`
 	Login    string `json:"login,omitempty"` // empty: the one that has a key of the operator's
-	// SSHPublicKey, in authorized_keys form, makes only this one of the operator's keys count.
-	SSHPublicKey string `json:"ssh_public_key,omitempty"`
-	Cols         uint16 `json:"cols,omitempty"`
-	Rows         uint16 `json:"rows,omitempty"`
+	// SSHPublicKey and Keys, in authorized_keys form, make only these of the operator's keys count. If both are given,
+	// the one is among the others.
+	SSHPublicKey string   `json:"ssh_public_key,omitempty"`
+	Keys         []string `json:"keys,omitempty"`
+	Cols         uint16   `json:"cols,omitempty"`
+	Rows         uint16   `json:"rows,omitempty"`
 
 	Console bool           `json:"console,omitempty"` // vnc: the screen of who sits at the machine, who may say no
 	View    bool           `json:"view,omitempty"`    // console: look only
@@ -59,9 +63,16 @@ type Ticket struct {
 	CertHashes []string       `json:"cert_hashes"`
 }
 
+// Opened is the right to attach to a new session, with the keys that count in it.
+type Opened struct {
+	Ticket
+	Keys         []string `json:"keys,omitempty"`           // ssh
+	SSHPublicKey string   `json:"ssh_public_key,omitempty"` // the first of them
+}
+
 func (a *api) sessionRoutes() []route {
 	return []route{
-		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Ticket{}, slow: true},
+		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Opened{}, slow: true},
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
 		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
 		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},
@@ -82,7 +93,18 @@ func (a *api) connect(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.ticket(r, id, a.viewer(r, who))
+	ticket, err := a.ticket(r, id, a.viewer(r, who))
+	if err != nil {
+		return nil, err
+	}
+	opened := Opened{Ticket: ticket}
+	for _, k := range request.Keys {
+		opened.Keys = append(opened.Keys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))))
+	}
+	if len(opened.Keys) > 0 {
+		opened.SSHPublicKey = opened.Keys[0]
+	}
+	return opened, nil
 }
 
 // request is what the caller asks for, with the keys of theirs that count.
@@ -103,25 +125,49 @@ func (a *api) request(ctx context.Context, who access.Operator, c ConnectRequest
 		return req, nil
 	}
 	keys, err := a.Access.Keys(ctx, who)
-	if err == nil && c.SSHPublicKey != "" {
-		keys, err = only(keys, c.SSHPublicKey)
+	if err == nil {
+		keys, err = c.only(keys)
 	}
 	req.Keys = keys
 	return req, err
 }
 
-// only is the one of the operator's keys that a request names.
-func only(keys []ssh.PublicKey, line string) ([]ssh.PublicKey, error) {
-	wanted, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
-	if err != nil {
-		return nil, wire.Errorf(wire.BadRequest, "ssh_public_key is not a public key in authorized_keys form")
+// only are those of the operator's keys that the request names; all, if it names none.
+func (c ConnectRequest) only(keys []ssh.PublicKey) ([]ssh.PublicKey, error) {
+	lines, field := c.Keys, "keys"
+	if lines == nil && c.SSHPublicKey != "" {
+		lines, field = []string{c.SSHPublicKey}, "ssh_public_key"
 	}
-	for _, k := range keys {
-		if bytes.Equal(k.Marshal(), wanted.Marshal()) {
-			return []ssh.PublicKey{k}, nil
+	if lines == nil {
+		return keys, nil
+	}
+	if len(lines) == 0 || len(lines) > len(keys) {
+		return nil, wire.Errorf(wire.BadRequest, "%d keys; you have %d that count", len(lines), len(keys))
+	}
+	var out []ssh.PublicKey
+	for _, line := range lines {
+		k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		if err != nil {
+			return nil, wire.Errorf(wire.BadRequest, "%s is not in authorized_keys form", field)
+		}
+		if !has(keys, k) {
+			return nil, wire.Errorf(wire.NoSSHPubkey, "the key %s is not registered for you", ssh.FingerprintSHA256(k))
+		}
+		if !has(out, k) {
+			out = append(out, k)
 		}
 	}
-	return nil, wire.Errorf(wire.NoSSHPubkey, "the key %s is not registered for you", ssh.FingerprintSHA256(wanted))
+	if c.SSHPublicKey == "" || c.Keys == nil {
+		return out, nil
+	}
+	if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(c.SSHPublicKey)); err != nil || !has(out, k) {
+		return nil, wire.Errorf(wire.BadRequest, "ssh_public_key is not one of keys; give one of the two, or the same key in both")
+	}
+	return out, nil
+}
+
+func has(keys []ssh.PublicKey, k ssh.PublicKey) bool {
+	return slices.ContainsFunc(keys, func(h ssh.PublicKey) bool { return bytes.Equal(h.Marshal(), k.Marshal()) })
 }
 
 func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
@@ -179,10 +225,10 @@ func SignIn(ctx context.Context) string {
 	return id
 }
 
-func (a *api) ticket(r *http.Request, id wire.SessionID, v session.Viewer) (any, error) {
+func (a *api) ticket(r *http.Request, id wire.SessionID, v session.Viewer) (Ticket, error) {
 	secret, err := a.Sessions.Ticket(id, v)
 	if err != nil {
-		return nil, err
+		return Ticket{}, err
 	}
 	return Ticket{
 		SessionID: id, Ticket: base64.RawURLEncoding.EncodeToString(secret),
