@@ -16,6 +16,7 @@ import (
 
 	"scrier/agent/account"
 	"scrier/client"
+	"scrier/relay/access"
 	"scrier/wire"
 )
 
@@ -24,8 +25,8 @@ func webusersCommand() *cobra.Command {
 	c := group(&cobra.Command{
 		Use: "webusers", Short: "Manage operators",
 		Long: `Operators are the people who use the relay. Each has a role and SSH public keys; a key belongs to
-one operator at most. Only admins open sessions; viewers see envoys and sessions; compliance sees
-sessions and the audit log.`,
+one operator at most. Admins may do everything; the role operator opens sessions and administers nothing;
+viewers see envoys and sessions; compliance sees sessions and the audit log.`,
 	})
 	t.flags(c)
 	c.AddCommand(webusersCreate(&t), webusersList(&t), webusersUpdate(&t), webusersDelete(&t), webusersLink(&t))
@@ -35,7 +36,7 @@ sessions and the audit log.`,
 func webusersCreate(t *target) *cobra.Command {
 	var username, role, keyFile string
 	c := &cobra.Command{
-		Use:   "create --username U --role admin|viewer|compliance [--ssh-key-file F] [--state DIR]",
+		Use:   "create --username U --role admin|operator|viewer|compliance [--ssh-key-file F] [--state DIR]",
 		Short: "Make an operator",
 		Long: `Make an operator. --ssh-key-file is the operator's public key. If U is also a user of this host, an
 admin's key is the one in that user's home: ~U/.ssh/id_ed25519.pub, else ~U/.ssh/id_rsa.pub, whoever runs
@@ -73,16 +74,27 @@ works once, within 15 minutes, and not after the operator was changed.
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's name")
-	c.Flags().StringVar(&role, "role", "", "admin, viewer or compliance")
+	c.Flags().StringVar(&role, "role", "", "admin, operator, viewer or compliance")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "the operator's public key `FILE`; not for an admin who is a user of this host")
 	must(c.MarkFlagRequired("username"))
 	must(c.MarkFlagRequired("role"))
+	completeRole(c)
 	return c
 }
 
+// completeRole completes --role.
+func completeRole(c *cobra.Command) {
+	var roles []cobra.Completion
+	for _, r := range access.Roles() {
+		roles = append(roles, string(r))
+	}
+	must(c.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(roles, cobra.ShellCompDirectiveNoFileComp)))
+}
+
 func article(role string) string {
-	if role == "admin" {
-		return "an admin"
+	switch role {
+	case "admin", "operator":
+		return "an " + role
 	}
 	return "a " + wire.Printable(role) + " operator"
 }
@@ -215,7 +227,7 @@ func webusersUpdate(t *target) *cobra.Command {
 	var keyFiles []string
 	var revoke bool
 	c := &cobra.Command{
-		Use:   "update --username U [--role admin|viewer|compliance] [--ssh-key-file F]… [--revoke-all] [--state DIR]",
+		Use:   "update --username U [--role admin|operator|viewer|compliance] [--ssh-key-file F]… [--revoke-all] [--state DIR]",
 		Short: "Change an operator's role or keys, or end all that they have open",
 		Long: `Change an operator's role, or replace their SSH keys by those given. Logins and sessions from before
 end at once; the operator logs in again. With --state a key counts at once; else when its owner logs in
@@ -262,6 +274,7 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's name")
 	c.Flags().StringVar(&role, "role", "", "the new role")
+	completeRole(c)
 	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
 	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links, passkeys and tokens")
 	must(c.MarkFlagRequired("username"))

@@ -234,7 +234,7 @@ func TestDocsRoles(t *testing.T) {
 		t.Fatalf("docs/operators.md has no table %s", head)
 	}
 	for _, v := range []access.Verb{
-		access.SeeSelf, access.SeeEnvoys, access.ChangeEnvoys, access.SeeSessions, access.OpenSessions, access.KillSessions,
+		access.SeeSelf, access.SeeEnvoys, access.ChangeEnvoys, access.SeeSessions, access.OpenSessions, access.EndOwn, access.KillSessions,
 		access.SeeAudit, access.SeeUsers, access.ChangeUsers, access.MakeTokens, access.WatchSessions,
 	} {
 		row := "| " + string(v) + " |"

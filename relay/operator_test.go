@@ -304,9 +304,9 @@ func TestWhoChangesThemselvesGetsTheAnswer(t *testing.T) {
 // What each role may do, route by route. A new route fails this test until it is written here:
 // that is the point.
 var routes = map[string][]access.Role{
-	"GET /api/v1/self":                         {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/envoys":                       {access.Admin, access.Viewer},
-	"GET /api/v1/envoys/{envoy}":               {access.Admin, access.Viewer},
+	"GET /api/v1/self":                         {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"GET /api/v1/envoys":                       {access.Admin, access.Opener, access.Viewer},
+	"GET /api/v1/envoys/{envoy}":               {access.Admin, access.Opener, access.Viewer},
 	"POST /api/v1/envoys/{envoy}/revoke":       {access.Admin},
 	"DELETE /api/v1/envoys/{envoy}":            {access.Admin},
 	"POST /api/v1/tokens":                      {access.Admin},
@@ -315,34 +315,34 @@ var routes = map[string][]access.Role{
 	"PUT /api/v1/users/{user}":                 {access.Admin},
 	"DELETE /api/v1/users/{user}":              {access.Admin},
 	"DELETE /api/v1/users/{user}/passkeys":     {access.Admin},
-	"GET /api/v1/sessions":                     {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/scrier/connect":              {access.Admin},
-	"GET /api/v1/sessions/{session}":           {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/sessions/{session}/attach":   {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/sessions/{session}":        {access.Admin},
+	"GET /api/v1/sessions":                     {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/scrier/connect":              {access.Admin, access.Opener},
+	"GET /api/v1/sessions/{session}":           {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/sessions/{session}/attach":   {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"DELETE /api/v1/sessions/{session}":        {access.Admin, access.Opener},
 	"GET /api/v1/audit":                        {access.Admin, access.Compliance},
 	"GET /api/v1/audit/export":                 {access.Admin, access.Compliance},
 	"POST /api/v1/audit/verify":                {access.Admin, access.Compliance},
-	"GET /api/v1/relay":                        {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/events":                       {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/openapi.json":                 {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/signout":                     {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/self/signins":                 {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/self/signins":              {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/self/signins/{signin}":     {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/links":                  {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/self/passkeys":                {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/passkeys/begin":         {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/passkeys/finish":        {access.Admin, access.Viewer, access.Compliance},
-	"DELETE /api/v1/self/passkeys/{passkey}":   {access.Admin, access.Viewer, access.Compliance},
+	"GET /api/v1/relay":                        {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"GET /api/v1/events":                       {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"GET /api/v1/openapi.json":                 {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/signout":                     {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"GET /api/v1/self/signins":                 {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/signins":              {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/signins/{signin}":     {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/links":                  {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"GET /api/v1/self/passkeys":                {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/passkeys/begin":         {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/passkeys/finish":        {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"DELETE /api/v1/self/passkeys/{passkey}":   {access.Admin, access.Opener, access.Viewer, access.Compliance},
 	"POST /api/v1/users/{user}/links":          {access.Admin},
 	"POST /api/v1/users/{user}/revoke":         {access.Admin},
-	"POST /api/v1/self/confirm":                {access.Admin, access.Viewer, access.Compliance},
-	"GET /api/v1/self/keys":                    {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/keys":                   {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/keys/begin":             {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/proofs":                 {access.Admin, access.Viewer, access.Compliance},
-	"POST /api/v1/self/proofs/{proof}/passkey": {access.Admin, access.Viewer, access.Compliance},
+	"POST /api/v1/self/confirm":                {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"GET /api/v1/self/keys":                    {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/keys":                   {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/keys/begin":             {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/proofs":                 {access.Admin, access.Opener, access.Viewer, access.Compliance},
+	"POST /api/v1/self/proofs/{proof}/passkey": {access.Admin, access.Opener, access.Viewer, access.Compliance},
 	"GET /api/v1/tokens":                       {access.Admin},
 	"DELETE /api/v1/tokens/{token}":            {access.Admin},
 	"POST /api/v1/envoys/{envoy}/release":      {access.Admin},
@@ -395,13 +395,52 @@ func TestEveryRouteForEveryRole(t *testing.T) {
 	if err != nil || seen != len(routes)+len(publicRoutes) {
 		t.Errorf("%d routes of %d, %v", seen, len(routes)+len(publicRoutes), err)
 	}
-	// Only admins open sessions; that goes over no route yet.
-	for role, want := range map[access.Role]wire.Code{access.Admin: wire.NoSuchEnvoy, access.Viewer: wire.Forbidden, access.Compliance: wire.Forbidden} {
+	// Who opens sessions; over a link that goes over no route.
+	for role, want := range map[access.Role]wire.Code{access.Admin: wire.NoSuchEnvoy, access.Opener: wire.NoSuchEnvoy, access.Viewer: wire.Forbidden, access.Compliance: wire.Forbidden} {
 		_, err := r.open(t.Context(), access.Operator{Username: "x", Role: role}, &session.Request{Envoy: "nowhere", Kind: wire.KindSSH})
 		if wire.CodeOf(err) != want {
 			t.Errorf("open a session as %s: %v", role, err)
 		}
 	}
+}
+
+// Who has the role operator works on machines: they end what they have opened, and nobody else's.
+func TestOperatorEndsTheirOwn(t *testing.T) {
+	r := start(t)
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		e.opened(s)
+		e.sshServer(s, open, echo)
+	})
+	ann, olga := newPerson(t, r, "ann", access.Opener), newPerson(t, r, "olga", access.Opener)
+	sessions := map[*person]string{}
+	for _, p := range []*person{ann, olga} {
+		v, err := p.connect("web1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions[p] = "/sessions/" + v.attached.Session.String()
+	}
+	as := access.Operator{ID: olga.user.ID, Username: "olga", Role: access.Opener, Epoch: 1}
+	gone := "/sessions/" + wire.NewSessionID().String()
+	for _, c := range []struct {
+		what, path string
+		who        access.Operator
+		status     int
+	}{
+		{"somebody else's", sessions[ann], as, http.StatusForbidden},
+		{"none", gone, as, http.StatusNotFound},
+		{"her own, as a viewer", sessions[olga], access.Operator{ID: as.ID, Username: "olga", Role: access.Viewer, Epoch: 1}, http.StatusForbidden},
+		{"her own, by somebody's link", sessions[olga], access.Operator{ID: as.ID, Username: "olga", Role: access.Opener, Epoch: 1, Doubt: "ann"}, http.StatusForbidden},
+		{"her own", sessions[olga], as, http.StatusNoContent},
+	} {
+		if got := callAs(t, r, c.who, "DELETE", c.path, nil).StatusCode; got != c.status {
+			t.Errorf("%s: %d, want %d", c.what, got, c.status)
+		}
+	}
+	if got := call(t, r, "DELETE", sessions[ann], nil).StatusCode; got != http.StatusNoContent {
+		t.Errorf("an admin: %d", got)
+	}
+	settled(t, r)
 }
 
 func callerOf(role access.Role) web.Caller { return is(access.Operator{Username: "x", Role: role}) }

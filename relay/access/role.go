@@ -17,13 +17,14 @@ type Role string
 
 // The roles.
 const (
-	Admin      Role = "admin"      // everything, and the only role that opens sessions
+	Admin      Role = "admin"      // everything
+	Opener     Role = "operator"   // opens sessions, and administers nothing
 	Viewer     Role = "viewer"     // sees envoys and sessions
 	Compliance Role = "compliance" // sees sessions and the audit log
 )
 
 // Roles lists them all.
-func Roles() []Role { return []Role{Admin, Viewer, Compliance} }
+func Roles() []Role { return []Role{Admin, Opener, Viewer, Compliance} }
 
 // ParseRole reads a role's name.
 func ParseRole(s string) (Role, error) {
@@ -32,7 +33,7 @@ func ParseRole(s string) (Role, error) {
 			return r, nil
 		}
 	}
-	return "", wire.Errorf(wire.BadRequest, "%q is not a role; there are admin, viewer and compliance", wire.Printable(s))
+	return "", wire.Errorf(wire.BadRequest, "%q is not a role; there are admin, operator, viewer and compliance", wire.Printable(s))
 }
 
 // Verb is something that can be done with a relay.
@@ -45,6 +46,7 @@ const (
 	ChangeEnvoys Verb = "revoke or remove envoys"
 	SeeSessions  Verb = "see sessions"
 	OpenSessions Verb = "open sessions"
+	EndOwn       Verb = "end your own sessions"
 	KillSessions Verb = "end sessions"
 	SeeAudit     Verb = "see the audit log"
 	SeeUsers     Verb = "see operators"
@@ -57,9 +59,10 @@ const (
 // allowed is the whole policy.
 var allowed = map[Role][]Verb{
 	Admin: {
-		SeeSelf, SeeEnvoys, ChangeEnvoys, SeeSessions, OpenSessions, KillSessions,
+		SeeSelf, SeeEnvoys, ChangeEnvoys, SeeSessions, OpenSessions, EndOwn, KillSessions,
 		SeeAudit, SeeUsers, ChangeUsers, MakeTokens, WatchSessions,
 	},
+	Opener:     {SeeSelf, SeeEnvoys, SeeSessions, OpenSessions, EndOwn},
 	Viewer:     {SeeSelf, SeeEnvoys, SeeSessions},
 	Compliance: {SeeSelf, SeeSessions, SeeAudit, WatchSessions},
 }

@@ -76,7 +76,7 @@ func (a *api) sessionRoutes() []route {
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
 		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
 		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},
-		{method: "DELETE", pattern: "/sessions/{session}", verb: access.KillSessions, what: "End a session", handle: a.killSession},
+		{method: "DELETE", pattern: "/sessions/{session}", verb: access.EndOwn, what: "End a session", handle: a.killSession, more: "Who may not end sessions of others ends their own."},
 	}
 }
 
@@ -263,6 +263,15 @@ func (a *api) killSession(r *http.Request, who access.Operator) (any, error) {
 	id, err := wire.ParseSessionID(chi.URLParam(r, "session"))
 	if err != nil {
 		return nil, err
+	}
+	if mayAll := who.May(access.KillSessions); mayAll != nil {
+		s, err := a.Sessions.Get(r.Context(), id)
+		if err != nil {
+			return nil, err
+		}
+		if who.ID == "" || s.OperatorID != who.ID {
+			return nil, mayAll
+		}
 	}
 	return nil, a.Sessions.Kill(r.Context(), by(who), id)
 }

@@ -1,9 +1,10 @@
 // What the API takes and gives; times are RFC 3339 strings.
 
-export type Role = "admin" | "viewer" | "compliance";
+export type Role = "admin" | "operator" | "viewer" | "compliance";
 
 export type Verb =
-  | "see yourself" | "see envoys" | "revoke or remove envoys" | "see sessions" | "open sessions" | "end sessions"
+  | "see yourself" | "see envoys" | "revoke or remove envoys" | "see sessions" | "open sessions"
+  | "end your own sessions" | "end sessions"
   | "see the audit log" | "see operators" | "change operators" | "make enrolment tokens" | "watch sessions";
 
 export interface Self {

@@ -29,7 +29,7 @@ export function mayWatch(s: Session): boolean {
 }
 
 export function mayEnd(s: Session): boolean {
-  return !hasEnded(s) && (s.own || live.may("end sessions"));
+  return !hasEnded(s) && ((s.own && live.may("end your own sessions")) || live.may("end sessions"));
 }
 
 /** hasEnded says that nobody can use it any more, recorded or not. */
