@@ -33,7 +33,7 @@ await story(async (teller) => {
   await t.focus();
   await t.key("Enter");
   path.cut();
-  await page.getByText("The connection is lost; the session is kept.").waitFor();
+  await page.getByText("No connection to the relay; trying again.").waitFor();
   await t.key("Enter");
   await page.getByText("1 key waits for the connection.").waitFor();
   path.mend();

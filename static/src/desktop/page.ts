@@ -370,7 +370,7 @@ export class Page implements Seen {
     this.banner.hidden = !lost;
     if (!lost || this.banner.dataset["shown"] === s) return;
     this.banner.dataset["shown"] = s;
-    this.banner.replaceChildren(el("span", { class: "dot warn" }, "The connection is lost; the session is kept. What you type meanwhile is not."),
+    this.banner.replaceChildren(el("span", { class: "dot warn" }, "No connection to the relay; trying again. What you type meanwhile is lost."),
       ...(s === "waiting" ? [button("Try now", { class: "button slim" }, () => link.nudge())] : []));
   }
 

@@ -13,13 +13,13 @@ export class Banner {
   constructor(private readonly screen: Screen) {}
 
   show(link: Link): void {
-    const parts = [...this.connection(link), ...this.held(link), ...this.paste(link)];
+    const parts = link.over ? [] : [...this.connection(link), ...this.held(link), ...this.paste(link)];
     const shown = parts.map((p) => p.textContent ?? "").join("|");
     if (shown === this.shown) return;
     if (this.shown === "") {
-      // Not where the person types.
+      // Not where the person types, and not over what asks something at the bottom.
       const { cursorY } = this.screen.term.buffer.active;
-      this.element.classList.toggle("below", cursorY < this.screen.term.rows / 2);
+      this.element.classList.toggle("below", link.retrying && cursorY < this.screen.term.rows / 2);
     }
     this.shown = shown;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.textContent : undefined;
@@ -32,10 +32,10 @@ export class Banner {
   }
 
   private connection(link: Link): Node[] {
-    const s = link.state.name;
-    if (!link.info || (s !== "waiting" && s !== "connecting")) return [];
-    const lost = el("span", { class: "dot warn" }, "The connection is lost; the session is kept.");
-    return s === "waiting" ? [lost, this.button("Try now", () => link.nudge())] : [lost];
+    if (!link.info || !link.retrying) return [];
+    // Whether the session still is there, only the relay knows: it may have been restarted.
+    const lost = el("span", { class: "dot warn" }, "No connection to the relay; trying again.");
+    return link.state.name === "waiting" ? [lost, this.button("Try now", () => link.nudge())] : [lost];
   }
 
   private held(link: Link): Node[] {

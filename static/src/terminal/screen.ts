@@ -41,7 +41,7 @@ export class Screen {
   private readonly whole = new Whole();
   private readonly fitter = new FitAddon();
   private readonly observer: ResizeObserver;
-  private searcher: SearchAddon | undefined;
+  private searcher: Promise<SearchAddon> | undefined; // the one there is: marks of another could not be taken away
   private gpu: WebglAddon | undefined;
   private plain = false; // there is no graphics card to use
   private fixed = false; // the size is the owner's
@@ -135,13 +135,20 @@ export class Screen {
     this.gpu = undefined;
   }
 
-  async search(): Promise<SearchAddon> {
-    if (!this.searcher) {
+  search(): Promise<SearchAddon> {
+    return (this.searcher ??= this.loadSearch());
+  }
+
+  private async loadSearch(): Promise<SearchAddon> {
+    try {
       const { SearchAddon } = await import("@xterm/addon-search");
-      this.searcher = new SearchAddon();
-      this.term.loadAddon(this.searcher);
+      const s = new SearchAddon();
+      this.term.loadAddon(s);
+      return s;
+    } catch (err) {
+      this.searcher = undefined; // the next key tries again
+      throw err;
     }
-    return this.searcher;
   }
 
   restyle(): void {

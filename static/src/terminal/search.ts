@@ -1,3 +1,4 @@
+import type { SearchAddon } from "@xterm/addon-search";
 import { button, el, icon } from "../viewer/dom";
 import type { Screen } from "./screen";
 
@@ -36,12 +37,19 @@ export class SearchBar {
     if (this.element.hidden) return;
     this.element.hidden = true;
     this.count.textContent = "";
-    void this.screen.search().then((s) => s.clearDecorations());
+    if (this.listening) void this.screen.search().then((s) => s.clearDecorations());
     this.screen.focus();
   }
 
   private async find(next: boolean, incremental = false): Promise<void> {
-    const s = await this.screen.search();
+    let s: SearchAddon;
+    try {
+      s = await this.screen.search();
+    } catch {
+      this.count.textContent = "no connection"; // the search is loaded when it is first used
+      return;
+    }
+    if (this.element.hidden) return; // closed meanwhile
     if (!this.listening) {
       this.listening = true;
       s.onDidChangeResults((r) => {

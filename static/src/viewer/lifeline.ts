@@ -98,6 +98,16 @@ export abstract class Lifeline {
     this.wake?.();
   }
 
+  /** retrying: it looks for a connection by itself. */
+  get retrying(): boolean {
+    return this.state.name === "waiting" || this.state.name === "connecting";
+  }
+
+  /** over: no connection comes any more. */
+  get over(): boolean {
+    return this.state.name === "ended" || this.state.name === "closed";
+  }
+
   get transport(): Duplex["kind"] | undefined {
     return this.attachment?.duplex.kind;
   }
