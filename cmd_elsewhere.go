@@ -12,7 +12,9 @@ import (
 
 // Agents and relays run on Linux. Elsewhere their commands are there to say so.
 
-func agentCommand() *cobra.Command  { return onLinux("agent", "Enrol this machine and serve sessions on it") }
+func agentCommand() *cobra.Command {
+	return onLinux("agent", "Enrol this machine and serve sessions on it")
+}
 func relayCommand() *cobra.Command  { return onLinux("relay", "Run a relay") }
 func doctorCommand() *cobra.Command { return onLinux("doctor", "Look for what is wrong with a relay") }
 

@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"scrier/agent/account"
 	"scrier/client"
 	"scrier/relay/access"
 	"scrier/wire"
@@ -109,55 +105,20 @@ func operatorKey(ctx context.Context, username, role, file string) (string, erro
 		}
 		return publicKey(file)
 	}
-	user, ok, err := account.System().Login(ctx, username)
+	user, err := findOSUser(ctx, username)
 	if err != nil {
 		return "", wire.Errorf(wire.NoSSHPubkey, "whether this host has a user %s cannot be found out: %w", username, err)
 	}
 	switch {
-	case ok && file != "":
-		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for %s, who is a user of this host: an admin's key is the one in %s", username, filepath.Join(user.Home, ".ssh"))
-	case ok:
-		return keyOf(user)
+	case user != nil && file != "":
+		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for %s, who is a user of this host: an admin's key is the one in %s", username, filepath.Join(user.home, ".ssh"))
+	case user != nil:
+		return user.key()
 	case file == "":
 		return "", wire.Errorf(wire.NoSSHPubkey, "this host has no user %s whose key could be taken", username).
 			Advise("name the admin's public key with --ssh-key-file")
 	}
 	return publicKey(file)
-}
-
-// keyOf is the public key of a user of this host.
-func keyOf(user account.Account) (string, error) {
-	dir := filepath.Join(user.Home, ".ssh")
-	for _, name := range []string{"id_ed25519.pub", "id_rsa.pub"} {
-		file := filepath.Join(dir, name)
-		key, err := publicKey(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = onlyTheirs(user, file)
-		}
-		return key, err
-	}
-	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", dir).
-		Advise("make one as %s with `ssh-keygen -t ed25519`; or create them as a viewer with --ssh-key-file, then `scrier webusers update --username %s --role admin`", user.Login, user.Login)
-}
-
-// onlyTheirs says whether nobody but a user, and root, can have put a file into their home, by sshd's rules for
-// authorized_keys: it makes an admin.
-func onlyTheirs(user account.Account, file string) error {
-	for _, path := range []string{file, filepath.Dir(file), user.Home} {
-		info, err := os.Stat(path)
-		if err != nil {
-			return wire.Errorf(wire.KeyUnusable, "look at %s: %w", path, err)
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || st.Uid != 0 && st.Uid != user.UID || info.Mode().Perm()&0o022 != 0 {
-			return wire.Errorf(wire.KeyUnusable, "others than %s can write %s (mode %04o)", user.Login, path, info.Mode().Perm()).
-				Advise("it must belong to %s, or root, who alone may write it: `chmod go-w %s`", user.Login, path)
-		}
-	}
-	return nil
 }
 
 // publicKey reads a .pub file, or the public half beside a private key.
