@@ -77,7 +77,7 @@ func DefaultConfig() Config {
 // LoadConfig reads agent.yaml; see [config.Load].
 func LoadConfig(path string, named bool) (Config, error) {
 	c := DefaultConfig()
-	err := config.Load(path, named, &c)
+	err := config.Load(path, "docs/agent.md", named, &c)
 	return c, err
 }
 

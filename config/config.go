@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"reflect"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -23,8 +24,9 @@ const maxSize = 1 << 20
 type Checker interface{ Check() error }
 
 // Load reads the file at path over the defaults that are in c. A file that does not exist is no
-// error unless it was asked for by name. Errors are [wire.BadConfig].
-func Load(path string, named bool, c Checker) error {
+// error unless it was asked for by name. Errors are [wire.BadConfig]; manual is the document that says what may
+// stand in the file.
+func Load(path, manual string, named bool, c Checker) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && !named {
 		return nil
@@ -44,7 +46,8 @@ func Load(path string, named bool, c Checker) error {
 		err = c.Check()
 	}
 	if err != nil {
-		return &wire.Error{Code: wire.BadConfig, Detail: path + ": " + yaml.FormatError(err, false, true), Err: err}
+		e := &wire.Error{Code: wire.BadConfig, Detail: path + ": " + yaml.FormatError(err, false, true), Err: err}
+		return e.Advise("%s says what may stand in it", manual)
 	}
 	return nil
 }
@@ -67,5 +70,74 @@ func decode(data []byte, c Checker) error {
 	if body == nil {
 		return nil
 	}
-	return yaml.NodeToValue(body, c, yaml.Strict())
+	var fractions fractions
+	ast.Walk(&fractions, body)
+	if fractions.first != nil {
+		return &yaml.SyntaxError{Message: "this is a fraction, and nothing here takes one", Token: fractions.first.GetToken()}
+	}
+	return plain(yaml.NodeToValue(body, c, yaml.Strict()))
+}
+
+// fractions finds the first fraction in a document: the library would cut it to a whole number.
+type fractions struct{ first ast.Node }
+
+func (f *fractions) Visit(n ast.Node) ast.Visitor {
+	if _, ok := n.(*ast.FloatNode); ok && f.first == nil {
+		f.first = n
+	}
+	return f
+}
+
+// plain says in words of the file what the library says in words of Go.
+func plain(err error) error {
+	if e, ok := errors.AsType[*yaml.TypeError](err); ok {
+		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is expected here, and this is %s", noun(e.DstType), noun(e.SrcType)), Token: e.Token}
+	}
+	if e, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](err); ok {
+		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is expected here, and this is %s", nodeNoun(e.Expected), nodeNoun(e.Actual)), Token: e.Token}
+	}
+	if e, ok := errors.AsType[*yaml.OverflowError](err); ok {
+		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is too large or too small here", e.SrcNum), Token: e.Token}
+	}
+	return err
+}
+
+func nodeNoun(t ast.NodeType) string {
+	switch t {
+	case ast.BoolType:
+		return "true or false"
+	case ast.IntegerType:
+		return "a whole number"
+	case ast.FloatType, ast.InfinityType, ast.NanType:
+		return "a number"
+	case ast.StringType, ast.LiteralType:
+		return "text"
+	case ast.SequenceType, ast.SequenceEntryType:
+		return "a list"
+	case ast.MappingType, ast.MappingKeyType, ast.MappingValueType:
+		return "a block of keys"
+	default:
+		return t.YAMLName()
+	}
+}
+
+func noun(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "text"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "a block of keys"
+	case reflect.Pointer:
+		return noun(t.Elem())
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "a whole number"
+	default:
+		return "another kind of value"
+	}
 }

@@ -134,7 +134,7 @@ func DefaultConfig() Config {
 // LoadConfig reads server.yaml; see [config.Load].
 func LoadConfig(path string, named bool) (Config, error) {
 	c := DefaultConfig()
-	err := config.Load(path, named, &c)
+	err := config.Load(path, "docs/relay.md", named, &c)
 	return c, err
 }
 

@@ -136,7 +136,7 @@ var codes = map[Code]codeText{
 	Busy:                {"busy", "too much is going on at once", "wait a moment and try again"},
 	RelayUntrusted:      {"relay_untrusted", "the relay's identity is not the one that was pinned", "compare the fingerprint with the relay's administrator; if the relay was set up anew, `scrier logout --forget --relay HOST:PORT` and log in again"},
 	Forbidden:           {"forbidden", "your role does not allow this", "ask an administrator of the relay"},
-	BadConfig:           {"bad_config", "a configuration file is not valid", "correct what is named"},
+	BadConfig:           {"bad_config", "a configuration file is not valid", ""},
 	Limit:               {"limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"},
 	NoSuchEnvoy:         {"no_such_envoy", "no envoy has this name or id", "see `scrier envoys list`"},
 	AmbiguousEnvoy:      {"ambiguous_envoy", "several envoys match", "use more of the id, or the whole of it"},

@@ -32,7 +32,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [75, "busy", "too much is going on at once", "wait a moment and try again"],
   [76, "relay_untrusted", "the relay's identity is not the one that was pinned", "compare the fingerprint with the relay's administrator; if the relay was set up anew, `scrier logout --forget --relay HOST:PORT` and log in again"],
   [77, "forbidden", "your role does not allow this", "ask an administrator of the relay"],
-  [78, "bad_config", "a configuration file is not valid", "correct what is named"],
+  [78, "bad_config", "a configuration file is not valid", ""],
   [79, "limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"],
   [80, "no_such_envoy", "no envoy has this name or id", "see `scrier envoys list`"],
   [81, "ambiguous_envoy", "several envoys match", "use more of the id, or the whole of it"],
