@@ -46,8 +46,9 @@ func agentEnrollCommand() *cobra.Command {
 	var relay, token, tokenFile, state string
 	var labels []string
 	c := &cobra.Command{
-		Use:   "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--label k=v]…",
-		Short: "Enrol this machine with a token",
+		Use:     "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--label k=v]…",
+		Aliases: []string{"enrol"},
+		Short:   "Enrol this machine with a token",
 		Long: `Enrol this machine: make a key here, which never leaves, and spend the token for a certificate.
 Only the relay whose fingerprint the token carries is trusted.
 
@@ -146,9 +147,9 @@ func agentRunCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run [--config agent.yaml] [--state DIR]",
 		Short: "Run the agent",
-		Long: `Keep this machine connected to its relay and serve sessions, until SIGTERM or SIGINT. The agent
+		Long: `Keep this machine connected to its relay and serve sessions, until SIGTERM, SIGINT or SIGHUP. The agent
 reconnects by itself for ever; only a revoked identity ends it.
-` + exitHelp("0    ended by SIGTERM or SIGINT", wire.Unauthenticated, wire.BadConfig, wire.StateInUse, wire.AccountNotLoginable, wire.Revoked),
+` + exitHelp("0    ended by SIGTERM, SIGINT or SIGHUP", wire.Unauthenticated, wire.BadConfig, wire.StateInUse, wire.AccountNotLoginable, wire.Revoked),
 		Example: `  scrier agent run --state /var/lib/scrier-agent`,
 		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -107,7 +107,9 @@ func exportTo(ctx context.Context, t *target, path string) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+		if err = os.Rename(f.Name(), path); err != nil {
+			err = wire.Errorf(wire.BadRequest, "cannot write the export: %w", err)
+		}
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
@@ -154,7 +156,12 @@ verify prints somewhere else.
 			if err != nil {
 				return err
 			}
-			report, err := audit.Verify(in, audit.VerifyOptions{Key: key})
+			whole, ok := audit.IsExport(in)
+			if !ok {
+				return errors.Join(wire.Errorf(wire.BadRequest, "%s is not an export of an audit log", strings.Join(args, "")).
+					Advise("make one with `scrier audit export --output FILE`, and verify that FILE"), in.Close())
+			}
+			report, err := audit.Verify(whole, audit.VerifyOptions{Key: key})
 			if err = errors.Join(err, in.Close()); err != nil {
 				return err
 			}

@@ -24,8 +24,8 @@ func relayCommand() *cobra.Command {
 
 Its state (envoys, operators, sessions, the audit log, the certificate authority) is in --state;
 the admin socket in there serves "scrier token", "webusers", "envoys", "sessions" and "audit" with
-the same --state on this host. SIGTERM ends it in order.
-` + exitHelp("0    ended by SIGTERM or SIGINT", wire.BadConfig, wire.StateInUse, wire.AuditUnavailable),
+the same --state on this host. SIGTERM, SIGINT and SIGHUP end it in order.
+` + exitHelp("0    ended by SIGTERM, SIGINT or SIGHUP", wire.BadConfig, wire.StateInUse, wire.AuditUnavailable),
 		Example: `  scrier relay --state /var/lib/scrier-relay --listen :8443`,
 		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -89,6 +89,9 @@ func (t *target) flags(c *cobra.Command) {
 
 // dial connects: to the admin socket if --state was given, else with the operator's login.
 func (t *target) dial(ctx context.Context) (*client.Relay, error) {
+	if t.state != "" && t.relay != "" {
+		return nil, wire.Errorf(wire.Usage, "either --state, for the relay on this host, or --relay")
+	}
 	if t.state != "" {
 		return client.DialState(ctx, t.state)
 	}

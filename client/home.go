@@ -79,12 +79,15 @@ func (h Home) load() (known, error) {
 	if errors.Is(err, fs.ErrPermission) {
 		return k, wire.Errorf(wire.BadConfig, "%w", err).Advise("it belongs to somebody else: set SCRIER_HOME to a folder of yours (default ~/.config/scrier)")
 	}
-	if err != nil {
+	if _, told := errors.AsType[*wire.Error](err); told {
 		return k, err
 	}
-	data, err := os.ReadFile(h.path())
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(h.path())
+	}
 	if err != nil {
-		return k, fmt.Errorf("read %s: %w", h.path(), err)
+		return k, wire.Errorf(wire.BadConfig, "your logins cannot be read: %w", err).Advise("set SCRIER_HOME to a folder of yours (default ~/.config/scrier)")
 	}
 	if err := json.Unmarshal(data, &k); err != nil {
 		return k, wire.Errorf(wire.BadConfig, "%s is damaged (%w); remove it and log in again", h.path(), err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -70,6 +71,15 @@ type Report struct {
 
 // maxLine holds the longest record and the word before it.
 const maxLine = (MaxRecord+2)/3*4 + 64
+
+// IsExport says whether r may be an export, by its first line or what there is of it, and gives a reader
+// of all of r. It tells somebody who named the wrong file; [Verify] finds everything else.
+func IsExport(r io.Reader) (io.Reader, bool) {
+	const first = exportFormat + "\n"
+	b := bufio.NewReader(r)
+	head, _ := b.Peek(len(first)) // Verify meets the error again
+	return b, len(head) > 0 && strings.HasPrefix(first, string(head))
+}
 
 // Verify reads an export. It takes memory for one record, whatever r holds. The error is about r
 // or the options and never about the export: that is what the report is for.
