@@ -124,7 +124,7 @@ func operatorKey(ctx context.Context, username, role, file string) (string, erro
 // publicKey reads a .pub file, or the public half beside a private key.
 func publicKey(file string) (string, error) {
 	key, err := client.ReadPublicKeyFile(file)
-	if e, ok := errors.AsType[*wire.Error](err); ok {
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Advice == "" {
 		return "", e.Advise("name the operator's public key file, such as id_ed25519.pub")
 	}
 	if err != nil {

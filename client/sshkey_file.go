@@ -45,8 +45,13 @@ func readIdentity(path string) (identity, error) {
 		return identity{}, err
 	}
 	id := identity{file: path}
-	if block, _ := pem.Decode(data); block != nil {
+	data = certs.KeyText(data)
+	if block, _ := pem.Decode(data); block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY") {
 		id.public, err = publicHalf(path, data, block)
+	} else if certs.IsPuTTY(data) { // an agent may have it; see load
+		if id.public, err = certs.ParsePuTTY(data); err != nil {
+			err = about(path, err)
+		}
 	} else if id.public, err = parsePublic(path, data); err == nil {
 		id.file = ""
 		if private, ok := strings.CutSuffix(path, ".pub"); ok {
@@ -88,7 +93,7 @@ func publicHalf(path string, data []byte, block *pem.Block) (ssh.PublicKey, erro
 		return signer.PublicKey(), nil
 	}
 	if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); !ok {
-		return nil, wire.Errorf(wire.KeyUnusable, "read %s: %w", path, err)
+		return nil, notReadable(path, block, err)
 	}
 	pub, err := readKeyFile(path+".pub", false)
 	if err != nil {
@@ -98,11 +103,25 @@ func publicHalf(path string, data []byte, block *pem.Block) (ssh.PublicKey, erro
 }
 
 func parsePublic(path string, data []byte) (ssh.PublicKey, error) {
-	key, _, _, rest, err := ssh.ParseAuthorizedKey(data)
-	if err != nil || len(bytes.TrimSpace(rest)) != 0 {
-		return nil, wire.Errorf(wire.KeyUnusable, "%s is not an SSH key", path)
+	key, _, err := certs.ParsePublicKey(data)
+	if err != nil {
+		return nil, about(path, err)
 	}
 	return key, nil
+}
+
+// about puts a file's name before what is wrong with it.
+func about(path string, err error) error {
+	return wire.Errorf(wire.KeyUnusable, "%s %s", path, wire.DetailOf(err))
+}
+
+// notReadable says what a private key is that x/crypto does not read.
+func notReadable(path string, block *pem.Block, err error) error {
+	if block != nil && block.Type == "ENCRYPTED PRIVATE KEY" {
+		return wire.Errorf(wire.KeyUnusable, "%s is an encrypted key in PKCS#8", path).
+			Advise("`ssh-keygen -p -f %s` writes it anew in OpenSSH's format", path)
+	}
+	return wire.Errorf(wire.KeyUnusable, "read %s: %w", path, err)
 }
 
 // load reads the private half of id, and asks for its passphrase if it has one.
@@ -112,9 +131,15 @@ func (c SSHKeyConfig) load(ctx context.Context, id identity) (ssh.AlgorithmSigne
 		return nil, err
 	}
 	defer clear(data)
-	signer, err := ssh.ParsePrivateKey(data)
+	text := certs.KeyText(data)
+	defer clear(text)
+	if certs.IsPuTTY(text) {
+		return nil, wire.Errorf(wire.KeyUnusable, "%s is a private key in PuTTY's format, which scrier does not read", id.file).
+			Advise("`puttygen %s -O private-openssh -o NEW` writes it in OpenSSH's (in PuTTYgen: Conversions, Export OpenSSH key); or add the key to ssh-agent", id.file)
+	}
+	signer, err := ssh.ParsePrivateKey(text)
 	if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
-		signer, err = c.unlock(ctx, id.file, data)
+		signer, err = c.unlock(ctx, id.file, text)
 	}
 	if err != nil {
 		if wire.CodeOf(err) == wire.Internal {

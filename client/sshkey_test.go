@@ -387,6 +387,73 @@ func TestUnusableKeyFiles(t *testing.T) {
 	wantSigner(t, w.config(), rsa)
 }
 
+// Keys come as other programs write them. What cannot be read says what it is, and the way out.
+func TestForeignKeyFiles(t *testing.T) {
+	w := newWallet(t)
+	ed := w.make(t, "ed", "", "-t", "ed25519")
+	w.make(t, "rsa", "", "-t", "rsa", "-b", "2048")
+	locked := w.make(t, "locked", testPassphrase, "-t", "ed25519")
+	empty := w.path("empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) string {
+		data, err := os.ReadFile(w.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	wide := func(text string) (out []byte) { // UTF-16, as Windows writes it
+		out = []byte("\xff\xfe")
+		for _, c := range []byte(text) {
+			out = append(out, c, 0)
+		}
+		return out
+	}
+	run(t, "ssh-keygen", "-q", "-s", w.path("rsa"), "-I", "id", "-n", "ann", w.path("ed.pub"))
+	run(t, "ssh-keygen", "-q", "-p", "-P", "", "-N", testPassphrase, "-m", "PKCS8", "-f", w.path("rsa"))
+	if err := errors.Join(
+		os.WriteFile(w.path("wide"), wide(read("ed")), 0o600),
+		os.WriteFile(w.path("dos"), []byte("\ufeff"+strings.ReplaceAll(read("locked"), "\n", "\r\n")), 0o600),
+		os.WriteFile(w.path("wide.pub"), wide(read("ed.pub")), 0o600),
+		os.WriteFile(w.path("pkcs8"), []byte(read("rsa")), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "puttygen", "-q", "-t", "ed25519", "-C", "putty", "--new-passphrase", empty, "-o", w.path("putty.ppk"))
+	run(t, "puttygen", w.path("putty.ppk"), "-O", "private-openssh-new", "-o", w.path("putty"))
+	run(t, "chmod", "600", w.path("putty"))
+	putty, err := ReadPublicKeyFile(w.path("putty"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]ssh.PublicKey{"wide": ed, "dos": locked, "wide.pub": ed} {
+		c := w.config()
+		c.KeyFile = w.path(name)
+		wantCandidates(t, c, key)
+		wantSigner(t, c, key)
+	}
+	if key, err := ReadPublicKeyFile(w.path("putty.ppk")); err != nil || !same(key, putty) {
+		t.Errorf("the public half of a .ppk: %v", err)
+	}
+	for name, why := range map[string]string{
+		"ed-cert.pub": "is an SSH certificate", "putty.ppk": "private key in PuTTY's format", "pkcs8": "ssh-keygen -p -f " + w.path("pkcs8"),
+	} {
+		c := w.config()
+		c.KeyFile = w.path(name)
+		_, err := Signer(t.Context(), c)
+		wantCode(t, err, wire.KeyUnusable, "")
+		if !strings.Contains(wire.DetailOf(err)+wire.HintOf(err), why) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.startAgent(t, "putty") // which has it in a form that it reads
+	c := w.config()
+	c.KeyFile = w.path("putty.ppk")
+	wantSigner(t, c, putty)
+}
+
 func TestAgentThatFails(t *testing.T) {
 	w := newWallet(t)
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,6 +60,25 @@ func TestUserHasOneKeyAndSeveral(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A private key that was sent by a mistake is named, and not repeated.
+func TestPrivateKeyIsNotRepeated(t *testing.T) {
+	r := start(t)
+	secret := "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+	for name, in := range map[string]map[string]any{
+		"one": {"ssh_public_key": secret}, "several": {"keys": []string{lineOf(newSigner(t).PublicKey()), secret}},
+	} {
+		in["username"], in["role"] = "ann", "viewer"
+		resp := call(t, r, "POST", "/users", in)
+		var p wire.Problem
+		if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || p.Code != wire.BadRequest || !strings.Contains(p.Detail, "is a private key") {
+			t.Errorf("%s: %+v, %v", name, p, err)
+		}
+		if strings.Contains(p.Detail, "b3Bl") || name == "several" && !strings.HasPrefix(p.Detail, "SSH key 2 ") {
+			t.Errorf("%s: %s", name, p.Detail)
+		}
 	}
 }
 

@@ -1,8 +1,8 @@
 package access
 
 import (
-	"bytes"
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -340,7 +340,7 @@ func (a *Access) keysOf(u User, by Operator) (keys []store.Key, given bool, err 
 	return keys, true, nil
 }
 
-// parseKeys reads authorized_keys lines without options, one key each. They count at once if root of the relay's host
+// parseKeys reads public keys, one each, as [certs.ParsePublicKey] does. They count at once if root of the relay's host
 // says so, and else when their owner claims them.
 func (a *Access) parseKeys(lines []string, by Operator) ([]store.Key, error) {
 	var proved time.Time
@@ -351,10 +351,10 @@ func (a *Access) parseKeys(lines []string, by Operator) ([]store.Key, error) {
 		return nil, wire.Errorf(wire.BadRequest, "%d keys; an operator has at most %d", len(lines), maxUserKeys)
 	}
 	var out []store.Key
-	for _, line := range lines {
-		pub, comment, options, rest, err := ssh.ParseAuthorizedKey([]byte(line))
-		if err != nil || len(options) > 0 || len(bytes.TrimSpace(rest)) > 0 {
-			return nil, wire.Errorf(wire.BadRequest, "this is not one SSH public key: %s", wire.Printable(short(line)))
+	for i, line := range lines {
+		pub, comment, err := certs.ParsePublicKey([]byte(line))
+		if err != nil { // the text is not repeated: it may be a secret
+			return nil, wire.Errorf(wire.BadRequest, "%s %s", nth(i, len(lines)), wire.DetailOf(err))
 		}
 		if err := certs.AcceptableKey(pub); err != nil {
 			return nil, err
@@ -367,6 +367,14 @@ func (a *Access) parseKeys(lines []string, by Operator) ([]store.Key, error) {
 		})
 	}
 	return out, nil
+}
+
+// nth names one key of several.
+func nth(i, of int) string {
+	if of == 1 {
+		return "the SSH key"
+	}
+	return fmt.Sprintf("SSH key %d", i+1)
 }
 
 func short(s string) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"golang.org/x/crypto/ssh"
 
+	"scrier/certs"
 	"scrier/relay/access"
 	"scrier/relay/session"
 	"scrier/wire"
@@ -146,9 +147,9 @@ func (c ConnectRequest) only(keys []ssh.PublicKey) ([]ssh.PublicKey, error) {
 	}
 	var out []ssh.PublicKey
 	for _, line := range lines {
-		k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		k, _, err := certs.ParsePublicKey([]byte(line))
 		if err != nil {
-			return nil, wire.Errorf(wire.BadRequest, "%s is not in authorized_keys form", field)
+			return nil, wire.Errorf(wire.BadRequest, "%s: what was given %s", field, wire.DetailOf(err))
 		}
 		if !has(keys, k) {
 			return nil, wire.Errorf(wire.NoSSHPubkey, "the key %s is not registered for you", ssh.FingerprintSHA256(k))
@@ -160,7 +161,7 @@ func (c ConnectRequest) only(keys []ssh.PublicKey) ([]ssh.PublicKey, error) {
 	if c.SSHPublicKey == "" || c.Keys == nil {
 		return out, nil
 	}
-	if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(c.SSHPublicKey)); err != nil || !has(out, k) {
+	if k, _, err := certs.ParsePublicKey([]byte(c.SSHPublicKey)); err != nil || !has(out, k) {
 		return nil, wire.Errorf(wire.BadRequest, "ssh_public_key is not one of keys; give one of the two, or the same key in both")
 	}
 	return out, nil

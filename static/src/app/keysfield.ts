@@ -2,6 +2,7 @@ import { html, type TemplateResult } from "lit";
 import { Part } from "../ui/element";
 import { told } from "../ui/notice";
 import { toast } from "../ui/toast";
+import { entries, notAKey, textOf } from "./keytext";
 
 const maxFile = 64 << 10; // bytes: a .pub has some hundred
 
@@ -17,21 +18,28 @@ export class KeysField extends Part {
     this.over = false;
   }
 
-  /** keys are the lines, without empty ones and comments. */
+  /** keys are the lines and blocks, without empty ones and comments. */
   get keys(): string[] {
-    return this.value.split("\n").map((l) => l.trim()).filter((l) => l && !l.startsWith("#"));
+    return entries(this.value);
   }
 
   override render(): TemplateResult {
     return html`<div class="field">
       <label for="keys">SSH public keys</label>
       <textarea id="keys" class="input ${this.over ? "over" : ""}" rows="4" spellcheck="false" autocapitalize="off" aria-describedby="keys-help"
-        placeholder="ssh-ed25519 AAAA… ann@laptop" .value=${this.value} @input=${(e: Event) => (this.value = (e.target as HTMLTextAreaElement).value)}
+        placeholder="ssh-ed25519 AAAA… ann@laptop" .value=${this.value} @input=${this.typed}
         @dragover=${this.dragged} @dragleave=${() => (this.over = false)} @drop=${this.dropped}></textarea>
       <div class="row"><span class="help" id="keys-help">One a line. Paste them, or drop .pub files here.</span>
         <button class="button slim end" type="button" @click=${() => this.querySelector<HTMLInputElement>("input")?.click()}>Choose files…</button>
-        <input type="file" accept=".pub" multiple hidden tabindex="-1" aria-label="Files with public keys" @change=${this.chosen} /></div>
+        <input type="file" accept=".pub,.txt,.pem,.ssh2" multiple hidden tabindex="-1" aria-label="Files with public keys" @change=${this.chosen} /></div>
     </div>`;
+  }
+
+  private typed(e: Event): void {
+    const field = e.target as HTMLTextAreaElement;
+    this.value = field.value;
+    const why = field.value.trim() && notAKey(field.value);
+    field.setCustomValidity(why ? `This ${why}` : ""); // a private key is not sent
   }
 
   private dragged(e: DragEvent): void {
@@ -55,9 +63,9 @@ export class KeysField extends Part {
   private async read(files: FileList): Promise<void> {
     for (const f of files) {
       try {
-        const text = f.size > maxFile ? "" : (await f.text()).trim();
-        if (/PRIVATE KEY/.test(text)) toast(`${f.name} is a private key. Give only the file that ends in .pub; the private one stays with its owner.`, "bad");
-        else if (!/^(ssh-|ecdsa-|sk-)/m.test(text)) toast(`${f.name} holds no SSH public key. The right file ends in .pub.`, "bad");
+        const text = f.size > maxFile ? "" : textOf(new Uint8Array(await f.arrayBuffer())).trim();
+        const why = notAKey(text);
+        if (why) toast(`${f.name} ${why}`, "bad");
         else this.value = [this.value.trim(), text].filter(Boolean).join("\n") + "\n";
       } catch (err) {
         toast(told(err), "bad");
