@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ func loginCommand() *cobra.Command {
 		Long: `Log in to a relay: prove that you hold an SSH key that is registered there, with ssh-agent or a key
 file, and get a certificate that is good for 8 hours. The relay's fingerprint is asked about at the
 first login and remembered; with --fingerprint nothing is asked. The port is 8443 unless it is named.
+IdentityFile, IdentityAgent and IdentitiesOnly of ~/.ssh/config count, for the relay's host.
 
 A key that an administrator has registered counts for an operator when its owner says so: at the first
 login you are asked whether you are that operator. With --username nothing is asked.
@@ -42,7 +44,7 @@ you. It works once, within 15 minutes.
 			}
 			req := client.LoginRequest{
 				Relay: args[0], Username: username, Fingerprint: fingerprint,
-				Keys: sshKeys(keyFile), Now: time.Now, Confirm: confirm, Claim: confirmClaim,
+				Keys: sshKeys(keyFile, hostOf(args[0]), username), Now: time.Now, Confirm: confirm, Claim: confirmClaim,
 			}
 			if browser && keyFile == "" {
 				if l, err := home.Current(req.Relay, time.Now()); err == nil && fits(l, req) {
@@ -154,13 +156,25 @@ that was set up anew.
 	return c
 }
 
-// sshKeys is where an operator's SSH keys are.
-func sshKeys(file string) client.SSHKeyConfig {
+// hostOf is a relay's host without its port; empty if the address is none.
+func hostOf(relay string) string {
+	addr, err := client.RelayAddress(relay)
+	if err != nil {
+		return ""
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	return host
+}
+
+// sshKeys is where an operator's SSH keys are; host and user, if it is not empty, are what ssh's configuration is asked for.
+func sshKeys(file, host, user string) client.SSHKeyConfig {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		home = ""
 	}
-	return client.SSHKeyConfig{KeyFile: file, Agent: client.SSHAgent(), Home: home, Passphrase: askPassphrase}
+	return client.SSHKeyConfig{
+		KeyFile: file, Agent: client.SSHAgent(), Home: home, Settings: client.SSHConfig(host, user), Passphrase: askPassphrase,
+	}
 }
 
 // askPassphrase asks on the terminal, even when standard input is not one.

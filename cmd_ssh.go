@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
 	"scrier/client"
 	"scrier/wire"
@@ -19,7 +18,8 @@ func sshCommand() *cobra.Command {
 		Use:   "ssh ENVOY [--login USER] [--ssh-key-file F] | ssh --attach SESSION",
 		Short: "Open a shell on an envoy",
 		Long: `Open a shell on an envoy, as the user whose authorized_keys there holds your SSH key. ENVOY is a
-hostname, an id, or a prefix of one that only one envoy has.
+hostname, an id, or a prefix of one that only one envoy has. If ~/.ssh/config has an IdentityFile for that
+name and says IdentitiesOnly, only this key counts.
 
 A session whose connection broke, or whose browser tab was closed, stays open for a while
 (scrier.detach_grace of the relay, 60 s unless it was changed): --attach goes on with it here, and takes
@@ -65,14 +65,14 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			req := client.ShellRequest{Attach: attach, Login: login, Terminal: terminal, Messages: os.Stderr, NoSkip: noSkip}
 			if attach == "" {
 				req.Envoy = args[0]
-			}
-			if keyFile != "" {
-				signer, closer, err := oneKey(ctx, keyFile)
+				key, err := oneKey(ctx, sshKeys(keyFile, args[0], login))
 				if err != nil {
-					return err
+					return interrupted(ctx, err)
 				}
-				defer closer()
-				req.Key = signer
+				if key != nil {
+					defer key.Close()
+					req.Key = key
+				}
 			}
 			status, err := r.Shell(ctx, req)
 			if err != nil {
@@ -92,18 +92,12 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	return passesStatus(c)
 }
 
-// oneKey is the signer that --ssh-key-file names.
-func oneKey(ctx context.Context, file string) (ssh.Signer, func(), error) {
+// oneKey is the key that --ssh-key-file names, or that ssh is configured to use alone for the envoy; nil: all count.
+func oneKey(ctx context.Context, keys client.SSHKeyConfig) (*client.SSHKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	keys := sshKeys(file)
-	pub, err := client.ReadPublicKeyFile(file)
-	if err != nil {
-		return nil, nil, err
+	if keys.KeyFile == "" {
+		return client.ConfiguredKey(ctx, keys)
 	}
-	signer, closer, err := client.SignerFor(ctx, keys, pub)
-	if err != nil {
-		return nil, nil, err
-	}
-	return signer, func() { _ = closer.Close() }, nil // the agent's socket; nothing was written
+	return client.Signer(ctx, keys)
 }

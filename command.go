@@ -112,7 +112,7 @@ func dialLogin(ctx context.Context, l client.Login) (*client.Relay, error) {
 	if err != nil {
 		return nil, interrupted(ctx, err)
 	}
-	r.SSHKeys = sshKeys(l.KeyFile)
+	r.SSHKeys = sshKeys(l.KeyFile, hostOf(l.Relay), l.Username)
 	return r, nil
 }
 

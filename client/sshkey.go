@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -21,7 +23,9 @@ const maxSSHKeys = 64
 type SSHKeyConfig struct {
 	KeyFile string // only this one: a private key, or a .pub whose private half is in the agent or beside it
 	Agent   string // the socket of an ssh-agent; empty: there is none
-	Home    string // where .ssh is; empty: no files but KeyFile
+	Home    string // where .ssh is; empty: no files but KeyFile and those of Settings
+	// Settings says what ssh is configured for, and goes before Agent; nil: nothing. See [SSHConfig].
+	Settings func(context.Context) (SSHSettings, error)
 
 	// Passphrase asks the person; nil: encrypted keys cannot be used. What it returns is wiped.
 	Passphrase func(prompt string) ([]byte, error)
@@ -97,7 +101,7 @@ func SignerFor(ctx context.Context, c SSHKeyConfig, key ssh.PublicKey) (ssh.Sign
 	c.Wanted = func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), want) }
 	k, err := Signer(ctx, c)
 	if wire.CodeOf(err) == wire.NoSSHPubkey {
-		return nil, nil, wire.Errorf(wire.KeyUnusable, "the private half of %s is neither in ssh-agent nor in the usual files", ssh.FingerprintSHA256(key))
+		return nil, nil, wire.Errorf(wire.KeyUnusable, "the private half of %s is neither in ssh-agent nor in the files that ssh uses", ssh.FingerprintSHA256(key))
 	}
 	if err != nil {
 		return nil, nil, err
@@ -127,9 +131,14 @@ func Candidates(ctx context.Context, c SSHKeyConfig) ([]ssh.PublicKey, error) {
 
 func (c SSHKeyConfig) wants(k ssh.PublicKey) bool { return c.Wanted == nil || c.Wanted(k) }
 
-// find lists the keys there are, and keeps the connection to the agent open if it has any.
+// find lists the keys there are, and keeps the connection to the agent open if it has any. As with ssh, keys of the agent that
+// a configured file names go first, then the agent's others, then files.
 func (c SSHKeyConfig) find(ctx context.Context) (found []identity, a *agentConn, err error) {
-	held, a, agentErr := listAgent(ctx, c.Agent)
+	set, err := c.settings(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	held, a, agentErr := listAgent(ctx, set.Agent)
 	if ctx.Err() != nil {
 		a.close()
 		return nil, nil, wire.Cause(ctx, wire.Cancelled)
@@ -147,32 +156,82 @@ func (c SSHKeyConfig) find(ctx context.Context) (found []identity, a *agentConn,
 		}
 		return []identity{id}, a, nil
 	}
-	for _, k := range held {
-		found = append(found, identity{public: k, inAgent: true})
-	}
-	var unusable error
-	for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
-		if c.Home == "" || len(found) >= maxSSHKeys {
-			break
+	files, unusable := c.files(set, held)
+	configured := set.Files != nil || set.Only
+	add := func(want func(identity) bool, ids []identity) {
+		for _, id := range ids {
+			if want(id) && len(found) < maxSSHKeys && !slices.ContainsFunc(found, func(f identity) bool { return holds([]ssh.PublicKey{f.public}, id.public) }) {
+				found = append(found, id)
+			}
 		}
-		id, err := readIdentity(filepath.Join(c.Home, ".ssh", name))
+	}
+	if configured {
+		add(func(id identity) bool { return id.inAgent }, files)
+	}
+	if !set.Only {
+		for _, k := range held {
+			add(func(identity) bool { return true }, []identity{{public: k, inAgent: true}})
+		}
+	}
+	add(func(id identity) bool { return !id.inAgent }, files)
+	if len(found) > 0 {
+		return found, a, nil
+	}
+	a.close()
+	missing := "no id_ed25519, id_ecdsa or id_rsa in " + filepath.Join(c.Home, ".ssh")
+	if set.Files != nil {
+		missing = "none in the files that ssh is configured for (IdentityFile " + cmp.Or(strings.Join(set.Files, ", "), "none") + ")"
+	}
+	switch {
+	case unusable != nil:
+		return nil, nil, unusable
+	case agentErr != nil:
+		return nil, nil, wire.Errorf(wire.NoSSHPubkey, "there is no key: %s, and ssh-agent does not answer: %w", missing, agentErr)
+	case set.Only && len(held) > 0:
+		return nil, nil, wire.Errorf(wire.NoSSHPubkey, "there is no key that ssh is configured for (IdentitiesOnly): %s", missing)
+	}
+	return nil, nil, wire.Errorf(wire.NoSSHPubkey, "there is no key in ssh-agent, and %s", missing)
+}
+
+// ConfiguredKey is the key that ssh is configured to use, and no other, for the host of c.Settings: IdentitiesOnly with an
+// IdentityFile that is there. nil: there is no such; then all keys of the operator's count.
+func ConfiguredKey(ctx context.Context, c SSHKeyConfig) (*SSHKey, error) {
+	set, err := c.settings(ctx)
+	if err != nil || !set.Only || set.Files == nil {
+		return nil, err
+	}
+	k, err := Signer(ctx, c)
+	if wire.CodeOf(err) == wire.NoSSHPubkey {
+		return nil, nil
+	}
+	return k, err
+}
+
+// files are the keys in files: those that are configured, else the usual. Of one that is missing the .pub counts, if the agent
+// has the private half. unusable is the first that cannot be read.
+func (c SSHKeyConfig) files(set SSHSettings, held []ssh.PublicKey) (found []identity, unusable error) {
+	paths := set.Files
+	if paths == nil && c.Home != "" {
+		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+			paths = append(paths, filepath.Join(c.Home, ".ssh", name))
+		}
+	}
+	for _, path := range paths[:min(len(paths), maxSSHKeys)] {
+		id, err := readIdentity(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			if id, err = readIdentity(path + ".pub"); err == nil && !holds(held, id.public) {
+				continue
+			}
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			unusable = cmp.Or(unusable, err)
-		case !holds(held, id.public):
+		case id.file == "" && !holds(held, id.public): // a .pub alone
+		default:
+			id.inAgent = holds(held, id.public)
 			found = append(found, id)
 		}
 	}
-	switch {
-	case len(found) > 0:
-		return found, a, nil
-	case unusable != nil:
-		a.close()
-		return nil, nil, unusable
-	case agentErr != nil:
-		return nil, nil, wire.Errorf(wire.NoSSHPubkey, "there is no key in %s, and ssh-agent does not answer: %w", filepath.Join(c.Home, ".ssh"), agentErr)
-	}
-	a.close()
-	return nil, nil, wire.Errorf(wire.NoSSHPubkey, "there is no key in ssh-agent, and no id_ed25519, id_ecdsa or id_rsa in %s", filepath.Join(c.Home, ".ssh"))
+	return found, unusable
 }
