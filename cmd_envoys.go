@@ -27,6 +27,7 @@ type envoy struct {
 	Facts                        wire.Facts
 	HostKeys                     []string `json:"host_keys"`
 	Warnings                     []string
+	Follows                      bool
 	Quarantine                   *quarantine
 }
 
@@ -105,8 +106,49 @@ certificates count no more. To use the machine again, enrol it again.`, "revoked
 		func(name string) (string, string) { return "POST", "/envoys/" + client.Escape(name) + "/revoke" })
 	remove := endEnvoy(&t, "remove", "Revoke an envoy and forget it", `Revoke an envoy and take it off the list. Sessions and audit records of it stay.`, "removed",
 		func(name string) (string, string) { return "DELETE", "/envoys/" + client.Escape(name) })
-	c.AddCommand(list, show, releaseEnvoy(&t), revoke, remove)
+	c.AddCommand(list, show, renameEnvoy(&t), releaseEnvoy(&t), revoke, remove)
 	return c
+}
+
+func renameEnvoy(t *target) *cobra.Command {
+	var follow bool
+	rename := &cobra.Command{
+		Use:   "rename ENVOY NAME | ENVOY --follow",
+		Short: "Give an envoy a name",
+		Long: `Give an envoy a name, which stays whatever hostname its machine has. An envoy that was enrolled without a
+name follows the hostname that its agent reports, unless another envoy has that name; --follow has this one do so.
+` + exitHelp("0    renamed", wire.BadRequest, wire.ProofRequired, wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+		Example: `  scrier envoys rename 638d3cb9 web1
+  scrier envoys rename web1 --follow`,
+		Args: func(c *cobra.Command, args []string) error {
+			if follow {
+				return exact(1, "one ENVOY with --follow")(c, args)
+			}
+			return exact(2, "an ENVOY and its new NAME")(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			in := map[string]any{"follow": true}
+			if !follow {
+				in = map[string]any{"name": args[1]}
+			}
+			data, err := t.do(c, "POST", "/envoys/"+client.Escape(args[0])+"/rename", in)
+			if err != nil {
+				return err
+			}
+			e, err := decode[envoy](data)
+			if err != nil {
+				return err
+			}
+			how := "is called so"
+			if e.Follows {
+				how = "follows its machine's hostname"
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s (%s) %s\n", wire.Printable(e.Hostname), wire.Printable(e.ID), how)
+			return nil
+		},
+	}
+	rename.Flags().BoolVar(&follow, "follow", false, "follow the hostname that the agent reports")
+	return rename
 }
 
 func releaseEnvoy(t *target) *cobra.Command {
@@ -246,7 +288,7 @@ func showEnvoy(w io.Writer, e envoy) error {
 	}
 	f := e.Facts
 	rows = append(rows,
-		[]string{"reported name", f.Hostname}, []string{"os", f.OS + ", " + f.Arch}, []string{"agent", f.Version},
+		[]string{"reported name", reportedName(e)}, []string{"os", f.OS + ", " + f.Arch}, []string{"agent", f.Version},
 		[]string{"uptime", (time.Duration(f.Uptime) * time.Second).String()}, []string{"load", load(f)}, []string{"root disk", disk(f)},
 		[]string{"logged in", strings.Join(f.Users, " ")}, []string{"ssh server", answers(f)},
 		[]string{"clock", clock(f)},
@@ -254,6 +296,14 @@ func showEnvoy(w io.Writer, e envoy) error {
 		[]string{"warnings", strings.Join(e.Warnings, "; ")},
 	)
 	return table(w, []string{"hostname", wire.Printable(e.Hostname)}, rows)
+}
+
+// reportedName is a machine's hostname, and whether the envoy's name follows it.
+func reportedName(e envoy) string {
+	if e.Follows {
+		return e.Facts.Hostname + " (the envoy's name follows it)"
+	}
+	return e.Facts.Hostname
 }
 
 // clock tells how a machine's clock is off, by the relay's.

@@ -19,18 +19,26 @@ func tokenCommand() *cobra.Command {
 
 	var name string
 	var ttl time.Duration
-	var asJSON bool
+	var asJSON, replace bool
 	create := &cobra.Command{
-		Use:   "create [--name NAME] [--ttl 15m] [--json] [--state DIR]",
+		Use:   "create [--name NAME [--replace]] [--ttl 15m] [--json] [--state DIR]",
 		Short: "Make a token that enrols one machine",
 		Long: `Make a token that enrols one machine, once. It carries the relay's fingerprint, so that the
 machine trusts nothing else. It is shown once; whoever has it can enrol a machine until it expires.
-` + exitHelp("0    the token was printed", wire.BadRequest, wire.ProofRequired, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
+
+--name is what the machine is called from then on. Without it the machine is called by the hostname that it
+reports, also when that changes. --replace is for a machine that is enrolled again: the envoy that has the name now is
+removed when the token is used, with its sessions.
+` + exitHelp("0    the token was printed", wire.BadRequest, wire.ProofRequired, wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Example: `  scrier token create --name web1 --state /var/lib/scrier-relay
+  scrier token create --name web1 --replace
   scrier token create --ttl 1h --json | jq -r .token`,
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			data, err := t.do(c, "POST", "/tokens", map[string]string{"name": name, "ttl": ttl.String()})
+			if replace && name == "" {
+				return wire.Errorf(wire.Usage, "--replace goes with --name: whose place the machine takes")
+			}
+			data, err := t.do(c, "POST", "/tokens", map[string]any{"name": name, "ttl": ttl.String(), "replace": replace})
 			if err != nil {
 				return err
 			}
@@ -50,6 +58,7 @@ machine trusts nothing else. It is shown once; whoever has it can enrol a machin
 		},
 	}
 	create.Flags().StringVar(&name, "name", "", "the machine's `NAME` as an envoy (default: its hostname)")
+	create.Flags().BoolVar(&replace, "replace", false, "remove the envoy that has this name now when the token is used")
 	create.Flags().DurationVar(&ttl, "ttl", 15*time.Minute, "how long the token is good, at most 168h")
 	create.Flags().BoolVar(&asJSON, "json", false, `print {"id", "token", "fingerprint", "expires"}`)
 	c.AddCommand(create, listTokens(&t), revokeToken(&t))
@@ -77,6 +86,7 @@ tokens; NOTE says so if they may not.
 			tokens, err := decode[[]struct {
 				ID, Name, Void   string
 				CreatedBy        string `json:"created_by"`
+				Replaces         string
 				Changed          bool   `json:"maker_changed"`
 				Created, Expires time.Time
 			}](data)
@@ -94,6 +104,9 @@ tokens; NOTE says so if they may not.
 					note = "no good: " + note
 				} else if v.Changed {
 					note = "the role or keys of who made it have changed since"
+				}
+				if v.Replaces != "" && note == "" {
+					note = "removes the envoy " + v.Replaces + " when it is used"
 				}
 				rows = append(rows, []string{v.ID, v.Name, v.CreatedBy, ago(v.Created), v.Expires.Local().Format(time.DateTime), note})
 			}

@@ -27,7 +27,12 @@ type envoy struct {
 // all f must have returned, before the test ends.
 func serve(t *testing.T, r *Relay, name string, f func(e *envoy, open *wire.Open, s wire.Stream)) *envoy {
 	t.Helper()
-	m := enrolled(t, r, name)
+	return served(t, enrolled(t, r, name), f)
+}
+
+// served is serve for a machine that is enrolled.
+func served(t *testing.T, m *machine, f func(e *envoy, open *wire.Open, s wire.Stream)) *envoy {
+	t.Helper()
 	e := &envoy{machine: m, hostKey: newSigner(t)}
 	t.Cleanup(e.wait.Wait) // runs after connect's own cleanup, which closes the link
 	e.up = m.must()

@@ -48,9 +48,15 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 		return nil, err
 	}
 	// 2. Which envoy?
-	envoy, err := r.fleet.Find(ctx, req.Envoy)
+	envoy, doubt, err := r.fleet.FindLive(ctx, req.Envoy)
 	if err != nil {
 		return nil, err
+	}
+	if doubt != nil {
+		if req.Kind != wire.KindSSH { // nothing proves there that it is the same machine
+			return nil, wire.Errorf(wire.AmbiguousEnvoy, "%q is also the name of an envoy that is not connected; give the id, %s, or remove the other", req.Envoy, envoy.ID)
+		}
+		req.HostKeys = doubt.HostKeys
 	}
 	switch envoy.State {
 	case fleet.Revoked:

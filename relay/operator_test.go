@@ -346,6 +346,7 @@ var routes = map[string][]access.Role{
 	"GET /api/v1/tokens":                       {access.Admin},
 	"DELETE /api/v1/tokens/{token}":            {access.Admin},
 	"POST /api/v1/envoys/{envoy}/release":      {access.Admin},
+	"POST /api/v1/envoys/{envoy}/rename":       {access.Admin},
 }
 
 // Routes for everybody, also before sign-in, each with the reason.

@@ -50,6 +50,7 @@ type agent struct {
 	seen    time.Time
 	silent  bool   // it was reported as silent ([Fleet.findSilent]) and has not been heard since
 	rival   string // the address of another machine that was refused while this link lived
+	settled string // the reported hostname for which the envoy's name needs no look ([Fleet.followAll])
 	pings   map[uint64]chan struct{}
 	asked   int // pings that were sent and have no answer yet, also those that nobody waits for any more
 }

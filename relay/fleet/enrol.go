@@ -58,6 +58,7 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	e := store.Envoy{
 		ID: wire.NewEnvoyID(), Hostname: cmp.Or(token.Name, facts.Hostname), Enrolled: now, LastSeen: now,
 		Labels: map[string]string{}, Generation: 1, Key: key[:], Source: source, Version: facts.Version,
+		Follows: token.Name == "",
 	}
 	maps.Copy(e.Labels, token.Labels)
 	maps.Copy(e.Labels, m.Labels)
@@ -77,6 +78,10 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	}); err != nil {
 		return nil, err
 	}
+	left, err := f.replaces(ctx, token, e, source)
+	if err != nil {
+		return nil, err
+	}
 	err = f.KV.Update(ctx, func(tx store.Tx) error {
 		token, err := store.RedeemToken(tx, hash, now)
 		if err == nil {
@@ -85,14 +90,57 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 		if err != nil {
 			return err // another machine used the token first, or its maker has just lost the right
 		}
+		if left.Type != "" {
+			old, err := store.GetEnvoy(tx, token.Replaces)
+			if err != nil {
+				return err
+			}
+			e.HostKeys, e.RDPCertificate = old.HostKeys, old.RDPCertificate // so that others are noticed
+			if err := store.DeleteEnvoy(tx, old.ID); err != nil {
+				return err
+			}
+		}
 		return store.PutEnvoy(tx, e)
 	})
 	if err != nil {
+		if left.Type != "" {
+			f.notDone(ctx, left, err)
+		}
 		return nil, err
+	}
+	if left.Type != "" {
+		if a := f.agent(token.Replaces); a != nil {
+			f.drop(a, &wire.Error{Code: wire.Revoked})
+		}
+		f.changed(token.Replaces, false)
 	}
 	f.changed(e.ID, false)
 	f.Log.Info("enrolled", "envoy", e.ID, "name", e.Hostname, "source", source)
 	return &wire.Enrolled{Envoy: e.ID, Cluster: f.CA.Cluster(), Chain: chain, Time: wire.Millis(now)}, nil
+}
+
+// replaces writes down that an enrolment removes another envoy. An event without a type: it does not, or that one is gone.
+func (f *Fleet) replaces(ctx context.Context, token store.Token, e store.Envoy, source string) (audit.Event, error) {
+	if token.Replaces == (wire.EnvoyID{}) {
+		return audit.Event{}, nil
+	}
+	var old store.Envoy
+	err := f.KV.View(ctx, func(tx store.Tx) (err error) {
+		old, err = store.GetEnvoy(tx, token.Replaces)
+		return err
+	})
+	if wire.CodeOf(err) == wire.NoSuchEnvoy {
+		return audit.Event{}, nil
+	}
+	if err != nil {
+		return audit.Event{}, err
+	}
+	left := audit.Event{
+		Type: "envoy.remove", Operator: token.CreatedBy, Envoy: old.ID.String(), EnvoyName: old.Hostname, Source: source,
+		Fields: map[string]string{"token": token.ID(), "replaced_by": e.ID.String()},
+	}
+	_, err = f.Journal.Append(ctx, left)
+	return left, err
 }
 
 func (f *Fleet) refusedEnrolment(ctx context.Context, source, hostname string, err error) {

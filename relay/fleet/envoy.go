@@ -26,6 +26,7 @@ type Envoy struct {
 	Facts    wire.Facts        `json:"facts"`
 	HostKeys []string          `json:"host_keys"`
 	Warnings []string          `json:"warnings"`
+	Follows  bool              `json:"follows"` // hostname is what the agent reports; else somebody has given it
 	// Quarantine is there in the state quarantined.
 	Quarantine *Quarantine `json:"quarantine,omitempty"`
 }
@@ -48,10 +49,44 @@ const (
 	skewed   = 5 * time.Minute
 )
 
-func (f *Fleet) view(e store.Envoy) (Envoy, error) {
+// views are the envoys that rows finds.
+func (f *Fleet) views(ctx context.Context, rows func(store.Tx) ([]store.Envoy, error)) ([]Envoy, error) {
+	var found []store.Envoy
+	var others [][]store.Envoy
+	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
+		if found, err = rows(tx); err != nil {
+			return err
+		}
+		others = make([][]store.Envoy, len(found))
+		for i, e := range found {
+			if !e.Revoked.IsZero() {
+				continue
+			}
+			if others[i], err = twins(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	out := make([]Envoy, 0, len(found))
+	for i, e := range found {
+		v, err := f.view(e, others[i])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// view is an envoy as the API shows it; others have the same name.
+func (f *Fleet) view(e store.Envoy, others []store.Envoy) (Envoy, error) {
 	v := Envoy{
 		ID: e.ID, Hostname: e.Hostname, State: Offline, LastSeen: e.LastSeen, Version: e.Version,
 		Enrolled: e.Enrolled, Revoked: e.Revoked, Labels: e.Labels, HostKeys: e.HostKeys, Warnings: []string{},
+		Follows: e.Follows,
 	}
 	if v.Labels == nil {
 		v.Labels = map[string]string{}
@@ -84,6 +119,7 @@ func (f *Fleet) view(e store.Envoy) (Envoy, error) {
 		v.State, v.Quarantine = Quarantined, quarantineOf(e.Quarantine)
 	}
 	v.Warnings = append(v.Warnings, v.warn(f.Now())...)
+	v.Warnings = append(v.Warnings, f.warnOfNames(e, v.Facts.Hostname, others)...)
 	if v.Facts.Users == nil {
 		v.Facts.Users = []string{}
 	}
@@ -117,20 +153,9 @@ func (v Envoy) warn(now time.Time) (w []string) {
 
 // List is all envoys by hostname.
 func (f *Fleet) List(ctx context.Context) ([]Envoy, error) {
-	var rows []store.Envoy
-	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		rows, err = store.Envoys(tx)
-		return err
-	}); err != nil {
+	out, err := f.views(ctx, store.Envoys)
+	if err != nil {
 		return nil, err
-	}
-	out := make([]Envoy, 0, len(rows))
-	for _, r := range rows {
-		v, err := f.view(r)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
 	}
 	slices.SortFunc(out, func(a, b Envoy) int {
 		if c := strings.Compare(a.Hostname, b.Hostname); c != 0 {
@@ -144,23 +169,12 @@ func (f *Fleet) List(ctx context.Context) ([]Envoy, error) {
 // Page is at most limit envoys in the order of their ids, those behind after; more says that
 // there are others. An envoy that is forgotten meanwhile shifts nothing.
 func (f *Fleet) Page(ctx context.Context, after wire.EnvoyID, limit int) (page []Envoy, more bool, err error) {
-	var rows []store.Envoy
-	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		rows, err = store.EnvoysAfter(tx, after, limit+1)
-		return err
-	}); err != nil {
-		return nil, false, err
-	}
-	more = len(rows) > limit
-	page = make([]Envoy, 0, limit)
-	for _, r := range rows[:min(len(rows), limit)] {
-		v, err := f.view(r)
-		if err != nil {
-			return nil, false, err
-		}
-		page = append(page, v)
-	}
-	return page, more, nil
+	page, err = f.views(ctx, func(tx store.Tx) ([]store.Envoy, error) {
+		rows, err := store.EnvoysAfter(tx, after, limit+1)
+		more = len(rows) > limit
+		return rows[:min(len(rows), limit)], err
+	})
+	return page, more, err
 }
 
 // Find resolves what a person typed: an id, a hostname, or a prefix of an id or hostname that
@@ -176,20 +190,9 @@ func (f *Fleet) Find(ctx context.Context, name string) (Envoy, error) {
 	if id, err := wire.ParseEnvoyID(name); err == nil { // the common case needs no search
 		return f.get(ctx, id)
 	}
-	var rows []store.Envoy
-	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		rows, err = store.EnvoysLike(tx, name, maxLike)
-		return err
-	}); err != nil {
+	all, err := f.views(ctx, func(tx store.Tx) ([]store.Envoy, error) { return store.EnvoysLike(tx, name, maxLike) })
+	if err != nil {
 		return Envoy{}, err
-	}
-	all := make([]Envoy, 0, len(rows))
-	for _, r := range rows {
-		v, err := f.view(r)
-		if err != nil {
-			return Envoy{}, err
-		}
-		all = append(all, v)
 	}
 	var exact, prefix, revoked []Envoy
 	for _, v := range all {
@@ -218,14 +221,22 @@ func (f *Fleet) Find(ctx context.Context, name string) (Envoy, error) {
 const maxLike = 256
 
 func (f *Fleet) get(ctx context.Context, id wire.EnvoyID) (Envoy, error) {
-	var row store.Envoy
-	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		row, err = store.GetEnvoy(tx, id)
-		return err
-	}); err != nil {
+	all, err := f.views(ctx, func(tx store.Tx) ([]store.Envoy, error) {
+		row, err := store.GetEnvoy(tx, id)
+		return []store.Envoy{row}, err
+	})
+	if err != nil {
 		return Envoy{}, err
 	}
-	return f.view(row)
+	return all[0], nil
+}
+
+// offered says of an envoy that fits a name with others whether it may be one that is left over.
+func (v Envoy) offered() string {
+	if v.State != Offline {
+		return ""
+	}
+	return ", offline: `scrier envoys remove " + v.ID.String()[:8] + "` if it is gone"
 }
 
 func names(match []Envoy) string {
@@ -236,7 +247,7 @@ func names(match []Envoy) string {
 			out = append(out, fmt.Sprintf("and %d more", len(match)-most))
 			break
 		}
-		out = append(out, v.Hostname+" ("+v.ID.String()+")")
+		out = append(out, v.Hostname+" ("+v.ID.String()+")"+v.offered())
 	}
 	return strings.Join(out, ", ")
 }

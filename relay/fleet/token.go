@@ -25,6 +25,8 @@ type Order struct {
 	Maker string      // the operator's id; empty: the administrator of the relay's host
 	Name  string      // the envoy's, if it is given
 	TTL   time.Duration
+	// Replace removes the envoy that has the name now when the token is used.
+	Replace bool
 }
 
 // Token is an enrolment token that was not used yet. The token itself is shown once and kept nowhere.
@@ -38,6 +40,8 @@ type Token struct {
 	// its maker may make tokens.
 	Changed bool   `json:"maker_changed"`
 	Void    string `json:"void,omitempty"` // why it is no good any more; empty: it is good
+	// Replaces is the envoy that is removed when the token is used.
+	Replaces *wire.EnvoyID `json:"replaces,omitempty"`
 }
 
 // MakeToken makes an enrolment token. What it returns first is the secret.
@@ -56,6 +60,13 @@ func (f *Fleet) MakeToken(ctx context.Context, o Order) (certs.Token, Token, err
 	row := store.Token{Hash: token.Hash(), Name: o.Name, CreatedBy: o.By.Operator, Maker: o.Maker, Created: now, Expires: now.Add(o.TTL)}
 	o.By.Type, o.By.EnvoyName = "token.create", o.Name
 	o.By.Fields = map[string]string{"id": row.ID(), "expires": row.Expires.UTC().Format(time.RFC3339)}
+	if o.Replace {
+		old, err := f.replaced(ctx, o.Name)
+		if err != nil {
+			return fail(err)
+		}
+		row.Replaces, o.By.Fields["replaces"] = old, old.String()
+	}
 	if _, err := f.Journal.Append(ctx, o.By); err != nil {
 		return fail(err)
 	}
@@ -79,8 +90,32 @@ func (f *Fleet) MakeToken(ctx context.Context, o Order) (certs.Token, Token, err
 	return token, tokenOf(row), nil
 }
 
+// replaced is the one envoy that has a name.
+func (f *Fleet) replaced(ctx context.Context, name string) (id wire.EnvoyID, err error) {
+	if name == "" {
+		return id, wire.Errorf(wire.BadRequest, "replace goes with a name: that of the envoy whose place the machine takes")
+	}
+	all, err := f.views(ctx, func(tx store.Tx) ([]store.Envoy, error) {
+		all, err := store.EnvoysNamed(tx, name, maxLike)
+		return slices.DeleteFunc(all, func(e store.Envoy) bool { return !e.Revoked.IsZero() }), err
+	})
+	switch {
+	case err != nil:
+		return id, err
+	case len(all) == 0:
+		return id, wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q, so there is none to replace", name)
+	case len(all) > 1:
+		return id, wire.Errorf(wire.AmbiguousEnvoy, "%q fits %s", name, names(all))
+	}
+	return all[0].ID, nil
+}
+
 func tokenOf(t store.Token) Token {
-	return Token{ID: t.ID(), Name: t.Name, CreatedBy: t.CreatedBy, Created: t.Created, Expires: t.Expires}
+	v := Token{ID: t.ID(), Name: t.Name, CreatedBy: t.CreatedBy, Created: t.Created, Expires: t.Expires}
+	if t.Replaces != (wire.EnvoyID{}) {
+		v.Replaces = &t.Replaces
+	}
+	return v
 }
 
 // void is the error of a token whose maker has lost the right to make one.

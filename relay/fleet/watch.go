@@ -40,31 +40,21 @@ func (f *Fleet) findSilent() {
 // Those returns the envoys with these ids, as they are at one moment, and those of the ids that no
 // envoy has.
 func (f *Fleet) Those(ctx context.Context, ids []wire.EnvoyID) (found []Envoy, gone []wire.EnvoyID, err error) {
-	rows := make([]store.Envoy, 0, len(ids))
-	err = f.KV.View(ctx, func(tx store.Tx) error {
-		rows, gone = rows[:0], nil
+	found, err = f.views(ctx, func(tx store.Tx) ([]store.Envoy, error) {
+		rows := make([]store.Envoy, 0, len(ids))
+		gone = nil
 		for _, id := range ids {
 			e, err := store.GetEnvoy(tx, id)
 			switch {
 			case wire.CodeOf(err) == wire.NoSuchEnvoy:
 				gone = append(gone, id)
 			case err != nil:
-				return err
+				return nil, err
 			default:
 				rows = append(rows, e)
 			}
 		}
-		return nil
+		return rows, nil
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, r := range rows {
-		v, err := f.view(r)
-		if err != nil {
-			return nil, nil, err
-		}
-		found = append(found, v)
-	}
-	return found, gone, nil
+	return found, gone, err
 }

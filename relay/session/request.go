@@ -14,6 +14,8 @@ type Request struct {
 	Login string // empty: the one that holds one of Keys
 	Port  uint16 // 0: the kind's usual one
 	Keys  []ssh.PublicKey
+	// HostKeys, if there are any, are those of which the machine must show one, in authorized_keys form; kind ssh.
+	HostKeys []string
 
 	Terminal TerminalRequest // kind ssh
 	Desktop  DesktopRequest  // kinds rdp and vnc

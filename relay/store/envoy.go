@@ -30,6 +30,10 @@ type Envoy struct {
 	Issued     Certificate `cbor:"15,keyasint,omitzero"`  // the newest that was given out by a renewal
 	Quarantine Quarantine  `cbor:"16,keyasint,omitzero"`
 	Released   Certificate `cbor:"17,keyasint,omitzero"` // the one that counted when an administrator ended a quarantine
+	// Follows says that Hostname is what the agent reports. Else somebody has given it; a row from before has one that stays.
+	Follows  bool      `cbor:"18,keyasint,omitempty"`
+	Clash    string    `cbor:"19,keyasint,omitempty"` // the hostname that it reports, if that is the name of another
+	Followed time.Time `cbor:"20,keyasint,omitzero"`  // when Hostname or Clash last followed a report
 }
 
 const (
@@ -112,6 +116,23 @@ func EnvoysLike(tx Tx, prefix string, limit int) ([]Envoy, error) {
 		if !seen[e.ID] {
 			found = append(found, e)
 		}
+	}
+	return found, nil
+}
+
+// EnvoysNamed lists the envoys that have this hostname, in any case, at most limit.
+func EnvoysNamed(tx Tx, name string, limit int) ([]Envoy, error) {
+	var found []Envoy
+	for key := range tx.Scan(envoyNamePrefix + strings.ToLower(name) + "\x00") {
+		if len(found) == limit {
+			break
+		}
+		_, id, _ := strings.Cut(key, "\x00")
+		e, err := get[Envoy](tx, envoyPrefix+id)
+		if err != nil {
+			return nil, fmt.Errorf("read index %q: %w", key, err)
+		}
+		found = append(found, e)
 	}
 	return found, nil
 }

@@ -18,6 +18,7 @@ type Token struct {
 	Expires   time.Time         `cbor:"6,keyasint,omitzero"`
 	Maker     string            `cbor:"7,keyasint,omitempty"` // the operator's id; empty: the relay's host, or a row from before
 	Epoch     uint64            `cbor:"8,keyasint,omitempty"` // the maker's, when the token was made
+	Replaces  wire.EnvoyID      `cbor:"9,keyasint,omitzero"`  // the envoy that is removed when the token is used; zero: none
 }
 
 // ID is the token's public name. It does not help anybody to enrol: the secret has 192 bits, and its

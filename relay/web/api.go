@@ -24,6 +24,7 @@ func (a *api) fleetRoutes() []route {
 		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
 		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
+		{method: "POST", pattern: "/envoys/{envoy}/rename", verb: access.ChangeEnvoys, signed: true, what: "Give an envoy a name, or have it follow its hostname", handle: a.renameEnvoy, in: RenameRequest{}, out: fleet.Envoy{}, more: "The answer is the envoy as it is then."},
 		{method: "POST", pattern: "/envoys/{envoy}/release", verb: access.ChangeEnvoys, what: "Release an envoy from quarantine", handle: a.releaseEnvoy, in: ReleaseRequest{}, out: fleet.Envoy{}, more: "The answer is the envoy as it was, with what happened. The newest certificate counts from then on."},
 		{method: "DELETE", pattern: "/envoys/{envoy}", verb: access.ChangeEnvoys, what: "Revoke an envoy and forget it", handle: a.removeEnvoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/tokens", verb: access.MakeTokens, signed: true, what: "Make an enrolment token", handle: a.makeToken, in: TokenRequest{}, out: Token{}},
@@ -76,8 +77,35 @@ func (a *api) envoys(r *http.Request, _ access.Operator) (any, error) {
 }
 
 func (a *api) envoy(r *http.Request, _ access.Operator) (any, error) {
+	e, _, err := a.Fleet.FindLive(r.Context(), chi.URLParam(r, "envoy"))
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// RenameRequest is the name that an envoy is to have.
+type RenameRequest struct {
+	Name   string `json:"name,omitempty"`   // it stays
+	Follow bool   `json:"follow,omitempty"` // instead: whatever hostname its agent reports
+}
+
+func (a *api) renameEnvoy(r *http.Request, who access.Operator) (any, error) {
+	req, err := body[RenameRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	if (req.Name == "") != req.Follow {
+		return nil, wire.Errorf(wire.BadRequest, "give either a name, or follow")
+	}
 	e, err := a.Fleet.Find(r.Context(), chi.URLParam(r, "envoy"))
 	if err != nil {
+		return nil, err
+	}
+	if err := a.Fleet.Rename(r.Context(), by(who), e.ID, req.Name); err != nil {
+		return nil, err
+	}
+	if e, err = a.Fleet.Find(r.Context(), e.ID.String()); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -120,6 +148,8 @@ func (a *api) changeEnvoy(r *http.Request, change func(fleet.Envoy) error) (any,
 type TokenRequest struct {
 	Name string `json:"name"`
 	TTL  string `json:"ttl"` // as Go writes durations, e.g. "15m"; empty: 15 minutes
+	// Replace removes the envoy that has the name now when the token is used.
+	Replace bool `json:"replace,omitempty"`
 }
 
 // Token is an enrolment token; it is shown once.
@@ -142,7 +172,12 @@ func (a *api) makeToken(r *http.Request, who access.Operator) (any, error) {
 			return nil, wire.Errorf(wire.BadRequest, "ttl %q is not a duration like 15m or 24h", wire.Printable(req.TTL))
 		}
 	}
-	secret, t, err := a.Fleet.MakeToken(r.Context(), fleet.Order{By: by(who), Maker: who.ID, Name: req.Name, TTL: ttl})
+	if req.Replace {
+		if err := who.May(access.ChangeEnvoys); err != nil {
+			return nil, err
+		}
+	}
+	secret, t, err := a.Fleet.MakeToken(r.Context(), fleet.Order{By: by(who), Maker: who.ID, Name: req.Name, TTL: ttl, Replace: req.Replace})
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,13 @@
 package shell
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	xssh "golang.org/x/crypto/ssh"
@@ -74,8 +76,12 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	if err := k.Fleet.Reported(ctx, s.Envoy(), opened.HostKeys); err != nil {
 		return kind.Opened{}, err
 	}
+	hostKeys, err := expected(opened.HostKeys, req.HostKeys)
+	if err != nil {
+		return kind.Opened{}, err
+	}
 	client, err := ssh.Dial(ctx, tunnel.Stream, ssh.Config{
-		Signer: signer, Login: opened.Login, HostKeys: opened.HostKeys, Guard: s.Guard,
+		Signer: signer, Login: opened.Login, HostKeys: hostKeys, Guard: s.Guard,
 		Authenticated: func() {
 			if err := k.Fleet.Authenticated(s.Envoy(), s.ID()); err != nil {
 				k.Log.Debug("tell the envoy that authentication is over", "session", s.ID(), "err", err)
@@ -94,6 +100,29 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	}
 	whole = true
 	return kind.Opened{Stage: terminal.New(s, sh, size), Login: opened.Login}, nil
+}
+
+// expected are those of the reported host keys that the machine must have, if it is known under its name by others than
+// it reports: an agent could have any name.
+func expected(reported [][]byte, known []string) ([][]byte, error) {
+	if len(known) == 0 {
+		return reported, nil
+	}
+	var both [][]byte
+	for _, line := range known {
+		k, _, _, _, err := xssh.ParseAuthorizedKey([]byte(line))
+		if err != nil {
+			return nil, err
+		}
+		if blob := k.Marshal(); slices.ContainsFunc(reported, func(r []byte) bool { return bytes.Equal(r, blob) }) {
+			both = append(both, blob)
+		}
+	}
+	if len(both) == 0 {
+		return nil, wire.Errorf(wire.HostKeyMismatch, "an older envoy of this name has other host keys").
+			Advise("if it is the same machine, set up anew, remove the older envoy (`scrier envoys list`); else give the id of the one that you mean")
+	}
+	return both, nil
 }
 
 // address is where an operator is, for the machine's from=. It is empty if that is no IP address, or one
