@@ -189,10 +189,11 @@ func (f *Fleet) Rename(ctx context.Context, by audit.Event, id wire.EnvoyID, nam
 		return err
 	}
 	by.Type, by.Envoy, by.EnvoyName = "envoy.rename", id.String(), before.Hostname
-	by.Fields = map[string]string{"before": before.Hostname, "now": name}
+	now := name
 	if name == "" {
-		by.Fields["now"] = "(follows the hostname)"
+		now = "(follows the hostname)"
 	}
+	by.Fields = with(by, map[string]string{"before": before.Hostname, "now": now})
 	if _, err := f.Journal.Append(ctx, by); err != nil {
 		return err
 	}

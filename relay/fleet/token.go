@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ func (f *Fleet) MakeToken(ctx context.Context, o Order) (certs.Token, Token, err
 	now := f.Now()
 	row := store.Token{Hash: token.Hash(), Name: o.Name, CreatedBy: o.By.Operator, Maker: o.Maker, Created: now, Expires: now.Add(o.TTL)}
 	o.By.Type, o.By.EnvoyName = "token.create", o.Name
-	o.By.Fields = map[string]string{"id": row.ID(), "expires": row.Expires.UTC().Format(time.RFC3339)}
+	o.By.Fields = with(o.By, map[string]string{"id": row.ID(), "expires": row.Expires.UTC().Format(time.RFC3339)})
 	if o.Replace {
 		old, err := f.replaced(ctx, o.Name)
 		if err != nil {
@@ -88,6 +89,12 @@ func (f *Fleet) MakeToken(ctx context.Context, o Order) (certs.Token, Token, err
 		return fail(err)
 	}
 	return token, tokenOf(row), nil
+}
+
+// with adds to what an event says of who asks, such as what they have signed with.
+func with(by audit.Event, fields map[string]string) map[string]string {
+	maps.Copy(fields, by.Fields)
+	return fields
 }
 
 // replaced is the one envoy that has a name.
@@ -202,7 +209,7 @@ func (f *Fleet) RevokeToken(ctx context.Context, by audit.Event, id string) erro
 		return err
 	}
 	by.Type, by.EnvoyName = "token.revoke", t.Name
-	by.Fields = map[string]string{"id": t.ID(), "token_by": t.CreatedBy}
+	by.Fields = with(by, map[string]string{"id": t.ID(), "token_by": t.CreatedBy})
 	if _, err := f.Journal.AppendEnd(ctx, by); err != nil {
 		return err
 	}

@@ -16,7 +16,11 @@ import (
 
 // by is who did it, for the audit log.
 func by(who access.Operator) audit.Event {
-	return audit.Event{Operator: who.Username, Source: who.Source}
+	e := audit.Event{Operator: who.Username, Source: who.Source}
+	if who.Proof != "" {
+		e.Fields = map[string]string{"proof": who.Proof}
+	}
+	return e
 }
 
 func (a *api) fleetRoutes() []route {

@@ -91,6 +91,7 @@ export interface Envoy {
   facts: Facts;
   host_keys: string[] | null;
   warnings: string[] | null;
+  follows: boolean; // hostname is what the agent reports; else somebody has given it
   quarantine?: Quarantine;
 }
 

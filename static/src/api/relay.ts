@@ -11,8 +11,9 @@ export const envoys = (limit: number, next?: string, o?: RequestOptions) => page
 export const envoy = (envoy: string, o?: RequestOptions) => request<m.Envoy>("GET", `/envoys/${id(envoy)}`, undefined, o);
 export const revokeEnvoy = (envoy: string) => request<m.Envoy>("POST", `/envoys/${id(envoy)}/revoke`);
 export const releaseEnvoy = (envoy: string, since: string) => request<m.Envoy>("POST", `/envoys/${id(envoy)}/release`, { since });
+export const renameEnvoy = (envoy: string, to: { name: string } | { follow: true }) => request<m.Envoy>("POST", `/envoys/${id(envoy)}/rename`, to);
 export const removeEnvoy = (envoy: string) => request<m.Envoy>("DELETE", `/envoys/${id(envoy)}`);
-export const makeToken = (name: string, ttl: string) => request<m.Token>("POST", "/tokens", { name, ttl });
+export const makeToken = (name: string, ttl: string, replace = false) => request<m.Token>("POST", "/tokens", { name, ttl, ...(replace ? { replace } : {}) });
 
 export const users = (o?: RequestOptions) => request<m.User[]>("GET", "/users", undefined, o);
 export const createUser = (user: { username: string; role: m.Role; keys: string[] }) => request<m.CreatedUser>("POST", "/users", user);

@@ -5,22 +5,26 @@ import { clock } from "../ui/format";
 import { icon } from "../ui/icon";
 import { notice } from "../ui/notice";
 import { Now } from "../ui/now";
-import { openPath } from "./envoy";
+import { openPath, plainName, reachable } from "./envoy";
 import { relayAddress } from "./handover";
 import { live } from "./live";
-import { Page } from "./page";
+import { Page, valueOf } from "./page";
 
 const lives: readonly [string, string][] = [["15m", "15 minutes"], ["1h", "1 hour"], ["8h", "8 hours"], ["24h", "1 day"]];
 
-const plainName = String.raw`\s*[A-Za-z0-9._\-]*\s*`; // what a relay takes for a machine's name; it is not asked for a signature for another
-
 /** Enrol makes a token, shows the command for the machine, and waits for the machine to come. */
 class Enrol extends Page {
-  static override properties = { ...Page.properties, token: { state: true }, arrived: { state: true } };
+  static override properties = { ...Page.properties, token: { state: true }, arrived: { state: true }, name: { state: true } };
   declare token: Token | undefined;
   declare arrived: string | undefined; // the new envoy's id
+  declare name: string; // that was typed
   private known = new Set<string>(); // envoys that were there when the token was made
   private readonly now = new Now(this);
+
+  constructor() {
+    super();
+    this.name = "";
+  }
 
   override render(): TemplateResult {
     return html`<div class="page narrow"><div class="title"><h1>Enrol a machine</h1></div>${this.token ? this.waiting(this.token) : this.form()}</div>`;
@@ -30,8 +34,10 @@ class Enrol extends Page {
     return html`<p class="muted">A token lets one machine join this relay, once. The machine needs Linux, the <code>scrier</code> program, and a way out to this relay by UDP; it opens no port of its own.</p>
       <form class="panel pad stack" @submit=${this.make}>
         <div class="field"><label for="name">Name</label>
-          <input id="name" class="input" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="web1" maxlength="64" pattern=${plainName} title="Letters, digits, dots, dashes and underscores" aria-describedby="name-help" />
-          <span class="help" id="name-help">What the machine is called here. Left empty, its own hostname is taken.</span></div>
+          <input id="name" class="input" autocomplete="off" autocapitalize="off" spellcheck="false" placeholder="web1" maxlength="64" pattern=${plainName} title="Letters, digits, dots, dashes and underscores" aria-describedby="name-help"
+            @input=${(e: Event) => (this.name = valueOf(e).trim())} />
+          <span class="help" id="name-help">What the machine is called here. Left empty, it is called by its own hostname, also when that changes.</span></div>
+        ${this.replacing()}
         <div class="field"><label for="ttl">The token works for</label>
           <select id="ttl" class="input">${lives.map(([v, word]) => html`<option value=${v}>${word}</option>`)}</select></div>
         ${this.failure ? notice(this.failure) : nothing}
@@ -44,9 +50,19 @@ class Enrol extends Page {
     const name = this.querySelector<HTMLInputElement>("#name")?.value.trim() ?? "";
     const ttl = this.querySelector<HTMLSelectElement>("#ttl")?.value ?? "";
     this.known = new Set(live.envoys.keys());
-    this.token = await this.attempt(() => makeToken(name, ttl));
+    const replace = this.querySelector<HTMLInputElement>("#replace")?.checked ?? false;
+    this.token = await this.attempt(() => makeToken(name, ttl, replace));
     await this.updateComplete;
     if (this.token) this.querySelector<HTMLElement>("h2")?.focus();
+  }
+
+  /** replacing offers that the machine takes the place of the one that has its name, if it is one. */
+  private replacing(): TemplateResult | typeof nothing {
+    const name = this.name.toLowerCase();
+    const [e, ...more] = name ? [...live.envoys.values()].filter((v) => v.hostname.toLowerCase() === name && v.state !== "revoked") : [];
+    if (!e || more.length) return nothing;
+    return html`<label class="choice"><input id="replace" type="checkbox" />
+      <span><strong>It is ${e.hostname}, enrolled again</strong><span class="muted small">The envoy ${e.id.slice(0, 8)} (${reachable(e) ? "connected" : "not connected"}) is removed, with its sessions, when this token is used.</span></span></label>`;
   }
 
   /** find is the envoy that came with this token: new, and of the token's name if it has one. */

@@ -19,6 +19,9 @@ export function openPath(e: Envoy, kind = "ssh"): string {
   return `/scrier/${e.id}?protocol=${encodeURIComponent(kind)}`;
 }
 
+/** plainName is what a relay takes for a machine's name; it is not asked for a signature for another. */
+export const plainName = String.raw`\s*[A-Za-z0-9._\-]*\s*`;
+
 export function labels(e: Envoy): string[] {
   return Object.entries(e.labels ?? {}).map(([k, v]) => (v ? `${k}=${v}` : k)).sort();
 }

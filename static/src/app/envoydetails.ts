@@ -1,11 +1,12 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { releaseEnvoy, removeEnvoy, revokeEnvoy, type Certificate, type Envoy, type Session } from "../api";
+import { releaseEnvoy, removeEnvoy, renameEnvoy, revokeEnvoy, type Certificate, type Envoy, type Session } from "../api";
 import { ask } from "../ui/dialog";
+import { notice } from "../ui/notice";
 import { ago, date, span } from "../ui/format";
 import { icon } from "../ui/icon";
 import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
-import { dots, labels, openPath, reachable, stateWord } from "./envoy";
+import { dots, labels, openPath, plainName, reachable, stateWord } from "./envoy";
 import { live } from "./live";
 import { offers } from "./offers";
 import { Page } from "./page";
@@ -45,7 +46,7 @@ class EnvoyDetails extends Page {
         ${this.quarantine(e, !!now)} ${this.opening(e)}
         ${warnings.length ? html`<div class="notice warn">${icon("warn")}<div>${warnings.map((w) => html`<p>${w[0]?.toUpperCase()}${w.slice(1)}.</p>`)}</div></div>` : nothing}
         ${this.facts(e)} ${this.labelled(e)} ${this.hostKeys(e)} ${live.may("see sessions") ? this.sessions(e) : nothing}
-        ${live.may("revoke or remove envoys") && now ? this.ending(e) : nothing}
+        ${live.may("revoke or remove envoys") && now ? html`${this.naming(e)} ${this.ending(e)}` : nothing}
       </div>
     </dialog>`;
   }
@@ -149,6 +150,30 @@ class EnvoyDetails extends Page {
       ${here.length ? html`<ul class="lines">${here.slice(0, recent).map(line)}</ul>` : html`<p class="muted">${live.sessionsLoaded ? "None yet." : "Reading…"}</p>`}
       ${here.length ? html`<a href=${`/sessions?q=${encodeURIComponent(e.hostname)}`} @click=${this.close}>All sessions here</a>` : nothing}
     </section>`;
+  }
+
+  private naming(e: Envoy): TemplateResult | typeof nothing {
+    if (e.state === "revoked") return nothing;
+    const rename = (ev: SubmitEvent) => {
+      ev.preventDefault();
+      const name = this.querySelector<HTMLInputElement>("#envoy-name")?.value.trim() ?? "";
+      if (name) void this.rename(e, { name });
+    };
+    return html`<section class="stack tight"><h3>Name</h3>
+      <p class="muted">${e.follows ? "It follows the hostname that the machine reports." : "It was given, and stays when the machine is called otherwise."}</p>
+      <form class="row" @submit=${rename}>
+        <input id="envoy-name" class="input slim" required maxlength="64" pattern=${plainName} title="Letters, digits, dots, dashes and underscores" autocomplete="off" autocapitalize="off" spellcheck="false" aria-label="New name" .value=${e.hostname} />
+        <button class="button" ?disabled=${this.busy}>Rename</button>
+        ${e.follows ? nothing : html`<button class="button" type="button" ?disabled=${this.busy} @click=${() => this.rename(e, { follow: true })}>Follow the hostname</button>`}
+      </form>
+      ${this.failure ? notice(this.failure) : nothing}</section>`;
+  }
+
+  private async rename(e: Envoy, to: { name: string } | { follow: true }): Promise<void> {
+    const now = await this.attempt(() => renameEnvoy(e.id, to));
+    if (!now) return;
+    live.envoy(now);
+    toast(now.follows ? `${now.hostname} follows its hostname.` : `It is called ${now.hostname}.`, "ok");
   }
 
   private ending(e: Envoy): TemplateResult {
