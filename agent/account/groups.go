@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -93,4 +94,25 @@ func parseGroups(fields []string) []uint32 {
 		}
 	}
 	return groups
+}
+
+// GroupNames are the names of groups, of those that have one.
+func (d Database) GroupNames(ctx context.Context, gids []uint32) ([]string, error) {
+	keys := make([]string, len(gids))
+	for i, gid := range gids {
+		keys[i] = strconv.FormatUint(uint64(gid), 10)
+	}
+	var names []string
+	for some := range slices.Chunk(keys, batch) {
+		text, err := d.read(ctx, maxList, "group", some...)
+		if err != nil {
+			return nil, fmt.Errorf("look up names of groups: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Split(strings.TrimSuffix(line, "\n"), ":"); len(f) == 4 && slices.Contains(some, f[2]) {
+				names = append(names, f[0])
+			}
+		}
+	}
+	return names, nil
 }

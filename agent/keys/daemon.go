@@ -33,6 +33,10 @@ type daemon struct {
 	rsaBits     int
 	revokedKeys string
 	utc         bool // this version of sshd knows the Z in expiry-time
+	chroot      bool // ChrootDirectory: sshd does not look at the shell then
+	pamService  string
+
+	denyUsers, allowUsers, denyGroups, allowGroups []string
 }
 
 const (
@@ -44,7 +48,7 @@ const (
 // parseDaemon reads the output of `sshd -T`: one lower-case keyword and its values a line.
 // Keywords that are not needed are skipped.
 func parseDaemon(out []byte) (daemon, error) {
-	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024}
+	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024, pamService: "sshd"}
 	var seenFiles bool
 	for len(out) > 0 {
 		var line []byte
@@ -88,6 +92,18 @@ func parseDaemon(out []byte) (daemon, error) {
 			if value != "none" {
 				d.revokedKeys = value
 			}
+		case "chrootdirectory":
+			d.chroot = value != "none" && value != ""
+		case "pamservicename": // since OpenSSH 9.8
+			d.pamService = value
+		case "denyusers":
+			d.denyUsers = append(d.denyUsers, value)
+		case "allowusers":
+			d.allowUsers = append(d.allowUsers, value)
+		case "denygroups":
+			d.denyGroups = append(d.denyGroups, value)
+		case "allowgroups":
+			d.allowGroups = append(d.allowGroups, value)
 		}
 		if err != nil {
 			return d, fmt.Errorf("read sshd -T: %s %q", name, wire.Printable(value))

@@ -29,6 +29,7 @@ type candidate struct {
 	match  *Match   // if the operator's key gives a shell here
 	barred string   // if the operator's key is here and gives none, where it is and the reason
 	err    *wire.Error
+	shell  worker.Shell
 }
 
 // Find returns the login that holds one of the operator's keys, on a line that would give the
@@ -101,7 +102,7 @@ func (k *Keys) candidates(ctx context.Context, found, others []account.Account, 
 	}
 	loginable := all
 	for _, a := range others {
-		if realShell(a.Shell) {
+		if !noShell(a.Shell) {
 			loginable = append(slices.Clip(loginable), &candidate{Account: a})
 		}
 	}
@@ -136,7 +137,7 @@ func (k *Keys) candidates(ctx context.Context, found, others []account.Account, 
 
 // configure asks sshd about the candidate.
 func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
-	d, err := k.daemonFor(ctx, c.Account)
+	d, err := k.daemonFor(ctx, c.Account, k.usual)
 	if err != nil {
 		return worker.FileError(err)
 	}
@@ -187,7 +188,7 @@ func (d daemon) takesEphemeral() bool {
 func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error {
 	q := worker.Request{
 		Task: worker.Look, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc,
-		DNS: c.daemon.dns, Environment: c.daemon.environment,
+		DNS: c.daemon.dns, Environment: c.daemon.environment, Shell: c.Shell,
 	}
 	for _, key := range who.Keys {
 		q.Keys = append(q.Keys, key.Marshal())
@@ -199,6 +200,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 	if err != nil {
 		return worker.FileError(err)
 	}
+	c.shell = r.Shell
 	var bad *wire.Error
 	for i, key := range who.Keys {
 		if !c.daemon.takes(key) {
@@ -254,7 +256,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 	for _, c := range all {
 		switch {
 		case c.match != nil:
-			if err := k.loginable(ctx, c.Account, !c.daemon.pam); err != nil {
+			if err := k.loginable(ctx, c.daemon, c.Account, c.shell); err != nil {
 				c.err = worker.FileError(err)
 				locked = append(locked, c)
 			} else {

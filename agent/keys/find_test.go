@@ -258,7 +258,10 @@ func TestLoginable(t *testing.T) {
 		"no entry":          {func() { w.Shadow = "" }, 0},
 		"nologin":           {func() { w.u.Shell = "/usr/sbin/nologin" }, wire.AccountNotLoginable},
 		"false":             {func() { w.u.Shell = "/bin/false" }, wire.AccountNotLoginable},
-		"not a shell":       {func() { w.u.Shell = "/usr/bin/passwd" }, wire.AccountNotLoginable},
+		"not in shells":     {func() { w.u.Shell = "/usr/bin/passwd" }, 0}, // sshd starts it
+		"not there":         {func() { w.u.Shell = "/usr/bin/nonesuch" }, wire.AccountNotLoginable},
+		"not executable":    {func() { w.u.Shell = "/etc/passwd" }, wire.AccountNotLoginable},
+		"a folder":          {func() { w.u.Shell = "/usr" }, wire.AccountNotLoginable},
 		"no shell":          {func() { w.u.Shell = "" }, 0},
 	} {
 		w.Shadow, w.u.Shell = "", "/bin/bash"

@@ -40,7 +40,7 @@ type hostKeyCache struct {
 // type of key. The relay takes them from the agent, so it need not trust the key that it sees first.
 func (k *Keys) HostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, error) {
 	if len(k.cfg.AuthorizedKeysFile) == 0 {
-		d, err := k.daemonFor(ctx, account.Account{Login: "root", Home: "/"})
+		d, err := k.daemonFor(ctx, account.Account{Login: "root", Home: "/"}, k.usual)
 		if err == nil && len(d.hostKeys) > 0 {
 			if keys, err := readHostKeys(d.hostKeys); err == nil {
 				return keys, nil

@@ -58,7 +58,8 @@ type Config struct {
 
 // Keys finds logins and gives them ephemeral keys. It is safe for concurrent use.
 type Keys struct {
-	local   string // sshd's address as `sshd -T -C` wants it
+	local   string     // sshd's address as `sshd -T -C` wants it
+	usual   netip.Addr // from which sshd sees a session come, where nothing else is chosen
 	cfg     Config
 	sources []netip.Addr
 	root    bool
@@ -66,6 +67,7 @@ type Keys struct {
 	env     []string // of workers; only tests set it
 
 	database account.Database
+	etc      string // "/etc"
 
 	journal journal
 	locks   locks
@@ -121,6 +123,10 @@ func New(cfg Config) (*Keys, error) {
 		host = "127.0.0.1"
 	}
 	k.local = "laddr=" + host + ",lport=" + port
+	k.usual = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() && !addr.Is4In6() {
+		k.usual = netip.IPv6Loopback()
+	}
 	for _, s := range strings.Split(cfg.Source, ",") {
 		addr, err := netip.ParseAddr(s)
 		if err != nil || addr.Zone() != "" || len(k.sources) >= line.MaxSources {
@@ -145,7 +151,7 @@ func New(cfg Config) (*Keys, error) {
 	}
 	cfg.Worker, cfg.AllowedLogins = slices.Clone(cfg.Worker), slices.Clone(cfg.AllowedLogins)
 	k.cfg = cfg
-	k.database = account.System()
+	k.database, k.etc = account.System(), "/etc"
 	k.pool = newPool(max(4, 2*runtime.NumCPU()))
 	k.locks = locks{dir: cfg.LockDir, held: map[string]*heldLock{}}
 	if k.journal, err = openJournal(filepath.Join(cfg.StateDir, "sessions")); err != nil {

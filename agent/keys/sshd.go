@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,19 +20,19 @@ import (
 )
 
 // daemonCache keeps what `sshd -T` has said, until a configuration file changes. If no file has a
-// Match block, the answer is the same for all logins, and is kept once.
+// Match block, the answer is the same for all logins and addresses, and is kept once.
 type daemonCache struct {
-	mu      sync.Mutex
-	state   string
-	byLogin map[string]daemon // "" if the answer is the same for all
-	program string
-	version [2]int
+	mu       sync.Mutex
+	state    string
+	byClient map[string]daemon // by login and address; "" if the answer is the same for all
+	program  string
+	version  [2]int
 }
 
-// daemonFor asks sshd about one login.
-func (k *Keys) daemonFor(ctx context.Context, a account.Account) (daemon, error) {
+// daemonFor asks sshd about one login that connects from an address on loopback.
+func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr) (daemon, error) {
 	if len(k.cfg.AuthorizedKeysFile) > 0 {
-		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true}, nil
+		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true, pamService: "sshd"}, nil
 	}
 	sshd := k.cfg.SSHD
 	if sshd == "" {
@@ -41,12 +42,12 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account) (daemon, error)
 		return k.daemonDefault(errors.New("there is no sshd"), true)
 	}
 	state, matches := k.configState(sshd)
-	login := ""
+	key := ""
 	if matches {
-		login = a.Login
+		key = a.Login + " " + from.String()
 	}
 	k.daemon.mu.Lock()
-	d, ok := k.daemon.byLogin[login]
+	d, ok := k.daemon.byClient[key]
 	ok = ok && k.daemon.state == state
 	k.daemon.mu.Unlock()
 	if ok {
@@ -60,17 +61,20 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account) (daemon, error)
 	if version[0] < 7 || (version[0] == 7 && version[1] < 7) {
 		return daemon{}, wire.Errorf(wire.KeyfileUnsupported, "OpenSSH %d.%d knows no expiry-time; 7.7 does", version[0], version[1])
 	}
-	d, err = k.askDaemon(ctx, sshd, a)
+	d, err = k.askDaemon(ctx, sshd, a, from, from.String())
+	if err == nil && d.dns {
+		d, err = k.askDaemon(ctx, sshd, a, from, "localhost")
+	}
 	if err != nil {
 		return k.daemonDefault(err, utc)
 	}
 	d.utc = utc
 	k.daemon.mu.Lock()
 	defer k.daemon.mu.Unlock()
-	if k.daemon.state != state || len(k.daemon.byLogin) > 2*maxHomes {
-		k.daemon.state, k.daemon.byLogin = state, map[string]daemon{}
+	if k.daemon.state != state || len(k.daemon.byClient) > 2*maxHomes {
+		k.daemon.state, k.daemon.byClient = state, map[string]daemon{}
 	}
-	k.daemon.byLogin[login] = d
+	k.daemon.byClient[key] = d
 	return d, nil
 }
 
@@ -84,12 +88,13 @@ func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
 	k.cfg.Log.Debug("sshd does not tell its configuration; its defaults are taken", "err", err)
 	return daemon{
 		files: []string{".ssh/authorized_keys", ".ssh/authorized_keys2"}, strict: true, publicKeys: true, pam: true, terminal: true, utc: utc,
-		environment: true, // it may be switched on
+		environment: true, pamService: "sshd", // the first may be switched on
 	}, nil
 }
 
-func (k *Keys) askDaemon(ctx context.Context, sshd string, a account.Account) (daemon, error) {
-	argv := []string{sshd, "-T", "-C", "user=" + a.Login + ",host=localhost,addr=127.0.0.1," + k.local}
+// askDaemon runs sshd -T. host is the client's name as sshd knows it, which is its address without UseDNS.
+func (k *Keys) askDaemon(ctx context.Context, sshd string, a account.Account, from netip.Addr, host string) (daemon, error) {
+	argv := []string{sshd, "-T", "-C", "user=" + a.Login + ",host=" + host + ",addr=" + from.String() + "," + k.local}
 	if strings.Contains(a.Login, ",") {
 		return daemon{}, fmt.Errorf("a login with a comma")
 	}

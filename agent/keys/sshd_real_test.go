@@ -243,14 +243,20 @@ func TestAccountMatrix(t *testing.T) {
 	cfg.AuthorizedKeysFile, cfg.SSHDConfig = nil, sshd.Config
 	k := h.open(cfg)
 	k.database = account.System()
+	odd, plain := h.Script("oddshell", `exec /bin/sh "$@"`+"\n"), h.Script("plainfile", "") // neither is in /etc/shells
+	h.Must(os.Chmod(plain, 0o644))
 	for i, c := range []struct {
 		name string
+		in   bool
 		more []string
 	}{
-		{"ordinary", nil},
-		{"locked", []string{"--password", "!"}},
-		{"expired", []string{"--expiredate", "2020-01-01"}},
-		{"nologin", []string{"--shell", "/usr/sbin/nologin"}},
+		{"ordinary", true, nil},
+		{"locked", false, []string{"--password", "!"}},
+		{"expired", false, []string{"--expiredate", "2020-01-01"}},
+		{"nologin", false, []string{"--shell", "/usr/sbin/nologin"}},
+		{"not in /etc/shells", true, []string{"--shell", odd}},
+		{"no such shell", false, []string{"--shell", "/nonexistent/sh"}},
+		{"a shell that is no program", false, []string{"--shell", plain}},
 	} {
 		login := fmt.Sprintf("scracct%d", i)
 		uid, home := keystest.RealUser(t, h.Dir, login, c.more...)
@@ -261,7 +267,7 @@ func TestAccountMatrix(t *testing.T) {
 		h.Must(os.Chown(file, uid, uid))
 		real := sshd.Shell(login, signer)
 		_, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}}, login)
-		if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.AccountNotLoginable) || (real == nil) != (c.name == "ordinary") {
+		if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.AccountNotLoginable) || (real == nil) != c.in {
 			t.Errorf("%s: sshd %v, we %v", c.name, real, err)
 		}
 	}
@@ -289,10 +295,81 @@ grep "^$2:" `+w.Dir+`/$1 || exit 2
 	keystest.WantCode(t, err, wire.LoginNotAllowed)
 	// If sshd -T fails, such an agent takes sshd's defaults. One that is root refuses.
 	k.cfg.AuthorizedKeysFile, k.cfg.SSHD = nil, "/nonexistent/sshd"
-	if d, err := k.daemonFor(context.Background(), found[0]); err != nil || len(d.files) != 2 || d.files[0] != ".ssh/authorized_keys" {
+	if d, err := k.daemonFor(context.Background(), found[0], k.usual); err != nil || len(d.files) != 2 || d.files[0] != ".ssh/authorized_keys" {
 		t.Errorf("%+v %v", d, err)
 	}
 	k.root = true
-	_, err = k.daemonFor(context.Background(), found[0])
+	_, err = k.daemonFor(context.Background(), found[0], k.usual)
 	keystest.WantCode(t, err, wire.KeyfileUnsupported)
+}
+
+// TestAdmit: logins that sshd's AllowUsers and its like refuse are not offered, and named for what they are.
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	key, signer := keystest.NewKey(t)
+	logins := []string{"scradm0", "scradm1"}
+	for i, login := range logins {
+		more := []string{"--user-group"}
+		if i == 1 {
+			more = append(more, "--groups", "games")
+		}
+		uid, home := keystest.RealUser(t, h.Dir, login, more...)
+		file := filepath.Join(home, ".ssh", "authorized_keys")
+		h.Must(os.Mkdir(filepath.Dir(file), 0o700))
+		h.Must(os.WriteFile(file, []byte(keystest.Text(key)+"\n"), 0o600))
+		h.Must(os.Chown(filepath.Dir(file), uid, uid))
+		h.Must(os.Chown(file, uid, uid))
+	}
+	for _, config := range []string{
+		"# nothing",
+		"AllowUsers scradm0",
+		"AllowUsers root scradm0@127.0.0.1 scradm1@192.0.2.0/24",
+		"AllowUsers scradm1@127.0.0.0/8",
+		"AllowUsers scradm?@*,!127.0.0.1",
+		"AllowUsers scradm1@localhost",
+		"AllowUsers *\nDenyUsers scradm0",
+		"DenyUsers *@127.0.0.1",
+		"DenyUsers scradm1@192.0.2.1 nobody",
+		"AllowGroups games",
+		"AllowGroups scradm0",
+		"AllowGroups g?mes scradm*",
+		"DenyGroups games",
+		"AllowUsers scradm0\nAllowGroups games",
+		"AllowUsers nobody\nMatch User scradm1\nAllowUsers scradm1",
+		"DenyUsers scradm1\nMatch Address 127.0.0.1\nDenyUsers scradm0",
+		"Match Host 127.0.0.1\nDenyUsers scradm0",
+		"Match Host localhost\nDenyUsers scradm0",
+		"UseDNS yes\nMatch Host localhost\nDenyUsers scradm0",
+		"Match Group games\nDenyUsers scradm1",
+		"Match LocalAddress 127.0.0.1\nDenyUsers scradm0",
+	} {
+		sshd := keystest.StartSSHD(t, h.Dir, config)
+		cfg := h.config()
+		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.AllowedLogins, cfg.Addr = nil, sshd.Config, logins, sshd.Addr
+		k := h.open(cfg)
+		k.database = account.System()
+		var in []string
+		for _, login := range logins {
+			real := sshd.Shell(login, signer)
+			m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}}, login)
+			if (real == nil) != (err == nil) || (err != nil && wire.CodeOf(err) != wire.LoginNotAllowed) {
+				t.Errorf("%q, %s: sshd %v, we %v", config, login, real, err)
+			}
+			if real == nil {
+				in = append(in, m.Login)
+			}
+		}
+		m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}}, "")
+		switch len(in) {
+		case 0:
+			keystest.WantCode(t, err, wire.LoginNotAllowed)
+		case 1:
+			if err != nil || m.Login != in[0] {
+				t.Errorf("%q: %s %v, not %s", config, m.Login, err, in[0])
+			}
+		default:
+			keystest.WantCode(t, err, wire.AmbiguousLogin)
+		}
+	}
 }

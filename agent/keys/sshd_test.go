@@ -143,7 +143,7 @@ echo x >>`+count+`; echo "authorizedkeysfile $(grep -c . `+config+`)/%u"
 	k := h.open(cfg)
 	ask := func(login string) string {
 		t.Helper()
-		d, err := k.daemonFor(context.Background(), account.Account{Login: login, UID: 7})
+		d, err := k.daemonFor(context.Background(), account.Account{Login: login, UID: 7}, k.usual)
 		h.Must(err)
 		return d.files[0]
 	}
@@ -186,7 +186,7 @@ func TestSSHDVersions(t *testing.T) {
 		cfg.AuthorizedKeysFile = nil
 		cfg.SSHD = h.Script("sshd", "case $1 in -V) cat >&2 <<'E'\n"+banner+"\nE\nexit 1;; esac\necho authorizedkeysfile a\n")
 		k := h.open(cfg)
-		d, err := k.daemonFor(context.Background(), account.Account{Login: "a", UID: 7})
+		d, err := k.daemonFor(context.Background(), account.Account{Login: "a", UID: 7}, k.usual)
 		got := "local"
 		if d.utc {
 			got = "utc"

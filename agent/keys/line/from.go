@@ -41,6 +41,21 @@ func (a Query) from(list string) (answer, Reason) {
 	return yes, NoReason
 }
 
+// MatchHost does what sshd's match_host_and_ip does for a client at addr that sshd knows by the name host,
+// which is the address itself without UseDNS. It is not certain where libc has a say.
+func MatchHost(list string, addr netip.Addr, host string) (in, certain bool) {
+	addr = addr.Unmap()
+	byAddress, certain := matchAddress(list, addr)
+	if !certain {
+		return false, false
+	}
+	if byAddress < 0 {
+		return false, true
+	}
+	byName := matchPatternList(host, list)
+	return byName > 0 || byName == 0 && byAddress > 0, true
+}
+
 // letsInAll says whether a list lets everybody in, wherever they are.
 func letsInAll(list string) bool {
 	var star, four, six bool
@@ -99,7 +114,7 @@ func matchAddress(list string, addr netip.Addr) (found int, certain bool) {
 		case prefixValid:
 			hit = prefix.Addr().BitLen() == addr.BitLen() && prefix.Contains(addr)
 		case prefixNone:
-			hit = matchPattern(addr.String(), p)
+			hit = MatchPattern(addr.String(), p)
 		}
 		if hit && negated {
 			return -1, true
@@ -187,7 +202,7 @@ func matchPatternList(s, list string) int {
 		if len(p) >= 1023 {
 			return 0 // "subpattern too long, return failure"
 		}
-		if matchPattern(s, lower(p)) {
+		if MatchPattern(s, lower(p)) {
 			if negated {
 				return -1
 			}
@@ -197,8 +212,8 @@ func matchPatternList(s, list string) int {
 	return found
 }
 
-// matchPattern does what sshd's match_pattern does, which knows * and ? alone. It needs no recursion.
-func matchPattern(s, pattern string) bool {
+// MatchPattern does what sshd's match_pattern does, which knows * and ? alone. It needs no recursion.
+func MatchPattern(s, pattern string) bool {
 	i, j, star, mark := 0, 0, -1, 0
 	for i < len(s) {
 		switch {

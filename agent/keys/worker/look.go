@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"scrier/agent/keys/line"
 	"scrier/wire"
@@ -56,3 +57,15 @@ func (w Worker) look(q Request, p *place) (Result, error) {
 // zone is how sshd reads times. Local times are in the zone of /etc/localtime, as the worker's
 // environment has no TZ; sshd's is the same, unless its service sets TZ.
 func (q Request) zone() line.Zone { return line.Zone{Local: time.Local, UTC: q.UTC} }
+
+// lookAtShell does what sshd's allowed_user does with a shell. It may be in the home, so it is looked at here.
+func lookAtShell(name string) Shell {
+	var st unix.Stat_t
+	switch err := unix.Stat(name, &st); {
+	case isMissing(err):
+		return NoSuchShell
+	case err == nil && (st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0):
+		return NotExecutable
+	}
+	return UsableShell
+}

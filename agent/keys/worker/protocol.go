@@ -63,7 +63,8 @@ type Request struct {
 	Sweep    bool     `cbor:"17,keyasint,omitempty"` // clean: and all that are recognised and over
 	Sessions []string `cbor:"18,keyasint,omitempty"` // clean: sessions of this agent that are over
 
-	Environment bool `cbor:"19,keyasint,omitempty"` // look: PermitUserEnvironment
+	Environment bool   `cbor:"19,keyasint,omitempty"` // look: PermitUserEnvironment
+	Shell       string `cbor:"20,keyasint,omitempty"` // look: the account's
 }
 
 // Torn is an append that a crash may have cut short.
@@ -100,7 +101,18 @@ type Found struct {
 // Reply has one result for each of Request.Files, in their order.
 type Reply struct {
 	Files []Result `cbor:"1,keyasint"`
+	Shell Shell    `cbor:"2,keyasint,omitempty"` // look
 }
+
+// Shell is what can be said of an account's shell.
+type Shell uint8
+
+// What sshd demands of a shell is that it is a regular file that somebody may execute.
+const (
+	UsableShell Shell = iota // or one of which nothing can be said
+	NoSuchShell
+	NotExecutable
+)
 
 // strictCBOR refuses duplicate and unknown keys, tags, indefinite lengths and deep nesting.
 func strictCBOR() (cbor.DecMode, error) {
@@ -158,6 +170,9 @@ func ReadReply(from io.Reader, q Request) (Reply, error) {
 
 // check refuses an answer that does not fit q. The user's process may say anything.
 func (a Reply) check(q Request) error {
+	if a.Shell > NotExecutable {
+		return fmt.Errorf("no state %d of a shell", a.Shell)
+	}
 	if len(a.Files) != len(q.Files) {
 		return fmt.Errorf("%d files in the answer, %d asked", len(a.Files), len(q.Files))
 	}

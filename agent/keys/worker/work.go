@@ -74,6 +74,9 @@ func (w Worker) work(stdin io.Reader, stdout io.Writer) int {
 		return int(wire.BadRequest)
 	}
 	var a Reply
+	if q.Task == Look && q.Shell != "" {
+		a.Shell = lookAtShell(q.Shell)
+	}
 	for _, path := range q.Files {
 		file, err := w.file(q, path)
 		file.fail(err)
