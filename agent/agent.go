@@ -42,6 +42,7 @@ type Agent struct {
 	lock      *os.File
 	boot      string
 	sessions  sessions
+	startups  startups
 	renewNext bool // the relay says that the certificate is over; used by connect only
 
 	renewals

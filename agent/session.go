@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,7 +18,6 @@ import (
 const (
 	openTimeout = 10 * time.Second // for the relay to say Open on a stream that it made, and to take the answer
 	maxWait     = 2 * time.Minute  // for our own preparations, whatever the relay allows
-	targetDial  = 5 * time.Second
 
 	// keyLife is how long a session's key stays when nobody says that authentication is over.
 	// Taking it away has a time of its own, undoTimeout, which goes on when the link has ended: a
@@ -164,10 +162,11 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 	if len(match.Unread) > 0 {
 		log.Warn("homes were not looked at, as they do not answer or are too many", "logins", match.Unread)
 	}
-	target, err := dialTarget(prep, l.Config.SSH.Addr)
+	target, leave, err := l.dialSSH(prep, log, l.Config.SSH.Addr, match.Approach)
 	if err != nil {
 		return err
 	}
+	defer leave()
 	defer target.Close()
 	// The key is taken away when authentication is over, when nobody has said so in time, or when
 	// the stream ends, whichever is first.
@@ -193,6 +192,7 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		case <-time.After(keyLife):
 		case <-ended.Done():
 		}
+		leave()
 		remove()
 	})
 	if err := answer(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys)}); err != nil {
@@ -230,22 +230,13 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 	return broken(l.builtin.Serve(ctx, conn, ephemeral))
 }
 
-func dialTarget(ctx context.Context, addr string) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, targetDial)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return nil, &wire.Error{Code: wire.TargetRefused, Detail: "no SSH server answers at " + addr, Err: err}
-	}
-	return conn.(*net.TCPConn), nil
-}
-
 // maxKeys is how many public keys an operator may have in one request.
 const maxKeys = 64
 
 // parseOperator reads who wants in. An address with a zone is none: it says something on the relay's host
 // alone.
 func parseOperator(open *wire.Open) (who keys.Operator, err error) {
+	who.Name = open.Operator
 	if len(open.Keys) == 0 || len(open.Keys) > maxKeys {
 		return who, wire.Errorf(wire.BadRequest, "%d public keys; between 1 and %d are expected", len(open.Keys), maxKeys)
 	}

@@ -116,6 +116,7 @@ const (
 	KeyUnproved   Code = 401
 	Unconfirmed   Code = 402
 	Quarantined   Code = 403
+	TurnedAway    Code = 620
 )
 
 type codeText struct{ name, meaning, hint string }
@@ -205,6 +206,7 @@ var codes = map[Code]codeText{
 	Unconfirmed:   {"unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"},
 	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"},
 	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
+	TurnedAway:    {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

@@ -11,9 +11,12 @@ import (
 	"scrier/wire"
 )
 
-// admit refuses an account that sshd would refuse by DenyUsers, AllowUsers, DenyGroups or AllowGroups
-// when it connects from an address. What cannot be told is left to sshd.
+// admit refuses an account that sshd would refuse by DenyUsers, AllowUsers, DenyGroups, AllowGroups
+// or RefuseConnection when it connects from an address. What cannot be told is left to sshd.
 func (k *Keys) admit(ctx context.Context, d daemon, a account.Account, from netip.Addr) error {
+	if d.refuses {
+		return wire.Errorf(wire.LoginNotAllowed, "sshd's RefuseConnection is set for %s", a.Login)
+	}
 	host := from.String()
 	if d.dns {
 		host = "localhost"

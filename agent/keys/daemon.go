@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path"
@@ -37,6 +38,14 @@ type daemon struct {
 	pamService  string
 
 	denyUsers, allowUsers, denyGroups, allowGroups []string
+
+	maxStartups    string
+	sourceStartups string // PerSourceMaxStartups: a number, or none
+	penalises      bool   // PerSourcePenalties
+	penaltyExempt  string
+	refuses        bool // RefuseConnection
+
+	sum [sha256.Size]byte // of all that sshd -T has printed
 }
 
 const (
@@ -45,10 +54,10 @@ const (
 	maxConfigFiles  = 256
 )
 
-// parseDaemon reads the output of `sshd -T`: one lower-case keyword and its values a line.
-// Keywords that are not needed are skipped.
+// parseDaemon reads the output of `sshd -T`: one keyword and its values a line, the keyword in small
+// letters or, in newer versions, as the manual has it. Keywords that are not needed are skipped.
 func parseDaemon(out []byte) (daemon, error) {
-	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024, pamService: "sshd"}
+	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024, pamService: "sshd", sourceStartups: "none", sum: sha256.Sum256(out)}
 	var seenFiles bool
 	for len(out) > 0 {
 		var line []byte
@@ -56,7 +65,7 @@ func parseDaemon(out []byte) (daemon, error) {
 		name, value, _ := strings.Cut(string(line), " ")
 		value = strings.TrimSpace(value)
 		var err error
-		switch name {
+		switch strings.ToLower(name) {
 		case "authorizedkeysfile":
 			seenFiles = true
 			for _, f := range strings.Fields(value) {
@@ -96,6 +105,18 @@ func parseDaemon(out []byte) (daemon, error) {
 			d.chroot = value != "none" && value != ""
 		case "pamservicename": // since OpenSSH 9.8
 			d.pamService = value
+		case "maxstartups":
+			d.maxStartups = value
+		case "persourcemaxstartups":
+			d.sourceStartups = value
+		case "persourcepenalties":
+			d.penalises = value != "no"
+		case "persourcepenaltyexemptlist":
+			if value != "none" {
+				d.penaltyExempt = value
+			}
+		case "refuseconnection":
+			d.refuses, err = yesNo(value)
 		case "denyusers":
 			d.denyUsers = append(d.denyUsers, value)
 		case "allowusers":

@@ -44,7 +44,7 @@ func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, err
 	if len(who.Keys) > worker.MaxKeys {
 		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(who.Keys), worker.MaxKeys)
 	}
-	usable := Operator{Source: who.Source}
+	usable := Operator{Source: who.Source, Name: who.Name}
 	for _, key := range who.Keys {
 		if key == nil {
 			continue
@@ -78,7 +78,7 @@ func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, err
 	if caller.Err() != nil {
 		return Match{}, wire.Cause(caller, wire.Cancelled)
 	}
-	return k.choose(caller, candidates, unread, login) // when time is over, what was found before counts
+	return k.choose(caller, candidates, unread, login, usable.Name) // when time is over, what was found before counts
 }
 
 // candidates finds out which files sshd reads for each account, and refuses files that two of
@@ -251,7 +251,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 
 // choose makes one answer of all candidates': the only match, or the refusal that tells the operator
 // most.
-func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login string) (Match, error) {
+func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login, operator string) (Match, error) {
 	var matches, locked, barred, failed []*candidate
 	for _, c := range all {
 		switch {
@@ -277,7 +277,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		return Match{}, wire.Errorf(wire.AmbiguousLogin, "%s", names(matches))
 	case len(matches) == 1:
 		m := *matches[0].match
-		m.Unread = unread
+		m.Unread, m.Approach = unread, k.approach(ctx, matches[0], operator)
 		return m, nil
 	case len(locked) > 0:
 		return Match{}, locked[0].err

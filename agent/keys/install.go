@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +52,11 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	if key == nil {
 		return nil, wire.Errorf(wire.KeyUnusable, "no ephemeral key")
 	}
-	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: k.sources, Expiry: expiry}, key)
+	sources := k.sources
+	if own := m.Approach.From; own.IsValid() {
+		sources = append(slices.Clip(sources), own)
+	}
+	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: sources, Expiry: expiry}, key)
 	if !ok {
 		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, not %s", wire.Printable(key.Type()), ssh.KeyAlgoED25519)
 	}

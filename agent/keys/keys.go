@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
@@ -67,7 +68,8 @@ type Keys struct {
 	env     []string // of workers; only tests set it
 
 	database account.Database
-	etc      string // "/etc"
+	etc      string   // "/etc"
+	secret   [32]byte // of operators' own addresses
 
 	journal journal
 	locks   locks
@@ -129,7 +131,7 @@ func New(cfg Config) (*Keys, error) {
 	}
 	for _, s := range strings.Split(cfg.Source, ",") {
 		addr, err := netip.ParseAddr(s)
-		if err != nil || addr.Zone() != "" || len(k.sources) >= line.MaxSources {
+		if err != nil || addr.Zone() != "" || len(k.sources) >= line.MaxSources-1 {
 			return nil, wire.Errorf(wire.BadConfig, "keys: %q is no list of addresses", wire.Printable(cfg.Source))
 		}
 		k.sources = append(k.sources, addr)
@@ -152,6 +154,7 @@ func New(cfg Config) (*Keys, error) {
 	cfg.Worker, cfg.AllowedLogins = slices.Clone(cfg.Worker), slices.Clone(cfg.AllowedLogins)
 	k.cfg = cfg
 	k.database, k.etc = account.System(), "/etc"
+	rand.Read(k.secret[:])
 	k.pool = newPool(max(4, 2*runtime.NumCPU()))
 	k.locks = locks{dir: cfg.LockDir, held: map[string]*heldLock{}}
 	if k.journal, err = openJournal(filepath.Join(cfg.StateDir, "sessions")); err != nil {
@@ -170,6 +173,7 @@ type Operator struct {
 	// Source is the operator's address, which from= in front of a key is held against. Only the relay
 	// knows it. The zero value: nobody says.
 	Source netip.Addr
+	Name   string // as which they have an address of their own on loopback, see [Approach]
 }
 
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
@@ -179,7 +183,8 @@ type Match struct {
 	Key   ssh.PublicKey // the operator's key that matched
 
 	NotAfter time.Time // when the operator's own line expires; zero: never
-	Unread   []string  // logins whose homes were not looked at, because they do not answer or are too many
+	Approach Approach
+	Unread   []string // logins whose homes were not looked at, because they do not answer or are too many
 
 	who    account.Account
 	size   int64

@@ -32,7 +32,7 @@ type daemonCache struct {
 // daemonFor asks sshd about one login that connects from an address on loopback.
 func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr) (daemon, error) {
 	if len(k.cfg.AuthorizedKeysFile) > 0 {
-		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true, pamService: "sshd"}, nil
+		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true, pamService: "sshd", sourceStartups: "none"}, nil
 	}
 	sshd := k.cfg.SSHD
 	if sshd == "" {
@@ -88,7 +88,7 @@ func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
 	k.cfg.Log.Debug("sshd does not tell its configuration; its defaults are taken", "err", err)
 	return daemon{
 		files: []string{".ssh/authorized_keys", ".ssh/authorized_keys2"}, strict: true, publicKeys: true, pam: true, terminal: true, utc: utc,
-		environment: true, pamService: "sshd", // the first may be switched on
+		environment: true, pamService: "sshd", sourceStartups: "none", // the first may be switched on
 	}, nil
 }
 

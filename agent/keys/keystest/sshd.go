@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	osuser "os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ type SSHD struct {
 	hostKey      ssh.PublicKey
 }
 
-// StartSSHD starts one with these lines of configuration.
+// StartSSHD starts one with these lines of configuration. They take the place of its own defaults.
 func StartSSHD(t testing.TB, dir string, config ...string) *SSHD {
 	t.Helper()
 	sshd := program.Find("sshd", "/usr/sbin", "/usr/local/sbin")
@@ -91,10 +92,16 @@ func StartSSHD(t testing.TB, dir string, config ...string) *SSHD {
 	l.Close()
 	_, port, _ := net.SplitHostPort(addr)
 	configFile := filepath.Join(dir, "sshd_config_"+port)
-	text := append([]string{
-		"Port " + port, "ListenAddress 127.0.0.1", "HostKey " + hostKey, "PidFile none", "UsePAM no",
-		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "LoginGraceTime 0", "MaxAuthTries 1000000", "MaxStartups 1000",
-	}, config...)
+	text := []string{"Port " + port, "ListenAddress 127.0.0.1", "HostKey " + hostKey, "PidFile none"}
+	for _, line := range []string{
+		"UsePAM no", "PasswordAuthentication no", "KbdInteractiveAuthentication no", "LoginGraceTime 0", "MaxAuthTries 1000000", "MaxStartups 1000",
+	} {
+		name, _, _ := strings.Cut(line, " ")
+		if !slices.ContainsFunc(config, func(c string) bool { return strings.HasPrefix(c, name+" ") }) {
+			text = append(text, line)
+		}
+	}
+	text = append(text, config...)
 	if err := os.WriteFile(configFile, []byte(strings.Join(text, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
