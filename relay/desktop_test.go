@@ -125,6 +125,7 @@ func TestDesktop(t *testing.T) {
 			if d.Attached.Kind != wire.KindVNC || d.Desktop == nil || d.Desktop.View || d.Desktop.ToEnvoy || d.Window == 0 || d.Watching {
 				t.Errorf("attached as %+v, %+v", d.Attached, d.Desktop)
 			}
+			d.until("size", "0", "1024", "768") // as large as the server's screen, whatever the page's is
 			d.until("sync")
 			p := g.Connections()[0].Params
 			if p["hostname"] != "127.0.0.1" || p["username"] != "anna" || p["password"] != "hunter2-secret" || p["disable-copy"] != "true" || p["disable-paste"] != "true" {

@@ -50,10 +50,9 @@ func TestConnectHoldsExactlyThis(t *testing.T) {
 	view.Policy = everything
 	view.Policy.View = true
 	vnc := guac.VNC{Hostname: "127.0.0.1", Port: 40002, Username: "bob", Password: wire.NewSecret("pw")}
-	vncAll, vncView, vncConsole := vnc, vnc, vnc
+	vncAll, vncView := vnc, vnc
 	vncAll.Policy = everything
 	vncView.Policy = guac.Policy{View: true}
-	vncConsole.Console = true
 
 	rdpBase := []string{"client-name=Scrier", "color-depth=32", "domain=CORP", "enable-font-smoothing=true", "enable-theming=true", "enable-wallpaper=true",
 		"hostname=127.0.0.1", "password=p;a,s.s\U0001f600", "port=40001", "resize-method=display-update", "security=nla", "server-layout=de-de-qwertz",
@@ -63,6 +62,7 @@ func TestConnectHoldsExactlyThis(t *testing.T) {
 	pinned, ignored := "cert-fingerprints=sha256:ab:01:02:03", "ignore-cert=true"
 	vncBase := []string{"clipboard-encoding=ISO8859-1", "color-depth=24", "hostname=127.0.0.1", "password=pw", "port=40002", "username=bob"}
 	vncNothing := []string{"disable-copy=true", "disable-paste=true"}
+	fixed := "disable-display-resize=true"
 
 	for name, c := range map[string]struct {
 		behave guactest.Behaviour
@@ -76,14 +76,13 @@ func TestConnectHoldsExactlyThis(t *testing.T) {
 		"rdp, no certificate": {guactest.Version16, guac.Params{Protocol: "rdp", Args: guac.RDP{Hostname: "127.0.0.1", Port: 40001}.Args()},
 			[][]string{{"VERSION_1_5_0=VERSION_1_5_0", ignored, "client-name=Scrier", "color-depth=32", "enable-font-smoothing=true", "enable-theming=true",
 				"enable-wallpaper=true", "hostname=127.0.0.1", "port=40001", "resize-method=display-update", "security=any"}, nothing}},
-		"vnc 1.6":          {guactest.Version16, guac.Params{Protocol: "vnc", Args: vnc.Args()}, [][]string{vncBase, vncNothing, {"VERSION_1_5_0=VERSION_1_5_0"}}},
+		"vnc 1.6":          {guactest.Version16, guac.Params{Protocol: "vnc", Args: vnc.Args()}, [][]string{vncBase, vncNothing, {"VERSION_1_5_0=VERSION_1_5_0", fixed}}},
 		"vnc 1.3":          {guactest.Version13, guac.Params{Protocol: "vnc", Args: vnc.Args()}, [][]string{vncBase, vncNothing, {"VERSION_1_3_0=VERSION_1_3_0"}}},
-		"vnc 1.6, all":     {guactest.Version16, guac.Params{Protocol: "vnc", Args: vncAll.Args()}, [][]string{vncBase, {"VERSION_1_5_0=VERSION_1_5_0"}}},
-		"vnc 1.6, look on": {guactest.Version16, guac.Params{Protocol: "vnc", Args: vncView.Args()}, [][]string{vncBase, vncNothing, {"VERSION_1_5_0=VERSION_1_5_0", "read-only=true", "disable-display-resize=true"}}},
-		"vnc 1.6, console": {guactest.Version16, guac.Params{Protocol: "vnc", Args: vncConsole.Args()}, [][]string{vncBase, vncNothing, {"VERSION_1_5_0=VERSION_1_5_0", "disable-display-resize=true"}}},
+		"vnc 1.6, all":     {guactest.Version16, guac.Params{Protocol: "vnc", Args: vncAll.Args()}, [][]string{vncBase, {"VERSION_1_5_0=VERSION_1_5_0", fixed}}},
+		"vnc 1.6, look on": {guactest.Version16, guac.Params{Protocol: "vnc", Args: vncView.Args()}, [][]string{vncBase, vncNothing, {"VERSION_1_5_0=VERSION_1_5_0", fixed, "read-only=true"}}},
 		"vnc 1.0": {guactest.Version10, guac.Params{Protocol: "vnc", Args: vnc.Args(), Timezone: "UTC", Name: "ann"},
 			[][]string{{"color-depth=24", "hostname=127.0.0.1", "password=pw", "port=40002", "username=bob"}}},
-		"newer than we know": {guactest.UnknownVersion, guac.Params{Protocol: "vnc", Args: vnc.Args()}, [][]string{vncBase, vncNothing, {"VERSION_9_9_9=VERSION_1_5_0"}}},
+		"newer than we know": {guactest.UnknownVersion, guac.Params{Protocol: "vnc", Args: vnc.Args()}, [][]string{vncBase, vncNothing, {"VERSION_9_9_9=VERSION_1_5_0", fixed}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// Nobody is dialled: the vectors name ports that nobody has.

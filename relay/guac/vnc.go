@@ -12,14 +12,14 @@ type VNC struct {
 	Port     int
 	Username string
 	Password wire.Secret
-	Console  bool // the screen of who sits there: its size is not the viewer's to change
 	Policy   Policy
 }
 
 // Args are the connection's parameters, by guacd's names. Whatever is not here is left empty, in
 // every version of guacd: repeaters (dest-host, dest-port), reverse connections, retries (the
 // relay's listener takes one connection), the host's own sound (PulseAudio), SFTP, recording,
-// Wake-on-LAN, encodings. The pointer is drawn in the page, which is the default.
+// Wake-on-LAN, encodings. The pointer is drawn in the page, which is the default. guacd 1.6 would make
+// the server's screen as large as the viewer's; it is somebody's, or others look at it too, so it stays.
 func (v VNC) Args() map[string]string {
 	args := map[string]string{
 		"hostname":           v.Hostname,
@@ -28,8 +28,9 @@ func (v VNC) Args() map[string]string {
 		password:             v.Password.Reveal(),
 		"color-depth":        "24",
 		"clipboard-encoding": "ISO8859-1", // the only one that the VNC protocol has
+
+		"disable-display-resize": "true",
 	}
-	deny(args, "disable-display-resize", v.Console || v.Policy.View)
 	v.Policy.args(args)
 	return args
 }

@@ -53,6 +53,10 @@ const (
 	JoinRefused                        // closes when somebody joins, as guacd does if there is no such connection
 	LosesBeginning                     // draws before its first user is registered: that one is not told how large the screen is
 	IgnoresInput                       // stops reading after connect
+	Spins                              // does not notice the desktop server's end, as 1.6.0 with RDP: nop goes on for ever
+	Unavailable                        // says error 520 at the desktop server's end, as 1.6.1 does when a user logs off
+	CallsAndGoes                       // closes its connection to hostname:port at once, and says nothing of it
+	Freezes                            // never says anything after the picture
 	behaviours
 )
 

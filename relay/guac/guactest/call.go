@@ -19,6 +19,7 @@ type call struct {
 	heard  *Connection
 	behave Behaviour
 	desk   *desktop
+	screen [2]string // the viewer's width and height
 
 	mu sync.Mutex // for writing: several goroutines do
 }
@@ -139,8 +140,12 @@ func (c *call) handshake() bool {
 func (c *call) readConnect(asked []string) bool {
 	order := []string{"size", "audio", "video", "image"}
 	for _, opcode := range order {
-		if i := c.next(); i == nil || i[0] != opcode {
+		i := c.next()
+		if i == nil || i[0] != opcode || opcode == "size" && len(i) < 3 {
 			return false
+		}
+		if opcode == "size" {
+			c.screen = [2]string{i[1], i[2]}
 		}
 	}
 	for {
@@ -187,6 +192,7 @@ func (c *call) ready(protocol string) bool {
 		if owner {
 			c.s.next++
 			c.desk = &desktop{id: fmt.Sprintf("$%08d-0000-4000-8000-000000000000", c.s.next), protocol: protocol, users: map[*call]bool{}}
+			c.desk.size, c.desk.follows = c.size(protocol)
 			c.s.desktops[c.desk.id] = c.desk
 		}
 		c.desk.users[c] = true
@@ -197,6 +203,16 @@ func (c *call) ready(protocol string) bool {
 		return false
 	}
 	return !owner || c.dial()
+}
+
+// size is the desktop's, and whether it follows its owner's screen. An RDP server makes a desktop as large
+// as that. A VNC server has one, which guacd from 1.6 on changes unless it is told not to.
+func (c *call) size(protocol string) (size [2]string, follows bool) {
+	resizes := protocol == "rdp" || c.behave != Version10 && c.behave != Version13 && c.heard.Params["disable-display-resize"] != "true"
+	if !resizes || c.heard.Params["read-only"] == "true" {
+		return [2]string{"1024", "768"}, false
+	}
+	return c.screen, true
 }
 
 // ticking says nop until the call is over.

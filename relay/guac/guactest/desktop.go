@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -13,6 +12,8 @@ import (
 type desktop struct {
 	id, protocol string
 	users        map[*call]bool // guarded by the Server's mutex
+	size         [2]string      // the same
+	follows      bool           // its owner's screen
 	once         sync.Once
 	upstream     []net.Conn
 }
@@ -84,8 +85,17 @@ func (c *call) dial() bool {
 	c.s.calls.Go(func() {
 		defer stop()
 		_, _ = io.Copy(io.Discard, up)
-		c.desk.end(c.s, strconv.Itoa(515))
+		switch c.behave {
+		case Spins, CallsAndGoes:
+		case Unavailable:
+			c.desk.end(c.s, "520")
+		default:
+			c.desk.end(c.s, "515")
+		}
 	})
+	if c.behave == CallsAndGoes {
+		_ = up.Close()
+	}
 	return true
 }
 

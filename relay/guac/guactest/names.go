@@ -54,5 +54,9 @@ func (b Behaviour) String() string {
 		JoinRefused:       "JoinRefused",
 		LosesBeginning:    "LosesBeginning",
 		IgnoresInput:      "IgnoresInput",
+		Spins:             "Spins",
+		Unavailable:       "Unavailable",
+		CallsAndGoes:      "CallsAndGoes",
+		Freezes:           "Freezes",
 	}[b]
 }

@@ -36,47 +36,62 @@ func flush() []byte {
 func (c *call) live() {
 	defer c.leave()
 	done := make(chan struct{})
-	if c.behave != HangsAfterReady {
+	if c.behave != HangsAfterReady && c.behave != Freezes {
 		c.s.calls.Go(func() { c.ticking(done) })
 	}
 	defer close(done)
 	if !c.misbehave() {
 		return
 	}
-	width, height := "1024", "768"
 	for i := c.next(); i != nil; i = c.next() {
 		switch i[0] {
 		case "disconnect":
 			c.say("disconnect")
 			return
 		case "size":
-			if len(i) == 3 && c.heard.Params["read-only"] != "true" {
-				width, height = i[1], i[2]
-				c.write(Picture(width, height))
+			if c.desk.follows && c.heard.Params["read-only"] != "true" && len(i) == 3 {
+				c.s.note(func() { c.desk.size = [2]string{i[1], i[2]} })
+				c.write(c.picture())
 			}
 		case "argv":
+			c.argv(i)
+		case "put": // one for the file, and then one for each blob
+			c.say("ack", i[2], "OK (STREAM BEGIN)", "0")
+		case "clipboard":
 			c.say("ack", i[1], "OK", "0")
-		case "clipboard", "put", "blob":
-			n := 1
-			if i[0] == "put" {
-				n = 2
-			}
-			c.say("ack", i[n], "OK", "0")
+		case "blob":
+			c.say("ack", i[1], "OK (DATA RECEIVED)", "0")
 		case "get":
 			c.say("body", i[1], "0", "application/vnd.glyptodon.guacamole.stream-index+json", i[2])
 			c.say("blob", "0", "e30=")
 			c.say("end", "0")
 		case "end":
 			if c.behave == Asks {
-				c.write(Picture(width, height))
+				c.write(c.picture())
 			}
 		}
 	}
 }
 
+// argv takes what guacd has asked for, and nothing else.
+func (c *call) argv(i []string) {
+	if c.behave == Asks && i[len(i)-1] == "password" {
+		c.say("ack", i[1], "Ready for updated parameter.", "0")
+		return
+	}
+	c.say("ack", i[1], "Not allowed.", "771")
+}
+
+// picture is the whole desktop.
+func (c *call) picture() []byte {
+	var size [2]string
+	c.s.note(func() { size = c.desk.size })
+	return Picture(size[0], size[1])
+}
+
 // misbehave draws the picture and does what the behaviour is about. False is the end.
 func (c *call) misbehave() bool {
-	picture := Picture("1024", "768")
+	picture := c.picture()
 	switch c.behave {
 	case NotFound:
 		return c.say("error", "Aborted. See logs.", "519")
@@ -89,7 +104,12 @@ func (c *call) misbehave() bool {
 	case LogsOff:
 		return c.write(picture) && c.say("error", "Logged off.", "523") && c.say("disconnect") && false
 	case HangsAfterReady:
-		return true
+		c.listen()
+		return false
+	case Freezes:
+		c.write(picture)
+		c.listen()
+		return false
 	case IgnoresInput:
 		c.write(picture)
 		<-c.s.ctx.Done()

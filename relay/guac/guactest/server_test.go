@@ -102,11 +102,8 @@ func TestNormalDialsAndGreets(t *testing.T) {
 	}
 	until(t, conn, "sync")
 	until(t, conn, "nop")
-	if _, err := c.Write(guac.Append(guac.Append(nil, "key", "97", "1"), "size", "640", "480")); err != nil {
+	if _, err := c.Write(guac.Append(nil, "key", "97", "1")); err != nil {
 		t.Fatal(err)
-	}
-	if i := until(t, conn, "size"); string(i.Arg(1)) != "640" {
-		t.Errorf("%q", i.Raw())
 	}
 	all := s.Await(t, "a key", func(all []guactest.Connection) bool { return all[0].Said("key", "97", "1") })
 	if all[0].Read != "world" || all[0].Dialled != 1 || s.Users(conn.ID) != 1 {
@@ -174,5 +171,63 @@ func TestBehavioursHaveNames(t *testing.T) {
 	}
 	if len(seen) < 20 {
 		t.Errorf("%d behaviours", len(seen))
+	}
+}
+
+// Whose screen decides about the size: an RDP desktop's is its viewer's, a VNC server has one, which guacd
+// changes from 1.6 on if it is let.
+func TestSize(t *testing.T) {
+	let := guac.VNC{}.Args()
+	delete(let, "disable-display-resize")
+	for name, c := range map[string]struct {
+		behave guactest.Behaviour
+		p      guac.Params
+		want   string
+		after  string // the viewer's screen has changed; empty: nothing is drawn
+	}{
+		"rdp":           {guactest.Version16, guac.Params{Protocol: "rdp", Args: guac.RDP{}.Args()}, "1100", "640"},
+		"vnc":           {guactest.Version16, guac.Params{Protocol: "vnc", Args: guac.VNC{}.Args()}, "1024", ""},
+		"vnc, 1.6, let": {guactest.Version16, guac.Params{Protocol: "vnc", Args: let}, "1100", "640"},
+		"vnc, 1.3":      {guactest.Version13, guac.Params{Protocol: "vnc", Args: let}, "1024", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := guactest.Start(t, c.behave)
+			conn, err := net.Dial("tcp", s.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			c.p.Width, c.p.Height = 1100, 633
+			g, err := guac.Handshake(t.Context(), conn, c.p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			if i := until(t, g, "size"); string(i.Arg(1)) != c.want {
+				t.Errorf("%q", i.Raw())
+			}
+			until(t, g, "sync")
+			if _, err := conn.Write(guac.Append(guac.Append(nil, "size", "640", "480"), "argv", "0", "text/plain", "x")); err != nil {
+				t.Fatal(err)
+			}
+			after := ""
+			for { // the second one is answered last
+				i, err := g.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i.Is("ack") {
+					break
+				}
+				if i.Is("size") && string(i.Arg(0)) == "0" {
+					if after = string(i.Arg(1)); after != c.after {
+						t.Errorf("%q", i.Raw())
+					}
+				}
+			}
+			if after != c.after {
+				t.Errorf("it is %q wide after that, not %q", after, c.after)
+			}
+		})
 	}
 }

@@ -29,7 +29,7 @@ func (d *Desktop) params(port int) guac.Params {
 			Certificate: d.Certificate, Keyboard: d.Keyboard, Timezone: d.Timezone, DrivePath: d.DrivePath, Policy: d.Policy,
 		}.Args()
 	} else {
-		p.Args = guac.VNC{Hostname: d.Hostname, Port: port, Username: d.Username, Password: d.Password, Console: d.Console, Policy: d.Policy}.Args()
+		p.Args = guac.VNC{Hostname: d.Hostname, Port: port, Username: d.Username, Password: d.Password, Policy: d.Policy}.Args()
 	}
 	return p
 }
