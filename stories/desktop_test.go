@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"scrier/relay/guac/guactest"
 )
 
 // ground is the colour of everything on a desktop of the tests: an xterm's background, which the shell
@@ -38,7 +40,8 @@ func cmdGuacd(ts *testscript.TestScript, neg bool, args []string) {
 	if err := chowned("guacd", home, func(p string) error { return os.Mkdir(p, 0o700) }); err != nil && !errors.Is(err, os.ErrExist) {
 		ts.Fatalf("guacd: %v (./scripts/parts installs it)", err)
 	}
-	argv := asUser(ts, "guacd", home, nil, append([]string{"guacd", "-f", "-L", "info", "-b", host, "-l", port}, args...)...)
+	program, env := guactest.Program()
+	argv := asUser(ts, "guacd", home, env, append([]string{program, "-f", "-L", "info", "-b", host, "-l", port}, args...)...)
 	listens(ts, w.start(ts, "guacd", argv...), ts.Getenv("GUACD"))
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"scrier/relay/guac/guactest"
 )
 
 // Each story is told on a machine of its own: the test program starts itself again in fresh
@@ -33,6 +35,7 @@ const (
 
 	source   = "/run/story/source"   // the module's root, as a story sees it
 	pictures = "/run/story/pictures" // what SCREENSHOTS names
+	drawer   = "/run/story/guacd"    // what SCRIER_GUACD names
 	path     = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
@@ -89,9 +92,12 @@ func boot() int {
 	env := []string{"PATH=" + path}
 	for _, v := range os.Environ() {
 		key, _, _ := strings.Cut(v, "=")
-		if !slices.Contains([]string{"PATH", "TMPDIR", "GOTMPDIR", "GOCOVERDIR"}, key) {
+		if !slices.Contains([]string{"PATH", "TMPDIR", "GOTMPDIR", "GOCOVERDIR", guactest.Prefix}, key) {
 			env = append(env, v)
 		}
+	}
+	if os.Getenv(guactest.Prefix) != "" {
+		env = append(env, guactest.Prefix+"="+drawer)
 	}
 	story, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
 		Dir: filepath.Join(source, "stories"), Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
@@ -131,7 +137,7 @@ func furnish(dir string) error {
 	if err := unix.Mount("tmpfs", stage, "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount the stage: %w", err)
 	}
-	for _, sub := range []string{"etc", "empty", "run/sshd", "run/lock", "run" + strings.TrimPrefix(source, "/run"), "run" + strings.TrimPrefix(pictures, "/run"), "bin"} {
+	for _, sub := range []string{"etc", "empty", "run/sshd", "run/lock", "run" + strings.TrimPrefix(source, "/run"), "run" + strings.TrimPrefix(pictures, "/run"), "run" + strings.TrimPrefix(drawer, "/run"), "bin"} {
 		if err := os.MkdirAll(in(sub), 0o755); err != nil {
 			return err
 		}
@@ -156,6 +162,9 @@ func furnish(dir string) error {
 	}
 	if to := os.Getenv("SCREENSHOTS"); to != "" {
 		mounts = append(mounts, [2]string{to, in("run/story/pictures")})
+	}
+	if prefix := os.Getenv(guactest.Prefix); prefix != "" {
+		mounts = append(mounts, [2]string{prefix, in("run/story/guacd")})
 	}
 	// Before /run and /tmp, which the folders may be in.
 	mounts = append(mounts, [2]string{in("run"), "/run"}, [2]string{filepath.Join(dir, "tmp"), "/tmp"})

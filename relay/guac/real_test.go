@@ -72,7 +72,8 @@ func awaitPort(t *testing.T, addr string) {
 	}
 }
 
-// realGuacd starts guacd as its own user, with a home that it may write to, which RDP needs.
+// realGuacd starts guacd as its own user, with a home that it may write to, which RDP needs. It is the
+// installed one, or what [guactest.Prefix] names.
 func realGuacd(t *testing.T) (addr string) {
 	t.Helper()
 	u, err := user.Lookup("guacd")
@@ -90,8 +91,9 @@ func realGuacd(t *testing.T) (addr string) {
 		t.Fatal(err)
 	}
 	port := freePort(t)
-	c := exec.Command("guacd", "-f", "-L", "info", "-b", "127.0.0.1", "-l", strconv.Itoa(port))
-	c.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	program, env := guactest.Program()
+	c := exec.Command(program, "-f", "-L", "info", "-b", "127.0.0.1", "-l", strconv.Itoa(port))
+	c.Env = append(env, "HOME="+home, "PATH="+os.Getenv("PATH"))
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	run(t, c)
 	addr = fmt.Sprintf("127.0.0.1:%d", port)
@@ -130,6 +132,7 @@ type viewer struct {
 	fromGuacd *guac.FromGuacd
 	toGuacd   *guac.FromViewer
 	seen      map[string]int
+	screen    string // its size
 }
 
 func open(t *testing.T, addr string, p guac.Params, policy guac.Policy) *viewer {
@@ -153,7 +156,7 @@ func tryOpen(t *testing.T, addr string, p guac.Params, policy guac.Policy) (*vie
 		return nil, err
 	}
 	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
-	v := &viewer{t, c, conn, guac.NewFromGuacd(policy), guac.NewFromViewer(policy), map[string]int{}}
+	v := &viewer{t, c, conn, guac.NewFromGuacd(policy), guac.NewFromViewer(policy), map[string]int{}, ""}
 	v.toGuacd.Follow(v.fromGuacd)
 	return v, nil
 }
@@ -239,8 +242,11 @@ func (v *viewer) read(done func(*guac.Instruction) bool) (*wire.Error, error) {
 		if err != nil || !pass || reply != nil {
 			v.t.Errorf("guacd's %.200q: pass %v, reply %q, %v", i.Raw(), pass, reply, err)
 		}
-		if i.Is("sync") {
+		switch {
+		case i.Is("sync"):
 			v.send("sync", string(i.Arg(0)))
+		case i.Is("size") && string(i.Arg(0)) == "0":
+			v.screen = fmt.Sprintf("%sx%s", i.Arg(1), i.Arg(2))
 		}
 		if done(i) {
 			return nil, nil
@@ -258,8 +264,9 @@ func (v *viewer) picture() {
 	}
 }
 
+// vnc is a viewer whose screen has another size than the server's.
 func vnc(port int, password string, policy guac.Policy) guac.Params {
-	return guac.Params{Protocol: "vnc", Width: 800, Height: 600, Name: "alice",
+	return guac.Params{Protocol: "vnc", Width: 1100, Height: 633, Name: "alice",
 		Args: guac.VNC{Hostname: "127.0.0.1", Port: port, Password: wire.NewSecret(password), Policy: policy}.Args()}
 }
 
@@ -268,7 +275,7 @@ func TestRealGuacdDrawsVNC(t *testing.T) {
 	display, port := realVNC(t, "-SecurityTypes", "None")
 	policy := guac.Policy{ToEnvoy: true, FromEnvoy: true}
 	v := open(t, addr, vnc(port, "", policy), policy)
-	if v.conn.Version != "1.3.0" || len(v.conn.ID) != 37 {
+	if !slices.Contains([]string{"1.3.0", "1.5.0"}, v.conn.Version) || len(v.conn.ID) != 37 { // 1.6 speaks 1.5
 		t.Errorf("version %q, id %q", v.conn.Version, v.conn.ID)
 	}
 	v.picture()
@@ -301,7 +308,19 @@ func TestRealGuacdDrawsVNC(t *testing.T) {
 	if _, err := v.c.Write(v.toGuacd.Release(nil)); err != nil {
 		t.Fatal(err)
 	}
+	// The server's screen is as large as it was, whatever the viewer's is.
+	v.send("size", "900", "500")
+	v.send("mouse", "10", "10", "0")
+	if err := v.until("a picture after that", func(i *guac.Instruction) bool { return i.Is("sync") }); err != nil {
+		t.Fatal(err)
+	}
 	v.send("disconnect")
+	if v.screen != "800x600" {
+		t.Errorf("the screen is %s in the page", v.screen)
+	}
+	if out, err := exec.Command("xdpyinfo", "-display", display).Output(); err != nil || !strings.Contains(string(out), "dimensions:    800x600 ") {
+		t.Errorf("%v: the server's screen is changed: %s", err, out)
+	}
 	t.Logf("guacd sent %v", v.seen)
 }
 
@@ -394,7 +413,10 @@ func TestRealGuacdSaysNo(t *testing.T) {
 // The lists in guactest are what a real guacd asks for.
 func TestRealGuacdAsksForTheseParameters(t *testing.T) {
 	addr := realGuacd(t)
-	for protocol, want := range map[string][]string{"vnc": guactest.VNC13(), "rdp": guactest.RDP13()} {
+	for protocol, want := range map[string]map[string][]string{
+		"vnc": {"VERSION_1_3_0": guactest.VNC13(), "VERSION_1_5_0": guactest.VNC16()},
+		"rdp": {"VERSION_1_3_0": guactest.RDP13(), "VERSION_1_5_0": guactest.RDP16()},
+	} {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -407,7 +429,7 @@ func TestRealGuacdAsksForTheseParameters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := elements(i); !slices.Equal(got, append([]string{"args", "VERSION_1_3_0"}, want...)) {
+		if got := elements(i); len(got) < 2 || got[0] != "args" || want[got[1]] == nil || !slices.Equal(got[2:], want[got[1]]) {
 			t.Errorf("%s: %q", protocol, got)
 		}
 		_ = c.Close()
