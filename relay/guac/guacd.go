@@ -202,8 +202,8 @@ func (f *FromGuacd) shown(object int) bool {
 	return f.objects[object]
 }
 
-// ended notes that the viewer refused a stream: guacd sends no end for it.
-func (f *FromGuacd) ended(index int) {
+// Refused notes that a stream was refused: guacd sends no end for it.
+func (f *FromGuacd) Refused(index int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.streams.fates[index] == passed {

@@ -10,6 +10,10 @@ const (
 	maxObjects    = 64
 )
 
+// Lent is added to the index of a stream that guacd has opened for another user, where it is shown to a
+// viewer beside its own.
+const Lent = streamIndexes
+
 // fate is what becomes of a stream's blobs.
 type fate uint8
 

@@ -14,6 +14,7 @@ type FromViewer struct {
 
 	mu       sync.Mutex
 	guacd    *FromGuacd // what guacd sends to the same viewer; may be nil
+	lender   *FromGuacd // what guacd sends to another user, who lends its file systems; may be nil
 	required []string   // parameters that guacd asked for and did not get yet
 	streams  streams
 	held     held
@@ -28,6 +29,14 @@ func (f *FromViewer) Follow(g *FromGuacd) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.guacd = g
+}
+
+// Borrow lets f use the file systems that guacd has shown to another user, and take the streams that come
+// from there, with [Lent] added to their indexes.
+func (f *FromViewer) Borrow(g *FromGuacd) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lender = g
 }
 
 // Required says that guacd asked for these parameters, see [RequiredNames]. An argv stream for
@@ -145,13 +154,17 @@ func size(i *Instruction) bool {
 
 // ack answers a blob of guacd's. From a status of 0x0100 on it is a refusal.
 func (f *FromViewer) ack(i *Instruction) error {
-	index, ok := stream(i.Arg(0))
+	index, ok := between(i.Arg(0), 0, Lent+streamIndexes-1)
 	status, okStatus := between(i.Arg(2), 0, 0xffff)
-	if i.Len() != 3 || !ok || !okStatus || !label(i.Arg(1), maxMessage) {
+	if i.Len() != 3 || !ok || !okStatus || !label(i.Arg(1), maxMessage) || index >= Lent && f.lender == nil {
 		return check(i, false)
 	}
-	if status >= 0x0100 && f.guacd != nil {
-		f.guacd.ended(index)
+	from := f.guacd
+	if index >= Lent {
+		from, index = f.lender, index-Lent
+	}
+	if status >= 0x0100 && from != nil {
+		from.Refused(index)
 	}
 	return nil
 }
@@ -200,10 +213,10 @@ func (f *FromViewer) allow(i *Instruction, allowed, wellFormed bool) error {
 	return check(i, wellFormed)
 }
 
-// shown says whether guacd has shown this file system to the viewer.
+// shown says whether guacd has shown this file system to the viewer, or to who lends it.
 func (f *FromViewer) shown(object []byte) bool {
 	n, ok := between(object, 0, maxObjects-1)
-	return ok && f.guacd != nil && f.guacd.shown(n)
+	return ok && (f.guacd != nil && f.guacd.shown(n) || f.lender != nil && f.lender.shown(n))
 }
 
 // path says whether b is a path on the drive that does not lead out of it.

@@ -39,6 +39,8 @@ const (
 	Forbidden                          // mixes what no viewer may see (pipe, argv, nest, video, ...) into the picture
 	PushesClipboard                    // sends the desktop's clipboard, with a text in it
 	SendsFile                          // shows a file system and sends a file that nobody asked for
+	SharesDrive                        // shows a drive to the first user alone, and takes and gives files there
+	LosesDrive                         // the same, but for the first two desktops: their first users are not registered yet
 	PlaysAudio                         // opens an audio stream
 	Asks                               // asks for the password, and draws when it has it
 	AsksOddly                          // asks for the hostname

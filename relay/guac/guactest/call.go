@@ -202,7 +202,11 @@ func (c *call) ready(protocol string) bool {
 		c.leave()
 		return false
 	}
-	return !owner || c.dial()
+	if !owner {
+		return true
+	}
+	c.showDrive()
+	return c.dial()
 }
 
 // size is the desktop's, and whether it follows its owner's screen. An RDP server makes a desktop as large

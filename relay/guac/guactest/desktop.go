@@ -16,6 +16,7 @@ type desktop struct {
 	follows      bool           // its owner's screen
 	once         sync.Once
 	upstream     []net.Conn
+	drive        *drive // nil: it has none
 }
 
 // end disconnects everybody, as guacd does when the desktop server is gone.

@@ -40,6 +40,8 @@ func (b Behaviour) String() string {
 		Forbidden:         "Forbidden",
 		PushesClipboard:   "PushesClipboard",
 		SendsFile:         "SendsFile",
+		SharesDrive:       "SharesDrive",
+		LosesDrive:        "LosesDrive",
 		PlaysAudio:        "PlaysAudio",
 		Asks:              "Asks",
 		AsksOddly:         "AsksOddly",

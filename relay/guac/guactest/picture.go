@@ -44,6 +44,9 @@ func (c *call) live() {
 		return
 	}
 	for i := c.next(); i != nil; i = c.next() {
+		if c.onDrive(i) {
+			continue
+		}
 		switch i[0] {
 		case "disconnect":
 			c.say("disconnect")

@@ -35,6 +35,10 @@ const (
 	// first user before that one is registered, the question for a password among it.
 	settle = 20 * time.Millisecond
 
+	// guacd shows the drive before it calls back; shownWithin is how much later that may arrive.
+	tries       = 8
+	shownWithin = 100 * time.Millisecond
+
 	// verdict is how long one half of a desktop may be behind the other with the reason for the end.
 	verdict = time.Second
 )
@@ -88,20 +92,42 @@ type Desktop struct {
 	tunnelErr error         // why, before that
 	answered  atomic.Bool   // the desktop server has sent something
 	pictured  atomic.Bool   // and guacd has drawn it
+	called    chan struct{} // closed when guacd has called back
 	ready     chan struct{} // closed when guacd has its first user
 
 	mu     sync.Mutex
 	taken  bool     // the root has, or had, a viewer
 	asked  []string // what guacd wants to know, and nobody has answered
-	typist *user    // who came last to type; nil: the root alone
-	closed bool     // nothing is started any more
+	drive  drive
+	closed bool // nothing is started any more
 }
 
 // Start asks a guacd for the desktop behind the tunnel, which it owns from now on.
 func Start(ctx context.Context, p Params) (*Desktop, error) { return start(ctx, p, usual) }
 
-func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
-	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{}), ready: make(chan struct{})}
+// start begins anew, a few times, if guacd has lost the drive: it shows that once, to its first user, and
+// loses it if that one is not registered yet. The desktop server has not been spoken to by then.
+func start(ctx context.Context, p Params, l limits) (*Desktop, error) {
+	for try := 1; ; try++ {
+		d, err := once(ctx, p, l)
+		if err != nil || d.DrivePath == "" || try == tries || d.driven(ctx) {
+			if err == nil {
+				d.open()
+			}
+			return d, err
+		}
+		d.Log.Debug("guacd has lost the drive", "connection", d.id, "try", try)
+		d.abandon()
+		if p.Guacd, err = Dial(ctx, []string{p.Guacd.addr}); err != nil {
+			p.Tunnel.Reset(wire.CodeOf(err))
+			return nil, err
+		}
+	}
+}
+
+// once asks for it once. The tunnel is not used before open.
+func once(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
+	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{}), called: make(chan struct{}), ready: make(chan struct{}), drive: newDrive()}
 	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	conn := p.Guacd.conn
 	back, err := listen(ctx, p.Hostname)
@@ -122,10 +148,33 @@ func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
 		return nil, d.blame(err)
 	}
 	d.id = d.root.id
+	return d, nil
+}
+
+// open lets the desktop server be heard, and waits for viewers.
+func (d *Desktop) open() {
 	time.AfterFunc(settle, func() { close(d.ready) })
 	d.begin(d.root.keepAlive)
 	d.begin(d.wait)
-	return d, nil
+}
+
+// driven says whether guacd has shown the drive. It does so before it calls back, or not at all.
+func (d *Desktop) driven(ctx context.Context) bool {
+	select {
+	case <-d.called:
+	case <-d.ctx.Done():
+		return true // that it has ended says more
+	case <-ctx.Done():
+		return true
+	}
+	return d.root.peek(time.Now().Add(shownWithin))
+}
+
+// abandon ends a desktop that was not opened; its tunnel is for the next one.
+func (d *Desktop) abandon() {
+	d.cancel(errAbandoned)
+	d.root.hangUp()
+	d.wg.Wait()
 }
 
 // Guacd is a connection to a guacd that nothing was asked of yet.
@@ -167,9 +216,14 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 		}
 		return
 	}
+	close(d.called)
 	select {
 	case <-d.ready:
 	case <-d.ctx.Done():
+		if errors.Is(context.Cause(d.ctx), errAbandoned) {
+			_ = target.Close() // nothing was said on it
+			return
+		}
 	}
 	// Whichever side ends first is why: the other one ends because of it.
 	byServer, byGuacd := wire.Errorf(wire.DesktopFailed, "it closed the connection"), wire.Errorf(wire.GuacdUnavailable, "guacd broke off")
@@ -244,6 +298,7 @@ func (d *Desktop) Join(ctx context.Context, view bool) (display.Screen, error) {
 		return nil, d.ended()
 	}
 	if !view && d.take() {
+		d.root.begin(d.hold(d.root))
 		return d.root, nil
 	}
 	u, err := d.join(ctx, view)
@@ -273,7 +328,8 @@ func (d *Desktop) join(ctx context.Context, view bool) (*user, error) {
 		return nil, err
 	}
 	if !policy.View {
-		d.askAgain(u)
+		u.fromViewer.Borrow(d.root.fromGuacd)
+		u.begin(append(d.askAgain(u), d.hold(u)...))
 	}
 	d.start(u.keepAlive)
 	return u, nil
@@ -299,16 +355,16 @@ func (d *Desktop) begin(f func()) {
 	})
 }
 
-// askAgain tells a viewer who comes back what guacd wants to know: it asked the root alone.
-func (d *Desktop) askAgain(u *user) {
+// askAgain is what guacd wants to know, for a viewer who comes back: it asked the root alone.
+func (d *Desktop) askAgain(u *user) []byte {
 	d.mu.Lock()
 	names := d.asked
-	d.typist = u
 	d.mu.Unlock()
-	if len(names) > 0 {
-		u.rest = guac.Append(nil, "required", names...)
-		u.fromViewer.Required(names...)
+	if len(names) == 0 {
+		return nil
 	}
+	u.fromViewer.Required(names...)
+	return guac.Append(nil, "required", names...)
 }
 
 // Allows implements [display.Desktop].
@@ -336,8 +392,11 @@ func (d *Desktop) ended() error {
 	return wire.Errorf(wire.NotFound, "the desktop has ended")
 }
 
-// errOver is an end in order.
-var errOver = errors.New("the desktop ended")
+// errOver is an end in order; errAbandoned is the end of one that was begun anew.
+var (
+	errOver      = errors.New("the desktop ended")
+	errAbandoned = errors.New("guacd has lost the drive")
+)
 
 // end ends the desktop; the first reason counts, and nil is an end in order.
 func (d *Desktop) end(why error) {

@@ -23,7 +23,7 @@ import (
 const patience = 30 * time.Second
 
 // begin starts a desktop whose server is played by f.
-func begin(t *testing.T, behave guactest.Behaviour, l limits, f func(wire.Stream)) (*Desktop, *guactest.Server, error) {
+func begin(t *testing.T, behave guactest.Behaviour, l limits, f func(wire.Stream), edit ...func(*Params)) (*Desktop, *guactest.Server, error) {
 	t.Helper()
 	g := guactest.Start(t, behave, guactest.Greet("hello", 7))
 	near, far := wiretest.Streams()
@@ -40,10 +40,14 @@ func begin(t *testing.T, behave guactest.Behaviour, l limits, f func(wire.Stream
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := start(t.Context(), Params{
+	p := Params{
 		Guacd: guacd, Hostname: "127.0.0.1", Kind: wire.KindVNC, Tunnel: &session.Tunnel{Stream: near},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}, l)
+	}
+	for _, e := range edit {
+		e(&p)
+	}
+	d, err := start(t.Context(), p, l)
 	if err == nil {
 		t.Cleanup(d.Close)
 	}

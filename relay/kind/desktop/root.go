@@ -40,12 +40,12 @@ func (u *user) park() {
 		u.reading.Lock()
 		defer u.reading.Unlock()
 		for {
-			i, err := u.next()
+			i, _, err := u.next()
 			if err != nil {
 				u.desktop.rootEnded(err)
 				return
 			}
-			if i != nil && i.Is("sync") && u.write(guac.Append(nil, "sync", string(i.Arg(0)))) != nil {
+			if i.Is("sync") && u.write(guac.Append(nil, "sync", string(i.Arg(0)))) != nil {
 				continue // next sees why
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,10 @@ const (
 	goodbye = 200 * time.Millisecond
 
 	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
+
+	// maxPosted is what may wait of what the root was told, in bytes. guacd sends a blob of a file when the
+	// one before it was acknowledged, and has 64 streams.
+	maxPosted = 1 << 20
 )
 
 // user is one connection to guacd, and what one viewer sees. It is a [display.Screen].
@@ -42,8 +47,8 @@ type user struct {
 	place   sync.Mutex           // orders Close and rejoin
 	instead atomic.Pointer[user] // what the root's viewer sees and types, if guacd lost the root's beginning
 
-	asking sync.Mutex
-	ask    []string // what the root was asked meanwhile, and the viewer has to hear; Read is broken off for it
+	posting sync.Mutex
+	posted  []byte // what guacd has told the root, and the viewer has to hear; Read is broken off for it
 
 	gone chan struct{} // closed by hangUp
 	hung sync.Once
@@ -78,6 +83,14 @@ func (p *interruptible) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
+// bound sets how long each Read may take, and gives what it was.
+func (p *interruptible) bound(limit time.Duration) (was time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was, p.limit = p.limit, limit
+	return was
+}
+
 // breakOff makes the Read under way fail, and all others until it is allowed again.
 func (p *interruptible) breakOff(yes bool) {
 	p.mu.Lock()
@@ -105,58 +118,108 @@ func (d *Desktop) user(ctx context.Context, conn net.Conn, p guac.Params, policy
 
 func (u *user) root() bool { return u == u.desktop.root }
 
-// next reads one instruction and gives it if the viewer may see it, else nil. io.EOF is an orderly end;
+// next reads one instruction. shown is what the viewer sees of it, if anything. io.EOF is an orderly end;
 // every other error is an end, too.
-func (u *user) next() (*guac.Instruction, error) {
-	i, err := u.in.Next()
-	if err != nil {
-		return nil, u.broken(err)
+func (u *user) next() (i *guac.Instruction, shown []byte, err error) {
+	if i, err = u.in.Next(); err != nil {
+		return nil, nil, u.broken(err)
 	}
 	switch {
 	case i.Is("error"):
-		return nil, guac.StatusOf(i)
+		return nil, nil, guac.StatusOf(i)
 	case i.Is("disconnect"):
-		return nil, io.EOF
+		return nil, nil, io.EOF
 	case i.Is("sync"):
 		u.desktop.pictured.Store(true)
 	case i.Is("required"):
-		names := guac.RequiredNames(i)
-		u.fromViewer.Required(names...)
-		u.desktop.mu.Lock()
-		u.desktop.asked = names
-		typist := u.desktop.typist
-		u.desktop.mu.Unlock()
-		if typist != nil && typist != u {
-			typist.tell(names)
+		if err := u.desktop.ask(u, guac.RequiredNames(i)); err != nil {
+			return nil, nil, err
 		}
 	}
 	pass, reply, err := u.fromGuacd.Pass(i)
+	if err == nil && pass {
+		shown = i.Raw()
+		if u.root() {
+			shown, reply, err = u.desktop.lend(i)
+		}
+	}
 	if err == nil && len(reply) > 0 {
 		err = u.write(reply)
 	}
-	if err != nil || !pass {
-		return nil, err
+	if err != nil {
+		return nil, nil, err
 	}
-	return i, nil
+	return i, shown, nil
 }
 
-// tell has the viewer of u hear what guacd asked the root.
-func (u *user) tell(names []string) {
-	u.fromViewer.Required(names...)
-	u.asking.Lock()
-	defer u.asking.Unlock()
-	u.ask = names
+// begin has the viewer of u see b first.
+func (u *user) begin(b []byte) {
+	u.reading.Lock()
+	defer u.reading.Unlock()
+	u.rest = append(b, u.rest...)
+}
+
+// maxPeeked is what is kept of what guacd says before its first viewer is there, in bytes.
+const maxPeeked = 256 << 10
+
+// peek reads ahead until guacd has shown a drive, or the time is over, and keeps what it has read.
+func (u *user) peek(until time.Time) bool {
+	u.reading.Lock()
+	defer u.reading.Unlock()
+	limit := u.conn.bound(max(time.Until(until), time.Millisecond))
+	defer u.conn.bound(limit)
+	for {
+		if u.desktop.hasDrive() {
+			return true
+		}
+		if time.Now().After(until) && !u.in.More() || len(u.rest) > maxPeeked {
+			return false
+		}
+		_, shown, err := u.next()
+		if err != nil {
+			return false // if it is no deadline it comes again
+		}
+		u.rest = append(u.rest[:len(u.rest):len(u.rest)], shown...)
+	}
+}
+
+// ask notes what guacd wants to know of the root, and has it asked of who came last to type.
+func (d *Desktop) ask(root *user, names []string) error {
+	root.fromViewer.Required(names...)
+	d.mu.Lock()
+	d.asked = names
+	to := d.drive.holder
+	d.mu.Unlock()
+	if to == nil || to == root {
+		return nil
+	}
+	to.fromViewer.Required(names...)
+	return to.post(guac.Append(nil, "required", names...))
+}
+
+// post has the viewer of u see b, between two instructions of its own.
+func (u *user) post(b []byte) error {
+	u.posting.Lock()
+	defer u.posting.Unlock()
+	if u.left.Load() {
+		return nil
+	}
+	if len(u.posted)+len(b) > maxPosted {
+		return wire.Errorf(wire.Protocol, "guacd sends more of files than was asked for")
+	}
+	u.posted = append(u.posted, b...)
 	u.conn.breakOff(true)
+	return nil
 }
 
-// told takes the questions that the viewer has to be asked.
-func (u *user) told() (names []string) {
-	u.asking.Lock()
-	defer u.asking.Unlock()
-	if names, u.ask = u.ask, nil; names != nil && !u.left.Load() {
+// mail takes what was posted.
+func (u *user) mail() (b []byte) {
+	u.posting.Lock()
+	defer u.posting.Unlock()
+	if b, u.posted = u.posted, nil; b != nil && !u.left.Load() {
 		u.conn.breakOff(false)
 	}
-	return names
+	return b
 }
 
 // errBrokenOff is the end of a Read because the viewer has left.
@@ -195,20 +258,18 @@ func (u *user) Read(p []byte) (n int, err error) {
 			n, u.rest = n+k, u.rest[k:]
 			continue
 		}
-		if names := u.told(); len(names) > 0 {
-			u.rest = guac.Append(nil, "required", names...)
+		if u.rest = u.mail(); len(u.rest) > 0 {
 			continue
 		}
 		if n > 0 && !u.in.More() {
 			return n, nil
 		}
-		i, err := u.next()
+		i, shown, err := u.next()
 		if err != nil {
 			if errors.Is(err, errBrokenOff) || u.left.Load() && !u.root() {
 				return n, io.EOF
 			}
-			if names := u.told(); len(names) > 0 { // broken off for it
-				u.rest = guac.Append(nil, "required", names...)
+			if u.rest = u.mail(); len(u.rest) > 0 { // broken off for it
 				continue
 			}
 			if u.root() {
@@ -220,15 +281,13 @@ func (u *user) Read(p []byte) (n int, err error) {
 			}
 			return n, err
 		}
-		if i != nil && i.Is("sync") && u.root() && !u.fromGuacd.Sized() {
+		if i.Is("sync") && u.root() && !u.fromGuacd.Sized() {
 			if err := u.rejoin(); err != nil {
 				return n, err
 			}
 			return n, nil // what comes next comes from the other one
 		}
-		if i != nil {
-			u.rest = i.Raw()
-		}
+		u.rest = shown
 	}
 	return n, nil
 }
@@ -240,7 +299,7 @@ func (u *user) typeAll(in *guac.Reader) error {
 	u.typing.Lock()
 	defer u.typing.Unlock()
 	out := make([]byte, 0, typeBuffer)
-	routes := route{user: u}
+	routes := route{user: u, lent: map[string]bool{}}
 	for {
 		if v := u.instead.Load(); v != nil {
 			if err := u.write(u.fromViewer.Release(out)); err != nil {
@@ -264,14 +323,18 @@ func (u *user) typeAll(in *guac.Reader) error {
 		case i.Is("key"), i.Is("mouse"), i.Is("touch"):
 			u.active.Store(true)
 		}
-		if to := routes.of(i); to != u {
-			if err := to.write(i.Raw()); err != nil {
+		to, b, err := routes.of(i)
+		switch {
+		case err != nil:
+			return err
+		case to == u:
+			out = append(out, b...)
+		case to != nil:
+			if err := to.write(b); err != nil {
 				return err
 			}
-			continue
 		}
-		out = append(out, i.Raw()...)
-		if !in.More() || len(out) > typeBuffer/2 {
+		if len(out) > 0 && (!in.More() || len(out) > typeBuffer/2) {
 			if err := u.write(out); err != nil {
 				return err
 			}
@@ -280,39 +343,78 @@ func (u *user) typeAll(in *guac.Reader) error {
 	}
 }
 
-// route finds whose connection an instruction of a viewer's belongs on. It is the viewer's own but
-// for the answer to what guacd asked the root.
+// route finds whose connection an instruction of a viewer's belongs on. It is the viewer's own but for
+// what is the root's alone: the answer to what guacd asked, and the drive.
 type route struct {
-	user  *user
-	asked []string // open streams of such answers; guac.FromViewer bounds them
+	user *user
+	lent map[string]bool // streams that the viewer opened on the root, by its own numbers
 }
 
-func (r *route) of(i *guac.Instruction) *user {
-	root := r.user.desktop.root
-	if i.Is("argv") {
-		d := r.user.desktop
+// of gives b to be written to another connection, or the user's own. Nobody: it is for a drive that
+// somebody else has by now.
+func (r *route) of(i *guac.Instruction) (to *user, b []byte, err error) {
+	d, root := r.user.desktop, r.user.desktop.root
+	arg := 0
+	switch {
+	case i.Is("argv"):
 		d.mu.Lock()
 		d.asked = nil // one answer is all that it takes; guacd asks again if it is not
 		d.mu.Unlock()
-	}
-	if r.user == root {
-		return root
-	}
-	switch {
-	case i.Is("argv"):
-		r.asked = append(r.asked, string(i.Arg(0)))
-		return root
-	case i.Is("blob"), i.Is("end"):
-		for n, stream := range r.asked {
-			if stream == string(i.Arg(0)) {
-				if i.Is("end") {
-					r.asked = append(r.asked[:n], r.asked[n+1:]...)
-				}
-				return root
-			}
+	case i.Is("clipboard") && r.user == root:
+	case i.Is("put"):
+		arg = 1
+	case i.Is("get"):
+		if d.holds(r.user) {
+			return root, i.Raw(), nil
 		}
+		return nil, nil, nil
+	case i.Is("ack"):
+		n := number(i.Arg(0))
+		if n < guac.Lent && r.user != root {
+			return r.user, i.Raw(), nil
+		}
+		n %= guac.Lent
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.drive.down[n] != r.user {
+			if r.user == root {
+				return root, i.Raw(), nil // of a picture
+			}
+			return nil, nil, nil
+		}
+		if number(i.Arg(2)) >= refused {
+			delete(d.drive.down, n)
+		}
+		return root, renumbered(i, 0, strconv.Itoa(n)), nil
+	case i.Is("blob"), i.Is("end"):
+		index := string(i.Arg(0))
+		if !r.lent[index] {
+			return r.user, i.Raw(), nil
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		n, ok := d.drive.ofLocked(r.user, index)
+		if !ok {
+			return nil, nil, nil
+		}
+		if i.Is("end") {
+			delete(r.lent, index)
+			d.drive.endLocked(n)
+		}
+		return root, renumbered(i, 0, strconv.Itoa(n)), nil
+	default:
+		return r.user, i.Raw(), nil
 	}
-	return r.user
+	// A stream is opened on the root.
+	index := string(i.Arg(arg))
+	r.lent[index] = true
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i.Is("put") && d.drive.holder != r.user {
+		return nil, nil, nil
+	}
+	n, err := d.drive.openLocked(r.user, index)
+	return root, renumbered(i, arg, strconv.Itoa(n)), err
 }
 
 // Active implements [display.Screen].
@@ -374,6 +476,7 @@ func (u *user) Close() {
 	if len(release) > 0 && u.write(release) != nil {
 		u.desktop.Log.Debug("guacd does not take the last words of a viewer", "connection", u.desktop.id)
 	}
+	u.desktop.leave(u)
 	if !u.root() {
 		u.hangUp()
 		return
