@@ -24,9 +24,9 @@ export class Desktop {
     return d;
   }
 
-  async go(query) {
+  async go(query, at = origin) {
     const [{ id }] = JSON.parse(await scrier("envoys", "list", "--json"));
-    await this.page.goto(`${origin}/scrier/${id}?${new URLSearchParams(query)}`);
+    await this.page.goto(`${at}/scrier/${id}?${new URLSearchParams(query)}`);
   }
 
   async connected(time = patience) {

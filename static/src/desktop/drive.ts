@@ -1,13 +1,17 @@
-import { BlobWriter, JSONReader, Status, type Client, type InputStream, type Object as Filesystem } from "@glokon/guacamole-common-js";
+import { Status, type Client, type InputStream, type Object as Filesystem } from "@glokon/guacamole-common-js";
+import type { Clock } from "../viewer/clock";
 import { button, el } from "../viewer/dom";
 import { amount, plain } from "../viewer/text";
 import type { Desktop } from "../wire/messages";
+import { Download } from "./download";
+import { askable, readListing, type Entry } from "./listing";
 import { forbidden, Pane } from "./pane";
+import type { AttachmentTunnel } from "./tunnel";
+import { Uploads, type Item } from "./uploads";
 
-const index = "application/vnd.glyptodon.guacamole.stream-index+json";
-const most = 2 ** 30; // bytes of a download: it is kept in memory until it is whole
 const longest = 2000; // entries of a folder that are shown
-const ok = Status.Code.SUCCESS;
+const mostLines = 200; // of what happened
+const patience = 15_000; // ms for guacd to answer: it says nothing of what it cannot open
 const no = Status.Code.CLIENT_FORBIDDEN;
 
 /** DrivePane shows the drive that the desktop and this page share: list, take, put. */
@@ -15,18 +19,23 @@ export class DrivePane extends Pane {
   private fs: Filesystem | undefined;
   private may: Desktop | undefined;
   private path = "/";
+  private readonly asked = new Map<string, (s: InputStream, type: string) => void>(); // by path
+  private readonly taking = new Set<Download>();
+  private readonly lines = new Map<Item, HTMLElement>();
+  private readonly uploads: Uploads;
   private readonly where = el("p", { class: "mono detail" });
   private readonly list = el("ul", { class: "lines files" });
-  private readonly work = el("div", { class: "stack tight", role: "status" });
+  private readonly work = el("div", { class: "stack tight work-lines", role: "status" });
   private readonly limits = el("div", { class: "stack tight" });
   private readonly pick = el("input", { type: "file", multiple: true, class: "visually-hidden", tabindex: "-1", "aria-label": "Files to upload" });
   private readonly upload = button("Upload…", { class: "button primary" }, () => this.pick.click());
   private readonly refresh = button("Refresh", {}, () => this.read());
 
-  constructor(private readonly came: () => void, closed: () => void) {
+  constructor(private readonly clock: Clock, private readonly came: () => void, closed: () => void) {
     super("Files", closed);
+    this.uploads = new Uploads(clock, (i) => this.draw(i), () => this.read());
     this.pick.addEventListener("change", () => {
-      for (const f of this.pick.files ?? []) this.put(f);
+      this.put([...(this.pick.files ?? [])]);
       this.pick.value = "";
     });
     this.body.append(el("div", { class: "row" }, this.upload, this.refresh, this.pick), this.limits, this.work, this.where, this.list);
@@ -37,27 +46,45 @@ export class DrivePane extends Pane {
     return this.fs !== undefined;
   }
 
-  use(client: Client, may: Desktop): void {
-    this.fs = undefined;
+  /** takes says that files may be put on it. */
+  get takes(): boolean {
+    return this.here && this.may?.upload === true;
+  }
+
+  /** why says why files cannot be put there. */
+  get why(): string {
+    return this.may && !this.may.upload ? "Files cannot be uploaded to this desktop." : "This desktop has no drive for files.";
+  }
+
+  use(client: Client, t: AttachmentTunnel, may: Desktop): void {
+    this.lost();
     this.may = may;
-    this.path = "/";
-    this.list.replaceChildren();
     client.onfilesystem = (object) => {
+      this.forget();
       this.fs = object;
       object.onundefine = () => {
-        this.fs = undefined;
+        if (this.fs !== object) return;
+        this.forget();
         this.came();
+      };
+      // The library's own queue is kept by names of guacd's, and some of them are every object's.
+      object.onbody = (stream: InputStream, type: string, name?: string) => {
+        const f = this.asked.get(name ?? "");
+        this.asked.delete(name ?? "");
+        if (f) f(stream, type);
+        else stream.sendAck("nobody asked for it", no);
       };
       this.upload.disabled = !may.upload;
       this.limits.replaceChildren(...[
         may.upload ? undefined : forbidden("Uploading", "scrier.desktop.drive.upload"), may.download ? undefined : forbidden("Downloading", "scrier.desktop.drive.download"),
       ].filter((e) => e !== undefined));
+      if (may.upload) this.uploads.use({ object: object.index, streams: t.streams, send: (...e) => t.sendMessage(...e) });
       this.came();
       if (this.open) this.read();
     };
     // What the desktop itself hands out, by its folder "Download", comes only if the person wants it.
     client.onfile = (stream, mimetype, name) => {
-      if (!may.download) return stream.sendAck("not allowed", no);
+      if (!may.download || this.work.childElementCount >= mostLines) return stream.sendAck("not allowed", no);
       const line = this.line(`The desktop offers ${plain(name, 80)}.`);
       line.append(button("Save", { class: "button slim" }, () => {
         line.remove();
@@ -69,39 +96,81 @@ export class DrivePane extends Pane {
     };
   }
 
+  /** lost says that the connection is gone: the drive comes back with the next one. */
+  lost(): void {
+    this.forget();
+    for (const d of [...this.taking]) d.lost();
+  }
+
+  /** end says that the desktop is over. */
+  end(): void {
+    this.lost();
+    this.uploads.end("the desktop has ended");
+    this.path = "/";
+    this.list.replaceChildren();
+  }
+
+  /** put uploads files to the folder that is shown. */
+  put(files: readonly File[]): void {
+    const folder = this.path === "/" ? "" : this.path;
+    for (const f of files) this.uploads.add(f, folder);
+  }
+
+  /** say tells something that concerns files. */
+  say(text: string): void {
+    this.fade(this.line(text));
+  }
+
   override show(): void {
     super.show();
     this.read();
   }
 
-  private read(): void {
-    const fs = this.fs;
-    if (!fs) return;
-    const path = this.path;
-    this.where.textContent = plain(path, 200);
-    fs.requestInputStream(path, (stream, mimetype) => {
-      if (mimetype !== index) return stream.sendAck("not a folder", Status.Code.CLIENT_BAD_TYPE);
-      const reader = new JSONReader(stream);
-      reader.onprogress = () => stream.sendAck("OK", ok);
-      reader.onend = () => {
-        if (this.path === path) this.entries(reader.getJSON() as Record<string, unknown>);
-      };
-      stream.sendAck("OK", ok);
+  private forget(): void {
+    this.fs = undefined;
+    this.asked.clear();
+    this.uploads.lost();
+  }
+
+  // ask asks for what lies at a path.
+  private ask(path: string, f: (s: InputStream, type: string) => void, late: () => void): void {
+    if (!this.fs || !askable(path)) return late();
+    this.asked.set(path, f);
+    this.fs.requestInputStream(path);
+    this.clock.after(patience, () => {
+      if (this.asked.get(path) !== f) return;
+      this.asked.delete(path);
+      late();
     });
   }
 
-  private entries(found: Record<string, unknown>): void {
-    const items = Object.entries(found).map(([path, type]) => ({ path, folder: type === index, name: path.slice(path.lastIndexOf("/") + 1) || path }));
-    items.sort((a, b) => Number(b.folder) - Number(a.folder) || a.name.localeCompare(b.name));
+  private read(): void {
+    const path = this.path;
+    if (!this.fs) return;
+    this.where.textContent = plain(path, 200);
+    const show = (entries?: Entry[]) => {
+      if (this.path === path) this.entries(entries);
+    };
+    this.ask(path, (stream, type) => readListing(stream, type, show), show);
+  }
+
+  private entries(items: Entry[] | undefined): void {
     const up = this.path === "/" ? [] : [el("li", {}, button("Up", { class: "button quiet slim" }, () => this.go(this.path.slice(0, this.path.lastIndexOf("/")) || "/")))];
-    this.list.replaceChildren(...up, ...items.slice(0, longest).map((i) => {
+    this.list.replaceChildren(...up, ...(items ?? []).slice(0, longest).map((i) => {
       const name = plain(i.name, 120);
-      if (i.folder) return el("li", { class: "row nowrap" }, button(`${name}/`, { class: "button quiet slim" }, () => this.go(i.path)));
-      const take = button(`Download ${name}`, { class: "button slim end" }, () => this.fs?.requestInputStream(i.path, (s, type) => this.take(s, type, i.name)), "Download");
-      take.disabled = this.may?.download !== true;
-      return el("li", { class: "row nowrap" }, el("span", { class: "clip", title: name }, name), take);
+      const ok = askable(i.path);
+      if (i.folder) {
+        const open = button(`${name}/`, { class: "button quiet slim" }, () => this.go(i.path));
+        open.disabled = !ok;
+        return el("li", { class: "row nowrap" }, open);
+      }
+      const take = button(`Download ${name}`, { class: "button slim end" }, () => this.fetch(i), "Download");
+      take.disabled = this.may?.download !== true || !ok;
+      return el("li", { class: "row nowrap" }, el("span", { class: "clip", title: ok ? name : `${name}: its name has characters that cannot be asked for` }, name), take);
     }));
-    if (items.length === 0) this.list.append(el("li", { class: "muted" }, "Nothing is here."));
+    if (!items) this.list.append(el("li", { class: "muted" }, "The drive does not say what is here."));
+    else if (items.length === 0) this.list.append(el("li", { class: "muted" }, "Nothing is here."));
+    else if (items.length > longest) this.list.append(el("li", { class: "muted" }, `And ${items.length - longest} more.`));
   }
 
   private go(path: string): void {
@@ -109,77 +178,72 @@ export class DrivePane extends Pane {
     this.read();
   }
 
-  private take(stream: InputStream, mimetype: string, name: string): void {
-    const parts: Uint8Array<ArrayBuffer>[] = [];
-    let bytes = 0;
-    let over = false;
-    const line = this.line("");
-    const text = line.firstElementChild!;
-    const stop = (why: string) => {
-      over = true;
-      parts.length = 0;
-      stream.sendAck(why, no);
-      line.remove();
-    };
-    line.append(button("Cancel", { class: "button slim" }, () => stop("cancelled")));
-    stream.onblob = (data) => {
-      if (over) return;
-      const b = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-      bytes += b.length;
-      if (bytes > most) {
-        stop("too large");
-        this.done(this.line(`${plain(name, 80)} is larger than ${amount(most)} bytes: take it another way.`));
-        return;
-      }
-      parts.push(b);
-      text.textContent = `Downloading ${plain(name, 80)}: ${amount(bytes)} bytes`;
-      stream.sendAck("OK", ok);
-    };
-    stream.onend = () => {
-      if (over) return;
-      line.remove();
-      const url = URL.createObjectURL(new Blob(parts, { type: mimetype }));
-      const a = el("a", { href: url, download: plain(name, 200) || "file" });
-      a.click();
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
-    };
-    text.textContent = `Downloading ${plain(name, 80)}`;
-    stream.sendAck("OK", ok);
+  private fetch(i: Entry): void {
+    this.ask(i.path, (stream, type) => this.take(stream, type, i.name), () => this.say(`${plain(i.name, 80)} was not downloaded: the drive does not give it.`));
   }
 
-  private put(file: File): void {
-    const fs = this.fs;
-    if (!fs || this.may?.upload !== true) return;
-    const folder = this.path === "/" ? "" : this.path;
-    const writer = new BlobWriter(fs.createOutputStream(file.type || "application/octet-stream", `${folder}/${file.name}`));
-    const name = plain(file.name, 80);
-    const line = this.line(`Uploading ${name}`);
-    const bar = el("progress", { max: String(Math.max(file.size, 1)), value: "0", "aria-label": `Uploading ${name}` });
-    line.append(bar);
-    const end = (text: string) => {
-      line.replaceChildren(el("span", {}, text));
-      this.done(line);
-    };
-    writer.onprogress = (_, offset) => (bar.value = offset);
-    writer.oncomplete = () => {
-      writer.sendEnd();
-      end(`${name} is there.`);
-      this.read();
-    };
-    writer.onerror = () => end(`${name} cannot be read.`);
-    writer.onack = (status) => {
-      if (status.isError()) end(`${name} was not taken: ${plain(status.message ?? "", 120)}`);
-    };
-    writer.sendBlob(file);
+  private take(stream: InputStream, mimetype: string, name: string): void {
+    const shown = plain(name, 80);
+    const line = this.line(`Downloading ${shown}`);
+    const text = line.firstElementChild!;
+    const d: Download = new Download(stream, mimetype, {
+      moved: (bytes) => (text.textContent = `Downloading ${shown}: ${amount(bytes)} bytes`),
+      there: (file) => {
+        this.taking.delete(d);
+        line.remove();
+        const url = URL.createObjectURL(file);
+        el("a", { href: url, download: plain(name, 200) || "file" }).click();
+        setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      },
+      failed: (why) => {
+        this.taking.delete(d);
+        line.remove();
+        if (why !== "") this.say(`${shown} was not downloaded: ${why}.`);
+      },
+    });
+    this.taking.add(d);
+    line.append(button("Cancel", { class: "button slim" }, () => d.stop()));
+  }
+
+  // draw shows how far an upload is.
+  private draw(i: Item): void {
+    const name = plain(i.file.name, 80);
+    let line = this.lines.get(i);
+    if (!line) {
+      const bar = el("progress", { max: String(Math.max(i.file.size, 1)), value: "0", "aria-label": `Uploading ${name}` });
+      line = this.line("");
+      line.append(button(`Cancel ${name}`, { class: "button slim" }, () => this.uploads.cancel(i), "Cancel"), bar);
+      this.lines.set(i, line);
+    }
+    const text = line.firstElementChild!;
+    const bar = line.querySelector("progress");
+    if (i.state === "waits" || i.state === "goes") {
+      const said = i.state === "goes" ? `Uploading ${name}` : this.here ? `${name} waits` : `${name} waits for the connection`;
+      if (text.textContent !== said) text.textContent = said;
+      if (bar) {
+        bar.hidden = i.state === "waits";
+        bar.value = i.taken;
+      }
+      return;
+    }
+    this.lines.delete(i);
+    const part = i.taken > 0 ? ` The first ${amount(i.taken)} bytes of it are there.` : "";
+    text.textContent = i.state === "there" ? `${name} is there.` : i.why === "cancelled" ? `${name} was cancelled.${part}` : `${name} was not taken: ${plain(i.why, 160)}.${part}`;
+    line.replaceChildren(text);
+    if (i.state === "there") this.fade(line);
+    else line.append(button("Dismiss", { class: "button slim" }, () => line.remove()));
   }
 
   private line(text: string): HTMLElement {
     const l = el("div", { class: "row" }, el("span", {}, text));
     this.work.append(l);
+    // What failed stays until it is dismissed, unless there is more and more of it.
+    const done = [...this.work.children].filter((e) => !e.querySelector("progress"));
+    for (const e of done.slice(0, Math.max(done.length - mostLines, 0))) e.remove();
     return l;
   }
 
-  private done(line: HTMLElement): void {
+  private fade(line: HTMLElement): void {
     setTimeout(() => line.remove(), 15_000);
   }
 }

@@ -16,6 +16,7 @@ import { Chords } from "./chords";
 import { ClipboardPane } from "./clipboard";
 import { credentials } from "./credentials";
 import { DrivePane } from "./drive";
+import { drops } from "./drop";
 import { consoleForm, rdpForm, type Visit, type Wish } from "./form";
 import { Keys, wayOut } from "./keys";
 import { DesktopLink } from "./link";
@@ -57,6 +58,7 @@ export class Page implements Seen {
   private readonly name = el("span", { class: "name" });
   private readonly dock = el("div", { class: "dock", hidden: true });
   private readonly banner = el("div", { class: "banner", hidden: true });
+  private readonly target = el("div", { class: "drop", hidden: true }, el("p"));
   private readonly notices = el("div", { class: "notices", role: "status" });
 
   constructor(body: HTMLElement, readonly spec: Spec) {
@@ -74,7 +76,7 @@ export class Page implements Seen {
     };
     this.chords = new Chords((...k) => this.keys.chord(...k), back);
     this.clipboard = new ClipboardPane(back);
-    this.drive = new DrivePane(() => this.draw(), back);
+    this.drive = new DrivePane(clock, () => this.draw(), back);
     this.panes = [this.chords, this.clipboard, this.drive];
     this.toolbar = new Toolbar({
       strip: this.strip,
@@ -86,9 +88,13 @@ export class Page implements Seen {
     const leave = el("a", { class: "button quiet icon", href: "/", title: "Fleet", "aria-label": "Fleet" }, icon("back"));
     const bars = button("Menu", { class: "button slim bars" }, () => this.bars(true));
     body.append(el("header", { class: "bar" }, leave, this.name, this.strip.element),
-      el("div", { class: "work" }, el("main", { class: "panels stage" }, this.screen.element, this.screen.sink, this.banner, this.dock, this.notices, bars), ...this.panes.map((p) => p.element)),
+      el("div", { class: "work" }, el("main", { class: "panels stage" }, this.screen.element, this.screen.sink, this.banner, this.dock, this.target, this.notices, bars), ...this.panes.map((p) => p.element)),
       el("footer", {}, this.toolbar.keys, el("div", { class: "foot" }, this.status.element, el("p", { class: "way-out", id: "way-out" }, el("kbd", {}, "Ctrl+Alt+Shift"), " leaves the desktop"))));
     wayOut(document, () => this.leave());
+    drops(document, (over) => this.dragged(over), {
+      takes: () => this.drive.takes,
+      drop: (files, folders) => this.dropped(files, folders),
+    });
     document.addEventListener("fullscreenchange", () => this.filled());
     addEventListener("online", () => this.link?.nudge());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.link?.nudge());
@@ -201,7 +207,7 @@ export class Page implements Seen {
     client.onmsg = () => false; // who comes and goes, Watchers tells
     this.screen.show(client);
     this.clipboard.use(client, may, a.watching || may.view);
-    this.drive.use(client, a.watching ? { ...may, upload: false } : may);
+    this.drive.use(client, t, a.watching ? { ...may, upload: false } : may);
     if (may.audio) this.sound.hear(client);
     client.connect("");
     if (!this.panes.some((p) => p.open)) this.screen.focus();
@@ -233,6 +239,7 @@ export class Page implements Seen {
     if (s.name !== "attached") {
       this.asking.abort();
       this.client = undefined;
+      this.drive.lost();
       this.keys.release();
     }
     this.screen.dim(s.name !== "attached");
@@ -259,6 +266,7 @@ export class Page implements Seen {
   private ended(exit: { code: number; detail: string }): void {
     this.spec.session = this.spec.watch ? this.spec.session : undefined;
     if (!this.spec.watch) history.replaceState(null, "", address(this.spec));
+    this.drive.end();
     for (const p of this.panes) p.close();
     if (exit.code === loginRefused && !this.spec.watch) {
       this.refused = this.answered;
@@ -321,6 +329,22 @@ export class Page implements Seen {
     this.screen.setFingers(this.screen.fingers === "pad" ? "direct" : "pad");
     this.notice(this.screen.fingers === "pad" ? "Touching works like a touchpad." : "A touch is a click where it is; two fingers zoom.");
     this.draw();
+  }
+
+  // dragged says what becomes of files that are dragged over the page.
+  private dragged(over: boolean): void {
+    const text = this.drive.takes ? "Drop files here: they are uploaded to the drive." : this.drive.why;
+    const said = this.target.firstElementChild;
+    if (said && said.textContent !== text) said.textContent = text;
+    this.target.hidden = !over;
+  }
+
+  // dropped uploads files, and shows how far they are.
+  private dropped(files: File[], folders: string[]): void {
+    this.drive.put(files);
+    for (const f of folders) this.drive.say(`${plain(f, 80)} is a folder: pack it into one file first.`);
+    if (!this.drive.open) this.toggle(this.drive);
+    this.screen.focus(); // the keys stay where they were
   }
 
   private toggle(p: Pane): void {

@@ -5,6 +5,7 @@ import { encodeAck, encodeData, type Attached } from "../wire/messages";
 import { breath } from "./breath";
 import { Intake } from "./intake";
 import { Outbox } from "./outbox";
+import { Streams } from "./streams";
 
 /** What a browser gives that tests do not have. */
 export interface Rhythm {
@@ -17,11 +18,17 @@ export const rhythm: Rhythm = { frame: (f) => void requestAnimationFrame(f), bre
 /** What a viewer that may only look does not send. */
 const hands = new Set(["key", "mouse", "touch", "size", "clipboard"]);
 
+/** What belongs to one stream: an error in it is not the desktop's end. */
+const aside = new Set(["ack", "blob", "end", "body", "file", "filesystem", "undefine", "clipboard", "audio"]);
+
 /**
  * AttachmentTunnel is the library's tunnel over one attachment. It is of no use after that one: the
  * next begins with a whole picture, and a new client.
  */
 export class AttachmentTunnel extends Tunnel {
+  /** streams are the page's own, beside the library's. */
+  readonly streams = new Streams();
+
   private readonly intake: Intake;
   private readonly outbox: Outbox;
 
@@ -37,7 +44,13 @@ export class AttachmentTunnel extends Tunnel {
     this.intake = new Intake({
       instruction: (opcode, args) => {
         // How it ended, Exit tells.
-        if (opcode !== "disconnect" && opcode !== "error") this.oninstruction?.(opcode, args);
+        if (opcode === "disconnect" || opcode === "error") return;
+        try {
+          if (opcode !== "ack" || !this.streams.ack(args)) this.oninstruction?.(opcode, args);
+        } catch (err) {
+          if (!aside.has(opcode)) throw err;
+          console.error(`what guacd sent as ${opcode} was not understood`, err);
+        }
       },
       ack: (offset) => at.send(encodeAck(offset)),
       failed: (detail) => at.fail(detail),
