@@ -146,6 +146,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}{
 		{"GET", "/relay", "", nil, 200},
 		{"GET", "/self", "", nil, 200},
+		{"GET", "/start", "", nil, 200},
 		{"GET", "/envoys", "", nil, 200},
 		{"GET", "/envoys", "?limit=1", nil, 200},
 		{"GET", "/envoys/{envoy}", "web1", nil, 200},
@@ -238,6 +239,7 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		{"POST", "/signin/link/look", "", map[string]string{"token": token}, 200},
 		{"POST", "/signin/link", "", map[string]string{"token": token}, 200},
 		{"GET", "/self", "", nil, 200},
+		{"GET", "/start", "", nil, 200},
 		{"GET", "/relay", "", nil, 200},
 		{"GET", "/self/signins", "", nil, 200},
 		{"POST", "/self/passkeys/begin", "", nothing, 200},

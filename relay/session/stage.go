@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"slices"
+	"time"
 
 	"scrier/wire"
 )
@@ -30,6 +31,8 @@ type Audience interface {
 	End(match func(Viewer) bool, why error)
 	// Present tells whether somebody has the stage, and who watches.
 	Present() (attached bool, watchers []string)
+	// Ends is when the session ends unless somebody comes who takes the stage; zero while nothing is set.
+	Ends() time.Time
 	// Dismiss tells all viewers how the session ended and returns when they have gone. Nobody is
 	// served afterwards.
 	Dismiss(*wire.Exit)
@@ -161,4 +164,14 @@ func (s *Session) present() (attached bool, watchers []string) {
 		attached, watchers = attached || one, append(watchers, more...)
 	}
 	return attached, watchers
+}
+
+// ends is when the session ends for want of an owner, if nothing happens; zero: it does not.
+func (s *Session) ends() (at time.Time) {
+	for _, t := range s.shown() {
+		if e := t.Audience().Ends(); !e.IsZero() && (at.IsZero() || e.Before(at)) {
+			at = e
+		}
+	}
+	return at
 }

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -37,6 +38,7 @@ func (p *played) Admit(session.Viewer) error                                    
 func (p *played) Serve(context.Context, *wire.Framed, session.Viewer, *wire.Attach) error { return nil }
 func (p *played) Audience() session.Audience                                              { return p }
 func (p *played) End(func(session.Viewer) bool, error)                                    {}
+func (p *played) Ends() time.Time                                                         { return time.Time{} }
 func (p *played) Present() (bool, []string)                                               { return true, []string{} }
 func (p *played) Dismiss(e *wire.Exit)                                                    { p.dismissed <- e }
 

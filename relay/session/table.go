@@ -28,6 +28,7 @@ type View struct {
 	Created   time.Time      `json:"created"`
 	Opened    time.Time      `json:"opened,omitzero"`
 	Closed    time.Time      `json:"closed,omitzero"`
+	Ends      time.Time      `json:"ends,omitzero"` // when it ends unless its owner comes back
 
 	OperatorID string `json:"-"`
 }
@@ -81,6 +82,7 @@ func (t *Table) view(r store.Session) View {
 	} else if s := t.find(r.ID); s != nil {
 		v.Sent, v.Received = s.sent.Load(), s.received.Load()
 		v.Attached, v.Watchers = s.present()
+		v.Ends = s.ends().UTC()
 	}
 	return v
 }

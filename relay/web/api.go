@@ -25,7 +25,7 @@ func by(who access.Operator) audit.Event {
 
 func (a *api) fleetRoutes() []route {
 	return []route{
-		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
+		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", packs: true, handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
 		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/rename", verb: access.ChangeEnvoys, signed: true, what: "Give an envoy a name, or have it follow its hostname", handle: a.renameEnvoy, in: RenameRequest{}, out: fleet.Envoy{}, more: "The answer is the envoy as it is then."},
@@ -40,7 +40,7 @@ func (a *api) fleetRoutes() []route {
 func (a *api) userRoutes() []route {
 	return []route{
 		{method: "GET", pattern: "/self", verb: access.SeeSelf, what: "Who is calling, and what they may do", handle: a.self, out: Self{}},
-		{method: "GET", pattern: "/users", verb: access.SeeUsers, what: "List the operators", handle: a.users, out: []access.User{}},
+		{method: "GET", pattern: "/users", verb: access.SeeUsers, what: "List the operators", packs: true, handle: a.users, out: []access.User{}},
 		{method: "POST", pattern: "/users", verb: access.ChangeUsers, signed: true, what: "Make an operator", handle: a.createUser, in: access.User{}, out: Created{}},
 		{method: "PUT", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Change an operator's role and keys, those that are given", handle: a.updateUser, in: access.User{}, out: access.User{}},
 		{method: "DELETE", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Delete an operator", handle: a.deleteUser},

@@ -16,7 +16,7 @@ import (
 func (a *api) auditRoutes() []route {
 	return []route{
 		{
-			method: "GET", pattern: "/audit", verb: access.SeeAudit, what: "List audit records, oldest first", handle: a.auditRecords, out: []Record{},
+			method: "GET", pattern: "/audit", verb: access.SeeAudit, what: "List audit records, oldest first", packs: true, handle: a.auditRecords, out: []Record{},
 			query: []param{
 				{"from", "the number of the first record; without it, the newest that fit"},
 				{"before", "only records with a smaller number"},

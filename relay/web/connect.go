@@ -75,7 +75,7 @@ func (a *api) sessionRoutes() []route {
 	return []route{
 		{method: "POST", pattern: "/scrier/connect", verb: access.OpenSessions, what: "Open a session and get the right to attach to it", handle: a.connect, in: ConnectRequest{}, out: Opened{}, slow: true},
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
-		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
+		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", packs: true, handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
 		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},
 		{method: "DELETE", pattern: "/sessions/{session}", verb: access.EndOwn, what: "End a session", handle: a.killSession, more: "Who may not end sessions of others ends their own."},
 	}
@@ -241,10 +241,15 @@ func (a *api) ticket(r *http.Request, id wire.SessionID, v session.Viewer) (Tick
 func (a *api) sessions(r *http.Request, who access.Operator) (any, error) {
 	all := r.URL.Query().Get("all") == "true"
 	list, err := a.Sessions.List(r.Context(), all, maxPage)
+	return own(list, who), err
+}
+
+// own marks the caller's sessions.
+func own(list []session.View, who access.Operator) []session.View {
 	for i := range list {
 		list[i].Own = who.ID != "" && list[i].OperatorID == who.ID
 	}
-	return list, err
+	return list
 }
 
 func (a *api) session(r *http.Request, who access.Operator) (any, error) {

@@ -83,6 +83,7 @@ type route struct {
 	confirms        bool   // it is how they prove who they are who came by another operator's link
 	challenge       bool   // it gives a challenge and changes nothing
 	slow            bool   // the answer may take as long as an envoy does
+	packs           bool   // the answer may be compressed, see [api.pack]: it holds nothing that lets anybody in
 	door            bool   // it makes or ends ways in: see [access.Access.Change]
 	media           string // of an answer that is no JSON
 	more            string // for the description, besides what
@@ -113,7 +114,7 @@ func API(c Config) http.Handler {
 		for _, r := range a.routes() {
 			raw := r.raw
 			if raw == nil {
-				raw = a.json(r.handle)
+				raw = a.json(r)
 			}
 			if r.slow {
 				raw = slowly(raw)
@@ -205,13 +206,13 @@ func whole(r *http.Request) ([]byte, error) {
 	return data, nil
 }
 
-// json is h with its value as the answer.
-func (a *api) json(h handler) rawHandler {
+// json is a route's handler with its value as the answer.
+func (a *api) json(to route) rawHandler {
 	return func(w http.ResponseWriter, r *http.Request, who access.Operator) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		var v any
 		err := a.Panics.Contain("call", func() (err error) {
-			v, err = h(r, who)
+			v, err = to.handle(r, who)
 			return err
 		}, "method", r.Method, "path", wire.Printable(r.URL.Path), "operator", who.Username)
 		if err != nil {
@@ -225,6 +226,10 @@ func (a *api) json(h handler) rawHandler {
 		if p, ok := v.(part); ok {
 			p.link(w, r)
 			v = p.rows
+		}
+		if to.packs {
+			a.pack(w, r, v)
+			return
 		}
 		a.write(w, v)
 	}

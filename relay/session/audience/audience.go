@@ -36,6 +36,7 @@ type Audience struct {
 	final    *wire.Exit     // how the session ended
 	gone     sync.WaitGroup // viewers
 	grace    *time.Timer    // until the session ends for want of an owner
+	until    time.Time      // when that is
 }
 
 // New is the audience of a stage of a session. mu guards the stage and its audience.
@@ -130,6 +131,7 @@ func (a *Audience) tellOwnerLocked() {
 // waitLocked ends the session unless an owner comes within the grace.
 func (a *Audience) waitLocked() {
 	limit := a.session.Grace()
+	a.until = time.Now().Add(limit)
 	a.grace = time.AfterFunc(limit, func() {
 		a.session.End(wire.Errorf(wire.ViewerLost, "nobody was attached for %s", limit))
 	})
@@ -138,7 +140,7 @@ func (a *Audience) waitLocked() {
 func (a *Audience) stayLocked() {
 	if a.grace != nil {
 		a.grace.Stop()
-		a.grace = nil
+		a.grace, a.until = nil, time.Time{}
 	}
 }
 
@@ -176,6 +178,13 @@ func (a *Audience) Present() (attached bool, watchers []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.owner != nil, a.namesLocked()
+}
+
+// Ends implements [session.Audience].
+func (a *Audience) Ends() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.until
 }
 
 // namesLocked are those of the watchers, for the owner.

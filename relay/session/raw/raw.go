@@ -5,6 +5,7 @@ package raw
 import (
 	"context"
 	"sync"
+	"time"
 
 	"scrier/relay/session"
 	"scrier/relay/session/audience"
@@ -84,6 +85,9 @@ func (r *Raw) End(match func(session.Viewer) bool, why error) {
 
 // Present implements [session.Audience].
 func (r *Raw) Present() (attached bool, watchers []string) { return true, []string{} }
+
+// Ends implements [session.Audience]: its viewer is its life.
+func (r *Raw) Ends() time.Time { return time.Time{} }
 
 // Dismiss implements [session.Audience]. The viewer has gone when Run returns.
 func (r *Raw) Dismiss(*wire.Exit) {}
