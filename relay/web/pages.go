@@ -73,20 +73,27 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, "ok\n") // the client may be gone
 	case isDocument(name):
-		p.document(w, r, "app.html", policyApp)
+		p.document(w, r, "app.html", policyApp, http.StatusOK)
 	case isSession && envoy != "" && !strings.Contains(envoy, "/"):
 		if isDesktop(r.URL.Query().Get("protocol")) {
-			p.document(w, r, "desktop.html", policyDesktop)
+			p.document(w, r, "desktop.html", policyDesktop, http.StatusOK)
 		} else {
-			p.document(w, r, "terminal.html", policyTerminal)
+			p.document(w, r, "terminal.html", policyTerminal, http.StatusOK)
 		}
 	case strings.HasPrefix(name, "assets/"):
-		p.file(w, r, name, cacheForEver)
+		p.file(w, r, name, cacheForEver, http.StatusOK)
 	case name == "LICENCES.txt", strings.HasPrefix(name, "favicon") && !strings.Contains(name, "/"):
-		p.file(w, r, name, cacheDay)
+		p.file(w, r, name, cacheDay, http.StatusOK)
+	case path.Ext(name) == "" && !strings.HasPrefix(name, "assets/") && !strings.HasPrefix(name, "/") && p.has("app.html"):
+		p.document(w, r, "app.html", policyApp, http.StatusNotFound) // which says so, with the way back
 	default:
 		notFound(w)
 	}
+}
+
+func (p *pages) has(name string) bool {
+	_, err := fs.Stat(p.Files, name)
+	return err == nil
 }
 
 // isDocument says whether a path is one of the app's views. The app does its own routing, so all of them
@@ -133,19 +140,19 @@ func portOf(host string) string {
 	return "443"
 }
 
-func (p *pages) document(w http.ResponseWriter, r *http.Request, name, policy string) {
-	if _, err := fs.Stat(p.Files, name); err != nil {
+func (p *pages) document(w http.ResponseWriter, r *http.Request, name, policy string, status int) {
+	if !p.has(name) {
 		say(w, http.StatusServiceUnavailable, "This relay was built without its pages.",
 			"<p>Build them with <code>./just web</code>, and then the program with <code>./just build</code>.</p>\n"+
 				"<p>From a terminal everything works: <code>scrier login HOST:PORT</code>, then <code>scrier ssh ENVOY</code>.</p>")
 		return
 	}
 	w.Header().Set("Content-Security-Policy", policy)
-	p.file(w, r, name, cacheNever)
+	p.file(w, r, name, cacheNever, status)
 }
 
 // file answers with a file or its compressed twin.
-func (p *pages) file(w http.ResponseWriter, r *http.Request, name, cache string) {
+func (p *pages) file(w http.ResponseWriter, r *http.Request, name, cache string, status int) {
 	kind := contentType(name)
 	if kind == "" || !fs.ValidPath(name) {
 		notFound(w) // the twins, .gz and .br, have no names of their own
@@ -175,6 +182,7 @@ func (p *pages) file(w http.ResponseWriter, r *http.Request, name, cache string)
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.FormatInt(info.Size(), 10))
 	h.Set("Cache-Control", cache)
+	w.WriteHeader(status)
 	if r.Method == http.MethodHead {
 		return
 	}

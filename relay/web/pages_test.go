@@ -80,11 +80,12 @@ func TestPages(t *testing.T) {
 		{"/favicon.svg", "<svg/>", 200, policyNone, cacheDay, "image/svg+xml"},
 		{"/LICENCES.txt", "licences", 200, policyNone, cacheDay, "text/plain; charset=utf-8"},
 
-		{"/scrier/", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
-		{"/scrier/a/b", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
-		{"/sessions/", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
-		{"/scrier/?protocol=rdp", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
-		{"/scrier/a/b?protocol=rdp", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/a/b", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/sessions/", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/?protocol=rdp", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/a/b?protocol=rdp", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/nowhere", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
 		{"/desktop.html", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/app.html", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/secret.pem", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
@@ -100,7 +101,7 @@ func TestPages(t *testing.T) {
 		{"/assets/%2e%2e/app.html", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"/assets//main-1a2b.js", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
 		{"//assets/main-1a2b.js", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
-		{"/<script>alert(1)</script>", "no such page", 404, policyNone, cacheNever, "text/html; charset=utf-8"},
+		{"/<script>alert(1)</script>", "the app", 404, policyApp, cacheNever, "text/html; charset=utf-8"},
 	} {
 		r := ask(h, "GET", c.path)
 		body := text(t, r)
