@@ -21,14 +21,18 @@ await story(async (teller) => {
   // Whoever opened the link may be who made it: they can look, and that is all.
   await sessions.goto(origin + "/sessions");
   await sessions.getByRole("row", { name: /Attached.*alice.*web1/ }).waitFor();
-  check((await sessions.getByRole("button", { name: /End the session/ }).count()) === 0, "a session can be ended by whoever came by somebody else's link");
+  await sessions.getByRole("button", { name: "More on the session of alice on web1" }).click();
+  await sessions.getByRole("menuitem", { name: "Details" }).waitFor();
+  check((await sessions.getByRole("menuitem", { name: /End/ }).count()) === 0, "a session can be ended by whoever came by somebody else's link");
+  await sessions.keyboard.press("Escape");
   await sessions.getByRole("link", { name: "Prove that you are bob" }).click();
   await sessions.getByRole("button", { name: "Prove it" }).click();
   await sign(sessions, args[0]);
   await sessions.getByText("It is you.").waitFor();
   await sessions.goto(origin + "/sessions");
   await sessions.getByRole("row", { name: /Attached.*alice.*web1/ }).waitFor();
-  await sessions.getByRole("button", { name: "End the session of alice on web1" }).click();
+  await sessions.getByRole("button", { name: "More on the session of alice on web1" }).click();
+  await sessions.getByRole("menuitem", { name: "End…" }).click();
   await sessions.getByRole("dialog").getByRole("button", { name: "End it" }).click();
   await page.getByRole("heading", { name: "The session was ended by an administrator." }).waitFor();
   await t.status(/Ended/);

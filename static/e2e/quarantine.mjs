@@ -9,7 +9,7 @@ await story(async (teller) => {
   await signIn(page);
   await page.getByRole("row", { name: /Quarantined.*web1/ }).or(page.getByRole("row", { name: /web1.*Quarantined/ })).waitFor();
   await page.getByRole("button", { name: /^Quarantined\s+1$/ }).click(); // the filter
-  await page.getByRole("button", { name: "Details of web1" }).click();
+  await page.getByRole("link", { name: "Details of web1" }).click();
   const drawer = page.locator("scrier-envoy dialog");
   const alert = drawer.getByRole("alert");
   for (const part of [/Two machines have used its identity/, /an old certificate was used after a newer one/, /Newest certificate: generation 2 from 127\.0\.0\.1/, /Used beside it: generation 1 from 127\.0\.0\.1/])

@@ -66,9 +66,9 @@ async function press(page, within, done, calmly) {
     if (at < 0) return;
     done.add(names[at]);
     await calmly(buttons.nth(at)); // a dialog may come with the answer
-    const dialog = page.locator("dialog[open]").last();
+    const dialog = page.locator("dialog[open], [role=menu]:popover-open").last();
     if (within !== dialog && (await dialog.count()) > 0 && done.size < 100) {
-      if (!(await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
+      if (!(await within.evaluate((e) => e.matches("dialog, [role=menu]")).catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
       await page.keyboard.press("Escape");
       check((await page.locator("main").count()) === 1, "the page is gone");
     }

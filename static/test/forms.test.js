@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { Keys, sym, wayOut } from "../src/desktop/keys";
 import { layoutFor, layouts } from "../src/desktop/layouts";
 import { address, wanted } from "../src/desktop/spec";
-import { brief, offers } from "../src/app/offers";
+import { offers } from "../src/app/offers";
 
 test("layouts are those of the relay", () => {
   const go = readFileSync("../relay/guac/keyboard.go", "utf8"); // the tests run in static/
@@ -71,13 +71,13 @@ test("addresses lead back to what is shown", () => {
 });
 
 test("a machine offers what it and the relay can do", () => {
-  const e = (facts) => ({ id: "e", facts: { rdp: false, vnc: false, console: "", ...facts } });
+  const e = (facts) => ({ id: "e", facts: { ssh: true, rdp: false, vnc: false, console: "", ...facts } });
   const all = ["ssh", "rdp", "vnc"];
   const words = (list) => list.map((o) => o.word).join();
   assert.equal(words(offers(e({}), all)), "Shell");
   assert.equal(words(offers(e({ rdp: true, vnc: true, console: "ann" }), all)), "Shell,RDP,VNC,Screen");
   assert.equal(words(offers(e({ rdp: true, vnc: true, console: "ann" }), ["ssh"])), "Shell");
-  assert.equal(words(brief(e({ rdp: true, vnc: true, console: "ann" }), all)), "Shell,RDP,Screen");
-  assert.equal(words(brief(e({ vnc: true }), all)), "Shell,VNC");
+  assert.equal(words(offers(e({ ssh: false }), all)), "Shell");
+  assert.equal(words(offers(e({ ssh: false, rdp: true, vnc: true }), all)), "RDP,VNC,Shell"); // the usual one first
   assert.equal(offers(e({ console: "ann" }), all).at(-1).path, "/scrier/e?protocol=vnc&console=1");
 });

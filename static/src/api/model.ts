@@ -95,6 +95,9 @@ export interface Envoy {
   quarantine?: Quarantine;
 }
 
+/** Start is all that a page begins with; next is where more envoys are. */
+export interface Start { self: Self; relay: RelayInfo; envoys: Envoy[]; next?: string; sessions: Session[] }
+
 export interface Token { id: string; token: string; fingerprint: string; expires: string; name?: string }
 
 export interface Link { url: string; path?: string; expires: string }
@@ -130,6 +133,7 @@ export interface Session {
   created: string;
   opened?: string;
   closed?: string;
+  ends?: string; // when it ends unless its owner comes back
 }
 
 export interface ConnectRequest {

@@ -29,6 +29,11 @@ export class Problem extends Error {
     return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504 || this.code === "busy";
   }
 
+  /** final says that trying again cannot help before somebody has changed something elsewhere. */
+  get final(): boolean {
+    return ["forbidden", "disabled", "revoked", "quarantined", "no_such_envoy", "not_found", "port_not_allowed", "login_not_allowed", "native_off", "console_off"].includes(this.code);
+  }
+
   /** of makes the Problem of a code of the table. */
   static of(name: string, detail = "", status = 0): Problem {
     const c = codeNamed(name) ?? codeNamed("internal");

@@ -4,6 +4,7 @@ import { id, page, query, request, type Change, type RequestOptions } from "./re
 // The relay's API, one function a route. All throw Problem.
 
 export const self = (o?: RequestOptions) => request<m.Self>("GET", "/self", undefined, o);
+export const start = (o?: RequestOptions) => request<m.Start>("GET", "/start", undefined, o);
 export const relay = (o?: RequestOptions) => request<m.RelayInfo>("GET", "/relay", undefined, o);
 
 /** envoys is one page of the fleet; give next of the last one to go on. */

@@ -1,7 +1,8 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { challengeClaim, claimKey, confirmSelf, deletePasskey, endSignIn, makeLink, ownKeys, passkeys, signIns, signOutEverywhere, Problem, type OwnKey, type Passkey, type SignIn, type Verb } from "../api";
 import { ask } from "../ui/dialog";
-import { ago, date, when } from "../ui/format";
+import { chooseDensity, density } from "../ui/density";
+import { ago, exact, when } from "../ui/format";
 import { icon } from "../ui/icon";
 import { loading, notice, prose, told } from "../ui/notice";
 import { Now } from "../ui/now";
@@ -154,8 +155,8 @@ class Account extends Page {
   private signIns(): TemplateResult {
     const row = (s: SignIn) => html`<tr>
       <td data-label="Browser"><span class="clip agent" title=${s.agent}>${browser(s.agent)}</span> ${s.current ? html`<span class="chip on">this one</span>` : nothing}</td>
-      <td data-label="From" class="num">${s.source}</td><td data-label="By">${s.method}</td><td data-label="Since" class="num" title=${date(s.created)}>${when(s.created)}</td>
-      <td data-label="Last seen" class="num">${s.current ? "now" : ago(s.seen, this.now.value)}</td><td data-label="Ends" class="num" title=${date(s.expires)}>${when(s.expires)}</td>
+      <td data-label="From" class="num">${s.source}</td><td data-label="By">${s.method}</td><td data-label="Since" class="num" title=${exact(s.created)}>${when(s.created)}</td>
+      <td data-label="Last seen" class="num">${s.current ? "now" : ago(s.seen, this.now.value)}</td><td data-label="Ends" class="num" title=${exact(s.expires)}>${when(s.expires)}</td>
       <td class="actions">${s.current ? nothing : html`<button class="button slim danger" type="button" aria-label=${`End the sign-in from ${s.source}`} @click=${() => this.endOne(s)}>End</button>`}</td></tr>`;
     return html`<section class="panel pad stack"><div class="row"><h2>Sign-ins</h2>
         <div class="row end"><button class="button" type="button" ?disabled=${!!live.me?.doubt} @click=${this.link}>${icon("link")}Link for another browser</button>
@@ -194,6 +195,7 @@ class Account extends Page {
     const choice = (s: Scheme, word: string) => html`<label class="choice"><input type="radio" name="scheme" value=${s} .checked=${now === s} @change=${(e: Event) => chooseScheme(valueOf(e) as Scheme)} /><span>${word}</span></label>`;
     return html`<section class="panel pad stack"><h2>This browser</h2>
       <fieldset class="inline"><legend>Colours</legend>${choice("system", "As the system")}${choice("light", "Light")}${choice("dark", "Dark")}</fieldset>
+      <fieldset class="inline"><legend>Rows of lists</legend>${(["comfortable", "compact"] as const).map((d) => html`<label class="choice"><input type="radio" name="density" value=${d} .checked=${density() === d} @change=${() => chooseDensity(d)} /><span>${d === "compact" ? "Compact" : "Comfortable"}</span></label>`)}</fieldset>
       <label class="choice"><input type="checkbox" .checked=${keysOn()} @change=${(e: Event) => setKeys((e.target as HTMLInputElement).checked)} />
         <span>Single keys do things: <kbd>/</kbd> searches, <kbd>g</kbd> <kbd>f</kbd> goes to the fleet, <kbd>?</kbd> lists them</span></label>
     </section>`;

@@ -1,4 +1,6 @@
 import type { Envoy, EnvoyState } from "../api";
+import { plain } from "../viewer/text";
+import { sentence } from "../wire/hints";
 
 /** dots are the marks of an envoy's states; the word stands beside them. */
 export const dots: Record<EnvoyState, string> = { online: "ok", stale: "warn", offline: "off", revoked: "bad", quarantined: "bad" };
@@ -21,6 +23,23 @@ export function openPath(e: Envoy, kind = "ssh"): string {
 
 /** plainName is what a relay takes for a machine's name; it is not asked for a signature for another. */
 export const plainName = String.raw`\s*[A-Za-z0-9._\-]*\s*`;
+/** Warning is one in a word, as a row has room for it. */
+export type Warning = { word: string; text: string };
+
+/** warnings are an envoy's, without what its state says anyway. */
+export function warnings(e: Envoy): Warning[] {
+  const out: Warning[] = [];
+  for (const text of e.warnings ?? []) {
+    if (/^last seen /.test(text)) continue;
+    const word = /file system is/.test(text) ? `Disk\u00a0${e.facts.disk}\u00a0%`
+      : /^its clock/.test(text) ? "Clock"
+      : /SSH server/.test(text) ? "SSH"
+      : /identity|certificate|generation/.test(text) ? "Identity"
+      : plain(text, 24);
+    out.push({ word, text: sentence(text) });
+  }
+  return out;
+}
 
 export function labels(e: Envoy): string[] {
   return Object.entries(e.labels ?? {}).map(([k, v]) => (v ? `${k}=${v}` : k)).sort();
@@ -51,7 +70,7 @@ export const orders: Record<string, { title: string; compare: (a: Entry, b: Entr
   users: { title: "Users", compare: (a, b) => (a.envoy.facts.users?.length ?? 0) - (b.envoy.facts.users?.length ?? 0) },
   load: { title: "Load", compare: (a, b) => a.envoy.facts.load - b.envoy.facts.load },
   disk: { title: "Disk", compare: (a, b) => a.envoy.facts.disk - b.envoy.facts.disk },
-  warnings: { title: "Warnings", compare: (a, b) => (b.envoy.warnings?.length ?? 0) - (a.envoy.warnings?.length ?? 0) },
+  warnings: { title: "Warnings", compare: (a, b) => warnings(b.envoy).length - warnings(a.envoy).length },
   seen: { title: "Last seen", compare: (a, b) => b.seen - a.seen },
 };
 

@@ -4,21 +4,21 @@ import { ask } from "../ui/dialog";
 import { notice } from "../ui/notice";
 import { ago, date, span } from "../ui/format";
 import { icon } from "../ui/icon";
+import { menu } from "../ui/menu";
 import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
-import { dots, labels, openPath, plainName, reachable, stateWord } from "./envoy";
+import { dots, labels, openPath, plainName, reachable, stateWord, warnings } from "./envoy";
 import { live } from "./live";
 import { offers } from "./offers";
-import { Page } from "./page";
+import { Drawer } from "./page";
 import { hasEnded, sessionDot, sessionWord, viewPath } from "./session";
 
 const recent = 8; // sessions that are shown; the page Sessions has the rest
 
 /** EnvoyDetails is the drawer with all that is known of one envoy, and what can be done to it. */
-class EnvoyDetails extends Page {
-  static override properties = { ...Page.properties, envoy: {} };
+class EnvoyDetails extends Drawer {
+  static override properties = { ...Drawer.properties, envoy: {} };
   declare envoy: string; // its id
-  toggle: (label: string) => void = () => {};
   private readonly now = new Now(this);
   private last: Envoy | undefined; // it may be removed while it is looked at
 
@@ -27,28 +27,30 @@ class EnvoyDetails extends Page {
     if (live.may("see sessions")) live.wantSessions();
   }
 
-  override firstUpdated(): void {
-    this.querySelector("dialog")?.showModal();
-  }
-
-  private readonly close = () => this.querySelector("dialog")?.close();
-
   override render() {
     const now = live.envoys.get(this.envoy);
     const e = (this.last = now ?? this.last);
-    if (!e) return nothing;
-    const warnings = (e.warnings ?? []).filter((w) => !e.quarantine || !w.startsWith(e.quarantine.why)); // the quarantine is told in full
-    return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${() => this.remove()} @click=${(ev: Event) => ev.target === ev.currentTarget && this.close()}>
+    if (!e) return live.loaded ? this.gone() : nothing;
+    const said = warnings(e).filter((w) => !e.quarantine || !w.text.toLowerCase().startsWith(e.quarantine.why.toLowerCase())); // the quarantine is told in full
+    return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${this.closed} @click=${this.beside}>
       <div class="drawer-body">
         <div class="row top"><div><h2 id="envoy-title">${e.hostname}</h2><span class="dot ${dots[e.state]}">${now ? stateWord(e.state) : "Removed"}</span></div>
+          ${live.may("revoke or remove envoys") && now ? html`<button class="button quiet icon end" type="button" aria-haspopup="menu" aria-label=${`More on ${e.hostname}`} @click=${(ev: Event) => this.more(e, ev.currentTarget as Element)}>${icon("more")}</button>` : nothing}
           <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button>
         </div>
         ${this.quarantine(e, !!now)} ${this.opening(e)}
-        ${warnings.length ? html`<div class="notice warn">${icon("warn")}<div>${warnings.map((w) => html`<p>${w[0]?.toUpperCase()}${w.slice(1)}.</p>`)}</div></div>` : nothing}
+        ${said.length ? html`<div class="notice warn">${icon("warn")}<div>${said.map((w) => html`<p>${w.text}</p>`)}</div></div>` : nothing}
         ${this.facts(e)} ${this.labelled(e)} ${this.hostKeys(e)} ${live.may("see sessions") ? this.sessions(e) : nothing}
-        ${live.may("revoke or remove envoys") && now ? html`${this.naming(e)} ${this.ending(e)}` : nothing}
+        ${live.may("revoke or remove envoys") && now ? this.naming(e) : nothing}
       </div>
     </dialog>`;
+  }
+
+  private gone(): TemplateResult {
+    return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${this.closed} @click=${this.beside}><div class="drawer-body">
+      <div class="row top"><div><h2 id="envoy-title">There is no such machine</h2></div>
+        <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button></div>
+      <p class="muted">It was removed, or the address is mistyped.</p></div></dialog>`;
   }
 
   // quarantine tells what two machines did with the envoy's identity, and lets an administrator decide.
@@ -127,10 +129,7 @@ class EnvoyDetails extends Page {
     const all = labels(e);
     return html`<section class="stack tight"><h3>Labels</h3>
       ${all.length
-        ? html`<div class="row">${all.map((l) => html`<button class="chip" type="button" title=${`Filter by ${l}`} @click=${() => {
-            this.toggle(l);
-            this.close();
-          }}><span>${l}</span></button>`)}</div>`
+        ? html`<div class="row">${all.map((l) => html`<a class="chip whole" href=${labelPath(l)} title=${`Filter by ${l}`}><span>${l}</span></a>`)}</div>`
         : html`<p class="muted">None. They are given at enrolment: <code>scrier agent enroll --label env=prod</code>.</p>`}
     </section>`;
   }
@@ -148,7 +147,7 @@ class EnvoyDetails extends Page {
       ${s.own && !hasEnded(s) && live.may("open sessions") ? html`<a class="button slim end" href=${viewPath(s)}>Attach</a>` : nothing}</li>`;
     return html`<section class="stack tight"><h3>Sessions</h3>
       ${here.length ? html`<ul class="lines">${here.slice(0, recent).map(line)}</ul>` : html`<p class="muted">${live.sessionsLoaded ? "None yet." : "Reading…"}</p>`}
-      ${here.length ? html`<a href=${`/sessions?q=${encodeURIComponent(e.hostname)}`} @click=${this.close}>All sessions here</a>` : nothing}
+      ${here.length ? html`<a href=${`/sessions?q=${encodeURIComponent(e.hostname)}`}>All sessions here</a>` : nothing}
     </section>`;
   }
 
@@ -176,41 +175,49 @@ class EnvoyDetails extends Page {
     toast(now.follows ? `${now.hostname} follows its hostname.` : `It is called ${now.hostname}.`, "ok");
   }
 
-  private ending(e: Envoy): TemplateResult {
-    return html`<section class="stack tight"><h3>End its identity</h3>
-      <div class="row">
-        ${e.state !== "revoked" ? html`<button class="button danger" type="button" @click=${() => this.revoke(e)}>Revoke…</button>` : nothing}
-        <button class="button danger" type="button" @click=${() => this.drop(e)}>Remove…</button>
-      </div></section>`;
+  private more(e: Envoy, at: Element): void {
+    menu(at, `What can be done with ${e.hostname}`, [
+      e.state !== "revoked" && { word: "Revoke…", danger: true, go: () => void revoke(e) },
+      { word: "Remove…", danger: true, go: async () => void ((await dropEnvoy(e)) && this.close()) },
+    ]);
   }
+}
 
-  private async revoke(e: Envoy): Promise<void> {
-    const done = await ask({
-      title: `Revoke ${e.hostname}?`,
-      text: "Its connection and its sessions end at once, and its identity never counts again. It stays in the list. To use the machine again, it has to be enrolled anew.",
-      action: "Revoke", danger: true, typed: e.hostname,
-      run: async () => {
-        await revokeEnvoy(e.id);
-        live.envoy({ ...e, state: "revoked", revoked: new Date().toISOString() });
-      },
-    });
-    if (done) toast(`${e.hostname} is revoked.`, "ok");
-  }
+/** revoke asks, and revokes an envoy. */
+export async function revoke(e: Envoy): Promise<void> {
+  const done = await ask({
+    title: `Revoke ${e.hostname}?`,
+    text: "Its connection and its sessions end at once, and its identity never counts again. It stays in the list. To use the machine again, it has to be enrolled anew.",
+    action: "Revoke", danger: true, typed: e.hostname,
+    run: async () => {
+      await revokeEnvoy(e.id);
+      live.envoy({ ...e, state: "revoked", revoked: new Date().toISOString() });
+    },
+  });
+  if (done) toast(`${e.hostname} is revoked.`, "ok");
+}
 
-  private async drop(e: Envoy): Promise<void> {
-    const done = await ask({
-      title: `Remove ${e.hostname}?`,
-      text: "Its connection and its sessions end at once, its identity never counts again, and it leaves the list. The audit log keeps what was done on it.",
-      action: "Remove", danger: true, typed: e.hostname,
-      run: async () => {
-        await removeEnvoy(e.id);
-        live.envoyGone(e.id);
-      },
-    });
-    if (!done) return;
-    toast(`${e.hostname} is removed.`, "ok");
-    this.close();
-  }
+/** dropEnvoy asks, and removes an envoy; it says whether it did. */
+export async function dropEnvoy(e: Envoy): Promise<boolean> {
+  const done = await ask({
+    title: `Remove ${e.hostname}?`,
+    text: "Its connection and its sessions end at once, its identity never counts again, and it leaves the list. The audit log keeps what was done on it.",
+    action: "Remove", danger: true, typed: e.hostname,
+    run: async () => {
+      await removeEnvoy(e.id);
+      live.envoyGone(e.id);
+    },
+  });
+  if (done) toast(`${e.hostname} is removed.`, "ok");
+  return done;
+}
+
+/** labelPath is the fleet, filtered by a label as well. */
+function labelPath(l: string): string {
+  const q = new URLSearchParams(location.pathname === "/" ? location.search : "");
+  q.delete("details");
+  q.set("label", [...new Set([...(q.get("label") ?? "").split(",").filter(Boolean), l])].join(","));
+  return `/?${q}`;
 }
 
 /** party is one of the two in words. */
@@ -219,11 +226,3 @@ function party(c: Certificate): string {
 }
 
 customElements.define("scrier-envoy", EnvoyDetails);
-
-/** showEnvoy opens the drawer of one envoy; toggle filters the list by a label. */
-export function showEnvoy(id: string, toggle: (label: string) => void): void {
-  const el = document.createElement("scrier-envoy") as EnvoyDetails;
-  el.envoy = id;
-  el.toggle = toggle;
-  document.body.append(el);
-}

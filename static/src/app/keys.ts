@@ -77,8 +77,8 @@ class KeyList extends Part {
           <tbody>
             ${this.routes.map((r) => line(["g", r.key], `Go to ${r.title}`))}
             ${line(["/"], "Search")} ${line(["↓", "↑"], "Move in a list")}
-            ${line(["Enter"], "Open: a shell in the fleet, the details elsewhere")}
-            ${line(["Space"], "Details of the row")} ${line(["Esc"], "Clear the search, close what is open")} ${line(["?"], "This list")}
+            ${line(["Enter"], "Open: the machine's usual session in the fleet, details elsewhere")}
+            ${line(["Space"], "Details of the row")} ${line(["m"], "What can be done with the row")} ${line(["Esc"], "Clear the search, close what is open")} ${line(["?"], "This list")}
           </tbody>
         </table>
         <p class="muted small">Single keys can be switched off on the page My account.</p>

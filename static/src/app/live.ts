@@ -1,4 +1,4 @@
-import { envoys, events, relay, self, sessions, type Envoy, type RelayInfo, type Self, type Session, type Verb } from "../api";
+import { envoys, events, self, sessions, start, type Envoy, type RelayInfo, type Self, type Session, type Verb } from "../api";
 import { signedOut } from "../ui/signedout";
 
 const pageSize = 1000; // what the relay gives at most
@@ -37,9 +37,19 @@ export class Live extends EventTarget {
 
   /** start finds out who is signed in; it throws if that is nobody. */
   async start(): Promise<void> {
-    this.me = await self();
-    this.relay = await relay();
-    this.listen();
+    const s = await start();
+    this.me = s.self;
+    this.relay = s.relay;
+    for (const e of s.envoys) this.envoys.set(e.id, e);
+    for (const v of s.sessions) this.sessions.set(v.id, v);
+    this.loaded = this.may("see envoys") && !s.next;
+    this.version++;
+    this.listen(); // the lists are read again then: what changed meanwhile was not told
+  }
+
+  /** mine are one's own open sessions, the newest first. */
+  get mine(): Session[] {
+    return [...this.sessions.values()].filter((s) => s.own && s.state !== "closed" && s.state !== "closing").sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
   }
 
   /** again reads anew who is signed in, and what they may do. */
@@ -104,7 +114,7 @@ export class Live extends EventTarget {
       return;
     }
     void this.readEnvoys();
-    if (this.wanted) void this.readSessions();
+    if (this.may("see sessions")) void this.readSessions();
   }
 
   /** readEnvoys reads the whole fleet, page by page. */
@@ -143,12 +153,13 @@ export class Live extends EventTarget {
     const fresh = (this.fresh = new Set());
     this.sessionsFailure = undefined;
     try {
-      const list = await sessions(true);
+      const all = this.wanted; // else the open ones are enough
+      const list = await sessions(all);
       if (round !== this.sessionRound) return;
       const seen = new Set(list.map((s) => s.id));
       for (const s of list) if (!fresh.has(s.id)) this.sessions.set(s.id, s);
       for (const id of this.sessions.keys()) if (!seen.has(id) && !fresh.has(id)) this.sessions.delete(id);
-      this.sessionsLoaded = true;
+      this.sessionsLoaded = all;
     } catch (err) {
       if (round !== this.sessionRound || signedOut(err)) return;
       this.sessionsFailure = err;

@@ -1,25 +1,67 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { deleteUser, deleteUserPasskeys, makeUserLink, users, type User } from "../api";
 import { ask } from "../ui/dialog";
-import { date, when } from "../ui/format";
+import { rowHeight } from "../ui/density";
+import { count, exact, when } from "../ui/format";
 import { icon } from "../ui/icon";
-import { loading, notice, told } from "../ui/notice";
+import { menu } from "../ui/menu";
+import { notice, skeleton, told } from "../ui/notice";
 import { signedOut } from "../ui/signedout";
 import { toast } from "../ui/toast";
+import type { Column } from "../ui/vtable";
+import "../ui/vtable";
+import { actionsWidth } from "./chips";
 import { handOver, relayAddress, shellWord } from "./handover";
 import { live } from "./live";
 import { operatorForm } from "./operatorform";
-import { Page, valueOf } from "./page";
+import { narrow, Page, valueOf } from "./page";
+
+const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+// orders are the ways to sort operators; equal ones follow their names.
+const orders: Record<string, (a: User, b: User) => number> = {
+  username: () => 0,
+  role: (a, b) => text(a.role, b.role),
+  keys: (a, b) => (b.keys?.length ?? 0) - (a.keys?.length ?? 0),
+  passkeys: (a, b) => b.passkeys - a.passkeys,
+  created: (a, b) => Date.parse(b.created) - Date.parse(a.created),
+};
+
+const me = (u: User): boolean => u.username === live.me?.username;
+
+// keyName is what a key is called: its comment, or the end of what it is.
+function keyName(k: string): string {
+  const [, blob, ...comment] = k.split(/\s+/);
+  return comment.join(" ") || `…${blob?.slice(-10)}`;
+}
+
+function keyText(u: User): string {
+  const [first, ...more] = u.keys ?? [];
+  if (!first) return "none";
+  return `${u.unproved?.length ? "not proved " : ""}${first.split(/\s+/)[0]?.replace(/^ssh-/, "")} ${keyName(first)}${more.length ? ` +${more.length}` : ""}${u.unproved?.length ? "mm" : ""}`;
+}
+
+function keys(u: User): TemplateResult {
+  const [first, ...more] = u.keys ?? [];
+  if (!first) return html`<span class="muted">none</span>`;
+  const open = u.unproved?.length ?? 0;
+  return html`${open ? html`<span class="chip warn" title="Its owner has not proved yet that it is theirs: it opens nothing">${open === u.keys?.length || open === 1 ? "not proved" : `${open} not proved`}</span>` : nothing}
+    <span class="clip" title=${(u.keys ?? []).join("\n")}><code>${first.split(/\s+/)[0]?.replace(/^ssh-/, "")}</code> ${keyName(first)}</span>${more.length ? html`<span class="muted small">+${more.length}</span>` : nothing}`;
+}
 
 /** Operators is the people who use the relay. */
 class Operators extends Page {
-  static override properties = { ...Page.properties, list: { state: true }, q: { state: true } };
+  static override properties = { ...Page.properties, list: { state: true }, q: { state: true }, sort: { state: true }, down: { state: true } };
   declare list: User[] | undefined;
   declare q: string;
+  declare sort: string;
+  declare down: boolean;
 
   constructor() {
     super();
     this.q = "";
+    this.sort = "username";
+    this.down = false;
   }
 
   override connectedCallback(): void {
@@ -33,11 +75,11 @@ class Operators extends Page {
 
   override render(): TemplateResult {
     const may = live.may("change operators");
-    return html`<div class="page">
+    return html`<div class="page fill">
       <div class="title"><h1>Operators</h1>${may ? html`<button class="button primary end" type="button" @click=${this.create}>${icon("enrol")}New operator</button>` : nothing}</div>
       <p class="muted">People who use this relay. An operator's SSH keys decide which logins on the envoys are theirs.</p>
       ${this.failure ? notice(this.failure, () => void this.read()) : nothing}
-      ${this.list ? this.table(this.list, may) : this.failure ? nothing : loading("Reading the operators…")}
+      ${this.list ? this.table(this.list, may) : this.failure ? nothing : skeleton("Loading the operators…")}
     </div>`;
   }
 
@@ -46,37 +88,55 @@ class Operators extends Page {
       return html`<div class="panel empty"><h2>No operator yet</h2><p>Make one for each person: the audit log then says who did what.</p>
         ${may ? html`<button class="button primary" type="button" @click=${this.create}>Make the first operator</button>` : nothing}</div>`;
     const q = this.q.toLowerCase();
-    const rows = list.filter((u) => [u.username, u.role, ...(u.keys ?? [])].join("\n").toLowerCase().includes(q));
+    const by = orders[this.sort] ?? (() => 0);
+    const sign = this.down ? -1 : 1;
+    const rows = list.filter((u) => [u.username, u.role, ...(u.keys ?? [])].join("\n").toLowerCase().includes(q)).sort((a, b) => sign * by(a, b) || sign * text(a.username, b.username));
     return html`<div class="tools" role="search"><div class="search">${icon("search")}
         <input class="input" type="search" data-search placeholder="Search" aria-label="Search by username, role or key" autocomplete="off" .value=${this.q} @input=${(e: Event) => (this.q = valueOf(e))}
           @keydown=${(e: KeyboardEvent) => e.key === "Escape" && (this.q = "")} /><kbd aria-hidden="true">/</kbd></div></div>
       ${rows.length
-        ? html`<div class="panel scroll-x"><table class="cards">
-            <thead><tr><th scope="col">Username</th><th scope="col">Role</th><th scope="col">SSH keys</th><th scope="col">Passkeys</th><th scope="col">Created</th>${may ? html`<th scope="col"><span class="visually-hidden">Actions</span></th>` : nothing}</tr></thead>
-            <tbody>${rows.map((u) => this.line(u, may))}</tbody></table></div>`
-        : html`<div class="panel empty"><h2>No operator fits</h2><button class="button" type="button" @click=${() => (this.q = "")}>Clear the search</button></div>`}`;
+        ? html`<sc-vtable class="panel operators" label="Operators" .rows=${rows} .columns=${this.columns(may)} .card=${narrow.matches ? (u: User) => this.card(u, may) : undefined} .key=${(u: User) => u.id}
+            .rowHeight=${narrow.matches ? 104 : rowHeight()} sort=${this.sort} ?down=${this.down}
+            @sort=${(e: CustomEvent<string>) => {
+              this.down = this.sort === e.detail && !this.down;
+              this.sort = e.detail;
+            }}
+            @open=${(e: CustomEvent<User>) => may && this.edit(e.detail)} @details=${(e: CustomEvent<User>) => may && this.edit(e.detail)}
+            @menu=${(e: CustomEvent<{ row: User; at: Element }>) => may && this.menu(e.detail.row, e.detail.at)}
+            @leave=${() => this.querySelector<HTMLElement>("[data-search]")?.focus()}></sc-vtable>`
+        : html`<div class="panel empty"><h2>No operator matches</h2><button class="button" type="button" @click=${() => (this.q = "")}>Clear the search</button></div>`}`;
   }
 
-  private line(u: User, may: boolean): TemplateResult {
-    const me = u.username === live.me?.username;
-    const key = (k: string) => {
-      const [type, blob, ...comment] = k.split(/\s+/);
-      return html`<div class="clip key" title=${k}>${u.unproved?.includes(k) ? html`<span class="chip warn" title="Its owner has not proved yet that it is theirs: it opens nothing">not proved</span> ` : nothing}<code>${type?.replace(/^ssh-/, "")}</code> ${comment.join(" ") || `…${blob?.slice(-10)}`}</div>`;
-    };
-    return html`<tr>
-      <td data-label="Username"><strong>${u.username}</strong> ${me ? html`<span class="chip on">you</span>` : nothing}</td>
-      <td data-label="Role">${u.role}</td>
-      <td data-label="SSH keys">${u.keys?.length ? html`<div class="keys">${u.keys.map(key)}</div>` : html`<span class="muted">none</span>`}</td>
-      <td data-label="Passkeys" class="num">${!u.passkeys ? html`<span class="muted">none</span>`
-        : may ? html`<button class="button slim" type="button" aria-label=${`Remove the passkeys of ${u.username}`} @click=${() => this.dropPasskeys(u)}>${u.passkeys} · Remove</button>` : u.passkeys}</td>
-      <td data-label="Created" class="num" title=${date(u.created)}>${when(u.created)}</td>
-      ${may
-        ? html`<td class="actions"><div class="row">
-            <button class="button slim" type="button" aria-label=${`Sign-in link for ${u.username}`} @click=${() => this.link(u)}>${icon("link")}Link</button>
-            <button class="button slim" type="button" aria-label=${`Change ${u.username}`} @click=${() => this.edit(u)}>Change</button>
-            <button class="button slim danger" type="button" aria-label=${`Delete ${u.username}`} @click=${() => this.drop(u)}>Delete</button></div></td>`
-        : nothing}
-    </tr>`;
+  private columns(may: boolean): Column<User>[] {
+    const all: Column<User>[] = [
+      { name: "username", title: "Username", cell: (u) => html`<span class="clip strong" title=${u.username}>${u.username}</span>${me(u) ? html`<span class="chip on">you</span>` : nothing}`, text: (u) => `${u.username}${me(u) ? " you" : ""}`, extra: 24, strong: true, least: 90, first: true },
+      { name: "role", title: "Role", cell: (u) => u.role, text: (u) => u.role },
+      { name: "keys", title: "SSH keys", cell: keys, text: keyText, extra: 8, least: 120, rank: 1, grows: true },
+      { name: "passkeys", title: "Passkeys", cell: (u) => (u.passkeys ? html`<span class="num">${u.passkeys}</span>` : html`<span class="muted">none</span>`), text: (u) => (u.passkeys ? String(u.passkeys) : "none"), rank: 2 },
+      { name: "created", title: "Created", cell: (u) => html`<span class="num" title=${exact(u.created)}>${when(u.created)}</span>`, text: (u) => when(u.created), extra: 4, rank: 3 },
+    ];
+    const shown = all.map((c) => ({ ...c, sortable: c.name in orders }));
+    return may ? [...shown, { name: "actions", title: "Actions", plain: true, end: true, cell: (u) => this.actions(u), wide: () => actionsWidth("Link", 22) }] : shown;
+  }
+
+  private card(u: User, may: boolean): TemplateResult {
+    return html`<div class="line top"><span class="clip strong">${u.username}</span>${me(u) ? html`<span class="chip on">you</span>` : nothing}<span class="muted small end">${u.role}</span></div>
+      <div class="line small">${keys(u)}</div>
+      <div class="line"><span class="muted small">${u.passkeys ? count(u.passkeys, "passkey") : "No passkey"}</span>${may ? html`<span class="end row">${this.actions(u)}</span>` : nothing}</div>`;
+  }
+
+  private actions(u: User): TemplateResult {
+    return html`<button class="button slim" type="button" tabindex="-1" aria-label=${`Sign-in link for ${u.username}`} @click=${() => this.link(u)}>${icon("link")}Link</button>
+      <button class="button quiet slim dots" type="button" tabindex="-1" aria-haspopup="menu" aria-label=${`More on ${u.username}`} @click=${(e: Event) => this.menu(u, e.currentTarget as Element)}>${icon("more")}</button>`;
+  }
+
+  private menu(u: User, at: Element): void {
+    menu(at, `What can be done with ${u.username}`, [
+      { word: "Change…", icon: "operators", go: () => this.edit(u) },
+      { word: "Sign-in link…", icon: "link", go: () => void this.link(u) },
+      u.passkeys > 0 && { word: "Remove the passkeys…", danger: true, go: () => void this.dropPasskeys(u) },
+      { word: "Delete…", danger: true, go: () => void this.drop(u) },
+    ]);
   }
 
   private readonly create = (): void => {

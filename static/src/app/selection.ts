@@ -9,6 +9,11 @@ export class Selection {
   private entries = new Map<string, Entry>();
   counts: Record<EnvoyState | "all", number> = { all: 0, online: 0, stale: 0, offline: 0, revoked: 0, quarantined: 0 };
   labels: string[] = []; // all that there are, the most frequent first
+  common: ReadonlySet<string> = new Set(); // those that all have
+  count = (label: string): number => this.seen.get(label) ?? 0;
+  weight = (label: string): number => this.keys.get(keyOf(label)) ?? 0; // how many machines have a label of this key
+  private seen = new Map<string, number>();
+  private keys = new Map<string, number>();
 
   /** take reads the fleet again. */
   take(envoys: ReadonlyMap<string, Envoy>): void {
@@ -24,6 +29,10 @@ export class Selection {
     }
     this.entries = next;
     this.counts = counts;
+    this.seen = seen;
+    this.keys = new Map();
+    for (const [l, n] of seen) this.keys.set(keyOf(l), (this.keys.get(keyOf(l)) ?? 0) + n);
+    this.common = new Set(envoys.size > 1 ? [...seen].filter(([, n]) => n === envoys.size).map(([l]) => l) : []);
     this.labels = [...seen].sort((a, b) => b[1] - a[1] || text(a[0], b[0])).map(([l]) => l);
   }
 
@@ -42,4 +51,8 @@ export class Selection {
     found.sort((a, b) => sign * by(a, b) || name * text(a.name, b.name) || text(a.envoy.id, b.envoy.id));
     return found.map((e) => e.envoy);
   }
+}
+
+function keyOf(label: string): string {
+  return label.split("=", 1)[0] ?? label;
 }

@@ -1,4 +1,5 @@
 import { Problem, type Session } from "../api";
+import { clock } from "../ui/format";
 import { live } from "./live";
 
 /** sessionWord is the state of a session as people say it. */
@@ -42,6 +43,22 @@ export function why(s: Session): string {
   if (!hasEnded(s)) return "";
   if (s.reason === "exit" || s.reason === "ok" || s.reason === "") return s.kind === "ssh" ? "The shell ended." : "The desktop ended.";
   return Problem.of(s.reason).title;
+}
+
+/** told is what there is to say of a session in a line: how it ended, who watches, when it ends by itself. */
+export function told(s: Session, now: number): string {
+  if (s.watchers?.length) return `Watched by ${s.watchers.join(", ")}`;
+  const left = remaining(s, now);
+  return left === undefined ? why(s) : `Ends in ${clock(left)}`;
+}
+
+/** remaining is how long a session goes on without its owner, in ms; undefined: nobody counts. */
+export function remaining(s: Session, now: number): number | undefined {
+  return s.ends && !hasEnded(s) && !s.attached ? Math.max(0, Date.parse(s.ends) - now) : undefined;
+}
+
+export function kindWord(kind: string): string {
+  return kind === "ssh" ? "Shell" : kind.toUpperCase();
 }
 
 /** lasted is how long it was open, in ms. */

@@ -1,25 +1,46 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { Session } from "../api";
-import { ago, bytes, clock, date } from "../ui/format";
+import { rowHeight } from "../ui/density";
+import { ago, bytes, clock, count, exact } from "../ui/format";
 import { icon } from "../ui/icon";
-import { loading, notice } from "../ui/notice";
+import { menu } from "../ui/menu";
+import { notice, skeleton } from "../ui/notice";
 import { Now } from "../ui/now";
 import type { Column } from "../ui/vtable";
 import "../ui/vtable";
+import { actionsWidth } from "./chips";
 import { live } from "./live";
-import { narrow, Page, valueOf } from "./page";
-import { showQuery } from "./route";
-import { lasted, mayAttach, mayEnd, mayWatch, sessionDot, sessionWord, viewPath, why } from "./session";
-import { endSession, showSession } from "./sessiondetails";
+import { narrow, Page, Place, valueOf } from "./page";
+import { detailsPath, openDetails, showQuery } from "./route";
+import { kindWord, lasted, mayAttach, mayEnd, mayWatch, sessionDot, sessionWord, told, viewPath } from "./session";
+import { endSession } from "./sessiondetails";
 
+const stateOrder = { waiting: 0, active: 1, closing: 2, closed: 3 };
+const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+// orders are the ways to sort sessions; equal ones come newest first.
+const orders: Record<string, (a: Session, b: Session, now: number) => number> = {
+  state: (a, b) => stateOrder[a.state] - stateOrder[b.state] || Number(b.attached) - Number(a.attached),
+  operator: (a, b) => text(a.operator, b.operator),
+  login: (a, b) => text(a.login, b.login),
+  envoy: (a, b) => text(a.envoy_name, b.envoy_name),
+  kind: (a, b) => text(a.kind, b.kind),
+  started: (a, b) => Date.parse(b.created) - Date.parse(a.created),
+  lasted: (a, b, now) => lasted(b, now) - lasted(a, now),
+  bytes: (a, b) => b.sent + b.received - a.sent - a.received,
+  reason: (a, b, now) => text(told(a, now), told(b, now)),
+};
 
 type Which = "open" | "mine" | "all";
 
 /** Sessions is the live list of sessions. */
 class Sessions extends Page {
-  static override properties = { ...Page.properties, q: { state: true }, which: { state: true } };
+  static override properties = { ...Page.properties, q: { state: true }, which: { state: true }, sort: { state: true }, down: { state: true } };
   declare q: string;
   declare which: Which;
+  declare sort: string; // empty: the open ones first, then the newest
+  declare down: boolean;
+  private readonly place = new Place("sessions");
   private readonly now = new Now(this);
 
   constructor() {
@@ -28,6 +49,9 @@ class Sessions extends Page {
     this.q = p.get("q") ?? "";
     const w = p.get("show");
     this.which = w === "open" || w === "mine" ? w : "all";
+    const by = p.get("sort") ?? "";
+    this.sort = by in orders ? by : "";
+    this.down = p.get("down") === "1";
   }
 
   override connectedCallback(): void {
@@ -38,7 +62,7 @@ class Sessions extends Page {
   private set(q: string, which: Which): void {
     this.q = q;
     this.which = which;
-    showQuery({ q, show: which === "all" ? "" : which });
+    showQuery({ q, show: which === "all" ? "" : which, sort: this.sort, down: this.down ? "1" : "" });
   }
 
   private rows(): Session[] {
@@ -48,7 +72,11 @@ class Sessions extends Page {
       return words.every((w) => text.includes(w)) && (this.which === "all" || (this.which === "mine" ? s.own : s.state !== "closed"));
     };
     const open = (s: Session) => (s.state === "closed" ? 1 : 0);
-    return [...live.sessions.values()].filter(fits).sort((a, b) => open(a) - open(b) || Date.parse(b.created) - Date.parse(a.created));
+    const newest = (a: Session, b: Session) => Date.parse(b.created) - Date.parse(a.created);
+    const by = orders[this.sort];
+    const sign = this.down ? -1 : 1;
+    const now = this.now.value;
+    return [...live.sessions.values()].filter(fits).sort(by ? (a, b) => sign * by(a, b, now) || newest(a, b) : (a, b) => open(a) - open(b) || newest(a, b));
   }
 
   override render() {
@@ -56,7 +84,8 @@ class Sessions extends Page {
     return html`<div class="page fill">
       <div class="title"><h1>Sessions</h1></div>
       ${live.sessionsFailure ? notice(live.sessionsFailure, () => void live.readSessions()) : nothing}
-      ${!live.sessionsLoaded && !live.sessionsFailure ? loading("Reading the sessions…") : live.sessions.size ? this.list(rows) : this.none()}
+      ${!live.sessionsLoaded && !live.sessionsFailure ? skeleton("Loading the sessions…") : live.sessions.size ? this.list(rows) : this.none()}
+      ${this.shown ? html`<scrier-session .session=${this.shown}></scrier-session>` : nothing}
     </div>`;
   }
 
@@ -71,6 +100,7 @@ class Sessions extends Page {
   private list(rows: Session[]): TemplateResult {
     const all = [...live.sessions.values()];
     const chip = (w: Which, word: string, n: number) => html`<button class="chip" type="button" aria-pressed=${this.which === w} @click=${() => this.set(this.q, w)}>${word} <span class="num">${n}</span></button>`;
+    const two = narrow.matches && rows.some((s) => s.envoy_name.length * 8.2 > innerWidth - 70); // a name of two lines
     return html`<div class="tools" role="search">
         <div class="search">${icon("search")}
           <input class="input" type="search" data-search placeholder="Search" aria-label="Search by operator, login, envoy or reason" autocomplete="off" spellcheck="false"
@@ -79,40 +109,74 @@ class Sessions extends Page {
           ${chip("all", "All", all.length)}${chip("open", "Open", all.filter((s) => s.state !== "closed").length)}${chip("mine", "Mine", all.filter((s) => s.own).length)}
         </div>
       </div>
-      <p class="visually-hidden" role="status">${rows.length} sessions</p>
+      <p class="visually-hidden" role="status">${count(rows.length, "session")}</p>
       ${rows.length
-        ? html`<sc-vtable class="panel sessions" label="Sessions" .rows=${rows} .columns=${this.columns()} .key=${(s: Session) => s.id} .rowHeight=${narrow.matches ? 68 : 40}
-            @open=${(e: CustomEvent<Session>) => this.open(e.detail)} @details=${(e: CustomEvent<Session>) => showSession(e.detail.id)}
+        ? html`<sc-vtable class="panel sessions ${two ? "two" : ""}" label="Sessions" .rows=${rows} .columns=${this.columns()} .card=${narrow.matches ? this.card : undefined} .key=${(s: Session) => s.id}
+            .rowHeight=${narrow.matches ? (two ? 124 : 104) : rowHeight()} sort=${this.sort} ?down=${this.down} active=${this.place.get()}
+            @sort=${(e: CustomEvent<string>) => this.order(e.detail)} @active=${this.place.set} @open=${(e: CustomEvent<Session>) => this.open(e.detail)}
+            @details=${(e: CustomEvent<Session>) => openDetails(e.detail.id)} @menu=${(e: CustomEvent<{ row: Session; at: Element }>) => this.menu(e.detail.row, e.detail.at)}
             @leave=${() => this.querySelector<HTMLElement>("[data-search]")?.focus()}></sc-vtable>`
-        : html`<div class="panel empty"><h2>No session fits</h2><button class="button" type="button" @click=${() => this.set("", "all")}>Show all</button></div>`}`;
+        : html`<div class="panel empty"><h2>No session matches</h2><button class="button" type="button" @click=${() => this.set("", "all")}>Show all</button></div>`}`;
   }
 
   private columns(): Column<Session>[] {
     const now = this.now.value;
+    const col = (name: string, title: string, c: Omit<Column<Session>, "name" | "title">): Column<Session> => ({ name, title, sortable: name in orders, ...c });
     return [
-      { name: "state", title: "State", cell: (s) => html`<span class="dot ${sessionDot(s)}">${sessionWord(s)}</span>` },
-      { name: "operator", title: "Operator", cell: (s) => html`<span class="clip">${s.operator}</span>${s.own ? html` <span class="chip on">you</span>` : nothing}` },
-      { name: "login", title: "Login", cell: (s) => html`<span class="clip">${s.login || html`<span class="muted">–</span>`}</span>` },
-      { name: "envoy", title: "Envoy", cell: (s) => html`<span class="clip strong">${s.envoy_name}</span>` },
-      { name: "kind", title: "Kind", cell: (s) => s.kind },
-      { name: "started", title: "Started", cell: (s) => html`<span class="num" title=${date(s.created)}>${ago(s.created, now)}</span>` },
-      { name: "lasted", title: "Duration", cell: (s) => html`<span class="num">${clock(lasted(s, now))}</span>` },
-      { name: "bytes", title: "In / out", cell: (s) => html`<span class="num" title="bytes to and from the envoy">${bytes(s.sent)} / ${bytes(s.received)}</span>` },
-      { name: "reason", title: "Reason", cell: (s) => (s.watchers?.length ? html`<span class="clip warn-text">Watched by ${s.watchers.join(", ")}</span>` : html`<span class="clip" title=${[why(s), s.detail].filter(Boolean).join("\n")}>${why(s)}</span>`) },
-      { name: "actions", title: "Actions", plain: true, cell: (s) => this.actions(s) },
+      col("state", "State", { cell: (s) => html`<span class="dot ${sessionDot(s)}">${sessionWord(s)}</span>`, text: sessionWord, extra: 15 }),
+      col("operator", "Operator", { cell: (s) => html`<span class="clip" title=${s.operator}>${s.operator}</span>${s.own ? html` <span class="chip on">you</span>` : nothing}`,
+        text: (s) => `${s.operator}${s.own ? " you" : ""}`, extra: 24, least: 150, first: true }),
+      col("login", "Login", { cell: (s) => html`<span class="clip" title=${s.login}>${s.login || html`<span class="muted">–</span>`}</span>`, text: (s) => s.login || "–", least: 90, rank: 3 }),
+      col("envoy", "Machine", { cell: (s) => html`<a class="clip name" tabindex="-1" href=${detailsPath(s.id)} title=${s.envoy_name} aria-label=${`Details of the session of ${s.operator} on ${s.envoy_name}`}>${s.envoy_name}</a>`, text: (s) => s.envoy_name, strong: true, least: 220, first: true }),
+      col("kind", "Kind", { cell: (s) => kindWord(s.kind), text: (s) => kindWord(s.kind), rank: 8 }),
+      col("started", "Started", { cell: (s) => html`<span class="num" title=${exact(s.created)}>${ago(s.created, now)}</span>`, text: (s) => {
+        const t = ago(s.created, now);
+        return t.length > 10 ? t : "59 min ago";
+      }, rank: 4 }),
+      col("lasted", "Duration", { cell: (s) => html`<span class="num">${clock(lasted(s, now))}</span>`, text: (s) => {
+        const t = clock(lasted(s, now));
+        return t.length > 7 ? t : "0:00:00";
+      }, rank: 6, end: true }),
+      col("bytes", "In / out", { cell: (s) => html`<span class="num" title="bytes to and from the machine">${bytes(s.sent)} / ${bytes(s.received)}</span>`, text: (s) => `${bytes(s.sent)} / ${bytes(s.received)}`, extra: 4, rank: 7, end: true }),
+      col("reason", "What happened", { cell: (s) => html`<span class="clip ${s.watchers?.length ? "warn-text" : ""}" title=${[told(s, now), s.detail].filter(Boolean).join("\n")}>${told(s, now)}</span>`, text: (s) => told(s, now), least: 190, rank: 5, grows: true }),
+      { name: "actions", title: "Actions", plain: true, end: true, cell: (s) => this.actions(s), wide: (s) => actionsWidth(mayAttach(s) ? "Attach" : mayWatch(s) ? "Watch" : "") },
     ];
   }
 
+  private readonly card = (s: Session): TemplateResult => {
+    const now = this.now.value;
+    return html`<div class="line top"><span class="dot ${sessionDot(s)}"><span class="visually-hidden">${sessionWord(s)}</span></span><a class="clip name" tabindex="-1" href=${detailsPath(s.id)} title=${s.envoy_name}
+        aria-label=${`Details of the session of ${s.operator} on ${s.envoy_name}`}>${s.envoy_name}</a></div>
+      <div class="line"><span class="clip">${s.operator}${s.login ? html` <span class="muted">as ${s.login}</span>` : nothing}</span>${s.own ? html`<span class="chip on">you</span>` : nothing}</div>
+      <div class="line"><span class="muted small clip" title=${exact(s.created)}>${`${sessionWord(s)}, ${s.ends && !s.attached ? told(s, now).toLowerCase() : ago(s.created, now)}`}</span><span class="end row">${this.actions(s)}</span></div>`;
+  };
+
   private actions(s: Session): TemplateResult {
-    return html`${mayAttach(s) ? html`<a class="button slim" tabindex="-1" href=${viewPath(s)} aria-label=${`Attach to ${s.envoy_name}`}>Attach</a>` : nothing}
-      ${mayWatch(s) ? html`<a class="button slim" tabindex="-1" href=${viewPath(s, true)} aria-label=${`Watch ${s.operator} on ${s.envoy_name}`}>Watch</a>` : nothing}
-      ${mayEnd(s) ? html`<button class="button slim danger" type="button" tabindex="-1" aria-label=${`End the session of ${s.operator} on ${s.envoy_name}`} @click=${() => endSession(s)}>End</button>` : nothing}
-      <button class="button quiet slim" type="button" tabindex="-1" aria-label=${`Details of the session of ${s.operator} on ${s.envoy_name}`} @click=${() => showSession(s.id)}>${icon("more")}</button>`;
+    return html`${mayAttach(s) ? html`<a class="button slim" tabindex="-1" href=${viewPath(s)} aria-label=${`Attach to ${s.envoy_name}`}>Attach</a>`
+      : mayWatch(s) ? html`<a class="button slim" tabindex="-1" href=${viewPath(s, true)} aria-label=${`Watch ${s.operator} on ${s.envoy_name}`}>Watch</a>` : nothing}
+      <button class="button quiet slim dots" type="button" tabindex="-1" aria-haspopup="menu" aria-label=${`More on the session of ${s.operator} on ${s.envoy_name}`} @click=${(e: Event) => this.menu(s, e.currentTarget as Element)}>${icon("more")}</button>`;
+  }
+
+  private menu(s: Session, at: Element): void {
+    menu(at, `What can be done with the session of ${s.operator} on ${s.envoy_name}`, [
+      { word: "Details", icon: "info", go: () => openDetails(s.id) },
+      mayAttach(s) && { word: "Attach", icon: "shell", href: viewPath(s) },
+      mayWatch(s) && { word: "Watch", icon: "shell", href: viewPath(s, true) },
+      live.may("see envoys") && { word: "The machine", icon: "fleet", href: `/?details=${s.envoy_id}` },
+      live.may("see the audit log") && { word: "Its audit records", icon: "audit", href: `/audit?session=${s.id}` },
+      mayEnd(s) && { word: "End…", danger: true, go: () => void endSession(s) },
+    ]);
+  }
+
+  private order(by: string): void {
+    this.down = this.sort === by && !this.down;
+    this.sort = by;
+    this.set(this.q, this.which);
   }
 
   private open(s: Session): void {
     if (mayAttach(s)) location.assign(viewPath(s));
-    else showSession(s.id);
+    else openDetails(s.id);
   }
 
   private readonly searchKey = (e: KeyboardEvent): void => {

@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { lookAtLink, self, signInByLink, signinInfo, type LinkFor, type SignedIn } from "../api";
+import { lookAtLink, Problem, self, signInByLink, signinInfo, type LinkFor, type SignedIn } from "../api";
 import { icon } from "../ui/icon";
 import { loading, notice, prose } from "../ui/notice";
 import { relayAddress } from "./handover";
@@ -125,6 +125,7 @@ class SignInPage extends Page {
 
   private ways(): TemplateResult {
     return html`<h1>Sign in</h1>
+      ${this.failure ? nothing : this.ended()}
       ${this.failure ? notice(this.failure) : nothing}
       ${this.passkeys
         ? html`<button class="button primary" type="button" ?disabled=${this.busy} @click=${this.byPasskey}>${this.busy ? html`<span class="spinner"></span>` : icon("key")}Sign in with a passkey</button>`
@@ -134,6 +135,12 @@ class SignInPage extends Page {
         <ul class="ways"><li>If the command line knows you, run <code>scrier login ${relayAddress()} --browser</code>.</li>
           <li>Else ask an administrator of this relay.</li></ul>
       </section>`;
+  }
+
+  // ended says why the sign-in before is over: the relay's code, and no words that a link could bring.
+  private ended(): TemplateResult | typeof nothing {
+    const p = Problem.of(new URLSearchParams(location.search).get("why") ?? "");
+    return p.signIn ? html`<div class="notice warn" role="status">${icon("info")}<div><p><strong>${p.title}</strong></p><p>Sign in again to go on where you were.</p></div></div>` : nothing;
   }
 
   private readonly byPasskey = async (): Promise<void> => {

@@ -47,6 +47,18 @@ export function date(moment: string | undefined): string {
   return t > 0 ? dateTime.format(t) : "never";
 }
 
+const zoned = new Intl.DateTimeFormat(undefined, { weekday: "short", year: "numeric", month: "long", day: "numeric", hour: "numeric", minute: "2-digit", second: "2-digit", timeZoneName: "long" });
+
+/** exact is a moment with everything that belongs to it, for who points at a short one. */
+export function exact(moment: string | undefined): string {
+  const t = moment ? Date.parse(moment) : NaN;
+  return t > 0 ? zoned.format(t) : "never";
+}
+
+/** count is a number of things: "1 record", "2,000 records". */
+export function count(n: number, one: string, many = `${one}s`): string {
+  return `${n.toLocaleString()} ${n === 1 ? one : many}`;
+}
 
 const thisYear = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
 const otherYear = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });

@@ -40,3 +40,8 @@ export function notice(err: unknown, retry?: () => void): TemplateResult {
 export function loading(what: string): TemplateResult {
   return html`<div class="loading" role="status"><span class="spinner"></span>${what}</div>`;
 }
+
+/** skeleton is the shape of a list that is on its way. */
+export function skeleton(what: string): TemplateResult {
+  return html`<div class="panel skeleton" role="status"><span class="visually-hidden">${what}</span>${Array.from({ length: 12 }, (_, i) => html`<div aria-hidden="true"><i></i><i class=${`w${i % 4}`}></i><i class=${`w${(i + 2) % 4}`}></i></div>`)}</div>`;
+}

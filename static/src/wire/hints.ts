@@ -8,7 +8,7 @@ const onPages: Readonly<Record<string, string>> = {
   expired: "Sign in again; your place is kept.",
   operator_changed: "Sign in again.",
   not_found: "It may have ended meanwhile: look at the list.",
-  relay_unreachable: "Check your network. The page tries again by itself.",
+  relay_unreachable: "Check your network, then try again.",
   limit: "End a session on the page Sessions, or have an administrator raise scrier.max_sessions in server.yaml.",
   no_such_envoy: "Look for it on the page Fleet.",
   ambiguous_login: "Choose the one to use.",
