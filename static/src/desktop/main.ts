@@ -1,5 +1,6 @@
 import "../ui/theme.css";
 import "../ui/controls.css";
+import { refuseDrops } from "../ui/drop";
 import { showScheme } from "../ui/scheme";
 import "../viewer/viewer.css";
 import "./desktop.css";
@@ -7,6 +8,7 @@ import { Page } from "./page";
 import { wanted } from "./spec";
 
 showScheme();
+refuseDrops();
 const spec = wanted(location);
 if (!spec) location.replace("/");
 else void new Page(document.body, spec).start();

@@ -7,7 +7,8 @@ import type { Attached } from "../wire/messages";
 import { clock } from "../viewer/clock";
 import { ask, button, el, icon } from "../viewer/dom";
 import { endingOf } from "../viewer/ending";
-import { broken, card, fleet, problem, progress, signIn, type Way } from "../viewer/panel";
+import { askBeforeLeaving } from "../viewer/leave";
+import { broken, card, fleet, problem, progress, retrying, signIn, type Way } from "../viewer/panel";
 import { StatusLine, type Seen } from "../viewer/status";
 import { place, plain } from "../viewer/text";
 import { fullScreen, ToolStrip } from "../viewer/toolstrip";
@@ -43,6 +44,7 @@ export class Page implements Seen {
   private asking = new AbortController(); // the dialog for what the server wants to know
   private answered = false; // and the person has answered it
   private refused = false; // the answer to the session before was wrong
+  private insists = false; // the person wants to try where no server answers
   private docked = "";
   private readonly dialer = new Dialer();
   private readonly screen: Screen;
@@ -95,6 +97,7 @@ export class Page implements Seen {
       takes: () => this.drive.takes,
       drop: (files, folders) => this.dropped(files, folders),
     });
+    askBeforeLeaving("desktop", () => (this.link?.state.name === "attached" && !this.spec.watch ? [{ where: this.where, end: () => this.endNow() }] : []));
     document.addEventListener("fullscreenchange", () => this.filled());
     addEventListener("online", () => this.link?.nudge());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.link?.nudge());
@@ -129,6 +132,15 @@ export class Page implements Seen {
 
   // begin asks, or connects where nothing is to be asked.
   private begin(p?: Problem): void {
+    const kind = this.spec.kind.toUpperCase();
+    // Nobody is asked for a password that leads nowhere.
+    if (!p && this.spec.kind === "rdp" && this.spec.port === undefined && this.envoy && !this.envoy.facts.rdp && !this.insists) {
+      this.headline = "Not connected";
+      this.say(card(`${machine(this.envoy, this.spec)} has no remote desktop that answers.`, ["Its agent finds no RDP server at the usual port. If it listens at another one, or starts when it is asked, open it by “Other desktop…” in the machine's details, or try anyway."],
+        [{ ...fleet, leave: false }, { label: "Try anyway", go: () => this.insist() }]), true);
+      return this.draw();
+    }
+    if (p?.code === "target_refused") p = new Problem(p.code, p.status, `The machine's ${kind} server does not answer.`, p.detail, `Check on the machine that its ${kind} server runs, and at which port.`);
     const said = p && problem(p, p.signIn ? [{ label: "Sign in", href: signIn() }] : []);
     said?.removeAttribute("aria-label"); // the form has its own name
     const at = machine(this.envoy, this.spec);
@@ -141,6 +153,11 @@ export class Page implements Seen {
     } else if (p) this.stuck(p, [{ label: "Try again", go: () => void this.connect({}) }]);
     else void this.connect({});
     this.draw();
+  }
+
+  private insist(): void {
+    this.insists = true;
+    this.begin();
   }
 
   private async connect(ask: { wish?: Wish; visit?: Visit }): Promise<void> {
@@ -252,7 +269,7 @@ export class Page implements Seen {
       case "elsewhere":
         return this.say(card("The session continues elsewhere.", ["Another window of yours has it. It goes on there until you take it back."], [{ label: "Take it back", go: () => this.again() }, fleet]), false);
       case "stopped":
-        return this.say(problem(s.problem, [...(s.problem.signIn ? [{ label: "Sign in", href: signIn() }] : []), { label: "Try again", go: () => this.again() }, fleet]), false);
+        return this.say(problem(s.problem, [...(s.problem.signIn ? [{ label: "Sign in", href: signIn() }] : []), ...retrying(s.problem, { label: "Try again", go: () => this.again() })]), false);
       case "ended":
         return this.ended(s.exit);
       case "connecting":

@@ -1,5 +1,6 @@
 import "../ui/theme.css";
 import "../ui/controls.css";
+import { refuseDrops } from "../ui/drop";
 import { showScheme } from "../ui/scheme";
 import "../viewer/viewer.css";
 import "./terminal.css";
@@ -22,6 +23,7 @@ function wanted(): Spec | undefined {
 }
 
 showScheme();
+refuseDrops();
 const spec = wanted();
 if (!spec) location.replace("/");
 else {

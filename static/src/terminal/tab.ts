@@ -8,9 +8,10 @@ import { clock } from "../viewer/clock";
 import { el } from "../viewer/dom";
 import { endingOf } from "../viewer/ending";
 import { Link } from "./link";
-import { card, fleet, problem, progress, signIn, type Way } from "../viewer/panel";
+import { card, fleet, problem, progress, retrying, signIn, type Way } from "../viewer/panel";
 import { chooseLogin, ending } from "./panel";
 import { Paste } from "./paste";
+import { pinch } from "./pinch";
 import { Screen, skipsOutput } from "./screen";
 import { SearchBar } from "./search";
 import { amount, place, plain, titleOf } from "../viewer/text";
@@ -31,6 +32,7 @@ export interface Owner {
   named(t: Tab): void; // it has a session now
   key(e: KeyboardEvent): boolean;
   another(t: Tab): void; // open one more to the same envoy
+  font(by: number): void; // pixels
 }
 
 const noticeTime = 8000; // ms
@@ -44,8 +46,10 @@ export class Tab {
   where: string;
   headline = "";
   bell = false;
-  sticky = false; // the Ctrl of the keys on the screen
+  rang = -Infinity; // when the bell was heard last
+  readonly held = { ctrl: false, alt: false }; // of the keys on the screen
   private title = "";
+  private whose = ""; // the owner of a session that is watched
   private opened = false;
   private busy = new AbortController();
   private readonly host = el("div", { class: "screen" });
@@ -72,12 +76,14 @@ export class Tab {
       },
       rang: () => {
         this.bell = true;
+        this.rang = performance.now();
         this.owner.changed(this);
       },
       selected: () => this.owner.changed(this),
       key: (e) => this.owner.key(e),
     });
     this.search = new SearchBar(this.screen);
+    pinch(this.host, (pixels) => this.owner.font(pixels));
     this.banner = new Banner(this.screen);
     this.panel = el("section", { class: "tabpanel", role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}` },
       this.banner.element, this.search.element, this.host, this.dock, this.notices);
@@ -106,6 +112,11 @@ export class Tab {
   get live(): boolean {
     const s = this.link?.state.name;
     return this.link !== undefined && !this.spec.watch && s !== "ended" && s !== "closed" && s !== "elsewhere";
+  }
+
+  /** badges are what counts besides: whose session it is, for who watches. */
+  get badges(): string[] {
+    return this.whose === "" ? [] : [`${this.whose}'s session`];
   }
 
   get session(): string | undefined {
@@ -237,11 +248,14 @@ export class Tab {
   }
 
   private typed(b: Uint8Array<ArrayBuffer>): void {
-    if (this.sticky) {
-      this.sticky = false;
+    if (this.held.ctrl) {
       const c = b[0] ?? 0;
       if (b.length === 1 && c >= 0x40 && c < 0x80) b = Uint8Array.of(c & 0x1f);
       else if (b.length === 1 && c === 0x20) b = Uint8Array.of(0);
+    }
+    if (this.held.alt) b = Uint8Array.of(0x1b, ...b); // as xterm sends it with Meta
+    if (this.held.ctrl || this.held.alt) {
+      this.held.ctrl = this.held.alt = false;
       this.owner.changed(this);
     }
     if (this.link) this.link.type(b);
@@ -272,6 +286,10 @@ export class Tab {
     );
     this.link = link;
     this.update();
+    if (watch) void relay.session(session).then((s) => {
+      this.whose = plain(s.operator, 64);
+      this.update();
+    }, () => {}); // attaching tells what is wrong
     void link.run(first).catch((err: unknown) => {
       if (this.link === link) this.say(problem(Problem.from(err), [{ label: "Reload the page", go: () => location.reload() }]), false);
     });
@@ -303,7 +321,7 @@ export class Tab {
         return this.say(card("The session continues elsewhere.", ["Another window or terminal of yours has it. It goes on there until you take it back."], [{ label: "Take it back", go: () => this.again() }, fleet]), false);
       case "stopped": {
         const list: Way[] = s.problem.signIn ? [{ label: "Sign in", href: signIn() }] : [];
-        return this.say(problem(s.problem, [...list, { label: "Try again", go: () => this.again() }, fleet]), false);
+        return this.say(problem(s.problem, [...list, ...retrying(s.problem, { label: "Try again", go: () => this.again() })]), false);
       }
       case "ended": {
         const other: Way[] = this.spec.watch ? [] : [{ label: "Open a new shell", go: () => this.owner.another(this) }];
@@ -329,7 +347,7 @@ export class Tab {
     if (p.code === "ambiguous_login") return this.say(problem(p, [fleet], chooseLogin(p.detail, (login) => void this.start(login))), true);
     const list: Way[] = p.signIn ? [{ label: "Sign in", href: signIn() }] : [];
     const other = this.spec.login ? chooseLogin("", (login) => void this.start(login)) : undefined;
-    this.say(problem(p, [...list, this.retry("Try again"), fleet], other), true);
+    this.say(problem(p, [...list, ...retrying(p, this.retry("Try again"))], other), true);
   }
 
   private retry(label: string): Way {

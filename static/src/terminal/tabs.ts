@@ -1,10 +1,12 @@
 import { ask, button, el, icon } from "../viewer/dom";
+import { askBeforeLeaving } from "../viewer/leave";
 import { StatusLine } from "../viewer/status";
 import { Tab, type Owner, type Spec } from "./tab";
 import { Toolbar } from "./toolbar";
 import { plain } from "../viewer/text";
 
 const storeKey = "scrier.tabs"; // sessionStorage: the sessions of this page, for a reload
+const ringTime = 2000; // ms that a bell is seen
 const most = 20; // tabs; each may hold 10,000 lines
 
 /** Tabs is the page: its sessions, one of them in front. */
@@ -26,6 +28,9 @@ export class Tabs implements Owner {
     const back = el("a", { class: "button quiet icon", href: "/", title: "Fleet", "aria-label": "Fleet" }, icon("back"));
     body.append(el("header", { class: "bar" }, back, this.strip, plus, this.toolbar.element), this.panels, el("footer", {}, this.toolbar.keys, this.status.element));
     this.strip.addEventListener("keydown", (e) => this.stripKey(e));
+    askBeforeLeaving("shell", () => this.list.filter((t) => t.live && t.session !== undefined).map((t) => ({ where: t.where, end: () => t.end() })));
+    addEventListener("beforeprint", () => this.print());
+    addEventListener("afterprint", () => document.querySelector("body > .printed")?.remove());
     document.addEventListener("keydown", (e) => {
       // Keys in the terminal come through it.
       if (!(e.target instanceof Element && e.target.closest(".xterm")) && !document.querySelector("dialog[open]")) this.key(e);
@@ -104,6 +109,22 @@ export class Tabs implements Owner {
       this.later = undefined;
       this.draw();
     }, 30);
+  }
+
+  font(by: number): void {
+    this.toolbar.font(by);
+  }
+
+  // print puts all that the terminal in front keeps on the page as text: a screen is only what is seen of it.
+  private print(): void {
+    const b = this.front?.screen.term.buffer.active;
+    if (!b || !this.front) return;
+    let text = "";
+    for (let i = 0; i < b.length; i++) {
+      const line = b.getLine(i);
+      if (line) text += (i > 0 && !line.isWrapped ? "\n" : "") + line.translateToString(true);
+    }
+    document.body.append(el("pre", { class: "printed" }, `${this.front.where}\n\n${text.trimEnd()}\n`));
   }
 
   /** key takes the page's own keys; the terminal gets all others. */
@@ -205,7 +226,10 @@ export class Tabs implements Owner {
       const front = t === this.front;
       tab?.setAttribute("aria-selected", String(front));
       tab?.setAttribute("tabindex", front ? "0" : "-1");
-      const bell = t.bell && !front;
+      // In front it is seen for a moment; behind, or while nobody looks, until somebody does.
+      if (t.bell && front && !document.hidden && performance.now() - t.rang > ringTime) t.bell = false;
+      const bell = t.bell;
+      t.panel.classList.toggle("rang", bell && front);
       const text = plain(t.fullTitle, 60) + (bell ? " (bell)" : "");
       if (name && name.textContent !== text) {
         name.textContent = text;
@@ -215,7 +239,7 @@ export class Tabs implements Owner {
       const s = t.link?.state.name;
       handle.dataset["state"] = s === "attached" ? (t.spec.watch ? "watch" : "ok") : s === "ended" || s === undefined ? "off" : "warn";
     }
-    if (this.front) document.title = this.front.fullTitle;
+    if (this.front) document.title = (this.front.bell && document.hidden ? "(bell) " : "") + this.front.fullTitle;
     this.status.show(this.front);
     this.toolbar.draw();
   }

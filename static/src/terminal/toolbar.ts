@@ -21,6 +21,7 @@ export class Toolbar {
   private readonly keysButton: HTMLButtonElement;
   private readonly endButton: HTMLButtonElement;
   private readonly ctrl: HTMLButtonElement;
+  private readonly alt: HTMLButtonElement;
 
   constructor(private readonly front: () => Tab | undefined, private readonly deeds: Deeds) {
     const tool = (name: Icon, label: string, hint: string, f: (t: Tab | undefined) => void) =>
@@ -35,28 +36,31 @@ export class Toolbar {
       tool("search", "Search", "Ctrl+Shift+F", (t) => t?.search.open()),
       tool("copy", "Copy", "Ctrl+Shift+C", (t) => void t?.copy()),
       tool("paste", "Paste", "Ctrl+Shift+V", (t) => void t?.pasteClipboard()),
+      tool("full", "Full screen", "", () => void this.fullScreen()),
+      this.endButton);
+    this.strip.addLess(
       tool("smaller", "Smaller text", "", () => this.font(-1)),
       tool("larger", "Larger text", "", () => this.font(1)),
-      tool("full", "Full screen", "", () => void this.fullScreen()),
       this.theme,
-      tool("reader", "Screen reader", "", (t) => this.reader(t)),
-      this.skip,
       this.keysButton,
-      this.endButton);
+      tool("reader", "Screen reader", "", (t) => this.reader(t)),
+      this.skip);
     this.element = this.strip.element;
 
     const k = (label: string, name: string, bytes: () => string) => button(name, { class: "button key" }, () => this.press(bytes()), label);
     const arrow = (letter: string) => () => (this.front()?.screen.term.modes.applicationCursorKeysMode ? `${esc}O${letter}` : `${esc}[${letter}`);
-    this.ctrl = button("Ctrl", { class: "button key", "aria-pressed": "false" }, () => {
+    const hold = (label: string, which: "ctrl" | "alt") => button(label, { class: "button key", "aria-pressed": "false" }, () => {
       const t = this.front();
       if (!t) return;
-      t.sticky = !t.sticky;
+      t.held[which] = !t.held[which];
       this.draw();
       t.screen.focus();
     });
+    this.ctrl = hold("Ctrl", "ctrl");
+    this.alt = hold("Alt", "alt");
     this.keys = el("div", { class: "keys", role: "toolbar", "aria-label": "Keys", hidden: !matchMedia("(pointer: coarse)").matches },
-      k("Esc", "Esc", () => esc), k("Tab", "Tab", () => "\t"), this.ctrl,
-      k("←", "Left", arrow("D")), k("↑", "Up", arrow("A")), k("↓", "Down", arrow("B")), k("→", "Right", arrow("C")));
+      k("Esc", "Esc", () => esc), k("Tab", "Tab", () => "\t"), this.ctrl, this.alt,
+      k("←", "Left", arrow("D")), k("↑", "Up", arrow("A")), k("↓", "Down", arrow("B")), k("→", "Right", arrow("C")), k("/", "Slash", () => "/"), k("|", "Pipe", () => "|"));
     // A touch on a key must not take the focus from the terminal: the phone's keyboard would go.
     this.keys.addEventListener("pointerdown", (e) => e.preventDefault());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.deeds.restyle());
@@ -70,7 +74,8 @@ export class Toolbar {
   draw(): void {
     const t = this.front();
     this.endButton.disabled = !t?.live;
-    this.ctrl.setAttribute("aria-pressed", String(t?.sticky === true));
+    this.ctrl.setAttribute("aria-pressed", String(t?.held.ctrl === true));
+    this.alt.setAttribute("aria-pressed", String(t?.held.alt === true));
     this.keysButton.setAttribute("aria-pressed", String(!this.keys.hidden));
     this.skip.setAttribute("aria-pressed", String(skipsOutput()));
     this.theme.title = `Theme: ${scheme()}`;
@@ -80,7 +85,8 @@ export class Toolbar {
     this.front()?.press(new TextEncoder().encode(s));
   }
 
-  private font(by: number): void {
+  /** font makes the text larger, or smaller. */
+  font(by: number): void {
     changeFont(by);
     this.deeds.restyle();
     this.front()?.notice(`Text of ${fontSize()} pixels`);

@@ -44,6 +44,13 @@ export function problem(p: Problem, list: Way[], extra?: HTMLElement): HTMLEleme
   return c;
 }
 
+/** retrying is the ways out of an error: trying again comes first where it can help by itself, and not at all where it cannot. */
+export function retrying(p: Problem, again: Way): Way[] {
+  if (p.signIn) return [{ ...again, leave: true }, fleet];
+  if (p.final) return [{ ...fleet, leave: false }];
+  return p.passing ? [again, fleet] : [{ ...fleet, leave: false }, again];
+}
+
 /** signIn is the address that leads back here afterwards. */
 export function signIn(): string {
   return "/signin?next=" + encodeURIComponent(location.pathname + location.search);

@@ -1,15 +1,17 @@
 import { button, el, icon, type Icon } from "./dom";
 
-/** ToolStrip is a row of tools, which folds into a menu where there is no room for it. */
+/** ToolStrip is a row of tools, and a menu of those that are needed less; where there is no room, all are in the menu. */
 export class ToolStrip {
   readonly element: HTMLElement;
-  private readonly tools = el("div", { class: "tools", id: "tools" });
+  private readonly tools = el("div", { class: "tools" });
+  private readonly rest = el("div", { class: "rest" });
+  private readonly folding = el("div", { class: "folding", id: "tools" }, this.tools, this.rest);
   private readonly more: HTMLButtonElement;
 
   /** leave brings the focus back to where the person works. */
   constructor(label: string, private readonly leave: () => void) {
-    this.more = button("More", { class: "button quiet icon more", "aria-expanded": "false", "aria-controls": "tools" }, () => this.fold(this.tools.classList.contains("open")), icon("more"));
-    this.element = el("div", { class: "toolbar", role: "toolbar", "aria-label": label }, this.more, this.tools);
+    this.more = button("More", { class: "button quiet icon more", "aria-expanded": "false", "aria-controls": "tools" }, () => this.fold(this.folding.classList.contains("open")), icon("more"));
+    this.element = el("div", { class: "toolbar", role: "toolbar", "aria-label": label }, this.folding, this.more);
     this.element.addEventListener("keydown", (e) => this.key(e));
     document.addEventListener("pointerdown", (e) => e.target instanceof Node && !this.element.contains(e.target) && this.fold());
   }
@@ -26,13 +28,19 @@ export class ToolStrip {
     this.tools.append(...tools);
   }
 
+  /** addLess adds tools that are always in the menu. */
+  addLess(...tools: HTMLElement[]): void {
+    this.rest.append(...tools);
+    this.element.classList.add("has-rest");
+  }
+
   focus(): void {
-    const first = this.more.offsetParent ? this.more : this.tools.querySelector<HTMLElement>("button:not(:disabled):not([hidden])");
-    first?.focus();
+    const first = [...this.tools.querySelectorAll<HTMLElement>("button:not(:disabled):not([hidden])")].find((b) => b.offsetParent);
+    (first ?? this.more).focus();
   }
 
   fold(on = true): void {
-    this.tools.classList.toggle("open", !on);
+    this.folding.classList.toggle("open", !on);
     this.more.setAttribute("aria-expanded", String(!on));
   }
 
