@@ -3,7 +3,7 @@ import type { Envoy, Session } from "../api";
 import { ago, exact } from "../ui/format";
 import { icon } from "../ui/icon";
 import type { Column } from "../ui/vtable";
-import { actionsWidth, chips, chipsWidth } from "./chips";
+import { actionsWidth, chips, chipsWidth, nameWidth } from "./chips";
 import { dots, labels, orders, reachable, stateWord, warnings } from "./envoy";
 import { offers } from "./offers";
 import { detailsPath } from "./route";
@@ -29,7 +29,7 @@ export function columns(h: Hands): Column<Envoy>[] {
   const col = (name: string, c: Omit<Column<Envoy>, "name" | "title">): Column<Envoy> => ({ name, title: orders[name]?.title ?? "", sortable: name in orders, ...c });
   return [
     col("state", { cell: state, text: (e) => stateWord(e.state), extra: 15 }),
-    col("hostname", { cell: (e) => name(e, h), text: (e) => e.hostname, extra: h.running.size ? 34 : 2, strong: true, least: 400, first: true }),
+    col("hostname", { cell: (e) => name(e, h), text: (e) => e.hostname, extra: 2, wide: (e) => (h.running.has(e.id) ? nameWidth(e.hostname) + 40 : 0), strong: true, least: 400, first: true }),
     col("warnings", { cell: warned, text: warnedText, extra: 34, least: 140, rank: 2, bare: true }),
     { name: "labels", title: "Labels", cell: (e, w) => chips(apart(e, h), w, h.on, h.toggle), wide: (e) => chipsWidth(apart(e, h)), least: 210, rank: 3, bare: true, grows: true },
     col("os", { cell: (e) => html`<span class="clip" title=${e.facts.os}>${system(e.facts.os) || "unknown"}</span> ${usual(e) ? nothing : html`<span class="muted small">${e.facts.arch}</span>`}`,

@@ -10,7 +10,7 @@ import { signedOut } from "../ui/signedout";
 import { toast } from "../ui/toast";
 import type { Column } from "../ui/vtable";
 import "../ui/vtable";
-import { actionsWidth } from "./chips";
+import { actionsWidth, nameWidth } from "./chips";
 import { handOver, relayAddress, shellWord } from "./handover";
 import { live } from "./live";
 import { operatorForm } from "./operatorform";
@@ -109,7 +109,7 @@ class Operators extends Page {
 
   private columns(may: boolean): Column<User>[] {
     const all: Column<User>[] = [
-      { name: "username", title: "Username", cell: (u) => html`<span class="clip strong" title=${u.username}>${u.username}</span>${me(u) ? html`<span class="chip on">you</span>` : nothing}`, text: (u) => `${u.username}${me(u) ? " you" : ""}`, extra: 24, strong: true, least: 90, first: true },
+      { name: "username", title: "Username", cell: (u) => html`<span class="clip strong" title=${u.username}>${u.username}</span>${me(u) ? html`<span class="chip on">you</span>` : nothing}`, wide: (u) => nameWidth(u.username, me(u) ? "you" : ""), least: 90, first: true },
       { name: "role", title: "Role", cell: (u) => u.role, text: (u) => u.role },
       { name: "keys", title: "SSH keys", cell: keys, text: keyText, extra: 8, least: 120, rank: 1, grows: true },
       { name: "passkeys", title: "Passkeys", cell: (u) => (u.passkeys ? html`<span class="num">${u.passkeys}</span>` : html`<span class="muted">none</span>`), text: (u) => (u.passkeys ? String(u.passkeys) : "none"), rank: 2 },

@@ -11,7 +11,7 @@ export type Column<R> = {
   cell: (row: R, width: number) => unknown; // width: pixels that there are
   text?: (row: R) => string; // what is seen in it; by this it is measured
   extra?: number; // pixels beside the text: dots, icons
-  wide?: (row: R) => number; // instead of text: pixels
+  wide?: (row: R) => number; // besides, or instead of text: pixels
   strong?: boolean;
   least?: number; // pixels; with less it is of no use
   rank?: number; // who has the highest goes first when room is short; 0, or none, stays
@@ -211,7 +211,7 @@ export class VTable<R> extends Part {
     for (const c of this.columns) {
       let content = 0;
       if (c.wide) for (const r of this.rows) content = Math.max(content, c.wide(r));
-      else if (c.text) {
+      if (c.text) {
         const text = c.text;
         const texts = (function* (rows: R[]) {
           for (const r of rows) yield text(r);

@@ -1,0 +1,88 @@
+// Leaving a shell by the way to the fleet: it is asked what becomes of it, it stands in the sidebar and beside its
+// machine with the time that is left, and the way back leads to it. "Back" closes details, and nothing else.
+import { check, origin, same, signIn, story, until } from "./story.mjs";
+import { Terminal } from "./terminal.mjs";
+
+await story(async (teller) => {
+  const page = await teller.page({ viewport: { width: 1280, height: 800 } });
+  await signIn(page);
+  const t = await Terminal.open(page);
+  const session = t.session;
+  await t.run("kept=yes");
+  const ask = page.getByRole("dialog", { name: /^Leave the shell on / });
+
+  await page.getByRole("link", { name: "Fleet" }).click();
+  await ask.getByText(/goes on without you for 5 minutes/).waitFor();
+  await ask.getByRole("button", { name: "Cancel" }).click();
+  check(page.url().includes(session), "Cancel left the page");
+
+  await page.getByRole("link", { name: "Fleet" }).click();
+  await ask.getByRole("button", { name: "Keep it running" }).click();
+  await page.waitForURL(origin + "/");
+  const mine = page.getByRole("region", { name: "Your sessions" }).getByRole("link", { name: /web1/ });
+  await mine.filter({ hasText: /\d:\d\d/ }).waitFor(); // counts down
+  same(new URL(await page.getByRole("link", { name: "Return to your session on web1" }).evaluate((a) => a.href)).searchParams.get("session"), session, "the way back beside the machine");
+
+  // Details have an address; "back" closes them, and the page below is the same.
+  await page.getByPlaceholder("Search").fill("web");
+  await page.getByRole("link", { name: "Details of web1" }).click();
+  const drawer = page.locator("scrier-envoy dialog[open]");
+  await drawer.waitFor();
+  const address = page.url();
+  check(/[?&]details=/.test(address), `the details' address is ${address}`);
+  await page.goBack();
+  await drawer.waitFor({ state: "detached" });
+  same(await page.getByPlaceholder("Search").inputValue(), "web", "the search after going back");
+  await page.goForward();
+  await drawer.waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.waitForURL((url) => !url.searchParams.has("details"));
+  await page.goto(address);
+  await drawer.getByRole("heading", { name: "web1" }).waitFor();
+  await drawer.getByRole("link", { name: "All sessions here" }).click();
+  await page.getByRole("heading", { name: "Sessions", level: 1 }).waitFor();
+  same(await page.locator("dialog[open]").count(), 0, "drawers over another page");
+
+  // A double click on a name opens the details once; text in a row can be selected.
+  await page.goto(origin + "/");
+  await page.getByRole("link", { name: "Details of web1" }).dblclick();
+  await drawer.waitFor();
+  await page.evaluate(() => new Promise((done) => setTimeout(done, 300)));
+  check(await drawer.isVisible(), "the second click closed what the first one opened");
+  await page.keyboard.press("Escape");
+  await drawer.waitFor({ state: "detached" });
+  await page.getByRole("row", { name: /web1/ }).getByText(/Debian|Ubuntu|Linux/).first().dblclick();
+  check((await page.evaluate(() => getSelection().toString().trim())) !== "", "no text of a row can be selected");
+  same(await drawer.count(), 0, "drawers after a click on a row");
+
+  // The active row is where it was.
+  await page.getByRole("grid").focus();
+  await page.keyboard.press("ArrowDown");
+  const active = () => page.getByRole("grid").getAttribute("aria-activedescendant");
+  const row = await active();
+  check(row, "no row is active");
+  await mine.click();
+  await t.ready();
+  same(await t.answer("echo $kept"), "yes", "what the shell remembers");
+  await page.getByRole("link", { name: "Fleet" }).click();
+  await ask.getByRole("button", { name: "Keep it running" }).click();
+  await page.getByRole("row", { name: /web1/ }).waitFor();
+  same(await active(), row, "the active row after returning");
+
+  await mine.click();
+  await t.ready();
+  await page.getByRole("link", { name: "Fleet" }).click();
+  await ask.getByRole("button", { name: "End it" }).click();
+  await page.waitForURL(origin + "/");
+  await mine.waitFor({ state: "detached" });
+  await page.goto(origin + "/sessions");
+  await until("the end", () => page.getByRole("row", { name: /Closed.*alice/ }).count());
+
+  // A file that is dropped beside its place does not take the page away.
+  const dropped = await page.evaluate(() => {
+    const data = new DataTransfer();
+    data.items.add(new File(["x"], "x.txt"));
+    return !document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+  });
+  check(dropped, "a dropped file takes the page away");
+});
