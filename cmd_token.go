@@ -87,7 +87,7 @@ tokens; NOTE says so if they may not.
 				ID, Name, Void   string
 				CreatedBy        string `json:"created_by"`
 				Replaces         string
-				Changed          bool   `json:"maker_changed"`
+				Changed          bool `json:"maker_changed"`
 				Created, Expires time.Time
 			}](data)
 			if err != nil {
