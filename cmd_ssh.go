@@ -21,6 +21,9 @@ func sshCommand() *cobra.Command {
 hostname, an id, or a prefix of one that only one envoy has. If ~/.ssh/config has an IdentityFile for that
 name and says IdentitiesOnly, only this key counts.
 
+With --ssh-key-file only that key counts. It need not be registered if the relay allows that
+(operators.inline_keys): it counts for this session.
+
 A session whose connection broke, or whose browser tab was closed, stays open for a while
 (scrier.detach_grace of the relay, 60 s unless it was changed): --attach goes on with it here, and takes
 it over from wherever it is shown now. See "scrier sessions list" for its id.

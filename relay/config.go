@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"scrier/config"
+	"scrier/relay/access"
 )
 
 // Config is server.yaml.
@@ -21,7 +22,14 @@ type Config struct {
 	Listen string   `yaml:"listen"` // host:port, UDP and TCP alike
 	Hosts  []string `yaml:"hosts"`  // names and addresses under which browsers reach the relay
 	TLS    TLS      `yaml:"tls"`
-	Scrier Scrier   `yaml:"scrier"`
+	// Operators is what operators may do beside what their roles say.
+	Operators Operators `yaml:"operators"`
+	Scrier    Scrier    `yaml:"scrier"`
+}
+
+// Operators is the block "operators".
+type Operators struct {
+	InlineKeys string `yaml:"inline_keys"` // session, register or refuse: see [access.InlineKeys]
 }
 
 // TLS is the block "tls": a certificate that browsers know, in files or by ACME; empty, the
@@ -120,7 +128,7 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error {
 // DefaultConfig is what holds without a server.yaml.
 func DefaultConfig() Config {
 	return Config{
-		Listen: ":8443",
+		Listen: ":8443", Operators: Operators{InlineKeys: string(access.InlineSession)},
 		Scrier: Scrier{
 			Enabled: true, GuacdAddr: Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1",
 			Desktop:      Desktop{Audio: true, NativeViewers: true},
@@ -147,6 +155,9 @@ func (c *Config) Check() error {
 		if !isHost(h) {
 			return fmt.Errorf("hosts: %q is not a name or an address alone, like relay.example.com, *.example.com or 192.0.2.7, in ASCII (xn--…)", h)
 		}
+	}
+	if _, err := access.ParseInlineKeys(c.Operators.InlineKeys); err != nil {
+		return fmt.Errorf("operators.inline_keys: %w", err)
 	}
 	if c.Scrier.MaxSessions < 1 || c.Scrier.MaxSessions > 10_000 {
 		return fmt.Errorf("scrier.max_sessions: %d is not between 1 and 10000", c.Scrier.MaxSessions)

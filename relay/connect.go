@@ -29,7 +29,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		Terminal: session.TerminalRequest{Term: m.Term, Size: m.Size, Env: m.Env, Modes: m.Modes},
 	}
 	if m.Kind == wire.KindSSH {
-		if req.Keys, err = c.keys(ctx, who, m); err != nil {
+		if err := c.keys(ctx, who, m, req); err != nil {
 			return err
 		}
 	}
@@ -37,17 +37,23 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if err != nil {
 		return err
 	}
+	if req.Inline { // a machine has let the key in
+		if err := c.access.RegisterInline(ctx, who, req.Keys[0], s.ID()); err != nil {
+			c.Log.Warn("register a session's key", "operator", who.Username, "session", s.ID(), "err", err)
+		}
+	}
 	id := make([]byte, 16)
 	rand.Read(id)
 	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Prompt: m.Prompt})
 }
 
-// keys are those of the operator's that count: all that are registered, or the one that they have
-// proved on this link to hold.
-func (c *client) keys(ctx context.Context, who access.Operator, m *wire.Connect) ([]ssh.PublicKey, error) {
+// keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.
+func (c *client) keys(ctx context.Context, who access.Operator, m *wire.Connect, req *session.Request) (err error) {
 	if len(m.Key) == 0 {
-		return c.access.Keys(ctx, who)
+		req.Keys, err = c.access.Keys(ctx, who)
+		return err
 	}
-	key, err := c.access.VerifyKey(ctx, who, c.link.Peer(), m)
-	return []ssh.PublicKey{key}, err
+	key, inline, err := c.access.VerifyKey(ctx, who, c.link.Peer(), m)
+	req.Keys, req.Named, req.Inline = []ssh.PublicKey{key}, true, inline
+	return err
 }

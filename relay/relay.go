@@ -104,6 +104,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	}
 	r.access = access.New(access.Config{
 		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Changed: r.operatorChanged, SignedOut: r.signedOut,
+		Inline: access.InlineKeys(s.Config.Operators.InlineKeys),
 	})
 	r.fleet = fleet.New(fleet.Config{
 		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy, Panics: r.panics,

@@ -32,6 +32,7 @@ type Config struct {
 	// anew: it ends what was opened with it. An empty signin stands for all of the operator. It must
 	// not block for long.
 	SignedOut func(operatorID, signin string)
+	Inline    InlineKeys // empty: [InlineSession]
 }
 
 // Access keeps the operators. Its methods may be called concurrently.

@@ -145,36 +145,6 @@ func (a *Access) verifyLogin(key ssh.PublicKey, nonce []byte, peer wire.Peer, p 
 	return pub, message, err
 }
 
-// VerifyKey checks a proof, made on this connection, that the operator holds a key that is
-// registered for them, and returns the key.
-func (a *Access) VerifyKey(ctx context.Context, who Operator, peer wire.Peer, c *wire.Connect) (ssh.PublicKey, error) {
-	key, err := ssh.ParsePublicKey(c.Key)
-	if err != nil {
-		return nil, &wire.Error{Code: wire.BadRequest, Detail: "malformed public key", Err: err}
-	}
-	exporter, err := peer.Export(certs.ExporterLabel, certs.ExporterSize)
-	if err != nil {
-		return nil, fmt.Errorf("bind the proof to its connection: %w", err)
-	}
-	message, err := certs.KeyMessage(exporter, c.Envoy, c.Login)
-	if err != nil {
-		return nil, err
-	}
-	if err := verifiedBy(key, c.Proof, certs.NamespaceKey(a.CA.Cluster()), message); err != nil {
-		return nil, err
-	}
-	registered, err := a.Keys(ctx, who)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range registered {
-		if string(k.Marshal()) == string(key.Marshal()) {
-			return key, nil
-		}
-	}
-	return nil, wire.Errorf(wire.NoSSHPubkey, "the key %s is not registered for %s", ssh.FingerprintSHA256(key), who.Username)
-}
-
 func verifiedBy(key ssh.PublicKey, sig []byte, namespace string, message []byte) error {
 	by, err := certs.VerifySSH(sig, namespace, message)
 	if err != nil {

@@ -14,6 +14,9 @@ type Request struct {
 	Login string // empty: the one that holds one of Keys
 	Port  uint16 // 0: the kind's usual one
 	Keys  []ssh.PublicKey
+	// Named says that Keys is the one that the operator named and proved to hold; Inline, that it does not count for them
+	// otherwise.
+	Named, Inline bool
 	// HostKeys, if there are any, are those of which the machine must show one, in authorized_keys form; kind ssh.
 	HostKeys []string
 

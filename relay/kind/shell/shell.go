@@ -46,8 +46,17 @@ func (k *Kind) Check(req *session.Request) error {
 	return k.Ports.Allow(port)
 }
 
-// Intent implements [kind.Kind].
-func (k *Kind) Intent(*session.Request) map[string]string { return nil }
+// Intent implements [kind.Kind]: with which key, if one was named.
+func (k *Kind) Intent(req *session.Request) map[string]string {
+	if !req.Named || len(req.Keys) != 1 {
+		return nil
+	}
+	fields := map[string]string{"key": xssh.FingerprintSHA256(req.Keys[0])}
+	if req.Inline {
+		fields["inline_key"] = "true"
+	}
+	return fields
+}
 
 // Open implements [kind.Kind]: an ephemeral key, a tunnel, the SSH handshake with the host key that
 // the agent reported, a shell.
@@ -119,8 +128,7 @@ func expected(reported [][]byte, known []string) ([][]byte, error) {
 		}
 	}
 	if len(both) == 0 {
-		return nil, wire.Errorf(wire.HostKeyMismatch, "an older envoy of this name has other host keys").
-			Advise("if it is the same machine, set up anew, remove the older envoy (`scrier envoys list`); else give the id of the one that you mean")
+		return nil, wire.Errorf(wire.HostKeyMismatch, "an older envoy of this name has other host keys: if it was this machine, remove it; else give the id of the one that you mean")
 	}
 	return both, nil
 }
