@@ -24,21 +24,31 @@ const browserTime = 2*time.Minute + 30*time.Second
 
 // cmdBrowser tells a story of static/e2e with a real browser:
 //
-//	browser [-noudp] STORY [ARG…]
+//	browser [-noudp] [-at PORT] STORY [ARG…]
 //
-// The story gets a sign-in link of the operator that the script is at that moment. With -noudp the
+// The story gets a sign-in link of the operator that the script is at that moment. With -at the relay is behind something
+// that listens at this port. With -noudp the
 // browser is on a network of its own, from which TCP reaches the relay and UDP is dropped.
 func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
-	noUDP := len(args) > 0 && args[0] == "-noudp"
-	if noUDP {
+	const usage = "usage: browser [-noudp] [-at PORT] STORY [ARG…]"
+	w := worldOf(ts)
+	_, own, err := net.SplitHostPort(w.relay)
+	ts.Check(err)
+	noUDP, port := false, own
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		switch {
+		case args[0] == "-noudp":
+			noUDP = true
+		case args[0] == "-at" && len(args) > 1:
+			port, args = args[1], args[1:]
+		default:
+			ts.Fatalf(usage)
+		}
 		args = args[1:]
 	}
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: browser [-noudp] STORY [ARG…]")
+		ts.Fatalf(usage)
 	}
-	w := worldOf(ts)
-	_, port, err := net.SplitHostPort(w.relay)
-	ts.Check(err)
 	static, err := filepath.Abs("../static")
 	ts.Check(err)
 	story := filepath.Join(static, "e2e", args[0]+".mjs")
@@ -59,7 +69,7 @@ func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	c := command(ts, argv[0], argv[1:]...)
 	c.Env = append(c.Env,
-		"LINK="+signInLinkFor(ts), "RELAY="+w.relay, "ORIGIN=https://localhost:"+port, "WORK="+w.dir, "SCREENSHOTS="+to,
+		"LINK="+strings.Replace(signInLinkFor(ts), ":"+own+"/", ":"+port+"/", 1), "RELAY="+w.relay, "ORIGIN=https://localhost:"+port, "WORK="+w.dir, "SCREENSHOTS="+to,
 		"GUACD_PID="+pidOf(w, "guacd"), "RELAY_PID="+strconv.Itoa(w.mustFind(ts, "relay").cmd.Process.Pid),
 		"FORWARD="+map[bool]string{true: filepath.Join(w.dir, "tcp.sock")}[noUDP])
 	var out bytes.Buffer

@@ -55,7 +55,7 @@ const raceOptions = "exitcode=40 halt_on_error=1 atexit_sleep_ms=0"
 //	shell FILE COMMAND…          see shell_test.go
 //	[!] same FILE FILE           wait until content, owner and mode are (or are not) the same
 //	permits ROLE FILE            see permits_test.go
-//	browser [-noudp] STORY [ARG…]
+//	browser [-noudp] [-at PORT] STORY [ARG…]
 //	                             see browser_test.go
 //	browse STATUS METHOD PATH [JSON]
 //	                             see browse_test.go

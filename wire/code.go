@@ -117,6 +117,8 @@ const (
 	Unconfirmed   Code = 402
 	Quarantined   Code = 403
 	TurnedAway    Code = 620
+
+	WrongHost Code = 960
 )
 
 type codeText struct{ name, meaning, hint string }
@@ -205,6 +207,7 @@ var codes = map[Code]codeText{
 	ProofRequired: {"proof_required", "this needs a signature by one of your keys, made now for this very change", "use `scrier`, which signs by itself, or a page of the console, which asks"},
 	Unconfirmed:   {"unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"},
 	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"},
+	WrongHost:     {"wrong_host", "the request names a host that the relay is not", "name it in `hosts` of server.yaml and restart the relay; a proxy in front must pass on the Host that the browser sent (nginx: `proxy_set_header Host $http_host;`)"},
 	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
 	TurnedAway:    {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }

@@ -81,8 +81,12 @@ func (g *browserGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := fromOurPages(r); err != nil {
+		status := http.StatusForbidden
+		if rewritten := hostRewritten(r); rewritten != nil {
+			err, status = rewritten, http.StatusMisdirectedRequest
+		}
 		g.Log.Info("request refused", "source", source(r), "code", wire.CodeOf(err), "err", err)
-		g.problem(w, err, http.StatusForbidden)
+		g.problem(w, err, status)
 		return
 	}
 	if r.ContentLength < 0 && r.Header.Get("Content-Type") == "" && r.Method != http.MethodConnect {
@@ -140,7 +144,7 @@ func (g *browserGuard) knows(r *http.Request, host string) bool {
 func (g *browserGuard) misdirected(w http.ResponseWriter, r *http.Request) {
 	host := wire.Printable(r.Host)
 	g.Log.Info("request refused", "source", source(r), "host", host, "err", "the relay is not called so")
-	err := wire.Errorf(wire.Forbidden, "this relay is not called %q; if it should be, add the name to `hosts` in server.yaml and restart the relay", host)
+	err := wire.Errorf(wire.WrongHost, "this relay is not called %q; if it should be, add the name to `hosts` in server.yaml and restart the relay. A proxy in front of it must pass on the Host that the browser sent", host)
 	if strings.HasPrefix(r.URL.Path, apiPath) {
 		g.problem(w, err, http.StatusMisdirectedRequest)
 		return

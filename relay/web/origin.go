@@ -76,6 +76,21 @@ func SameOrigin(r *http.Request) error {
 	return nil
 }
 
+// hostRewritten is [wire.WrongHost] for a request of which the browser itself says that it goes to the page's own origin,
+// while its Host is another: something between the two has replaced that. No page can make a browser say so. The
+// request is refused all the same.
+func hostRewritten(r *http.Request) error {
+	site, origins := r.Header.Values("Sec-Fetch-Site"), r.Header.Values("Origin")
+	if len(site) != 1 || site[0] != "same-origin" || len(origins) != 1 {
+		return nil
+	}
+	authority, ok := strings.CutPrefix(origins[0], "https://")
+	if _, _, valid := parseHost(authority); !ok || !valid || authority == r.Host {
+		return nil
+	}
+	return wire.Errorf(wire.WrongHost, "the browser is at %q, and the request came with the host %q: a proxy in front of this relay has replaced it", authority, wire.Printable(r.Host))
+}
+
 func foreign(why string) error {
 	return wire.Errorf(wire.Forbidden, "the request was refused: %s", why)
 }

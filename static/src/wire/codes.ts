@@ -84,6 +84,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [401, "key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"],
   [402, "unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"],
   [403, "quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"],
+  [960, "wrong_host", "the request names a host that the relay is not", "name it in `hosts` of server.yaml and restart the relay; a proxy in front must pass on the Host that the browser sent (nginx: `proxy_set_header Host $http_host;`)"],
 ];
 
 /** Code is one line of the table. */
