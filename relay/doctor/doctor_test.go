@@ -325,6 +325,16 @@ func TestGuacd(t *testing.T) {
 		l.Close()
 		p.want(look(p, l.Addr().String()), "guacd", l.Addr().String(), Fail, "nothing answers")
 	})
+	t.Run("new", func(t *testing.T) {
+		p := newPlace(t)
+		r := look(p, guactest.Start(t, guactest.Version16).Addr())
+		p.want(r, "guacd", "version", OK, "1.6.0 or newer")
+		for _, f := range r.Checks {
+			if strings.HasSuffix(f.What, "version") && !(strings.Contains(f.Hint, "does not notice when an RDP server breaks off") && strings.Contains(f.Hint, "1.6.1")) {
+				t.Errorf("its faults are not told: %+v", f)
+			}
+		}
+	})
 	t.Run("is open to the network", func(t *testing.T) {
 		p := newPlace(t)
 		g := guactest.Start(t, guactest.Version16)
