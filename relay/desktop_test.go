@@ -186,6 +186,7 @@ func TestDesktop(t *testing.T) {
 func TestDesktopEnds(t *testing.T) {
 	for behave, want := range map[guactest.Behaviour]wire.Code{
 		guactest.Silent: wire.GuacdUnavailable, guactest.ClosesAfterSelect: wire.GuacdUnavailable, guactest.ClosesAfterArgs: wire.GuacdUnavailable,
+		guactest.ArgsThenSilent: wire.GuacdUnavailable, guactest.LogsOff: wire.None, guactest.Elsewhere: wire.None,
 		guactest.Disconnects: wire.None, guactest.BreaksOff: wire.GuacdUnavailable,
 		guactest.HugeInstruction: wire.Protocol, guactest.ManyStreams: wire.Protocol, guactest.HugeLayer: wire.Protocol, guactest.UpstreamTimeout: wire.DesktopFailed,
 	} {
@@ -203,8 +204,12 @@ func TestDesktopEnds(t *testing.T) {
 			}
 			d := &desk{page: &page{t: t, relay: r, id: id, who: ann, client: make([]byte, 16), open: carriers["WebSocket"]}}
 			d.attach(nil)
-			if e := d.exit(); e.Code != want {
+			e := d.exit()
+			if e.Code != want {
 				t.Errorf("ended with %+v, not %s", e, want)
+			}
+			if behave == guactest.Elsewhere && !strings.Contains(e.Detail, "opened from elsewhere") {
+				t.Errorf("the viewer hears %+v", e)
 			}
 			settled(t, r)
 		})

@@ -1,6 +1,7 @@
 package guac_test
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -226,7 +227,7 @@ func TestStatusIsOneOfOurCodes(t *testing.T) {
 		{"515", "Upstream error.", wire.DesktopFailed},
 		{"514", "Aborted. See logs.", wire.DesktopFailed},
 		{"520", "Server refused connection.", wire.DesktopFailed},
-		{"521", "Disconnected by other connection.", wire.DesktopFailed},
+		{"521", "Disconnected by other connection.", wire.None},
 		{"523", "Logged off.", wire.None},
 		{"523", "Forcibly disconnected.", wire.DesktopFailed},
 		{"513", "", wire.Busy}, {"797", "", wire.Busy}, {"771", "Credentials expired.", wire.DesktopLogin},
@@ -241,6 +242,14 @@ func TestStatusIsOneOfOurCodes(t *testing.T) {
 		if c.message != "" && !strings.Contains(err.Detail, c.message) {
 			t.Errorf("%s: the detail %q does not hold guacd's words", c.status, err.Detail)
 		}
+	}
+	for code, want := range map[int]bool{514: true, 515: true, 519: true, 520: true, 512: false, 521: false, 522: false, 523: false, 769: false} {
+		if got := errors.Is(guac.Status(code, "Aborted. See logs."), guac.ErrLost); got != want {
+			t.Errorf("%d says no more than that the server was lost: %v", code, got)
+		}
+	}
+	if errors.Is(guac.Status(519, "SSL/TLS connection failed (untrusted/self-signed certificate?)"), guac.ErrLost) {
+		t.Error("a certificate is a reason")
 	}
 	hostile := guac.Status(519, "\x1b]0;x\a"+strings.Repeat("\u202e", 5000)).Detail
 	if hostile != wire.Printable(hostile) || len(hostile) > 1000 {

@@ -14,7 +14,7 @@ import (
 // ready; both take milliseconds. If it does not have the protocol it sends nothing at all.
 const (
 	argsTimeout  = 10 * time.Second
-	readyTimeout = 15 * time.Second
+	readyTimeout = 10 * time.Second
 )
 
 // Connection is a connection through guacd whose handshake is over. Whether the desktop server accepts
@@ -23,6 +23,8 @@ type Connection struct {
 	ID      string // by which others join: "$" and a UUID
 	Version string // guacd's protocol version, "1.3.0"
 	*Reader        // goes on behind `ready`
+
+	version version
 }
 
 // Handshake opens a connection through guacd, or joins one. It sets deadlines on c and clears
@@ -51,7 +53,7 @@ func (t timing) handshake(ctx context.Context, c net.Conn, p Params) (*Connectio
 		}
 		return nil, explain(err, "guacd does not say what it needs for "+wire.Printable(p.Protocol)+"; perhaps its support for that is not installed")
 	}
-	conn.Version = v.dotted()
+	conn.version, conn.Version = v, v.dotted()
 	answer, err := p.answer(v.spoken(), asked)
 	if err != nil {
 		return nil, err

@@ -221,6 +221,8 @@ func TestEveryBehaviourOfGuacdIsSurvived(t *testing.T) {
 		guactest.Unauthorized:      {ends: wire.DesktopLogin},
 		guactest.WrongSecurity:     {ends: wire.DesktopSecurity},
 		guactest.UpstreamTimeout:   {ends: wire.DesktopFailed},
+		guactest.UnavailableAtOnce: {ends: wire.DesktopFailed},
+		guactest.Loses:             {ends: wire.AgentTimeout}, // of this test: the caller's watchdog
 		guactest.HangsAfterReady:   {ends: wire.AgentTimeout}, // of this test: the caller's watchdog
 		guactest.EndlessDigits:     {ends: wire.Protocol},
 		guactest.HugeInstruction:   {ends: wire.Protocol},

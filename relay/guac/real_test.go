@@ -410,6 +410,40 @@ func TestRealGuacdSaysNo(t *testing.T) {
 	})
 }
 
+// guacd answers when it is asked for a word, also while nothing is drawn.
+func TestRealGuacdAnswers(t *testing.T) {
+	addr := realGuacd(t)
+	_, port := realVNC(t, "-SecurityTypes", "None")
+	rdpPort, certificate := realRDP(t)
+	for name, policy := range map[string]guac.Policy{"control": {}, "view": {View: true}} {
+		for kind, p := range map[string]guac.Params{
+			"vnc": vnc(port, "", policy),
+			"rdp": {Protocol: "rdp", Args: guac.RDP{Hostname: "127.0.0.1", Port: rdpPort, Certificate: certificate, Policy: policy}.Args()},
+		} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				v := open(t, addr, p, policy)
+				question := v.conn.Alive(policy)
+				if question == nil {
+					if v.conn.Version != "1.3.0" || !policy.View {
+						t.Fatalf("guacd %s cannot be asked", v.conn.Version)
+					}
+					return
+				}
+				for range 5 {
+					if _, err := v.c.Write(question); err != nil {
+						t.Fatal(err)
+					}
+					if err := v.until("an answer", guac.IsAlive); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(100 * time.Millisecond) // meanwhile there is a picture, mostly
+				}
+				v.send("disconnect")
+			})
+		}
+	}
+}
+
 // The lists in guactest are what a real guacd asks for.
 func TestRealGuacdAsksForTheseParameters(t *testing.T) {
 	addr := realGuacd(t)

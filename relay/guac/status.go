@@ -1,6 +1,7 @@
 package guac
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -29,8 +30,8 @@ var statuses = map[int]struct {
 	// password; its RDP for a closed port and a server that breaks off. A caller who knows that the
 	// server was reached can rule out the closed port.
 	0x0207: {wire.TargetRefused, "the desktop server was not reached, or did not accept the password"},
-	0x0208: {wire.DesktopFailed, "the desktop server refuses connections"},
-	0x0209: {wire.DesktopFailed, "the desktop was opened from elsewhere"},
+	0x0208: {wire.DesktopFailed, "the desktop server refused the connection, or broke it off"},
+	0x0209: {wire.None, "the desktop was opened from elsewhere"},
 	0x020a: {wire.DesktopFailed, "the desktop server ended the session after it was idle"},
 	0x020b: {wire.DesktopFailed, "the desktop server ended the session"},
 	0x0300: {wire.Protocol, "guacd did not understand the request"},
@@ -42,9 +43,23 @@ var statuses = map[int]struct {
 	0x031d: {wire.Busy, "too much is open in guacd"},
 }
 
+// ErrLost is in what [Status] gives when guacd says no more than that it lost the desktop server, or did
+// not reach it.
+var ErrLost = errors.New("guacd lost the desktop server")
+
+// lost is whether a status says no more than that. guacd tells a broken connection from one that the server
+// ended in order by different ones in each version, and by none in some.
+func lost(code int) bool {
+	switch code {
+	case 0x0202, 0x0203, 0x0206, 0x0207, 0x0208:
+		return true
+	}
+	return false
+}
+
 // Status is a status of guacd's as one of our codes. message is guacd's text, which for RDP tells
 // more than its number does. Its code is [wire.None] if the desktop ended in an orderly way, as
-// when the user logged off.
+// when the user logged off, or logged in elsewhere.
 func Status(code int, message string) *wire.Error {
 	s, ok := statuses[code]
 	if !ok {
@@ -62,11 +77,15 @@ func Status(code int, message string) *wire.Error {
 		// there is "Server refused connection (wrong security type?)", also for a closed port.
 		s.code, s.what = wire.DesktopSecurity, "the desktop server refused this kind of security"
 	}
+	var cause error
+	if lost(code) && s.code == statuses[code].code {
+		cause = ErrLost
+	}
 	detail := fmt.Sprintf("%s (guacd: %d", s.what, code)
 	if message = strings.TrimSpace(message); message != "" {
 		detail += ", " + wire.Printable(strings.ToValidUTF8(message[:min(len(message), maxReason)], ""))
 	}
-	return &wire.Error{Code: s.code, Detail: detail + ")"}
+	return &wire.Error{Code: s.code, Detail: detail + ")", Err: cause}
 }
 
 // StatusOf is what an `error` instruction says, nil for all others.

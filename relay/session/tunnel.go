@@ -13,7 +13,7 @@ type Tunnel struct {
 	wire.Stream
 	Count func(sent, received int) // how many bytes have just passed: written, read
 	Why   func(error) error        // explains an error other than io.EOF
-	Ended func()                   // reading has ended, well or not
+	Ended func(error)              // reading has ended: io.EOF, or why
 }
 
 func (t *Tunnel) Read(p []byte) (int, error) {
@@ -21,10 +21,11 @@ func (t *Tunnel) Read(p []byte) (int, error) {
 	if n > 0 && t.Count != nil {
 		t.Count(0, n)
 	}
+	err = t.why(err)
 	if err != nil && t.Ended != nil {
-		t.Ended()
+		t.Ended(err)
 	}
-	return n, t.why(err)
+	return n, err
 }
 
 func (t *Tunnel) Write(p []byte) (int, error) {

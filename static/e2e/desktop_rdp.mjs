@@ -1,5 +1,6 @@
 // An RDP desktop in the page:
 //   desktop_rdp PORT LOGIN PASSWORD HOME
+import { readdirSync, readFileSync } from "node:fs";
 import { args, check, same, signIn, story, until } from "./story.mjs";
 import { Desktop, ground } from "./desktop_screen.mjs";
 
@@ -57,6 +58,28 @@ await story(async (teller) => {
   // Whoever logs out there is done here.
   await d.run("exit");
   await page.getByText("The desktop has ended.").waitFor();
+  await page.getByText("Somebody logged off there", { exact: false }).waitFor();
+
+  // The server dies. Not every guacd notices: the relay does.
+  await page.getByRole("button", { name: "Open it again" }).click();
+  await form.getByLabel("User name").fill(login);
+  await form.getByLabel("Password").fill(password);
+  await form.getByRole("button", { name: "Connect" }).click();
+  await d.connected(loginTime);
+  await d.shows(200, 200, ground, { near: 8, time: loginTime });
+  for (const pid of programs("xrdp")) process.kill(pid, "SIGKILL");
+  await page.getByText("The machine's desktop server broke off or refused", { exact: false }).waitFor({ timeout: 20_000 });
   check(!teller.log.some((l) => l.includes(password)), "the password is in the browser's log");
   check(!(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))).includes(password), "the password is stored");
 });
+
+// programs are the processes of a program.
+function programs(name) {
+  return readdirSync("/proc").filter((n) => /^\d+$/.test(n)).filter((n) => {
+    try {
+      return readFileSync(`/proc/${n}/comm`, "utf8").trim() === name;
+    } catch {
+      return false;
+    }
+  }).map(Number);
+}

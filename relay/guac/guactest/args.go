@@ -4,12 +4,13 @@ package guactest
 // with. 1.6.1 will ask for the same.
 
 func names(behave Behaviour, protocol string) []string {
+	old := behave == Version13 || behave == Unavailable13
 	switch {
-	case behave == Version10:
+	case behave == Version10 || behave == Freezes10:
 		return []string{"hostname", "port", "read-only", "encodings", "username", "password", "color-depth", "cursor"}
-	case behave == Version13 && protocol == "rdp":
+	case old && protocol == "rdp":
 		return append([]string{"VERSION_1_3_0"}, RDP13()...)
-	case behave == Version13:
+	case old:
 		return append([]string{"VERSION_1_3_0"}, VNC13()...)
 	case behave == UnknownVersion:
 		return append([]string{"VERSION_9_9_9"}, VNC16()...)

@@ -56,9 +56,14 @@ const (
 	LosesBeginning                     // draws before its first user is registered: that one is not told how large the screen is
 	IgnoresInput                       // stops reading after connect
 	Spins                              // does not notice the desktop server's end, as 1.6.0 with RDP: nop goes on for ever
+	Loses                              // the same, and it draws nothing: 1.6.0 says an error to nobody that comes too early
 	Unavailable                        // says error 520 at the desktop server's end, as 1.6.1 does when a user logs off
+	Unavailable13                      // the same as 1.3 says it of a server that breaks off
+	UnavailableAtOnce                  // says error 520 before there is a picture
+	Elsewhere                          // says error 521 "Disconnected by other connection." after the picture, and disconnects
 	CallsAndGoes                       // closes its connection to hostname:port at once, and says nothing of it
 	Freezes                            // never says anything after the picture
+	Freezes10                          // the same, and it speaks 1.0
 	behaviours
 )
 

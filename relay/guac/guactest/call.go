@@ -165,7 +165,7 @@ func (c *call) readConnect(asked []string) bool {
 			}
 			c.s.note(func() { c.heard.Connect, c.heard.Params = i[1:], params })
 			return true
-		case i[0] != "timezone" && i[0] != "name" || c.behave == Version10:
+		case i[0] != "timezone" && i[0] != "name" || c.old(10):
 			return false
 		}
 	}
@@ -209,10 +209,21 @@ func (c *call) ready(protocol string) bool {
 	return c.dial()
 }
 
+// old says whether this is guacd 1.0, or 1.3 and older.
+func (c *call) old(version int) bool {
+	switch c.behave {
+	case Version10, Freezes10:
+		return true
+	case Version13, Unavailable13:
+		return version >= 13
+	}
+	return false
+}
+
 // size is the desktop's, and whether it follows its owner's screen. An RDP server makes a desktop as large
 // as that. A VNC server has one, which guacd from 1.6 on changes unless it is told not to.
 func (c *call) size(protocol string) (size [2]string, follows bool) {
-	resizes := protocol == "rdp" || c.behave != Version10 && c.behave != Version13 && c.heard.Params["disable-display-resize"] != "true"
+	resizes := protocol == "rdp" || !c.old(13) && c.heard.Params["disable-display-resize"] != "true"
 	if !resizes || c.heard.Params["read-only"] == "true" {
 		return [2]string{"1024", "768"}, false
 	}

@@ -87,8 +87,8 @@ func (c *call) dial() bool {
 		defer stop()
 		_, _ = io.Copy(io.Discard, up)
 		switch c.behave {
-		case Spins, CallsAndGoes:
-		case Unavailable:
+		case Spins, Loses, CallsAndGoes:
+		case Unavailable, Unavailable13:
 			c.desk.end(c.s, "520")
 		default:
 			c.desk.end(c.s, "515")

@@ -57,8 +57,13 @@ func (b Behaviour) String() string {
 		LosesBeginning:    "LosesBeginning",
 		IgnoresInput:      "IgnoresInput",
 		Spins:             "Spins",
+		Loses:             "Loses",
 		Unavailable:       "Unavailable",
+		Unavailable13:     "Unavailable13",
+		UnavailableAtOnce: "UnavailableAtOnce",
+		Elsewhere:         "Elsewhere",
 		CallsAndGoes:      "CallsAndGoes",
 		Freezes:           "Freezes",
+		Freezes10:         "Freezes10",
 	}[b]
 }

@@ -36,7 +36,7 @@ func flush() []byte {
 func (c *call) live() {
 	defer c.leave()
 	done := make(chan struct{})
-	if c.behave != HangsAfterReady && c.behave != Freezes {
+	if c.behave != HangsAfterReady && c.behave != Freezes && c.behave != Freezes10 {
 		c.s.calls.Go(func() { c.ticking(done) })
 	}
 	defer close(done)
@@ -106,10 +106,16 @@ func (c *call) misbehave() bool {
 		return c.say("error", "Aborted. See logs.", "514")
 	case LogsOff:
 		return c.write(picture) && c.say("error", "Logged off.", "523") && c.say("disconnect") && false
+	case Elsewhere:
+		return c.write(picture) && c.say("error", "Disconnected by other connection.", "521") && c.say("disconnect") && false
+	case Loses:
+		return true
+	case UnavailableAtOnce:
+		return c.say("error", "Server refused connection.", "520") && c.say("disconnect") && false
 	case HangsAfterReady:
 		c.listen()
 		return false
-	case Freezes:
+	case Freezes, Freezes10:
 		c.write(picture)
 		c.listen()
 		return false

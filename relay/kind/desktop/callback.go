@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"scrier/sockets"
 	"scrier/wire"
@@ -31,12 +30,10 @@ func (c *callback) port() int { return c.listener.Addr().(*net.TCPAddr).Port }
 
 func (c *callback) close() { _ = c.listener.Close() } // nothing was written
 
-// accept waits for guacd, whose other connection is guacd, and closes the port. Who is not guacd is
-// turned away and changes nothing.
-func (c *callback) accept(ctx context.Context, guacd net.Conn, limit time.Duration) (*net.TCPConn, error) {
+// accept waits for guacd, whose other connection is guacd, until ctx ends, and closes the port. Who is not
+// guacd is turned away and changes nothing.
+func (c *callback) accept(ctx context.Context, guacd net.Conn) (*net.TCPConn, error) {
 	defer c.close()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, wire.Errorf(wire.GuacdUnavailable, "guacd did not connect to %s within %s; is scrier.proxy_hostname right?", c.host, limit))
-	defer cancel()
 	stop := context.AfterFunc(ctx, c.close)
 	defer stop()
 	for {

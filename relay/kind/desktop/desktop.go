@@ -43,16 +43,24 @@ const (
 	verdict = time.Second
 )
 
-// limits are the times that tests shorten.
+// limits are the times that tests shorten. All but the first say how long the others wait for one that is
+// gone, or says nothing.
 type limits struct {
 	// firstViewer is how long the root waits for its viewer, unread, so that nothing of the first
 	// picture is lost: a little longer than the right to attach is good for.
 	firstViewer time.Duration
 	callback    time.Duration // for guacd to call back after it was told where
-	silence     time.Duration // of guacd, which says nop every 5 s when there is nothing else
+	greeting    time.Duration // for the desktop server's first byte
+	parting     time.Duration // for guacd to say what it means that the callback has ended
+	silence     time.Duration // of guacd that was asked for a word
+	quiet       time.Duration // of guacd that cannot be asked: it says nop every five to ten seconds
+	take        time.Duration // for guacd to take what it is sent
 }
 
-var usual = limits{firstViewer: 12 * time.Second, callback: 15 * time.Second, silence: 15 * time.Second}
+var usual = limits{
+	firstViewer: 12 * time.Second, callback: 10 * time.Second, greeting: 10 * time.Second, parting: 5 * time.Second,
+	silence: 10 * time.Second, quiet: 15 * time.Second, take: 10 * time.Second,
+}
 
 // Params is what a desktop is started with.
 type Params struct {
@@ -88,18 +96,21 @@ type Desktop struct {
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 
-	tunnelled chan struct{} // closed when the tunnel has ended
+	tunnelled chan struct{} // closed when callback and tunnel have ended
 	tunnelErr error         // why, before that
+	parted    sync.Once     // done by the first of their four ends
+	called    atomic.Bool   // guacd has called back
 	answered  atomic.Bool   // the desktop server has sent something
 	pictured  atomic.Bool   // and guacd has drawn it
-	called    chan struct{} // closed when guacd has called back
+	closed    atomic.Bool   // the desktop server has ended its side in order
+	back      chan struct{} // closed when guacd has called back
 	ready     chan struct{} // closed when guacd has its first user
 
 	mu     sync.Mutex
 	taken  bool     // the root has, or had, a viewer
 	asked  []string // what guacd wants to know, and nobody has answered
 	drive  drive
-	closed bool // nothing is started any more
+	over   bool // nothing is started any more
 }
 
 // Start asks a guacd for the desktop behind the tunnel, which it owns from now on.
@@ -127,7 +138,7 @@ func start(ctx context.Context, p Params, l limits) (*Desktop, error) {
 
 // once asks for it once. The tunnel is not used before open.
 func once(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
-	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{}), called: make(chan struct{}), ready: make(chan struct{}), drive: newDrive()}
+	d := &Desktop{Params: p, limits: l, tunnelled: make(chan struct{}), back: make(chan struct{}), ready: make(chan struct{}), drive: newDrive()}
 	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	conn := p.Guacd.conn
 	back, err := listen(ctx, p.Hostname)
@@ -148,6 +159,8 @@ func once(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
 		return nil, d.blame(err)
 	}
 	d.id = d.root.id
+	d.expect(&d.called, d.limits.callback, wire.Errorf(wire.GuacdUnavailable,
+		"guacd did not connect to %s within %s; is scrier.proxy_hostname right?", d.Hostname, d.limits.callback))
 	return d, nil
 }
 
@@ -161,7 +174,7 @@ func (d *Desktop) open() {
 // driven says whether guacd has shown the drive. It does so before it calls back, or not at all.
 func (d *Desktop) driven(ctx context.Context) bool {
 	select {
-	case <-d.called:
+	case <-d.back:
 	case <-d.ctx.Done():
 		return true // that it has ended says more
 	case <-ctx.Done():
@@ -204,10 +217,19 @@ func Dial(ctx context.Context, addrs []string) (*Guacd, error) {
 	return nil, &wire.Error{Code: wire.GuacdUnavailable, Detail: "nothing answers at " + strings.Join(addrs, ", "), Err: errors.Join(errs...)}
 }
 
+// expect ends the desktop if what is to happen has not happened in time.
+func (d *Desktop) expect(happened *atomic.Bool, within time.Duration, why error) {
+	time.AfterFunc(within, func() {
+		if !happened.Load() {
+			d.end(why)
+		}
+	})
+}
+
 // carry joins guacd's call back to the tunnel, until either ends.
 func (d *Desktop) carry(back *callback, guacd net.Conn) {
 	defer close(d.tunnelled)
-	target, err := back.accept(d.ctx, guacd, d.limits.callback)
+	target, err := back.accept(d.ctx, guacd)
 	if err != nil {
 		d.tunnelErr = err
 		d.Tunnel.Reset(wire.CodeOf(err))
@@ -216,50 +238,47 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 		}
 		return
 	}
-	close(d.called)
+	defer target.Close()
+	d.called.Store(true)
+	close(d.back)
 	select {
 	case <-d.ready:
 	case <-d.ctx.Done():
 		if errors.Is(context.Cause(d.ctx), errAbandoned) {
-			_ = target.Close() // nothing was said on it
-			return
+			return // nothing was said on it
 		}
 	}
-	// Whichever side ends first is why: the other one ends because of it.
+	d.expect(&d.answered, d.limits.greeting, wire.Errorf(wire.DesktopFailed, "it takes connections and says nothing for %s", d.limits.greeting))
 	byServer, byGuacd := wire.Errorf(wire.DesktopFailed, "it closed the connection"), wire.Errorf(wire.GuacdUnavailable, "guacd broke off")
-	first := make(chan error, 1)
-	because := func(why error) func() {
-		return func() {
-			select {
-			case first <- why:
-			default: // the other side was first
-			}
-		}
-	}
-	d.watch(because(byServer))
-	_, _, err = wire.Splice(d.ctx, &session.Tunnel{Stream: wire.Conn(target), Ended: because(byGuacd)}, d.Tunnel)
+	d.watch(byServer)
+	_, _, err = wire.Splice(d.ctx, &session.Tunnel{Stream: wire.Conn(target), Ended: func(error) { d.part(byGuacd) }}, d.Tunnel)
 	if err != nil && d.ctx.Err() == nil {
 		d.tunnelErr = err
 	}
-	// guacd sees the end of its connection, and says in its own words what that means; if it does
-	// not, it was the end.
 	switch wire.CodeOf(d.tunnelErr) {
 	case wire.None, wire.Internal: // in order, or guacd broke off
+		d.part(byGuacd) // neither side saw an end, because Splice reset both
 	default:
 		d.end(d.tunnelErr)
 	}
-	select {
-	case <-d.ctx.Done():
-	case <-time.After(5 * verdict):
-		because(byGuacd)() // neither side saw an end, because Splice reset both
-		d.end(<-first)
-	}
+}
+
+// part is called at the end of either side of the callback. Whichever is first is why: the other one ends
+// because of it. guacd sees the end of its connection, and says in its own words what that means; if it
+// does not in time, it has not noticed, and that was the end. guacd 1.6.0 never notices an RDP server's.
+func (d *Desktop) part(why error) {
+	d.parted.Do(func() { time.AfterFunc(d.limits.parting, func() { d.end(d.refused(why)) }) })
 }
 
 // watch has the tunnel tell whether the desktop server has said anything, and of its end.
-func (d *Desktop) watch(ended func()) {
+func (d *Desktop) watch(ended error) {
 	count := d.Tunnel.Count
-	d.Tunnel.Ended = ended
+	d.Tunnel.Ended = func(err error) {
+		if errors.Is(err, io.EOF) {
+			d.closed.Store(true)
+		}
+		d.part(ended)
+	}
 	d.Tunnel.Count = func(sent, received int) {
 		if received > 0 {
 			d.answered.Store(true)
@@ -339,7 +358,7 @@ func (d *Desktop) join(ctx context.Context, view bool) (*user, error) {
 func (d *Desktop) start(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.closed {
+	if !d.over {
 		d.begin(f)
 	}
 }
@@ -409,7 +428,7 @@ func (d *Desktop) end(why error) {
 // Close implements [display.Desktop].
 func (d *Desktop) Close() {
 	d.mu.Lock()
-	d.closed = true
+	d.over = true
 	d.mu.Unlock()
 	d.end(nil)
 	d.root.hangUp()
@@ -421,10 +440,15 @@ func (d *Desktop) Close() {
 	}
 }
 
+// errClosed is the end of a desktop that was drawn and whose server then closed the connection in order. No
+// server says why to all versions of guacd.
+var errClosed = &wire.Error{Code: wire.None, Detail: "the desktop server ended it: somebody logged off there or opened it from elsewhere, or the server was stopped"}
+
 // blame finds the reason for what guacd reports: the tunnel's end, if that came first.
 func (d *Desktop) blame(err error) error {
 	select {
 	case <-d.tunnelled:
+	case <-d.ctx.Done(): // that was the reason
 	case <-time.After(verdict):
 	}
 	select {
@@ -434,14 +458,24 @@ func (d *Desktop) blame(err error) error {
 		}
 	default:
 	}
+	if errors.Is(err, guac.ErrLost) && d.pictured.Load() && d.closed.Load() && (d.Kind != wire.KindRDP || !d.root.tellsLogOff) {
+		d.Log.Info("the desktop server has closed the connection", "guacd", err)
+		return errClosed
+	}
 	// guacd has one word for a wrong password and a server that is not there; ours was there.
 	if wire.CodeOf(err) == wire.TargetRefused && d.answered.Load() {
-		if d.Kind == wire.KindVNC && !d.pictured.Load() {
-			return wire.Errorf(wire.DesktopLogin, "the VNC server refused: the password may be wrong or missing, or its security is of another kind")
-		}
-		return &wire.Error{Code: wire.DesktopFailed, Detail: wire.DetailOf(err), Err: err}
+		return d.refused(&wire.Error{Code: wire.DesktopFailed, Detail: wire.DetailOf(err), Err: err})
 	}
 	return err
+}
+
+// refused is why a server closed the connection that had begun to speak: of a VNC server without a picture it
+// is known, else it is why.
+func (d *Desktop) refused(why error) error {
+	if wire.CodeOf(why) == wire.DesktopFailed && d.Kind == wire.KindVNC && d.answered.Load() && !d.pictured.Load() {
+		return wire.Errorf(wire.DesktopLogin, "the VNC server refused: the password may be wrong or missing, or its security is of another kind")
+	}
+	return why
 }
 
 // rootEnded ends the desktop as its root did.
@@ -449,14 +483,15 @@ func (d *Desktop) rootEnded(err error) {
 	if d.ctx.Err() != nil {
 		return
 	}
-	if errors.Is(err, io.EOF) && wire.CodeOf(err) == wire.Internal {
-		err = nil
-		if !d.pictured.Load() {
-			err = wire.Errorf(wire.TargetRefused, "guacd ended the connection before there was a picture")
-		}
-	}
-	if err != nil {
+	switch {
+	case !errors.Is(err, io.EOF) || wire.CodeOf(err) != wire.Internal:
 		err = d.blame(err)
+	case !d.pictured.Load():
+		err = d.blame(wire.Errorf(wire.TargetRefused, "guacd ended the connection before there was a picture"))
+	case d.closed.Load():
+		err = errClosed
+	default:
+		err = nil
 	}
 	d.end(err)
 }

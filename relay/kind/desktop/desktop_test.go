@@ -25,7 +25,7 @@ const patience = 30 * time.Second
 // begin starts a desktop whose server is played by f.
 func begin(t *testing.T, behave guactest.Behaviour, l limits, f func(wire.Stream), edit ...func(*Params)) (*Desktop, *guactest.Server, error) {
 	t.Helper()
-	g := guactest.Start(t, behave, guactest.Greet("hello", 7))
+	g := guactest.Start(t, behave, guactest.Greet("hello", 7), guactest.Ping(time.Hour))
 	near, far := wiretest.Streams()
 	done := make(chan struct{})
 	go func() {
@@ -182,38 +182,248 @@ func TestLateQuestion(t *testing.T) {
 	s.Close()
 }
 
-// H69: a guacd that hangs ends its desktop, whether somebody looks or not.
-func TestSilentGuacd(t *testing.T) {
-	for name, first := range map[string]time.Duration{"parked": time.Millisecond, "watched": time.Minute} {
+// One side is gone, or says nothing, while the others go on: that ends the desktop, whether somebody looks or
+// not. In each case only the limit that it is about is short.
+func TestOneSideIsGone(t *testing.T) {
+	const soon = 300 * time.Millisecond
+	silence, quiet, callback := func(l *limits) { l.silence = soon }, func(l *limits) { l.quiet = soon }, func(l *limits) { l.callback = soon }
+	greeting, parting := func(l *limits) { l.greeting = soon }, func(l *limits) { l.parting = soon }
+	for name, c := range map[string]struct {
+		guacd  guactest.Behaviour
+		server func(s wire.Stream, drawn <-chan struct{})
+		short  func(*limits)
+		want   wire.Code
+		detail string
+	}{
+		"guacd hangs without a picture":            {guactest.HangsAfterReady, stays, silence, wire.GuacdUnavailable, "has said nothing"},
+		"guacd hangs with a picture":               {guactest.Freezes, stays, silence, wire.GuacdUnavailable, "has said nothing"},
+		"guacd that cannot be asked hangs":         {guactest.Freezes10, stays, quiet, wire.GuacdUnavailable, "has said nothing"},
+		"guacd does not call back":                 {guactest.NeverDials, stays, callback, wire.GuacdUnavailable, "proxy_hostname"},
+		"guacd calls and goes":                     {guactest.CallsAndGoes, stays, parting, wire.GuacdUnavailable, "guacd broke off"},
+		"guacd breaks off":                         {guactest.BreaksOff, stays, nil, wire.GuacdUnavailable, "the connection to guacd broke"},
+		"the server says nothing":                  {guactest.Normal, deaf, greeting, wire.DesktopFailed, "says nothing"},
+		"the server goes":                          {guactest.Normal, goes, nil, wire.None, "the desktop server ended it"},
+		"the server goes, and guacd goes on":       {guactest.Spins, goes, parting, wire.DesktopFailed, "it closed the connection"},
+		"the server goes before a picture":         {guactest.Loses, refuses, parting, wire.DesktopLogin, "password"},
+		"the machine is lost, and guacd goes on":   {guactest.Spins, lost, nil, wire.AgentLost, ""},
+		"the user ends the sharing, guacd goes on": {guactest.Spins, ends, nil, wire.ConsoleEnded, ""},
+	} {
+		for mode, first := range map[string]time.Duration{"parked": time.Millisecond, "watched": time.Hour} {
+			t.Run(name+"/"+mode, func(t *testing.T) {
+				t.Parallel()
+				l := usual
+				l.firstViewer = first
+				if c.short != nil {
+					c.short(&l)
+				}
+				drawn := make(chan struct{})
+				d, _, err := begin(t, c.guacd, l, func(s wire.Stream) { c.server(s, drawn) })
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen := make(chan struct{})
+				go func() {
+					defer close(seen)
+					if mode == "watched" {
+						_, _ = io.Copy(io.Discard, join(t, d))
+					}
+				}()
+				for d.ctx.Err() == nil && !d.pictured.Load() {
+					time.Sleep(time.Millisecond)
+				}
+				close(drawn)
+				err = ended(t, d)
+				if wire.CodeOf(err) != c.want || !strings.Contains(wire.DetailOf(err), c.detail) {
+					t.Errorf("ended with %v", err)
+				}
+				d.Close()
+				<-seen
+			})
+		}
+	}
+}
+
+// Desktop servers: each has greeted when drawn is closed.
+
+// deaf takes all and says nothing, whatever happens.
+func deaf(s wire.Stream, _ <-chan struct{}) { _, _ = io.Copy(io.Discard, s) }
+
+func stays(s wire.Stream, _ <-chan struct{}) { polite(s) }
+
+// goes ends its side, and does not care for the other.
+func goes(s wire.Stream, drawn <-chan struct{}) {
+	greets(s)
+	<-drawn
+	_ = s.CloseWrite()
+}
+
+// refuses goes as a VNC server does that does not take a password.
+func refuses(s wire.Stream, _ <-chan struct{}) {
+	greets(s)
+	_ = s.CloseWrite()
+}
+
+func lost(s wire.Stream, drawn <-chan struct{}) {
+	greets(s)
+	<-drawn
+	s.Reset(wire.AgentLost)
+}
+
+func ends(s wire.Stream, drawn <-chan struct{}) {
+	greets(s)
+	<-drawn
+	s.Reset(wire.ConsoleEnded)
+}
+
+func greets(s wire.Stream) {
+	if _, err := io.ReadFull(s, make([]byte, 5)); err == nil {
+		_, _ = io.WriteString(s, "welcome")
+	}
+}
+
+// guacd has the same error for a server that breaks off and for one that ends in order, from 1.6.1 on also
+// with RDP: a desktop that was seen has ended then. One that was not has failed.
+func TestErrorAtTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind   wire.Kind
+		behave guactest.Behaviour
+		server func(s wire.Stream, drawn <-chan struct{})
+		want   wire.Code
+	}{
+		"rdp, 1.6":            {wire.KindRDP, guactest.Unavailable, goes, wire.None},
+		"rdp, 1.3":            {wire.KindRDP, guactest.Unavailable13, goes, wire.DesktopFailed},
+		"vnc, 1.6":            {wire.KindVNC, guactest.Unavailable, goes, wire.None},
+		"vnc, 1.3":            {wire.KindVNC, guactest.Unavailable13, goes, wire.None},
+		"the tunnel breaks":   {wire.KindRDP, guactest.Unavailable, lost, wire.AgentLost},
+		"the user logs off":   {wire.KindRDP, guactest.LogsOff, stays, wire.None},
+		"a login elsewhere":   {wire.KindRDP, guactest.Elsewhere, stays, wire.None},
+		"nothing was drawn":   {wire.KindRDP, guactest.UnavailableAtOnce, stays, wire.DesktopFailed},
+		"guacd disconnects":   {wire.KindRDP, guactest.Disconnects, stays, wire.None},
+		"guacd has timed out": {wire.KindRDP, guactest.UpstreamTimeout, stays, wire.DesktopFailed},
+	} {
 		t.Run(name, func(t *testing.T) {
-			l := limits{firstViewer: first, callback: time.Minute, silence: 300 * time.Millisecond}
-			d, _, err := begin(t, guactest.HangsAfterReady, l, polite)
+			t.Parallel()
+			drawn := make(chan struct{})
+			d, _, err := begin(t, c.behave, usual, func(s wire.Stream) { c.server(s, drawn) }, func(p *Params) { p.Kind = c.kind })
 			if err != nil {
 				t.Fatal(err)
 			}
-			if name == "watched" {
-				if _, err := join(t, d).Read(make([]byte, 10)); wire.CodeOf(err) != wire.GuacdUnavailable {
-					t.Errorf("the screen ended with %v", err)
-				}
+			s := join(t, d)
+			seen := make(chan struct{})
+			go func() {
+				defer close(seen)
+				_, _ = io.Copy(io.Discard, s)
+			}()
+			for d.ctx.Err() == nil && !d.pictured.Load() {
+				time.Sleep(time.Millisecond)
 			}
-			if err := ended(t, d); wire.CodeOf(err) != wire.GuacdUnavailable {
+			close(drawn)
+			if err := ended(t, d); wire.CodeOf(err) != c.want {
+				t.Errorf("ended with %v", err)
+			} else if name == "a login elsewhere" && !strings.Contains(wire.DetailOf(err), "from elsewhere") {
 				t.Errorf("ended with %v", err)
 			}
+			d.Close()
+			<-seen
 		})
 	}
 }
 
-// A guacd that does not call back gets no second chance.
-func TestGuacdThatDoesNotCallBack(t *testing.T) {
+// A guacd that says nothing of itself for long is asked, and goes on if it answers. Nobody sees the answer.
+func TestQuietGuacd(t *testing.T) {
 	l := usual
-	l.callback = 200 * time.Millisecond
-	d, _, err := begin(t, guactest.NeverDials, l, polite)
-	if err == nil {
-		err = ended(t, d)
+	l.silence = time.Second
+	d, g, err := begin(t, guactest.Normal, l, polite)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if wire.CodeOf(err) != wire.GuacdUnavailable || !strings.Contains(wire.DetailOf(err), "proxy_hostname") {
+	s := join(t, d)
+	var shown strings.Builder
+	seen := make(chan struct{})
+	go func() {
+		defer close(seen)
+		_, _ = io.Copy(&shown, s)
+	}()
+	g.Await(t, "four questions", func(all []guactest.Connection) bool {
+		n := 0
+		for _, i := range all[0].Heard {
+			if i[0] == "argv" {
+				n++
+			}
+		}
+		return n >= 4
+	})
+	if err := d.ctx.Err(); err != nil {
+		t.Errorf("ended: %v", d.Err())
+	}
+	d.Close()
+	<-seen
+	if strings.Contains(shown.String(), "3.ack") {
+		t.Errorf("the viewer sees %q", shown.String())
+	}
+}
+
+// A guacd that takes nothing any more ends the desktop, though it goes on drawing.
+func TestGuacdTakesNothing(t *testing.T) {
+	l := usual
+	l.take = 300 * time.Millisecond
+	d, _, err := begin(t, guactest.IgnoresInput, l, polite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := join(t, d)
+	shows(t, s, "4.sync,")
+	keys := strings.Repeat("3.key,2.97,1.1;3.key,2.97,1.0;", 1000)
+	typed := make(chan error, 1)
+	go func() { typed <- s.Type(endless(keys)) }()
+	_, err = io.Copy(io.Discard, s)
+	if wire.CodeOf(err) != wire.GuacdUnavailable || !strings.Contains(wire.DetailOf(err), "has taken nothing") {
+		t.Errorf("the screen ended with %v", err)
+	}
+	if err := <-typed; err == nil {
+		t.Error("all that was typed was taken")
+	}
+	if err := ended(t, d); wire.CodeOf(err) != wire.GuacdUnavailable {
 		t.Errorf("ended with %v", err)
 	}
+}
+
+// endless is a text again and again.
+type endless string
+
+func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
+
+// What is typed before there is a picture is for nothing that anybody sees.
+func TestTypedTooEarly(t *testing.T) {
+	talk := make(chan struct{})
+	d, g, err := begin(t, guactest.Normal, usual, func(s wire.Stream) {
+		<-talk
+		polite(s)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := join(t, d)
+	in, out := io.Pipe()
+	typed := make(chan error, 1)
+	go func() { typed <- s.Type(in) }()
+	if _, err := io.WriteString(out, "3.key,2.97,1.1;5.mouse,1.1,1.1,1.1;3.nop;"); err != nil {
+		t.Fatal(err)
+	}
+	close(talk)
+	shows(t, s, "4.sync,")
+	if _, err := io.WriteString(out, "3.key,2.98,1.1;"); err != nil {
+		t.Fatal(err)
+	}
+	all := g.Await(t, "a key", func(all []guactest.Connection) bool { return all[0].Said("key", "98", "1") })
+	if all[0].Said("key", "97") || all[0].Said("mouse") {
+		t.Errorf("guacd heard %q", all[0].Heard)
+	}
+	_ = out.Close()
+	if err := <-typed; err != nil {
+		t.Error(err)
+	}
+	s.Close()
 }
 
 // The machine's own reason wins over what guacd makes of it.
@@ -309,7 +519,7 @@ func TestCallbackIsForGuacdAlone(t *testing.T) {
 			_, _ = io.Copy(io.Discard, c)
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		won, err := back.accept(ctx, conn, patience)
+		won, err := back.accept(ctx, conn)
 		cancel()
 		if err != nil {
 			t.Fatal(err)

@@ -161,7 +161,7 @@ func TestDriveOutlivesItsViewer(t *testing.T) {
 	first.say("put", "2", "33", "text/plain", "/half.txt")
 	first.shown([]string{"ack", "33"})
 	first.close()
-	g.Await(t, "the end of what the first viewer began", func(all []guactest.Connection) bool { return ends(all[0]) == 2 })
+	g.Await(t, "the end of what the first viewer began", func(all []guactest.Connection) bool { return endings(all[0]) == 2 })
 
 	second := visit(t, d, false)
 	second.shown([]string{"filesystem", "2", "Shared Drive"})
@@ -181,7 +181,7 @@ func TestDriveOutlivesItsViewer(t *testing.T) {
 	second.shown([]string{"ack", "34"})
 	third := visit(t, d, false)
 	third.shown([]string{"filesystem", "2", "Shared Drive"})
-	g.Await(t, "the end of what the second viewer began", func(all []guactest.Connection) bool { return ends(all[0]) == 4 })
+	g.Await(t, "the end of what the second viewer began", func(all []guactest.Connection) bool { return endings(all[0]) == 4 })
 	second.say("blob", "34", "bGF0ZQ==")
 	second.say("end", "34")
 	second.say("get", "2", "/first.txt")
@@ -211,7 +211,7 @@ func TestDriveOutlivesItsViewer(t *testing.T) {
 	}
 }
 
-func ends(c guactest.Connection) (n int) {
+func endings(c guactest.Connection) (n int) {
 	for _, i := range c.Heard {
 		if i[0] == "end" {
 			n++

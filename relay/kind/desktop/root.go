@@ -9,7 +9,7 @@ import (
 )
 
 // rejoinTime is for guacd to take the root's viewer as another user.
-const rejoinTime = 15 * time.Second
+const rejoinTime = 10 * time.Second
 
 // rejoin has the root's viewer be a user who joins, and parks the root. guacd 1.3 starts to draw
 // before its first user is registered, and drops what it draws until then: a busy machine may lose

@@ -20,9 +20,6 @@ const (
 	// keepAliveEvery: guacd drops a user that says nothing for 15 s.
 	keepAliveEvery = 5 * time.Second
 
-	// takeTime is how long guacd may take to take what a viewer typed.
-	takeTime = 15 * time.Second
-
 	goodbye = 200 * time.Millisecond
 
 	typeBuffer = 16 << 10 // bytes of input that are gathered before they are written
@@ -43,6 +40,10 @@ type user struct {
 	rest       []byte // of the instruction that Read is at
 	active     atomic.Bool
 	left       atomic.Bool // its viewer has
+	full       atomic.Bool // guacd takes nothing any more
+	asks       atomic.Bool // guacd was asked for a word
+
+	tellsLogOff bool // see [guac.Connection.TellsLogOff]
 
 	place   sync.Mutex           // orders Close and rejoin
 	instead atomic.Pointer[user] // what the root's viewer sees and types, if guacd lost the root's beginning
@@ -63,24 +64,38 @@ type interruptible struct {
 	net.Conn
 	mu     sync.Mutex
 	limit  time.Duration // 0: none of its own
+	ask    func()        // asks the far side for a word, half way; nil: it cannot be asked
 	broken bool
 }
 
 func (p *interruptible) Read(b []byte) (int, error) {
+	for asked := false; ; asked = true {
+		if err := p.prepare(); err != nil { // it was broken off, maybe
+			return 0, err
+		}
+		if asked {
+			p.ask()
+		}
+		n, err := p.Conn.Read(b)
+		if asked || p.ask == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+	}
+}
+
+// prepare sets the deadline of the next Read.
+func (p *interruptible) prepare() error {
 	p.mu.Lock()
-	limit, broken := p.limit, p.broken
-	var err error
-	if limit > 0 && !broken {
-		err = p.SetReadDeadline(time.Now().Add(limit))
+	defer p.mu.Unlock()
+	switch {
+	case p.broken:
+		return os.ErrDeadlineExceeded
+	case p.limit == 0:
+		return nil
+	case p.ask != nil:
+		return p.SetReadDeadline(time.Now().Add(p.limit / 2))
 	}
-	p.mu.Unlock()
-	if broken {
-		return 0, os.ErrDeadlineExceeded
-	}
-	if err != nil {
-		return 0, err
-	}
-	return p.Conn.Read(b)
+	return p.SetReadDeadline(time.Now().Add(p.limit))
 }
 
 // bound sets how long each Read may take, and gives what it was.
@@ -107,10 +122,17 @@ func (d *Desktop) user(ctx context.Context, conn net.Conn, p guac.Params, policy
 	if err != nil {
 		return nil, err
 	}
-	slow.limit = d.limits.silence
 	u := &user{
-		desktop: d, id: c.ID, conn: slow, in: c.Reader, gone: make(chan struct{}),
+		desktop: d, id: c.ID, conn: slow, in: c.Reader, gone: make(chan struct{}), tellsLogOff: c.TellsLogOff(),
 		fromGuacd: guac.NewFromGuacd(policy), fromViewer: guac.NewFromViewer(policy),
+	}
+	slow.limit = d.limits.quiet
+	if question := c.Alive(policy); question != nil && d.root == nil {
+		slow.limit = d.limits.silence
+		slow.ask = func() {
+			u.asks.Store(true)
+			d.start(func() { _ = u.write(question) }) // who reads waits for the answer, and for no longer
+		}
 	}
 	u.fromViewer.Follow(u.fromGuacd)
 	return u, nil
@@ -129,6 +151,8 @@ func (u *user) next() (i *guac.Instruction, shown []byte, err error) {
 		return nil, nil, guac.StatusOf(i)
 	case i.Is("disconnect"):
 		return nil, nil, io.EOF
+	case guac.IsAlive(i) && u.asks.Swap(false):
+		return i, nil, nil
 	case i.Is("sync"):
 		u.desktop.pictured.Store(true)
 	case i.Is("required"):
@@ -231,9 +255,11 @@ func (u *user) broken(err error) error {
 		if u.left.Load() {
 			return errBrokenOff
 		}
-		return wire.Errorf(wire.GuacdUnavailable, "guacd has said nothing for %s", u.desktop.limits.silence)
+		return wire.Errorf(wire.GuacdUnavailable, "guacd has said nothing for %s", u.conn.limit)
 	}
 	switch {
+	case u.full.Load():
+		return wire.Errorf(wire.GuacdUnavailable, "guacd has taken nothing for %s", u.desktop.limits.take)
 	case wire.CodeOf(err) != wire.Internal:
 		return err
 	case errors.Is(err, io.EOF):
@@ -321,6 +347,9 @@ func (u *user) typeAll(in *guac.Reader) error {
 		case i.Is("disconnect"): // a page that closes; the desktop stays
 			continue
 		case i.Is("key"), i.Is("mouse"), i.Is("touch"):
+			if !u.desktop.pictured.Load() { // there is nothing to type at; guacd 1.3 would hear nothing else until there is
+				continue
+			}
 			u.active.Store(true)
 		}
 		to, b, err := routes.of(i)
@@ -429,10 +458,14 @@ func (u *user) Active() bool {
 func (u *user) write(p []byte) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if err := u.conn.SetWriteDeadline(time.Now().Add(takeTime)); err != nil {
+	if err := u.conn.SetWriteDeadline(time.Now().Add(u.desktop.limits.take)); err != nil {
 		return fmt.Errorf("write to guacd: %w", err)
 	}
 	if _, err := u.conn.Write(p); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) { // it may go on drawing
+			u.full.Store(true)
+			_ = u.conn.Close() // who reads sees it
+		}
 		return fmt.Errorf("write to guacd: %w", err)
 	}
 	return nil

@@ -50,7 +50,7 @@ const (
 	ownerSpool   = 2 * wire.MaxData
 	watcherSpool = 4 << 20
 
-	joinTime = 15 * time.Second // for guacd to take another user
+	joinTime = 10 * time.Second // for guacd to take another user
 )
 
 // Display joins a desktop to those who see it. It implements [session.Stage].

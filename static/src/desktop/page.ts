@@ -3,6 +3,7 @@ import type { Envoy, Opening } from "../api/model";
 import { Problem } from "../api/problem";
 import * as relay from "../api/relay";
 import { codeNamed } from "../wire/codes";
+import { sentence } from "../wire/hints";
 import type { Attached } from "../wire/messages";
 import { clock } from "../viewer/clock";
 import { ask, button, el, icon } from "../viewer/dom";
@@ -294,7 +295,7 @@ export class Page implements Seen {
       }
     }
     const again: Way[] = this.spec.watch ? [] : [{ label: this.spec.console ? "Ask again" : "Open it again", go: () => this.reopen() }];
-    this.say(exit.code === 0 ? card("The desktop has ended.", [exit.detail], [...again, fleet]) : broken(exit, [...again, fleet]), false);
+    this.say(exit.code === 0 ? card("The desktop has ended.", [plain(sentence(exit.detail), 400)], [...again, fleet]) : broken(exit, [...again, fleet]), false);
   }
 
   private reopen(): void {
