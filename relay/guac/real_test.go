@@ -211,7 +211,7 @@ func refusal(t *testing.T, addr string, p guac.Params) *wire.Error {
 	t.Helper()
 	for range 6 {
 		v := open(t, addr, p, everything)
-		_ = v.c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = v.c.SetReadDeadline(time.Now().Add(10 * time.Second)) // guacd has 15 s for us
 		status, err := v.read(func(*guac.Instruction) bool { return false })
 		_ = v.c.Close()
 		if status != nil {

@@ -69,6 +69,7 @@ await story(async (teller) => {
   await d.shows(200, 200, ground, { near: 8, time: loginTime });
   for (const pid of programs("xrdp")) process.kill(pid, "SIGKILL");
   await page.getByText("The machine's desktop server broke off or refused", { exact: false }).waitFor({ timeout: 20_000 });
+  await until("guacd's process for the desktop ends", () => programs("guacd").length === 1);
   check(!teller.log.some((l) => l.includes(password)), "the password is in the browser's log");
   check(!(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))).includes(password), "the password is stored");
 });
