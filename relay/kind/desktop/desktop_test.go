@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -228,10 +229,11 @@ func TestOneSideIsGone(t *testing.T) {
 						_, _ = io.Copy(io.Discard, join(t, d))
 					}
 				}()
-				for d.ctx.Err() == nil && !d.pictured.Load() {
-					time.Sleep(time.Millisecond)
-				}
-				close(drawn)
+				defer d.Close()
+				draw := sync.OnceFunc(func() { close(drawn) })
+				t.Cleanup(draw)
+				awaitPicture(t, d)
+				draw()
 				err = ended(t, d)
 				if wire.CodeOf(err) != c.want || !strings.Contains(wire.DetailOf(err), c.detail) {
 					t.Errorf("ended with %v", err)
@@ -239,6 +241,16 @@ func TestOneSideIsGone(t *testing.T) {
 				d.Close()
 				<-seen
 			})
+		}
+	}
+}
+
+// awaitPicture waits until there is one, or the desktop has ended.
+func awaitPicture(t *testing.T, d *Desktop) {
+	t.Helper()
+	for end := time.Now().Add(patience); d.ctx.Err() == nil && !d.pictured.Load(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("there is no picture, and no end")
 		}
 	}
 }
@@ -314,10 +326,11 @@ func TestErrorAtTheEnd(t *testing.T) {
 				defer close(seen)
 				_, _ = io.Copy(io.Discard, s)
 			}()
-			for d.ctx.Err() == nil && !d.pictured.Load() {
-				time.Sleep(time.Millisecond)
-			}
-			close(drawn)
+			defer d.Close()
+			draw := sync.OnceFunc(func() { close(drawn) })
+			t.Cleanup(draw)
+			awaitPicture(t, d)
+			draw()
 			if err := ended(t, d); wire.CodeOf(err) != c.want {
 				t.Errorf("ended with %v", err)
 			} else if name == "a login elsewhere" && !strings.Contains(wire.DetailOf(err), "from elsewhere") {
