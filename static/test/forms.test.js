@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFileSync } from "node:fs";
-import { Keys, sym, wayOut } from "../src/desktop/keys";
+import { Keys, sym } from "../src/desktop/keys";
 import { layoutFor, layouts } from "../src/desktop/layouts";
 import { address, wanted } from "../src/desktop/spec";
 import { offers } from "../src/app/offers";
@@ -41,21 +41,6 @@ test("a modifier on the screen holds for the next key", () => {
   assert.deepEqual(sent.splice(0), ["+ffeb", "+61", "-ffeb"]);
   k.chord(sym.ctrl, sym.alt, sym.delete);
   assert.deepEqual(sent, ["+ffe3", "+ffe9", "+ffff", "-ffff", "-ffe9", "-ffe3"]);
-});
-
-test("the way out is Ctrl, Alt and Shift alone", () => {
-  const t = new EventTarget();
-  let out = 0;
-  wayOut(t, () => out++);
-  const fire = (type, code, all) => t.dispatchEvent(Object.assign(new Event(type), { code, key: code, ctrlKey: all, altKey: all, shiftKey: all }));
-  fire("keydown", "ShiftLeft", true);
-  fire("keyup", "ShiftLeft", false);
-  fire("keyup", "AltLeft", false);
-  assert.equal(out, 1);
-  fire("keydown", "ShiftLeft", true);
-  fire("keydown", "KeyK", true);
-  fire("keyup", "KeyK", true);
-  assert.equal(out, 1);
 });
 
 test("addresses lead back to what is shown", () => {

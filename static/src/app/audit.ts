@@ -4,6 +4,7 @@ import { rowHeight } from "../ui/density";
 import { count, date, exact } from "../ui/format";
 import { icon } from "../ui/icon";
 import { notice, skeleton } from "../ui/notice";
+import { composing } from "../ui/typing";
 import type { Column } from "../ui/vtable";
 import "../ui/vtable";
 import "./auditdetails";
@@ -206,6 +207,7 @@ class Audit extends Page {
   }
 
   private readonly searchKey = (e: KeyboardEvent): void => {
+    if (composing(e)) return;
     if (e.key === "Escape" && this.wish.q) this.set({ q: "" });
     else if (e.key === "ArrowDown" || e.key === "Enter") this.querySelector<HTMLElement & { enter(): void }>("sc-vtable")?.enter();
     else return;

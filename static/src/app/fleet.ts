@@ -6,6 +6,7 @@ import { icon } from "../ui/icon";
 import { menu } from "../ui/menu";
 import { notice, skeleton } from "../ui/notice";
 import { Now } from "../ui/now";
+import { composing } from "../ui/typing";
 import type { VTable } from "../ui/vtable";
 import "../ui/vtable";
 import { orders, reachable } from "./envoy";
@@ -151,6 +152,7 @@ class Fleet extends Page {
 
   private readonly searchKey = (e: KeyboardEvent): void => {
     const only = this.rows.length === 1 ? this.rows[0] : undefined;
+    if (composing(e)) return;
     if (e.key === "Escape" && this.wish.q) this.set({ q: "" });
     else if (e.key === "Enter" && only) this.open(only);
     else if (e.key === "Enter" || e.key === "ArrowDown") this.table?.enter();

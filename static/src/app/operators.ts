@@ -11,6 +11,7 @@ import { toast } from "../ui/toast";
 import type { Column } from "../ui/vtable";
 import "../ui/vtable";
 import { actionsWidth, nameWidth } from "./chips";
+import { composing } from "../ui/typing";
 import { handOver, relayAddress, shellWord } from "./handover";
 import { live } from "./live";
 import { operatorForm } from "./operatorform";
@@ -93,7 +94,7 @@ class Operators extends Page {
     const rows = list.filter((u) => [u.username, u.role, ...(u.keys ?? [])].join("\n").toLowerCase().includes(q)).sort((a, b) => sign * by(a, b) || sign * text(a.username, b.username));
     return html`<div class="tools" role="search"><div class="search">${icon("search")}
         <input class="input" type="search" data-search placeholder="Search" aria-label="Search by username, role or key" autocomplete="off" .value=${this.q} @input=${(e: Event) => (this.q = valueOf(e))}
-          @keydown=${(e: KeyboardEvent) => e.key === "Escape" && (this.q = "")} /><kbd aria-hidden="true">/</kbd></div></div>
+          @keydown=${(e: KeyboardEvent) => e.key === "Escape" && !composing(e) && (this.q = "")} /><kbd aria-hidden="true">/</kbd></div></div>
       ${rows.length
         ? html`<sc-vtable class="panel operators" label="Operators" .rows=${rows} .columns=${this.columns(may)} .card=${narrow.matches ? (u: User) => this.card(u, may) : undefined} .key=${(u: User) => u.id}
             .rowHeight=${narrow.matches ? 104 : rowHeight()} sort=${this.sort} ?down=${this.down}

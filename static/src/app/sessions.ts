@@ -6,6 +6,7 @@ import { icon } from "../ui/icon";
 import { menu } from "../ui/menu";
 import { notice, skeleton } from "../ui/notice";
 import { Now } from "../ui/now";
+import { composing } from "../ui/typing";
 import type { Column } from "../ui/vtable";
 import "../ui/vtable";
 import { actionsWidth, nameWidth } from "./chips";
@@ -180,6 +181,7 @@ class Sessions extends Page {
   }
 
   private readonly searchKey = (e: KeyboardEvent): void => {
+    if (composing(e)) return;
     if (e.key === "Escape" && this.q) this.set("", this.which);
     else if (e.key === "ArrowDown" || e.key === "Enter") this.querySelector<HTMLElement & { enter(): void }>("sc-vtable")?.enter();
     else return;

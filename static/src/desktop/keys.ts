@@ -66,13 +66,17 @@ export class Keys {
 
 /**
  * wayOut calls f when Ctrl, Alt and Shift were pressed together, with no other key, and let go. All
- * other keys belong to the desktop; so this one is the way out of it for who has no mouse.
+ * other keys belong to the desktop; so this one is the way out of it for who has no mouse. AltGr is no
+ * Alt, and what some browsers tell of it, Ctrl and Alt, counts only if nothing was typed with it.
  */
 export function wayOut(target: EventTarget, f: () => void): void {
   let armed = false;
+  let spoilt = false; // another key was pressed since the first of them
   target.addEventListener("keydown", (ev) => {
     const e = ev as KeyboardEvent;
-    armed = e.ctrlKey && e.altKey && e.shiftKey && /^(Control|Alt|Shift|Meta)/.test(e.code || e.key);
+    if (!/^(Control|Alt|Shift|Meta)/.test(e.code || e.key)) spoilt = true;
+    else if (Number(e.ctrlKey) + Number(e.altKey) + Number(e.shiftKey) + Number(e.metaKey) <= 1) spoilt = false;
+    armed = !spoilt && e.ctrlKey && e.altKey && e.shiftKey && e.key !== "AltGraph" && !e.getModifierState("AltGraph");
   }, true);
   target.addEventListener("keyup", () => {
     if (!armed) return;

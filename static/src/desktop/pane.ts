@@ -1,3 +1,4 @@
+import { composing } from "../ui/typing";
 import { button, el, icon } from "../viewer/dom";
 
 /** Pane is a panel beside the picture; one is open at a time. */
@@ -10,7 +11,7 @@ export class Pane {
     this.element = el("aside", { class: "pane", "aria-labelledby": id, hidden: true },
       el("div", { class: "row nowrap" }, el("h2", { id }, title), button("Close", { class: "button quiet icon end", title: "Close" }, () => this.close(), icon("close"))), this.body);
     this.element.addEventListener("keydown", (e) => {
-      if (e.key !== "Escape") return;
+      if (e.key !== "Escape" || composing(e)) return;
       e.preventDefault();
       this.close();
     });

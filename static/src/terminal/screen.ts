@@ -10,6 +10,7 @@ import { ask, el } from "../viewer/dom";
 import { fastGraphics } from "./gpu";
 import { guard } from "./guard";
 import { dark, light } from "./palette";
+import { named } from "./shortcut";
 import { webAddress } from "../viewer/text";
 import { Whole } from "./whole";
 
@@ -80,7 +81,7 @@ export class Screen {
   /** open shows it; its host must be in the page and seen. */
   open(): void {
     this.term.open(this.host);
-    this.term.textarea?.setAttribute("aria-description", "Alt+0 leaves the terminal for its toolbar");
+    this.term.textarea?.setAttribute("aria-description", `${named("0")} leaves the terminal for its toolbar`);
     this.fit();
     this.observer.observe(this.host);
   }

@@ -1,4 +1,5 @@
 import type { SearchAddon } from "@xterm/addon-search";
+import { composing } from "../ui/typing";
 import { button, el, icon } from "../viewer/dom";
 import type { Screen } from "./screen";
 
@@ -20,6 +21,7 @@ export class SearchBar {
     this.element.addEventListener("submit", (e) => e.preventDefault());
     this.input.addEventListener("input", () => void this.find(false, true));
     this.element.addEventListener("keydown", (e) => {
+      if (composing(e)) return;
       if (e.key === "Escape") this.close();
       else if (e.key === "Enter" && e.target === this.input) void this.find(e.shiftKey === true ? false : true);
       else return;

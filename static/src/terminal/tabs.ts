@@ -1,6 +1,7 @@
 import { ask, button, el, icon } from "../viewer/dom";
 import { askBeforeLeaving } from "../viewer/leave";
 import { StatusLine } from "../viewer/status";
+import { deed, named } from "./shortcut";
 import { Tab, type Owner, type Spec } from "./tab";
 import { Toolbar } from "./toolbar";
 import { plain } from "../viewer/text";
@@ -24,7 +25,7 @@ export class Tabs implements Owner {
 
   constructor(body: HTMLElement) {
     this.toolbar = new Toolbar(() => this.front, { end: () => void this.end(), restyle: () => this.restyle() });
-    const plus = button("New session on the same machine (Alt+T)", { class: "button quiet icon", title: "New session on the same machine (Alt+T)" }, () => this.front && this.another(this.front), icon("plus"));
+    const plus = button(`New session on the same machine (${named("T")})`, { class: "button quiet icon", title: `New session on the same machine (${named("T")})` }, () => this.front && this.another(this.front), icon("plus"));
     const back = el("a", { class: "button quiet icon", href: "/", title: "Fleet", "aria-label": "Fleet" }, icon("back"));
     body.append(el("header", { class: "bar" }, back, this.strip, plus, this.toolbar.element), this.panels, el("footer", {}, this.toolbar.keys, this.status.element));
     this.strip.addEventListener("keydown", (e) => this.stripKey(e));
@@ -129,21 +130,19 @@ export class Tabs implements Owner {
 
   /** key takes the page's own keys; the terminal gets all others. */
   key(e: KeyboardEvent): boolean {
-    const only = (mods: string) => mods === [e.ctrlKey && "c", e.shiftKey && "s", e.altKey && "a", e.metaKey && "m"].filter(Boolean).join("");
-    const did = (f: () => void) => {
-      e.preventDefault();
-      f();
-      return true;
-    };
+    const what = deed(e);
     const t = this.front;
-    if (only("cs") && e.code === "KeyC") return did(() => void t?.copy());
-    if (only("cs") && e.code === "KeyF") return did(() => t?.search.open());
-    if ((only("cs") && e.code === "KeyV") || (only("s") && e.code === "Insert")) return true; // the browser's own paste
-    if (only("a") && e.code === "KeyT") return did(() => t && this.another(t));
-    if (only("a") && e.code === "Digit0") return did(() => this.toolbar.focus());
-    const digit = only("a") ? /^Digit([1-9])$/.exec(e.code)?.[1] : undefined;
-    const to = digit === undefined || this.list.length < 2 ? undefined : this.list[Number(digit) - 1];
-    return to ? did(() => this.show(to)) : false;
+    if (what === undefined) return false;
+    if (what === "paste") return true; // the browser's own
+    const to = typeof what === "number" && this.list.length > 1 ? this.list[what - 1] : undefined;
+    if (typeof what === "number" && !to) return false;
+    e.preventDefault();
+    if (to) this.show(to);
+    else if (what === "copy") void t?.copy();
+    else if (what === "find") t?.search.open();
+    else if (what === "toolbar") this.toolbar.focus();
+    else if (t) this.another(t);
+    return true;
   }
 
   private show(t: Tab): void {
