@@ -27,6 +27,7 @@ import type { Pane } from "./pane";
 import { Screen } from "./screen";
 import { Sound } from "./sound";
 import { address, type Spec } from "./spec";
+import { keysymsOf, mostTyped } from "./text";
 import { Toolbar } from "./toolbar";
 import type { AttachmentTunnel } from "./tunnel";
 
@@ -69,6 +70,7 @@ export class Page implements Seen {
     this.keys = new Keys((keysym, down) => this.client?.sendKeyEvent(down ? 1 : 0, keysym), () => this.draw());
     this.screen = new Screen({
       key: (keysym, down) => (down ? this.keys.down(keysym) : this.keys.up(keysym)),
+      text: (t) => this.typed(t),
       fits: (w, h) => this.fits(w, h),
       measured: () => this.draw(),
       gesture: () => this.sound.wake(),
@@ -331,6 +333,13 @@ export class Page implements Seen {
     }
   }
 
+  // typed types what no key gave.
+  private typed(text: string): void {
+    const keysyms = keysymsOf(text, this.spec.kind === "rdp");
+    if (keysyms.length > mostTyped) return this.notice("That is too much to be typed: send it by the clipboard.");
+    for (const k of keysyms) this.keys.press(k);
+  }
+
   private fits(width: number, height: number): void {
     const s = this.screen.size;
     // A VNC server's screen is somebody's: it is shown smaller, not made so.
@@ -374,10 +383,10 @@ export class Page implements Seen {
 
   // leave is the way out of the desktop, and back into it.
   private leave(): void {
-    this.screen.keyboard.reset();
+    this.screen.release();
     const filled = document.body.classList.contains("bare");
     if (filled) this.bars(!document.body.classList.contains("shown"));
-    else if (document.activeElement === this.screen.element || document.activeElement === this.screen.sink) this.strip.focus();
+    else if (this.screen.focused) this.strip.focus();
     else this.screen.focus();
   }
 

@@ -17,8 +17,8 @@ const line = 18; // pixels
 const lines = 16; // of a page
 const mostNotches = 10; // at once
 
-/** pointer tells each change of the pointer over the picture inside of host. */
-export function pointer(host: HTMLElement, picture: () => { box: DOMRect; scale: number } | undefined, tell: (s: State) => void): void {
+/** pointer tells each change of the pointer over the picture inside of host; focus is called when a button goes down. */
+export function pointer(host: HTMLElement, picture: () => { box: DOMRect; scale: number } | undefined, tell: (s: State) => void, focus: () => void): void {
   const s: State = { x: 0, y: 0, left: false, middle: false, right: false, up: false, down: false };
   let scrolled = 0;
   const at = (e: MouseEvent): boolean => {
@@ -54,7 +54,7 @@ export function pointer(host: HTMLElement, picture: () => { box: DOMRect; scale:
   // The middle button must not scroll, and no button select or drag; the focus is set by hand then.
   host.addEventListener("mousedown", (e) => {
     if (e.target !== host) e.preventDefault();
-    host.focus({ preventScroll: true });
+    focus();
   });
   host.addEventListener("contextmenu", (e) => e.preventDefault());
   host.addEventListener("auxclick", (e) => e.preventDefault());

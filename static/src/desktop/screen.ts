@@ -1,11 +1,13 @@
-import { Keyboard, type Client, type Display } from "@glokon/guacamole-common-js";
+import type { Client, Display } from "@glokon/guacamole-common-js";
 import { el } from "../viewer/dom";
 import { pointer, type State } from "./pointer";
 import { pinches, touches, type Fingers } from "./touch";
+import { Typewriter } from "./typewriter";
 
 /** Events is who listens to a screen. */
 export interface Events {
   key(keysym: number, down: boolean): void;
+  text(s: string): void; // typed without keys
   fits(width: number, height: number): void; // the desktop would fill the screen with so many pixels
   measured(): void; // the picture has another size
   gesture(): void; // the person did something
@@ -18,17 +20,18 @@ const smallest = 200; // pixels each way that an RDP server accepts
 const largest = 8192;
 const mostZoom = 8;
 const largestCursor = 128; // CSS pixels that browsers show of one
+const margin = 24; // CSS pixels that the field keeps from the far edges
 
 /** Screen shows the picture of a desktop and takes what keyboard, mouse and fingers do on it. */
 export class Screen {
   /** element holds the canvases of the picture that is shown, and no other. */
   readonly element = el("div", { class: "desktop", "data-desktop": true, tabindex: "0", role: "application", "aria-describedby": "way-out" });
-  readonly keyboard: Keyboard;
-  /** sink takes what a phone's keyboard types. */
-  readonly sink = el("textarea", { class: "sink", "aria-label": "Type to the desktop", autocapitalize: "off", autocomplete: "off", spellcheck: "false", tabindex: "-1" });
+  /** sink has the focus when the desktop has: it takes keys, and what is composed. */
+  readonly sink = el("textarea", { class: "sink", "aria-label": "Type to the desktop", autocapitalize: "off", autocomplete: "off", autocorrect: "off", spellcheck: "false", tabindex: "-1", inputmode: "none" });
   zoom: Zoom = "fit";
   fingers: Fingers = "direct";
 
+  private readonly typewriter: Typewriter;
   private client: Client | undefined; // whose picture is shown
   private display: Display | undefined;
   private pane = el("div", { class: "picture" });
@@ -39,27 +42,34 @@ export class Screen {
   private later: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly events: Events) {
-    this.keyboard = new Keyboard(this.element);
-    this.keyboard.listenTo(this.sink);
-    this.keyboard.onkeydown = (k) => {
-      events.gesture();
-      events.key(k, true);
-      return false; // the browser does nothing with it
-    };
-    this.keyboard.onkeyup = (k) => events.key(k, false);
-    const release = () => this.keyboard.reset();
-    this.element.addEventListener("blur", release);
-    this.sink.addEventListener("blur", release);
+    this.typewriter = new Typewriter(this.sink, {
+      key: (k, down) => {
+        if (down) events.gesture();
+        events.key(k, down);
+      },
+      text: (t) => {
+        events.gesture();
+        events.text(t);
+      },
+    });
+    const release = () => this.release();
+    this.sink.addEventListener("blur", () => {
+      release();
+      this.sink.inputMode = "none";
+    });
     addEventListener("blur", release);
     document.addEventListener("visibilitychange", release);
-    this.element.addEventListener("pointerdown", () => events.gesture());
-    pointer(this.element, () => this.display && { box: this.pane.getBoundingClientRect(), scale: this.scale }, (s) => this.point(s, 1, false));
+    this.element.addEventListener("focus", () => this.focus());
+    this.element.addEventListener("pointerdown", (e) => {
+      events.gesture();
+      this.place(e);
+    });
+    pointer(this.element, () => this.display && { box: this.pane.getBoundingClientRect(), scale: this.scale }, (s) => this.point(s, 1, false), () => this.focus());
     pinches(this.element, () => this.fingers === "direct", {
       begin: () => (this.pinched = this.pinch),
       to: (factor, now, before) => this.pinchTo(this.pinched * factor, now, before),
     });
     this.wire();
-    this.phone();
     new ResizeObserver(() => {
       this.fit();
       this.measure();
@@ -83,7 +93,7 @@ export class Screen {
   /** show shows the client's picture as soon as it is whole; until then the old one stays. */
   show(client: Client): void {
     this.client = client;
-    this.keyboard.reset();
+    this.release();
     const display = client.getDisplay();
     display.onresize = () => {
       if (this.display !== display) return;
@@ -128,13 +138,32 @@ export class Screen {
     this.wire();
   }
 
+  /** release lets go of the keys that are down. */
+  release(): void {
+    this.typewriter.release();
+  }
+
+  /** focused says whether what is typed goes to the desktop. */
+  get focused(): boolean {
+    return document.activeElement === this.sink;
+  }
+
   focus(): void {
-    this.element.focus({ preventScroll: true });
+    if (!this.focused) this.sink.focus({ preventScroll: true });
   }
 
   /** type opens the keyboard of a phone. */
   type(): void {
+    this.sink.blur(); // a phone looks at the field when it gets the focus
+    this.sink.inputMode = "text";
     this.sink.focus({ preventScroll: true });
+  }
+
+  // place puts the field where the person works: the lists of an input method open beside it.
+  private place(e: PointerEvent): void {
+    const box = this.element.getBoundingClientRect();
+    this.sink.style.left = `${Math.max(0, Math.min(e.clientX - box.left, box.width - margin))}px`;
+    this.sink.style.top = `${Math.max(0, Math.min(e.clientY - box.top, box.height - margin))}px`;
   }
 
   private swap(display: Display): void {
@@ -166,7 +195,7 @@ export class Screen {
     clearTimeout(this.later);
     this.later = setTimeout(() => {
       // A phone's keyboard makes the window smaller for a moment only.
-      if (document.activeElement === this.sink || this.element.clientWidth === 0) return;
+      if ((this.focused && this.sink.inputMode !== "none") || this.element.clientWidth === 0) return;
       this.events.fits(this.room.width, this.room.height);
     }, settle);
   }
@@ -216,24 +245,5 @@ export class Screen {
       shown.getContext("2d")?.drawImage(canvas, 0, 0, shown.width, shown.height);
     }
     this.pane.style.cursor = `url(${shown.toDataURL()}) ${Math.floor(x * Math.min(shrink, 1))} ${Math.floor(y * Math.min(shrink, 1))}, default`;
-  }
-
-  // phone takes what phones tell by input events alone; the library takes the characters.
-  private phone(): void {
-    const filled = "\u00a0"; // something to be deleted: without it no event comes
-    const fill = () => {
-      this.sink.value = filled;
-      this.sink.setSelectionRange(1, 1);
-    };
-    this.sink.addEventListener("focus", fill);
-    this.sink.addEventListener("input", (e) => !(e as InputEvent).isComposing && fill());
-    this.sink.addEventListener("compositionend", fill);
-    this.sink.addEventListener("beforeinput", (e) => {
-      const key = { deleteContentBackward: 0xff08, deleteContentForward: 0xffff, insertLineBreak: 0xff0d, insertParagraph: 0xff0d }[e.inputType];
-      if (key === undefined) return;
-      e.preventDefault();
-      this.keyboard.press(key);
-      this.keyboard.release(key);
-    });
   }
 }

@@ -9,6 +9,7 @@ import { clamp, type Size } from "../wire/messages";
 import { ask, el } from "../viewer/dom";
 import { fastGraphics } from "./gpu";
 import { guard } from "./guard";
+import { takeInserted } from "./inserted";
 import { dark, light } from "./palette";
 import { named } from "./shortcut";
 import { webAddress } from "../viewer/text";
@@ -82,6 +83,7 @@ export class Screen {
   open(): void {
     this.term.open(this.host);
     this.term.textarea?.setAttribute("aria-description", `${named("0")} leaves the terminal for its toolbar`);
+    takeInserted(this.term);
     this.fit();
     this.observer.observe(this.host);
   }
