@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { read } from "../src/api/read";
 import { warnings } from "../src/app/envoy";
 import { system } from "../src/app/system";
 import { fit } from "../src/ui/fit";
@@ -61,4 +62,13 @@ test("a warning is a word in a row, and a sentence elsewhere", () => {
 
 test("one is one", () => {
   assert.deepEqual([count(1, "record"), count(0, "record"), count(2, "passkey")], ["1 record", "0 records", "2 passkeys"]);
+});
+
+test("marks that turn text are seen, and do nothing", () => {
+  const v = { hostname: "web\u202egnp.exe", labels: { "a\u2066": "b\u200f" }, keys: ["x\u061c"], n: 1, none: null };
+  const want = { hostname: "web\ufffdgnp.exe", labels: { "a\ufffd": "b\ufffd" }, keys: ["x\ufffd"], n: 1, none: null };
+  assert.deepEqual(read(JSON.stringify(v)), want);
+  assert.deepEqual(read(JSON.stringify(v).replace(/[\u0600-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)), want);
+  assert.deepEqual(read(String.raw`{"a":"\u202e\u202e","b":"\\u202e"}`), { a: "\ufffd\ufffd", b: "\\u202e" });
+  assert.deepEqual(read('{"a":"grüße 日本"}'), { a: "grüße 日本" });
 });

@@ -1,5 +1,6 @@
 import type { Envoy, Session } from "./model";
 import { Problem } from "./problem";
+import { read } from "./read";
 import { self } from "./relay";
 
 export interface Listener {
@@ -73,7 +74,7 @@ function on<T>(s: EventSource, name: string, f: (value: T) => void): void {
   s.addEventListener(name, (e) => {
     let value: T;
     try {
-      value = JSON.parse((e as MessageEvent<string>).data) as T;
+      value = read((e as MessageEvent<string>).data) as T;
     } catch {
       return; // one that cannot be read is as good as none: the lists are read anew
     }

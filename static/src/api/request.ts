@@ -1,4 +1,5 @@
 import { Problem } from "./problem";
+import { read as readJSON } from "./read";
 
 const root = "/api/v1";
 
@@ -72,7 +73,7 @@ async function send<T>(method: string, path: string, body: string | undefined, o
   }
   let value: unknown;
   try {
-    value = text === "" ? undefined : JSON.parse(text);
+    value = text === "" ? undefined : readJSON(text);
   } catch {
     if (answer.ok) throw Problem.of("internal", "The answer is not JSON.", answer.status);
   }

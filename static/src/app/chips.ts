@@ -13,6 +13,13 @@ export function chipsWidth(labels: readonly string[]): number {
   return labels.reduce((w, l) => w + gap + chip(l), labels.length ? -gap : 0);
 }
 
+/** whole are the first labels, n at most, that fit into the room as they are; if none does, the first. */
+export function whole(labels: readonly string[], n: number, room: number): string[] {
+  const out: string[] = [];
+  for (const l of labels) if (out.length < n && chipsWidth([...out, l]) <= room) out.push(l);
+  return out.length ? out : labels.slice(0, 1);
+}
+
 /** place says how wide each label is that there is room for; the last of them may be cut, to six letters at least. */
 export function place(labels: readonly string[], room: number): number[] {
   const widths: number[] = [];

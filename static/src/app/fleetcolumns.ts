@@ -3,7 +3,7 @@ import type { Envoy, Session } from "../api";
 import { ago, exact } from "../ui/format";
 import { icon } from "../ui/icon";
 import type { Column } from "../ui/vtable";
-import { actionsWidth, chips, chipsWidth, nameWidth } from "./chips";
+import { actionsWidth, chips, chipsWidth, nameWidth, whole } from "./chips";
 import { dots, labels, orders, reachable, stateWord, warnings } from "./envoy";
 import { offers } from "./offers";
 import { detailsPath } from "./route";
@@ -98,12 +98,14 @@ const cardSide = 24; // pixels beside the labels of a card
 /** card is a row in a narrow window: the name on a line of its own, two labels, one button. */
 export function card(h: Hands): (e: Envoy) => TemplateResult {
   return (e) => {
-    const two = apart(e, h).slice(0, 2);
-    const rest = apart(e, h).length - two.length;
+    const all = apart(e, h);
+    const room = innerWidth - 2 * cardSide - 30;
+    const two = whole(all, 2, room);
+    const rest = all.length - two.length;
     const w = warnings(e)[0];
     return html`<div class="line top"><span class="dot ${dots[e.state]}"><span class="visually-hidden">${stateWord(e.state)}</span></span>${name(e, h)}</div>
-      <div class="line">${chips(two, innerWidth - 2 * cardSide - (rest > 0 ? 30 : 0), h.on, h.toggle)}${rest > 0 ? html`<span class="muted small">+${rest}</span>` : nothing}${two.length ? nothing : html`<span class="muted small">${system(e.facts.os) || stateWord(e.state)}</span>`}</div>
-      <div class="line"><span class="muted small num" title=${exact(e.last_seen)}>${e.state === "online" ? system(e.facts.os) || "Online" : `${stateWord(e.state)}, ${ago(e.last_seen, h.now)}`}</span>
+      <div class="line">${chips(two, room, h.on, h.toggle)}${rest > 0 ? html`<span class="muted small">+${rest}</span>` : nothing}${two.length ? nothing : html`<span class="muted small">${system(e.facts.os) || stateWord(e.state)}</span>`}</div>
+      <div class="line"><span class="muted small num clip" title=${exact(e.last_seen)}>${e.state === "online" ? system(e.facts.os) || "Online" : `${stateWord(e.state)}, ${ago(e.last_seen, h.now)}`}</span>
         ${w ? html`<span class="warning small" title=${w.text}>${icon("warn")}${w.word}</span>` : nothing}<span class="end row">${actions(e, h)}</span></div>`;
   };
 }

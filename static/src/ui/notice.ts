@@ -32,7 +32,7 @@ export function notice(err: unknown, retry?: () => void): TemplateResult {
       ${p.detail ? html`<p>${detailed(p.detail)}</p>` : nothing}
       ${p.hint ? html`<p>${prose(p.hint)}</p>` : nothing}
     </div>
-    ${retry ? html`<button class="button slim" type="button" @click=${retry}>Try again</button>` : nothing}
+    ${retry && !p.final ? html`<button class="button slim" type="button" @click=${retry}>Try again</button>` : nothing}
   </div>`;
 }
 
