@@ -33,7 +33,7 @@ func (a *api) pack(w http.ResponseWriter, r *http.Request, v any) {
 	h.Add("Vary", "Accept-Encoding")
 	if len(data) >= packFrom && pickCoding(r.Header.Values("Accept-Encoding"), []string{"gzip"}) == "gzip" {
 		h.Set("Content-Encoding", "gzip")
-		data = squeeze(data)
+		data = a.squeeze(data)
 	}
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	if _, err := w.Write(data); err != nil {
@@ -42,10 +42,15 @@ func (a *api) pack(w http.ResponseWriter, r *http.Request, v any) {
 }
 
 // squeeze compresses data, with up to [padding] bytes besides.
-func squeeze(data []byte) []byte {
+func (a *api) squeeze(data []byte) []byte {
 	var out bytes.Buffer
 	out.Grow(len(data) / 8)
-	z, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed) // a level that there is
+	z, ok := a.packers.Get().(*gzip.Writer) // one takes a megabyte
+	if !ok {
+		z, _ = gzip.NewWriterLevel(&out, gzip.BestSpeed) // a level that there is
+	}
+	defer a.packers.Put(z)
+	z.Reset(&out)
 	more := make([]byte, 1+padding)
 	_, _ = rand.Read(more) // never fails
 	z.Extra = more[:more[padding]]

@@ -65,6 +65,7 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 type api struct {
 	Config
 	verifying sync.Mutex // held by the one verification of the audit log
+	packers   sync.Pool  // of *gzip.Writer
 }
 
 // handler serves one route. The value it returns becomes JSON; nil is 204.

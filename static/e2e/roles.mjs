@@ -66,11 +66,29 @@ async function press(page, within, done, calmly) {
     if (at < 0) return;
     done.add(names[at]);
     await calmly(buttons.nth(at)); // a dialog may come with the answer
-    const dialog = page.locator("dialog[open], [role=menu]:popover-open").last();
+    if (await page.getByRole("menu").count()) {
+      await pressMenu(page, within.getByRole("button", { name: names[at], exact: true }).first(), calmly);
+      continue;
+    }
+    const dialog = page.locator("dialog[open]").last();
     if (within !== dialog && (await dialog.count()) > 0 && done.size < 100) {
-      if (!(await within.evaluate((e) => e.matches("dialog, [role=menu]")).catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
+      if (!(await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
       await page.keyboard.press("Escape");
       check((await page.locator("main").count()) === 1, "the page is gone");
+    }
+  }
+}
+
+// pressMenu presses each line of a row's menu, and leaves what this opens.
+async function pressMenu(page, button, calmly) {
+  const lines = await page.getByRole("menuitem").evaluateAll((l) => l.filter((e) => e.tagName === "BUTTON").map((e) => e.textContent.trim()));
+  check(lines.length > 0, "a menu without a line");
+  for (const line of lines) {
+    if (!(await page.getByRole("menu").count())) await button.click();
+    await calmly(page.getByRole("menuitem", { name: line, exact: true }));
+    while (await page.locator("dialog[open]").count()) {
+      await page.keyboard.press("Escape");
+      await page.evaluate(() => new Promise((done) => setTimeout(done, 100)));
     }
   }
 }

@@ -49,4 +49,50 @@ await story(async (teller) => {
   await until("marks", async () => (await page.locator(".xterm-find-result-decoration").count()) > 0);
   await page.keyboard.press("Escape");
   await until("the marks to go away", async () => (await page.locator(".xterm-find-result-decoration, .xterm-find-active-result-decoration").count()) === 0);
+
+  // Printing gives all text, not a screenful.
+  await t.run("clear; seq 1 300");
+  await t.shows(/^300$/m);
+  const paper = await page.evaluate(() => {
+    dispatchEvent(new Event("beforeprint"));
+    const text = document.querySelector("body > .printed").textContent;
+    dispatchEvent(new Event("afterprint"));
+    return text + document.querySelectorAll("body > .printed").length;
+  });
+  check(/\n1\n2\n/.test(paper) && /\n300\n/.test(paper) && paper.endsWith("0"), `what is printed is ${paper.slice(0, 200)}`);
+
+  // The bell of the tab in front is seen.
+  await t.run("printf '\\a'");
+  await page.getByRole("tab", { name: /\(bell\)/ }).waitFor();
+  await page.locator(".tabpanel.rang").waitFor({ state: "detached" });
+
+  // On a phone: a bar of keys, and two fingers for the size of the text.
+  const context = await teller.context({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  await context.addCookies(await page.context().cookies());
+  const small = await context.newPage();
+  const p = await Terminal.open(small);
+  const bar = small.getByRole("toolbar", { name: "Keys" });
+  for (const key of ["Esc", "Tab", "Ctrl", "Alt", "Left", "Up", "Down", "Right", "Slash", "Pipe"]) {
+    const box = await bar.getByRole("button", { name: key, exact: true }).boundingBox();
+    check(box && box.x >= 0 && box.x + box.width <= 390 && box.height >= 36, `the key ${key} is at ${JSON.stringify(box)}`);
+  }
+  await p.run("clear; echo cat-$((1+1)); cat -v");
+  await p.shows(/^cat-2$/m);
+  for (const key of ["Slash", "Pipe"]) await bar.getByRole("button", { name: key, exact: true }).tap();
+  await bar.getByRole("button", { name: "Alt", exact: true }).tap();
+  await small.keyboard.type("x");
+  await bar.getByRole("button", { name: "Esc", exact: true }).tap();
+  await small.keyboard.press("Enter");
+  await p.shows(/\/\|\^\[x\^\[/);
+  await bar.getByRole("button", { name: "Ctrl", exact: true }).tap();
+  await small.keyboard.type("d");
+  await p.shows(/[$#]$/);
+  const columns = async () => Number((await small.evaluate(() => document.querySelector("[role=tabpanel]:not([hidden]) .xterm-rows")?.firstElementChild?.getBoundingClientRect().height)) ?? 0);
+  const before = await columns();
+  const cdp = await context.newCDPSession(small);
+  const two = (apart) => [{ x: 195 - apart, y: 300 }, { x: 195 + apart, y: 300 }];
+  await cdp.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: two(30) });
+  for (let apart = 40; apart <= 110; apart += 10) await cdp.send("Input.dispatchTouchEvent", { type: "touchMove", touchPoints: two(apart) });
+  await cdp.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+  await until("larger text", async () => (await columns()) > before + 3);
 });

@@ -2,6 +2,7 @@
 // or nowhere that stays; terminals are drawn by WebGL here, as most people have them.
 import { mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { madeUp } from "./made.mjs";
 import { check, origin, signIn, story, work } from "./story.mjs";
 import { Terminal } from "./terminal.mjs";
 
@@ -10,12 +11,15 @@ const most = 150_000; // bytes of a picture
 
 await story(async (teller) => {
   await mkdir(folder, { recursive: true });
-  const context = await teller.context({ viewport: { width: 1280, height: 640 }, reducedMotion: "reduce" });
+  const context = await teller.context({ viewport: { width: 1280, height: 640 }, reducedMotion: "reduce", ignoreHTTPSErrors: true });
   await context.addInitScript(() => location.protocol === "https:" && localStorage.setItem("scrier.reader", "1")); // else the text is only pixels
   const page = await context.newPage();
   await signIn(page);
-  await page.getByRole("row", { name: /Online.*web1/ }).waitFor();
+  await madeUp(page, 24); // names as they are in real life
+  await page.goto(origin + "/");
+  await page.getByRole("row", { name: /db3/ }).waitFor();
   await shoot(page, "fleet");
+  await page.unrouteAll({ behavior: "ignoreErrors" });
 
   const t = await Terminal.open(page);
   await t.run("clear; PS1='deploy@web1:~$ '");
@@ -32,8 +36,9 @@ await story(async (teller) => {
   await t.shows(/grüße → ✓\ndeploy@web1:~\$$/);
   await shoot(page, "terminal");
 
+  await madeUp(page, 24);
   await page.goto(origin + "/sessions");
-  await page.getByRole("row", { name: /alice.*web1/ }).waitFor();
+  await page.getByRole("row", { name: /alice.*db/ }).first().waitFor();
   await shoot(page, "sessions");
 }, { webgl: true });
 

@@ -3,7 +3,7 @@ import { keyed } from "lit/directives/keyed.js";
 import { Problem, proveWith, signOut, type Session } from "../api";
 import { Part } from "../ui/element";
 import { icon } from "../ui/icon";
-import { loading, notice, told } from "../ui/notice";
+import { notice, skeleton, told } from "../ui/notice";
 import { clock } from "../ui/format";
 import { Now } from "../ui/now";
 import { signedOut } from "../ui/signedout";
@@ -113,7 +113,7 @@ class App extends Part {
     if (this.stranger) return html`<main class="alone"><div class="signin panel pad stack"><div class="brand"><img src="/favicon.svg" alt="" width="28" height="28" />Scrier</div>
       <h1>There is no such page</h1><p class="muted">The address may be mistyped, or from another version.</p><a class="button primary" href="/">Go to Scrier</a></div></main>`;
     if (this.failure) return html`<main class="alone">${notice(this.failure, () => void this.start())}</main>`;
-    if (!this.ready) return html`<main class="alone">${loading("Asking the relay who you are…")}</main>`;
+    if (!this.ready) return html`<div class="frame"><div class="side"></div><main><div class="page fill">${skeleton("Loading…")}</div></main></div>`;
     return html`<a class="skip" href="#main" @click=${this.skip}>Skip to the page</a>
       <div class="frame">
         ${this.navigation()}

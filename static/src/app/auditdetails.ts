@@ -1,7 +1,7 @@
 import { html, nothing, type TemplateResult } from "lit";
 import type { AuditRecord } from "../api";
-import { date } from "../ui/format";
 import { icon } from "../ui/icon";
+import { moment } from "../ui/moment";
 import { Drawer } from "./page";
 
 /** RecordDetails is the drawer with all of one audit record. */
@@ -18,8 +18,8 @@ class RecordDetails extends Drawer {
         <div class="row top"><div><h2 id="record-title">${r.type}</h2><span class="muted num">Record ${r.seq}</span></div>
           <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button></div>
         <dl class="facts">
-          ${fact("Time", html`${date(r.time)}<br /><code>${r.time}</code>`)} ${fact("Operator", r.operator)} ${fact("Source", r.source)}
-          ${fact("Envoy", r.envoy_id && html`${r.envoy_name}<br /><code>${r.envoy_id}</code>`)} ${fact("Session", r.session_id && html`<code>${r.session_id}</code>`)}
+          ${fact("Time", html`${moment(r.time)}<br /><code>${r.time}</code>`)} ${fact("Operator", r.operator)} ${fact("Source", r.source)}
+          ${fact("Machine", r.envoy_id && html`${r.envoy_name}<br /><code>${r.envoy_id}</code>`)} ${fact("Session", r.session_id && html`<code>${r.session_id}</code>`)}
           ${fact("Code", r.code)} ${fact("Detail", r.detail)} ${Object.entries(r.fields ?? {}).map(([k, v]) => fact(k, v))}
         </dl>
         <section class="stack tight"><h3>Show only</h3><div class="row">

@@ -5,6 +5,7 @@ import { notice } from "../ui/notice";
 import { ago, date, span } from "../ui/format";
 import { icon } from "../ui/icon";
 import { menu } from "../ui/menu";
+import { moment } from "../ui/moment";
 import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
 import { dots, labels, openPath, plainName, reachable, stateWord, warnings } from "./envoy";
@@ -114,14 +115,14 @@ class EnvoyDetails extends Drawer {
     return html`<dl class="facts">
       ${fact("Id", html`<code>${e.id}</code>`)} ${fact("System", `${f.os || "unknown"} ${f.arch}`)}
       ${f.hostname && f.hostname !== e.hostname ? fact("Calls itself", f.hostname) : nothing}
-      ${fact("Last seen", `${ago(e.last_seen, this.now.value)} (${date(e.last_seen)})`)}
+      ${fact("Last seen", html`${ago(e.last_seen, this.now.value)} (${moment(e.last_seen)})`)}
       ${reachable(e)
         ? html`${fact("Up for", span(f.uptime * 1000))} ${fact("Load", (f.load / 100).toFixed(2))} ${fact("Disk", `${f.disk}% of the root file system used`)}
             ${fact("Users", f.users?.length ? f.users.join(", ") : "nobody is logged in")}
             ${fact("SSH server", f.ssh ? f.ssh_server || "answers" : html`<span class="bad-text">does not answer</span>`)}
             ${fact("Clock", Math.abs(f.clock_offset_ms) < 2000 ? "right" : `${span(Math.abs(f.clock_offset_ms))} ${f.clock_offset_ms > 0 ? "behind" : "ahead"}`)}`
         : nothing}
-      ${fact("Agent", e.version || "unknown")} ${fact("Enrolled", date(e.enrolled))} ${e.revoked ? fact("Revoked", date(e.revoked)) : nothing}
+      ${fact("Agent", e.version || "unknown")} ${fact("Enrolled", moment(e.enrolled))} ${e.revoked ? fact("Revoked", moment(e.revoked)) : nothing}
     </dl>`;
   }
 

@@ -1,10 +1,11 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { endSession as end, Problem, type Session } from "../api";
 import { ask } from "../ui/dialog";
-import { bytes, clock, date } from "../ui/format";
+import { bytes, clock } from "../ui/format";
 import { icon } from "../ui/icon";
 import { menu } from "../ui/menu";
 import { prose } from "../ui/notice";
+import { moment } from "../ui/moment";
 import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
 import { live } from "./live";
@@ -59,9 +60,9 @@ class SessionDetails extends Drawer {
           ? html`<div class="notice">${icon("info")}<div><p><strong>${why(s)}</strong></p>${s.detail ? html`<p>${s.detail}</p>` : nothing}<p>${prose(Problem.of(s.reason).hint)}</p></div></div>`
           : nothing}
         <dl class="facts">
-          ${fact("Id", html`<code>${s.id}</code>`)} ${fact("Operator", s.operator)} ${fact("Login", s.login || "not decided")} ${fact("Envoy", html`${s.envoy_name}<br /><code>${s.envoy_id}</code>`)}
-          ${fact("Kind", s.kind)} ${fact("Asked for", date(s.created))} ${s.opened ? fact("Opened", date(s.opened)) : nothing} ${s.closed ? fact("Closed", date(s.closed)) : nothing}
-          ${fact("Duration", clock(lasted(s, this.now.value)))} ${fact("To the envoy", bytes(s.sent))} ${fact("From the envoy", bytes(s.received))}
+          ${fact("Id", html`<code>${s.id}</code>`)} ${fact("Operator", s.operator)} ${fact("Login", s.login || "not decided")} ${fact("Machine", html`${s.envoy_name}<br /><code>${s.envoy_id}</code>`)}
+          ${fact("Kind", s.kind)} ${fact("Asked for", moment(s.created))} ${s.opened ? fact("Opened", moment(s.opened)) : nothing} ${s.closed ? fact("Closed", moment(s.closed)) : nothing}
+          ${fact("Duration", clock(lasted(s, this.now.value)))} ${fact("To the machine", bytes(s.sent))} ${fact("From the machine", bytes(s.received))}
           ${remaining(s, this.now.value) === undefined ? nothing : fact("Ends", `in ${clock(remaining(s, this.now.value) ?? 0)}, unless ${s.own ? "you return" : "its owner returns"}`)}
           ${s.watchers?.length ? fact("Watched by", s.watchers.join(", ")) : nothing} ${hasEnded(s) ? fact("Reason", html`${why(s)} ${s.reason ? html`<code>${s.reason}</code>` : nothing}`) : nothing}
         </dl>

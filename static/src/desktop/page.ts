@@ -127,7 +127,7 @@ export class Page implements Seen {
     try {
       await this.meet();
     } catch (err) {
-      this.stuck(Problem.from(err), [{ label: "Try again", go: () => void this.start() }]);
+      this.stuck(Problem.from(err), { label: "Try again", go: () => void this.start() });
       return;
     }
     this.begin();
@@ -153,7 +153,7 @@ export class Page implements Seen {
     } else if (this.spec.console) {
       this.headline = "Not connected";
       this.say(consoleForm(plain(this.envoy?.facts.console ?? "", 32), at, said, (visit) => void this.connect({ visit })), true);
-    } else if (p) this.stuck(p, [{ label: "Try again", go: () => void this.connect({}) }]);
+    } else if (p) this.stuck(p, { label: "Try again", go: () => void this.connect({}) });
     else void this.connect({});
     this.draw();
   }
@@ -210,7 +210,7 @@ export class Page implements Seen {
     this.link = link;
     this.update();
     void link.run(first).catch((err: unknown) => {
-      if (this.link === link) this.stuck(Problem.from(err), [{ label: "Reload the page", go: () => location.reload() }]);
+      if (this.link === link) this.stuck(Problem.from(err), { label: "Reload the page", go: () => location.reload() });
     });
   }
 
@@ -432,9 +432,9 @@ export class Page implements Seen {
     setTimeout(() => n.remove(), noticeTime);
   }
 
-  private stuck(p: Problem, list: Way[]): void {
+  private stuck(p: Problem, again: Way): void {
     this.headline = "Not connected";
-    this.say(problem(p, [...(p.signIn ? [{ label: "Sign in", href: signIn() }] : []), ...list, fleet]), true);
+    this.say(problem(p, [...(p.signIn ? [{ label: "Sign in", href: signIn() }] : []), ...retrying(p, again)]), true);
     this.draw();
   }
 

@@ -36,9 +36,9 @@ export function notice(err: unknown, retry?: () => void): TemplateResult {
   </div>`;
 }
 
-/** loading says what is being waited for. */
+/** loading is the shape of some lines that are on their way. */
 export function loading(what: string): TemplateResult {
-  return html`<div class="loading" role="status"><span class="spinner"></span>${what}</div>`;
+  return html`<div class="skeleton lines" role="status"><span class="visually-hidden">${what}</span>${[0, 1, 2].map((i) => html`<div aria-hidden="true"><i></i><i class=${`w${i}`}></i></div>`)}</div>`;
 }
 
 /** skeleton is the shape of a list that is on its way. */

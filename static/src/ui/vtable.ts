@@ -28,6 +28,8 @@ const mostPrinted = 2000; // rows on paper
 const paper = 960; // pixels of a page's width, which the browser makes smaller
 const spare = 6; // rows above and below what is seen, so that a fast wheel shows no gaps
 const step = 4; // rows that are scrolled before the document changes
+const many = 2000; // rows
+const remeasureEvery = 10_000; // ms
 const gap = 16; // pixels between columns; list.css has the same
 const side = 16; // pixels at both sides of a row
 const arrow = 18; // pixels of the mark of the order, in a head
@@ -73,7 +75,7 @@ export class VTable<R> extends Part {
   declare rest: number; // pixels below the last whole row
   declare printing: boolean;
   private resized: ResizeObserver | undefined;
-  private measured: { rows: R[]; wholes: Map<string, number> } | undefined;
+  private measured: { rows: R[]; wholes: Map<string, number>; at: number } | undefined;
 
   constructor() {
     super();
@@ -206,7 +208,10 @@ export class VTable<R> extends Part {
 
   /** wholes are the widths with which nothing is cut. */
   private wholes(): Map<string, number> {
-    if (this.measured?.rows === this.rows) return this.measured.wholes;
+    const m = this.measured;
+    if (m?.rows === this.rows) return m.wholes;
+    // A list of thousands changes each second, and its widths hardly.
+    if (m && m.rows.length === this.rows.length && this.rows.length > many && performance.now() - m.at < remeasureEvery) return m.wholes;
     const wholes = new Map<string, number>();
     for (const c of this.columns) {
       let content = 0;
@@ -221,7 +226,7 @@ export class VTable<R> extends Part {
       const head = c.plain ? 0 : textWidth(c.title, "s", 500) + (c.sortable ? arrow : 4);
       wholes.set(c.name, c.bare && content === 0 ? 0 : Math.ceil(Math.max(content, head)) + 2);
     }
-    this.measured = { rows: this.rows, wholes };
+    this.measured = { rows: this.rows, wholes, at: performance.now() };
     return wholes;
   }
 
