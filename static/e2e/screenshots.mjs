@@ -38,7 +38,7 @@ await story(async (teller) => {
 
   await madeUp(page, 24);
   await page.goto(origin + "/sessions");
-  await page.getByRole("row", { name: /alice.*db/ }).first().waitFor();
+  await page.getByRole("row", { name: /alice.*ip-10/ }).first().waitFor();
   await shoot(page, "sessions");
 }, { webgl: true });
 
