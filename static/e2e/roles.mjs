@@ -50,6 +50,7 @@ await story(async (teller) => {
         const other = await page.context().newPage();
         await other.goto(a.href);
         await new Terminal(other).connected();
+        if (new URL(a.href).searchParams.get("watch")) await other.getByRole("contentinfo").getByText("alice's session").waitFor(); // whose it is
         await other.close();
       }
     }

@@ -23,7 +23,7 @@ class RecordDetails extends Drawer {
           ${fact("Code", r.code)} ${fact("Detail", r.detail)} ${Object.entries(r.fields ?? {}).map(([k, v]) => fact(k, v))}
         </dl>
         <section class="stack tight"><h3>Show only</h3><div class="row">
-          ${only("this type", "type", r.type)}${only("this operator", "operator", r.operator)}${only("this envoy", "envoy", r.envoy_id)}${only("this session", "session", r.session_id)}
+          ${only("this type", "type", r.type)}${only("this operator", "operator", r.operator)}${only("this machine", "envoy", r.envoy_id)}${only("this session", "session", r.session_id)}
         </div></section>
       </div>
     </dialog>`;

@@ -47,9 +47,9 @@ export function chips(labels: readonly string[], room: number, on: readonly stri
     ${rest.length ? html`<span class="muted small" title=${rest.join("\n")}>+${rest.length}</span>` : nothing}`;
 }
 
-/** nameWidth is the room of a name in bold letters, and of a chip beside it. */
-export function nameWidth(name: string, mark = ""): number {
-  return Math.ceil(textWidth(name, "m", 600)) + 2 + (mark === "" ? 0 : gap + chip(mark));
+/** nameWidth is the room of a name, and of a chip beside it. */
+export function nameWidth(name: string, mark = "", weight = 600): number {
+  return Math.ceil(textWidth(name, "m", weight)) + 2 + (mark === "" ? 0 : gap + chip(mark));
 }
 
 /** actionsWidth is the room of a row's button, if it has one, and of its menu. */

@@ -37,7 +37,7 @@ class EnvoyDetails extends Drawer {
       <div class="drawer-body">
         <div class="row top"><div><h2 id="envoy-title">${e.hostname}</h2><span class="dot ${dots[e.state]}">${now ? stateWord(e.state) : "Removed"}</span></div>
           ${live.may("revoke or remove envoys") && now ? html`<button class="button quiet icon end" type="button" aria-haspopup="menu" aria-label=${`More on ${e.hostname}`} @click=${(ev: Event) => this.more(e, ev.currentTarget as Element)}>${icon("more")}</button>` : nothing}
-          <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button>
+          <button class="button quiet icon end" type="button" autofocus aria-label="Close" @click=${this.close}>${icon("close")}</button>
         </div>
         ${this.quarantine(e, !!now)} ${this.opening(e)}
         ${said.length ? html`<div class="notice warn">${icon("warn")}<div>${said.map((w) => html`<p>${w.text}</p>`)}</div></div>` : nothing}
@@ -50,7 +50,7 @@ class EnvoyDetails extends Drawer {
   private gone(): TemplateResult {
     return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${this.closed} @click=${this.beside}><div class="drawer-body">
       <div class="row top"><div><h2 id="envoy-title">There is no such machine</h2></div>
-        <button class="button quiet icon end" type="button" aria-label="Close" @click=${this.close}>${icon("close")}</button></div>
+        <button class="button quiet icon end" type="button" autofocus aria-label="Close" @click=${this.close}>${icon("close")}</button></div>
       <p class="muted">It was removed, or the address is mistyped.</p></div></dialog>`;
   }
 

@@ -125,10 +125,10 @@ class Sessions extends Page {
     const col = (name: string, title: string, c: Omit<Column<Session>, "name" | "title">): Column<Session> => ({ name, title, sortable: name in orders, ...c });
     return [
       col("state", "State", { cell: (s) => html`<span class="dot ${sessionDot(s)}">${sessionWord(s)}</span>`, text: sessionWord, extra: 15 }),
-      col("operator", "Operator", { cell: (s) => html`<span class="clip strong" title=${s.operator}>${s.operator}</span>${s.own ? html` <span class="chip on">you</span>` : nothing}`,
-        wide: (s) => nameWidth(s.operator, s.own ? "you" : ""), least: 190, first: true }),
+      col("operator", "Operator", { cell: (s) => html`<span class="clip" title=${s.operator}>${s.operator}</span>${s.own ? html` <span class="chip on">you</span>` : nothing}`,
+        wide: (s) => nameWidth(s.operator, s.own ? "you" : "", 400), least: 110 }),
       col("login", "Login", { cell: (s) => html`<span class="clip" title=${s.login}>${s.login || html`<span class="muted">–</span>`}</span>`, text: (s) => s.login || "–", least: 90, rank: 4 }),
-      col("envoy", "Machine", { cell: (s) => html`<a class="clip name" tabindex="-1" href=${detailsPath(s.id)} title=${s.envoy_name} aria-label=${`Details of the session of ${s.operator} on ${s.envoy_name}`}>${s.envoy_name}</a>`, text: (s) => s.envoy_name, strong: true, least: 330, first: true }),
+      col("envoy", "Machine", { cell: (s) => html`<a class="clip name" tabindex="-1" href=${detailsPath(s.id)} title=${s.envoy_name} aria-label=${`Details of the session of ${s.operator} on ${s.envoy_name}`}>${s.envoy_name}</a>`, text: (s) => s.envoy_name, strong: true, least: 400, first: true }),
       col("kind", "Kind", { cell: (s) => kindWord(s.kind), text: (s) => kindWord(s.kind), rank: 8 }),
       col("started", "Started", { cell: (s) => html`<span class="num" title=${exact(s.created)}>${ago(s.created, now)}</span>`, text: (s) => {
         const t = ago(s.created, now);
@@ -139,7 +139,7 @@ class Sessions extends Page {
         return t.length > 7 ? t : "0:00:00";
       }, rank: 6, end: true }),
       col("bytes", "In / out", { cell: (s) => html`<span class="num" title="bytes to and from the machine">${bytes(s.sent)} / ${bytes(s.received)}</span>`, text: (s) => `${bytes(s.sent)} / ${bytes(s.received)}`, extra: 4, rank: 7, end: true }),
-      col("reason", "What happened", { cell: (s) => html`<span class="clip ${s.watchers?.length ? "warn-text" : ""}" title=${[told(s, now), s.detail].filter(Boolean).join("\n")}>${told(s, now)}</span>`, text: (s) => told(s, now), least: 150, rank: 3, grows: true }),
+      col("reason", "What happened", { cell: (s) => html`<span class="clip ${s.watchers?.length ? "warn-text" : ""}" title=${[told(s, now), s.detail].filter(Boolean).join("\n")}>${told(s, now)}</span>`, text: (s) => told(s, now), least: 130, rank: 3, grows: true }),
       { name: "actions", title: "Actions", plain: true, end: true, cell: (s) => this.actions(s), wide: (s) => actionsWidth(mayAttach(s) ? "Attach" : mayWatch(s) ? "Watch" : "") },
     ];
   }
