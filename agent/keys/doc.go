@@ -22,7 +22,8 @@
 //     that user, with no way back, before it opened anything, and that is killed and abandoned
 //     when the file system does not answer. Its answer is not trusted: a user may lie about
 //     their own files, never about another's.
-//   - to follow a symbolic link, to write a file with two names, to create .ssh or a file.
+//   - to follow a symbolic link to what is not the user's own, to write a file with two names, to create .ssh or
+//     a file.
 //   - to choose between two logins, to serve uid 0, or to prefer a line that sshd would not
 //     have come to. The rules by which a line matches are sshd's own, and narrower where in doubt.
 //   - to grant more than the line that it found: the ephemeral key has a terminal and nothing

@@ -30,6 +30,8 @@ type candidate struct {
 	barred string   // if the operator's key is here and gives none, where it is and the reason
 	err    *wire.Error
 	shell  worker.Shell
+
+	private []uint32 // groups that may write the user's files
 }
 
 // Find returns the login that holds one of the operator's keys, on a line that would give the
@@ -189,6 +191,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 	q := worker.Request{
 		Task: worker.Look, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc,
 		DNS: c.daemon.dns, Environment: c.daemon.environment, Shell: c.Shell,
+		Follow: k.cfg.Mode == Dropin,
 	}
 	for _, key := range who.Keys {
 		q.Keys = append(q.Keys, key.Marshal())
@@ -196,7 +199,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 	if who.Source.IsValid() {
 		q.Source = who.Source.String()
 	}
-	r, _, err := k.ask(ctx, c.Account, q, nil)
+	r, err := k.askLook(ctx, c, q)
 	if err != nil {
 		return worker.FileError(err)
 	}
@@ -235,6 +238,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 			c.match = &Match{
 				Login: c.Login, File: c.files[at], Key: key,
 				who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
+				private: c.private,
 			}
 			if best.Before != 0 {
 				c.match.NotAfter = time.Unix(best.Before, 0)

@@ -172,7 +172,7 @@ func TestSeveralFiles(t *testing.T) {
 	_, err = w.k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "")
 	keystest.WantCode(t, err, wire.KeyRestricted)
 	w.Must(os.Remove(w.u.File()))
-	w.Must(os.Symlink("authorized_keys2", w.u.File())) // one bad file does not hide the other
+	w.Must(os.Symlink("/etc/hostname", w.u.File())) // one bad file does not hide the other
 	if m := w.find(); m.File != second {
 		t.Errorf("found in %s", m.File)
 	}

@@ -82,7 +82,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	if k.cfg.Mode == Dropin {
 		err = k.dropinAdd(rec)
 	} else {
-		unknown, err = k.add(ctx, m.who, m.strict, rec, lock)
+		unknown, err = k.add(ctx, m, rec, lock)
 	}
 	if err != nil {
 		i.undo(ctx, lock, unknown || wire.CodeOf(err) == wire.KeyfileNoSpace)
@@ -95,13 +95,13 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 // add has a worker append the line. If the file's size is not as in the journal, the worker does
 // nothing, the journal is corrected, and the worker is asked again: after a crash the journal must
 // say where the line begins.
-func (k *Keys) add(ctx context.Context, who account.Account, strict bool, rec *record, lock *fileLock) (unknown bool, err error) {
+func (k *Keys) add(ctx context.Context, m Match, rec *record, lock *fileLock) (unknown bool, err error) {
 	for range maxRetry {
 		q := worker.Request{
-			Task: worker.Install, Files: []string{rec.File}, Strict: strict, Now: k.cfg.Now().Unix(), UTC: true,
+			Task: worker.Install, Files: []string{rec.File}, Strict: m.strict, Private: m.private, Now: k.cfg.Now().Unix(), UTC: true,
 			Line: rec.Line, Size: rec.Size, Tail: rec.Tail,
 		}
-		r, unknown, err := k.ask(ctx, who, q, lock.file)
+		r, unknown, err := k.ask(ctx, m.who, q, lock.file)
 		if err != nil {
 			return unknown, err
 		}

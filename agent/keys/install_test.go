@@ -143,7 +143,7 @@ func TestAttributesStay(t *testing.T) {
 		t.Errorf("is  %s\nwas %s", got, before)
 	}
 
-	// With StrictModes off a file may be open to others; it is not afterwards.
+	// With StrictModes off a file may be open to everybody; it is not afterwards. Its group stays what it is.
 	w.k.cfg.AuthorizedKeysFile = nil
 	w.k.cfg.SSHD = h.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_9.2; exit; }\nprintf 'authorizedkeysfile .ssh/authorized_keys\\nstrictmodes no\\n'\n")
 	h.Must(unix.Removexattr(w.u.File(), "system.posix_acl_access"))
@@ -151,7 +151,7 @@ func TestAttributesStay(t *testing.T) {
 	w.roundTrip()
 	var st unix.Stat_t
 	h.Must(unix.Stat(w.u.File(), &st))
-	if st.Mode&0o7777 != 0o644 {
+	if st.Mode&0o7777 != 0o664 {
 		t.Errorf("mode %#o", st.Mode)
 	}
 }

@@ -186,11 +186,12 @@ type Match struct {
 	Approach Approach
 	Unread   []string // logins whose homes were not looked at, because they do not answer or are too many
 
-	who    account.Account
-	size   int64
-	tail   bool
-	zone   line.Zone
-	strict bool
+	who     account.Account
+	size    int64
+	tail    bool
+	zone    line.Zone
+	strict  bool
+	private []uint32
 }
 
 // findProgram looks in folders and then in PATH. The agent may run as root, so folders of the

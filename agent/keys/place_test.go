@@ -15,8 +15,8 @@ import (
 	"scrier/wire"
 )
 
-// TestSymlinks lays out links in the user's home (H1). Whatever they point to, nothing is read
-// through them and nothing is changed.
+// TestSymlinks lays out links in the user's home (H1). Those that stay in it are followed. Whatever the others
+// point to, nothing of somebody else's is read through them, and nothing is changed.
 func TestSymlinks(t *testing.T) {
 	t.Parallel()
 	for _, env := range [][]string{nil, {openatEnv}} {
@@ -24,64 +24,100 @@ func TestSymlinks(t *testing.T) {
 		key, _ := keystest.NewKey(t)
 		victim := h.User("scrvictim")
 		h.PutKeys(victim, keystest.Text(key)+" victim\n")
+		h.Must(os.Chmod(victim.File(), 0o666)) // what is refused is refused by us
+		h.Must(os.Chmod(victim.SSH(""), 0o777))
 		secret := filepath.Join(h.Dir, "secret")
 		h.Must(os.WriteFile(secret, []byte(keystest.Text(key)+" root\n"), 0o644))
+		h.Must(os.Chmod(secret, 0o666))
 		k := h.open(h.config(), env...)
 		watched := []string{secret, victim.File()}
 		before := map[string]string{}
 		for _, name := range watched {
 			before[name] = h.Read(name)
 		}
-		for name, layout := range map[string]func(u *keystest.User){
-			"file to root's file":    func(u *keystest.User) { h.Must(os.Symlink(secret, u.File())) },
-			"file to /etc/shadow":    func(u *keystest.User) { h.Must(os.Symlink("/etc/shadow", u.File())) },
-			"file to another's file": func(u *keystest.User) { h.Must(os.Symlink(victim.File(), u.File())) },
-			"file to own file": func(u *keystest.User) {
+		const link, none, closed = wire.KeyfileSymlink, wire.PubkeyNotAuthorized, wire.KeyfilePermissions
+		for name, c := range map[string]struct {
+			layout func(u *keystest.User)
+			code   wire.Code
+		}{
+			"file to root's file":    {func(u *keystest.User) { h.Must(os.Symlink(secret, u.File())) }, link},
+			"file to /etc/shadow":    {func(u *keystest.User) { h.Must(os.Symlink("/etc/shadow", u.File())) }, link},
+			"file to another's file": {func(u *keystest.User) { h.Must(os.Symlink(victim.File(), u.File())) }, link},
+			"file to own file": {func(u *keystest.User) {
 				h.PutKeys(u, keystest.Text(key)+"\n")
 				h.Must(os.Rename(u.File(), u.SSH("real")))
 				h.Must(os.Symlink("real", u.File()))
-			},
-			"file to a way up":       func(u *keystest.User) { h.Must(os.Symlink("../../scrvictim/.ssh/authorized_keys", u.File())) },
-			"file to /proc/self/fd":  func(u *keystest.User) { h.Must(os.Symlink("/proc/self/fd/0", u.File())) },
-			"file to /proc/self/exe": func(u *keystest.User) { h.Must(os.Symlink("/proc/self/exe", u.File())) },
-			"file to /proc/1/root":   func(u *keystest.User) { h.Must(os.Symlink("/proc/1/root/etc/hostname", u.File())) },
-			"file to nothing":        func(u *keystest.User) { h.Must(os.Symlink("/nonexistent", u.File())) },
-			"file to itself":         func(u *keystest.User) { h.Must(os.Symlink("authorized_keys", u.File())) },
-			"folder to another's":    func(u *keystest.User) { h.Must(os.Remove(u.SSH(""))); h.Must(os.Symlink(victim.SSH(""), u.SSH(""))) },
-			"folder to own": func(u *keystest.User) {
+			}, 0},
+			"file to own file, all the way": {func(u *keystest.User) {
+				h.PutKeys(u, keystest.Text(key)+"\n")
+				h.Must(os.Rename(u.File(), u.Home+"/real"))
+				h.Must(os.Symlink(u.Home+"/real", u.File()))
+			}, 0},
+			"file to own file below a folder of another's": {func(u *keystest.User) {
+				h.PutKeys(u, keystest.Text(key)+"\n")
+				h.Must(os.Rename(u.File(), victim.SSH("theirs")))
+				h.Must(os.Symlink(victim.SSH("theirs"), u.File()))
+			}, closed},
+			"file to a way up":      {func(u *keystest.User) { h.Must(os.Symlink("../../scrvictim/.ssh/authorized_keys", u.File())) }, link},
+			"file to /proc/self/fd": {func(u *keystest.User) { h.Must(os.Symlink("/proc/self/fd/0", u.File())) }, none},
+			"file to a program":     {func(u *keystest.User) { h.Must(os.Symlink("/bin/sh", u.File())) }, link},
+			"file to /proc/1/root":  {func(u *keystest.User) { h.Must(os.Symlink("/proc/1/root/etc/hostname", u.File())) }, closed},
+			"file to nothing":       {func(u *keystest.User) { h.Must(os.Symlink("/nonexistent", u.File())) }, none},
+			"file to itself":        {func(u *keystest.User) { h.Must(os.Symlink("authorized_keys", u.File())) }, link},
+			"file to a device":      {func(u *keystest.User) { h.Must(os.Symlink("/dev/zero", u.File())) }, link},
+			"folder to another's":   {func(u *keystest.User) { h.Must(os.Remove(u.SSH(""))); h.Must(os.Symlink(victim.SSH(""), u.SSH(""))) }, link},
+			"folder to own": {func(u *keystest.User) {
 				h.PutKeys(u, keystest.Text(key)+"\n")
 				h.Must(os.Rename(u.SSH(""), u.Home+"/real"))
 				h.Must(os.Symlink("real", filepath.Join(u.Home, ".ssh")))
-			},
-			"folder to /proc/self/cwd": func(u *keystest.User) {
+			}, 0},
+			"folder to /proc/self/cwd": {func(u *keystest.User) {
 				h.Must(os.Remove(u.SSH("")))
 				h.Must(os.Symlink("/proc/self/cwd", filepath.Join(u.Home, ".ssh")))
-			},
-			"folder to another's, dotted": func(u *keystest.User) {
+			}, none},
+			"folder to another's, dotted": {func(u *keystest.User) {
 				h.Must(os.Remove(u.SSH("")))
 				h.Must(os.Symlink("../scrvictim/.ssh", filepath.Join(u.Home, ".ssh")))
-			},
+			}, link},
 		} {
 			u := h.User("scrlinks")
-			layout(u)
+			c.layout(u)
 			_, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}}, u.Login)
-			if got := wire.CodeOf(err); got != wire.KeyfileSymlink {
+			if got := wire.CodeOf(err); got != c.code {
 				t.Errorf("%s: %v", name, err)
 			}
 			// The same if the link is made after the search.
+			code := c.code
+			if code == none {
+				code = wire.KeyfileChanged
+			}
 			m := Match{Login: u.Login, File: u.File(), zone: line.Zone{UTC: true}, strict: true,
 				who: account.Account{Login: u.Login, UID: uint32(u.UID), GID: uint32(u.UID), Home: u.Home}}
 			eph, _ := keystest.NewKey(t)
-			if _, err = k.Install(context.Background(), m, wire.NewSessionID(), eph); wire.CodeOf(err) != wire.KeyfileSymlink {
+			in, err := k.Install(context.Background(), m, wire.NewSessionID(), eph)
+			if wire.CodeOf(err) != code {
 				t.Errorf("%s: install: %v", name, err)
 			}
+			if err == nil {
+				if got := keystest.Usable(h.Read(u.File())); len(got) != 1 {
+					t.Errorf("%s: %q", name, got)
+				}
+				h.Must(in.Remove(context.Background()))
+				if got := h.Read(u.File()); got != keystest.Text(key)+"\n" {
+					t.Errorf("%s: %q", name, got)
+				}
+			}
 			h.Must(os.RemoveAll(u.Home))
+			h.Must(os.RemoveAll(victim.SSH("theirs")))
 			h.Users = h.Users[:1]
 		}
 		for _, name := range watched {
 			if h.Read(name) != before[name] {
 				t.Errorf("%s was changed", name)
 			}
+		}
+		if entries, err := os.ReadDir(victim.SSH("")); err != nil || len(entries) != 1 {
+			t.Errorf("files were made beside another's: %v %v", entries, err)
 		}
 	}
 }
@@ -245,8 +281,8 @@ func TestStrictModes(t *testing.T) {
 			t.Errorf("%v: sshd refuses, we accept", layouts[i])
 		case err == nil:
 			agreed++
-		case accepted[i]: // Debian's sshd lets the user's private group write; we do not
-			t.Logf("%v: sshd accepts, we refuse: %v", layouts[i], err)
+		case accepted[i]:
+			t.Errorf("%v: sshd accepts, we refuse: %v", layouts[i], err)
 		}
 	}
 	if agreed < 5 {

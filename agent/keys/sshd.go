@@ -27,6 +27,8 @@ type daemonCache struct {
 	byClient map[string]daemon // by login and address; "" if the answer is the same for all
 	program  string
 	version  [2]int
+	debianOf string
+	debian   bool
 }
 
 // daemonFor asks sshd about one login that connects from an address on loopback.
@@ -34,10 +36,7 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr
 	if len(k.cfg.AuthorizedKeysFile) > 0 {
 		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true, pamService: "sshd", sourceStartups: "none"}, nil
 	}
-	sshd := k.cfg.SSHD
-	if sshd == "" {
-		sshd = findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
-	}
+	sshd := k.sshd()
 	if sshd == "" {
 		return k.daemonDefault(errors.New("there is no sshd"), true)
 	}
@@ -76,6 +75,14 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr
 	}
 	k.daemon.byClient[key] = d
 	return d, nil
+}
+
+// sshd is the program; empty if there is none.
+func (k *Keys) sshd() string {
+	if k.cfg.SSHD != "" {
+		return k.cfg.SSHD
+	}
+	return findProgram("sshd", "/usr/sbin", "/usr/local/sbin")
 }
 
 // daemonDefault is used when `sshd -T` fails, as it does when it may not read the host keys. If the

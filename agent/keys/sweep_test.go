@@ -166,7 +166,7 @@ func TestSweepOfUnreadableFiles(t *testing.T) {
 	content := w.Read(w.u.File())
 	hidden := w.u.File() + ".hidden"
 	w.Must(os.Rename(w.u.File(), hidden))
-	w.Must(os.Symlink("authorized_keys.hidden", w.u.File()))
+	w.Must(os.Symlink("/etc/hostname", w.u.File()))
 	for _, k := range []*Keys{w.k, w.open(w.cfg)} { // the entry stays until the line is taken out
 		swept, err = k.SweepAll(ctx)
 		if got := unread(swept); err != nil || got != both || len(swept.Failed) != 1 || swept.Failed[0].Login != "scralice" || swept.Failed[0].Code != wire.KeyfileSymlink {

@@ -33,6 +33,7 @@ func TestWorkerIsTheUser(t *testing.T) {
 		done <- err
 	}()
 	var status, limits string
+	largest := fmt.Sprintf("Max file size             %d ", 2*line.MaxFile)
 	keystest.Eventually(t, "worker runs", func() bool {
 		entries, _ := os.ReadDir("/proc")
 		for _, e := range entries {
@@ -40,7 +41,7 @@ func TestWorkerIsTheUser(t *testing.T) {
 			cmd, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
 			if strings.Contains(string(cmd), workerArg) && strings.Contains(string(b), fmt.Sprintf("Uid:\t%d\t", w.u.UID)) {
 				l, _ := os.ReadFile("/proc/" + e.Name() + "/limits")
-				if strings.Contains(string(l), "Max file size             8388608 ") { // harden has run
+				if strings.Contains(string(l), largest) { // harden has run
 					status, limits = string(b), string(l)
 					return true
 				}
@@ -57,7 +58,7 @@ func TestWorkerIsTheUser(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, status)
 		}
 	}
-	if !strings.Contains(limits, "Max file size             8388608 ") {
+	if !strings.Contains(limits, largest) {
 		t.Errorf("limits\n%s", limits)
 	}
 	keystest.WantCode(t, <-done, wire.KeyfileTimeout)
@@ -101,7 +102,7 @@ func TestHostileWorkers(t *testing.T) {
 		"negative key":       marshal(func(r *worker.Reply) { r.Files[0].Found[0].Key = -1 }),
 		"no line":            marshal(func(r *worker.Reply) { r.Files[0].Found[0].Line = 0 }),
 		"a negative line":    marshal(func(r *worker.Reply) { r.Files[0].Found[0].Line = -1 }),
-		"a line too far":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Line = line.MaxFile + 1 }),
+		"a line too far":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Line = line.MaxRead + 1 }),
 		"unknown standing":   marshal(func(r *worker.Reply) { r.Files[0].Found[0].Standing = 9 }),
 		"unknown reason":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Reason = line.ReasonEnd }),
 		"key twice":          marshal(func(r *worker.Reply) { r.Files[0].Found = append(r.Files[0].Found, r.Files[0].Found[0]) }),

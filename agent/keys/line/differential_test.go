@@ -175,7 +175,7 @@ func judge(t testing.TB, file string, key ssh.PublicKey, now time.Time) Finding 
 		return Finding{}
 	}
 	a := Query{Keys: []Key{k}, Source: netip.MustParseAddr("127.0.0.1"), Now: now, Zone: Zone{Local: time.Local, UTC: true}}
-	return a.Find([]byte(file))[0]
+	return a.findIn([]byte(file))[0]
 }
 
 func TestLineCases(t *testing.T) {
@@ -287,7 +287,7 @@ func TestDifferentialFrom(t *testing.T) {
 	})
 	var yes, maybe int
 	for i, list := range lists {
-		switch got := a.Find([]byte(`from="` + list + `" ` + keystest.Text(key)))[0]; {
+		switch got := a.findIn([]byte(`from="` + list + `" ` + keystest.Text(key)))[0]; {
 		case got.Standing == Restricted:
 			maybe++
 			if got.Reason != FromName && got.Reason != UnclearFrom {

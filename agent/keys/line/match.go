@@ -1,15 +1,18 @@
 package line
 
 import (
+	"bufio"
 	"bytes"
+	"io"
 	"net/netip"
 	"time"
 )
 
-// Sizes of an authorized_keys file. sshd knows neither limit; a longer line is skipped (and
+// Sizes of an authorized_keys file. sshd knows none of these limits; a longer line is skipped (and
 // kept), a larger file is not read.
 const (
-	MaxFile = 4 << 20
+	MaxFile = 16 << 20 // one that is edited: 10,000 keys have some 7 MB
+	MaxRead = 64 << 20 // one that is only read
 	maxLine = 256 << 10
 )
 
@@ -44,50 +47,69 @@ type Finding struct {
 }
 
 // Find goes through a file as sshd's auth_check_authkeys_file does, and returns one finding for each
-// of the keys.
-func (a Query) Find(file []byte) []Finding {
+// of the keys. It holds one line in memory, and stops when nothing more can be found.
+func (a Query) Find(file io.Reader) ([]Finding, error) {
 	found := make([]Finding, len(a.Keys))
-	for n := 1; len(file) > 0; n++ {
-		var line []byte
-		if i := bytes.IndexByte(file, '\n'); i >= 0 {
-			line, file = file[:i], file[i+1:]
-		} else {
-			line, file = file, nil
+	r := bufio.NewReaderSize(file, maxLine+1)
+	left := len(a.Keys)
+	for n := 1; left > 0; n++ {
+		line, err := r.ReadSlice('\n')
+		long := false
+		for err == bufio.ErrBufferFull {
+			long = true
+			_, err = r.ReadSlice('\n')
 		}
-		if len(line) > maxLine {
-			continue
+		if err != nil && err != io.EOF {
+			return nil, err
 		}
-		for i, key := range a.Keys {
-			if found[i].Standing >= Restricted {
-				continue // sshd stops at the first line that it accepts
-			}
-			if f := a.line(line, key); f.Standing > found[i].Standing {
-				found[i] = f
-				found[i].Line = n
-			}
+		if !long {
+			left -= a.line(bytes.TrimSuffix(line, []byte{'\n'}), n, found)
+		}
+		if err == io.EOF {
+			break
 		}
 	}
-	return found
+	return found, nil
 }
 
-// line does what sshd's auth_check_authkey_line does for a key that is no certificate. The line has
-// no newline.
-func (a Query) line(line []byte, key Key) Finding {
+// line does what sshd's auth_check_authkey_line does, for keys that are no certificates. It returns for how
+// many of the keys the search is over: sshd stops at the first line that it accepts.
+func (a Query) line(line []byte, n int, found []Finding) (over int) {
 	if i := bytes.IndexByte(line, 0); i >= 0 {
 		line = line[:i] // sshd is written in C: its string ends here
 	}
 	line = bytes.TrimLeft(line, " \t")
 	if len(line) == 0 || line[0] == '#' {
-		return Finding{}
+		return 0
 	}
-	if holdsKey(line, key) {
-		return a.judge("")
+	var rest []byte // behind options, if these are some
+	var options string
+	if end, ok := skipOptions(line); ok {
+		rest = bytes.TrimLeft(line[end:], " \t")
 	}
-	n, ok := skipOptions(string(line))
-	if !ok || !holdsKey(bytes.TrimLeft(line[n:], " \t"), key) {
-		return Finding{}
+	for i, key := range a.Keys {
+		if found[i].Standing >= Restricted {
+			continue
+		}
+		var f Finding
+		switch {
+		case holdsKey(line, key):
+			f = a.judge("")
+		case holdsKey(rest, key):
+			if options == "" {
+				options = string(line[:len(line)-len(rest)]) // with the blank behind: they may end in a comma
+			}
+			f = a.judge(options)
+		}
+		if f.Standing > found[i].Standing {
+			f.Line = n
+			found[i] = f
+			if f.Standing >= Restricted {
+				over++
+			}
+		}
 	}
-	return a.judge(string(line[:n+1])) // with the blank behind: the options may end in a comma
+	return over
 }
 
 // judge says what a line with these options means for the key that it holds.

@@ -110,7 +110,7 @@ func TestFrom(t *testing.T) {
 			if s != "" {
 				a.Source = netip.MustParseAddr(s)
 			}
-			got += map[Standing]string{Eligible: "y", Refused: "n", Restricted: "m"}[a.Find([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0].Standing]
+			got += map[Standing]string{Eligible: "y", Refused: "n", Restricted: "m"}[a.findIn([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0].Standing]
 		}
 		if got != want {
 			t.Errorf("from=%q: %s, want %s", from, got, want)
@@ -122,7 +122,7 @@ func TestFrom(t *testing.T) {
 		"!203.0.*,*": Refused, "10.0.0.1": Refused, "1.*": Restricted,
 	} {
 		a := Query{Keys: []Key{k}, Source: netip.MustParseAddr("203.0.113.7"), DNS: true, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
-		if got := a.Find([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0]; got.Standing != want {
+		if got := a.findIn([]byte(`from="` + from + `" ` + keystest.Text(key) + "\n"))[0]; got.Standing != want {
 			t.Errorf("from=%q with names: %+v", from, got)
 		}
 	}
@@ -135,7 +135,7 @@ func TestEnvironment(t *testing.T) {
 	k, _ := NewKey(key)
 	for acts, want := range map[bool]Standing{false: Eligible, true: Restricted} {
 		a := Query{Keys: []Key{k}, Environment: acts, Now: time.Now(), Zone: Zone{Local: time.UTC, UTC: true}}
-		if got := a.Find([]byte(`environment="RESTRICTED=1" ` + keystest.Text(key) + "\n"))[0]; got.Standing != want {
+		if got := a.findIn([]byte(`environment="RESTRICTED=1" ` + keystest.Text(key) + "\n"))[0]; got.Standing != want {
 			t.Errorf("%v: %+v", acts, got)
 		}
 	}
@@ -163,7 +163,7 @@ func FuzzLine(f *testing.F) {
 	k, _ := NewKey(key)
 	a := Query{Keys: []Key{k}, Source: netip.MustParseAddr("127.0.0.1"), Now: now, Zone: Zone{Local: time.UTC, UTC: true}}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		got := a.Find(file)[0]
+		got := a.findIn(file)[0]
 		if got.Standing > Eligible || got.Reason >= ReasonEnd || (got.Standing == Absent) != (got.Line == 0) {
 			t.Fatalf("%+v of %q", got, file)
 		}
@@ -178,7 +178,7 @@ func FuzzLine(f *testing.F) {
 		}
 		// More lines after the deciding one change nothing.
 		if got.Standing >= Restricted {
-			if again := a.Find(append(append(bytes.Clone(file), '\n'), file...))[0]; again.Standing != got.Standing {
+			if again := a.findIn(append(append(bytes.Clone(file), '\n'), file...))[0]; again.Standing != got.Standing {
 				t.Fatalf("%+v, then %+v", got, again)
 			}
 		}
@@ -194,7 +194,7 @@ func FuzzOptions(f *testing.F) {
 	}
 	z := Zone{Local: time.UTC, UTC: true}
 	f.Fuzz(func(t *testing.T, s string) {
-		n, ok := skipOptions(s)
+		n, ok := skipOptions([]byte(s))
 		if n < 0 || n > len(s) {
 			t.Fatalf("skipped %d of %q", n, s)
 		}

@@ -208,7 +208,7 @@ func dequote(s string) (value, rest string, ok bool) {
 
 // skipOptions does what sshd's sshkey_advance_past_options does: n is the length of the options at
 // the beginning of s.
-func skipOptions(s string) (n int, ok bool) {
+func skipOptions(s []byte) (n int, ok bool) {
 	quoted := false
 	for n < len(s) && (quoted || (s[n] != ' ' && s[n] != '\t')) {
 		if s[n] == '\\' && n+1 < len(s) && s[n+1] == '"' {

@@ -141,7 +141,7 @@ func (f *file) tail() (bool, error) {
 // fit refuses a file from which a line could not be taken out again later.
 func (p *place) fit(f *file) error {
 	if f.st.Uid != p.uid {
-		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, f.st.Uid)
+		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d, so the account cannot write it; keys: dropin writes no home", p.name, f.st.Uid)
 	}
 	for fd, name := range map[int]string{f.fd: p.name, p.dir: "the folder of " + p.name} {
 		var st unix.Statx_t
@@ -151,10 +151,10 @@ func (p *place) fit(f *file) error {
 		}
 	}
 	if err := unix.Faccessat(p.dir, p.name, unix.W_OK, 0); err != nil {
-		return fmt.Errorf("write %s: %w", p.name, err)
+		return fmt.Errorf("write %s, which keys: dropin does not do: %w", p.name, err)
 	}
 	if err := unix.Faccessat(p.dir, ".", unix.W_OK|unix.X_OK, 0); err != nil {
-		return fmt.Errorf("write the folder of %s: %w", p.name, err)
+		return fmt.Errorf("write the folder of %s, which keys: dropin does not do: %w", p.name, err)
 	}
 	return nil
 }

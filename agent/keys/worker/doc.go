@@ -12,6 +12,7 @@
 //	Install  append one line by one write
 //	Clean    take lines out: exchange a new file for it, or else write a # over the line
 //
-// It refuses to run as root, to follow a symbolic link, to write a file with two names or of
-// another owner, and to create a file beside the one that it replaces for a moment.
+// It refuses to run as root, to write a file with two names or of another owner, to follow a symbolic link to such a
+// file, and to create a file beside the one that it replaces for a moment. Links are resolved before anything is opened;
+// what is opened then has none on its way.
 package worker

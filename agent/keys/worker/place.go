@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -17,33 +21,49 @@ import (
 // place is where an authorized_keys file is: its folder, which is held open, and its name in it. All
 // work is done in that folder, even if it is renamed or a link takes its place meanwhile.
 type place struct {
-	w      Worker
-	dir    int // O_PATH
-	name   string
-	uid    uint32
-	strict bool
+	w       Worker
+	dir     int // O_PATH
+	name    string
+	uid     uint32
+	strict  bool
+	private []uint32
+	follow  bool
+	out     string // where a link leads that leaves the home; empty if none does
 }
 
-// place opens the folder of an absolute path. It follows no symbolic link: below the home, if the
-// path is in it, or else from the root. On the way to the home there may be links, for instance
-// /home; only root can make those. With StrictModes it refuses the folders that sshd refuses.
+// place opens the folder of an absolute path. Symbolic links are resolved first, as sshd does, and what they
+// lead to is then opened without following any: a link that is made meanwhile is refused. The folders are
+// opened below the home, if the file is in it, or else from the root, and with StrictModes those are refused
+// that sshd refuses.
 func (w Worker) place(q Request, file string) (*place, error) {
 	if !path.IsAbs(file) || path.Clean(file) != file || strings.ContainsRune(file, 0) || file == "/" {
 		return nil, wire.Errorf(wire.KeyfileUnsupported, "%q is not a plain path", wire.Printable(file))
 	}
-	root, rest := "/", file[1:]
-	if home := path.Clean(q.Home); path.IsAbs(home) && home != "/" {
-		if below, ok := strings.CutPrefix(file, home+"/"); ok {
-			root, rest = home, below
+	home := path.Clean(q.Home)
+	real, err := resolve(file)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s%s: %w", file, fileSystem(home, err), err)
+	}
+	p := &place{w: w, uid: q.UID, strict: q.Strict, private: q.Private, follow: q.Follow}
+	root, rest := "/", real[1:]
+	if realHome, err := resolve(home); err == nil && path.IsAbs(home) {
+		if below, ok := beneath(realHome, real); ok {
+			root, rest = realHome, below
+		} else if _, ok := beneath(home, file); ok {
+			p.out = real
 		}
 	}
 	base, err := openRetry(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open %s%s: %w", root, fileSystem(root, err), err)
 	}
-	p := &place{w: w, dir: base, uid: q.UID, strict: q.Strict}
+	p.dir = base
 	folder, name := path.Split(rest)
 	p.name = name
+	if err := p.leaves(real); err != nil {
+		p.close()
+		return nil, err
+	}
 	if err := p.checkFolder(base, root); err != nil {
 		p.close()
 		return nil, err
@@ -76,6 +96,54 @@ func (w Worker) place(q Request, file string) (*place, error) {
 	return p, nil
 }
 
+// resolve is a path without links.
+func resolve(name string) (string, error) {
+	for tries := 0; ; tries++ {
+		real, err := filepath.EvalSymlinks(name)
+		var no syscall.Errno
+		switch {
+		case err == nil:
+			return real, nil
+		case errors.Is(err, unix.EINVAL): // what was a link a moment ago is none now
+			if tries >= maxRedo {
+				return "", wire.Errorf(wire.KeyfileChanged, "%s keeps changing", name)
+			}
+		case errors.As(err, &no):
+			return "", err
+		default: // it has no other error than that there are too many
+			return "", unix.ELOOP
+		}
+	}
+}
+
+// beneath is the path from dir to name, if name is in it.
+func beneath(dir, name string) (rest string, ok bool) {
+	if dir == "/" {
+		return name[1:], name != "/"
+	}
+	return strings.CutPrefix(name, dir+"/")
+}
+
+// leaves refuses a link that leads out of the home to a file that is not the user's own, unless all are
+// followed. What others put there is read by nobody here.
+func (p *place) leaves(real string) error {
+	if p.out == "" || p.follow {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(real, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", real, err)
+	}
+	if st.Uid != p.uid {
+		return p.linkError()
+	}
+	return nil
+}
+
+func (p *place) linkError() error {
+	return wire.Errorf(wire.KeyfileSymlink, "a link leads out of the home, to %s, which belongs to somebody else", wire.Printable(p.out))
+}
+
 func (p *place) close() { unix.Close(p.dir) }
 
 // checkFolder is what StrictModes demands of each folder from the home to the file's own.
@@ -84,11 +152,36 @@ func (p *place) checkFolder(fd int, name string) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", name, err)
 	}
-	if p.strict && (st.Mode&0o022 != 0 || (st.Uid != 0 && st.Uid != p.uid)) {
+	if p.strict && st.Uid != 0 && st.Uid != p.uid {
 		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o", name, st.Uid, st.Mode&0o7777)
+	}
+	return p.checkMode(&st, name)
+}
+
+// checkMode refuses what others may write. Debian's sshd lets a group write that has the user alone as its
+// member: the agent knows which are.
+func (p *place) checkMode(st *unix.Stat_t, name string) error {
+	if !p.strict || st.Mode&0o022 == 0 {
+		return nil
+	}
+	err := wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o", name, st.Uid, st.Mode&0o7777)
+	if st.Mode&0o002 != 0 {
+		return err
+	}
+	if !slices.Contains(p.private, st.Gid) {
+		return &groupError{st.Gid, err}
 	}
 	return nil
 }
+
+// groupError says that a group may write.
+type groupError struct {
+	gid uint32
+	err *wire.Error
+}
+
+func (e *groupError) Error() string { return e.err.Error() }
+func (e *groupError) Unwrap() error { return e.err }
 
 // openBeneath opens rel without leaving dir or following any link.
 func (w Worker) openBeneath(dir int, rel string, flags int) (int, error) {
@@ -171,8 +264,8 @@ type file struct {
 	leased bool // this process has a lease on it: nobody else has it open for writing
 }
 
-// open opens the file. It refuses everything but a plain file of the user's or root's: a link, a file
-// with a second name, a device, and a FIFO, which would block for ever.
+// open opens the file. It refuses everything but a plain file of the user's or root's: a link, a device, and a FIFO,
+// which would block for ever. A file with a second name is only read, if all links are followed.
 func (p *place) open() (*file, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -203,18 +296,26 @@ func (p *place) check(st *unix.Stat_t) error {
 		return wire.Errorf(wire.KeyfileSymlink, "%s is a symbolic link", p.name)
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return wire.Errorf(wire.KeyfileNotRegular, "%s is not a regular file", p.name)
-	case st.Nlink > 1:
+	case st.Nlink > 1 && !p.follow:
 		return wire.Errorf(wire.KeyfileHardlink, "%s has %d names", p.name, st.Nlink)
 	case st.Nlink == 0:
 		return unix.ENOENT
 	case st.Uid != p.uid && st.Uid != 0: // those of root are read, as sshd does, but never written
 		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, st.Uid)
-	case p.strict && st.Mode&0o022 != 0:
-		return wire.Errorf(wire.KeyfilePermissions, "%s has mode %#o", p.name, st.Mode&0o7777)
-	case st.Size > line.MaxFile:
-		return wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.name, st.Size)
+	case p.out != "" && !p.follow && st.Uid != p.uid:
+		return p.linkError()
+	case st.Size > p.most():
+		return wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes, at most %d are handled", p.name, st.Size, p.most())
 	}
-	return nil
+	return p.checkMode(st, p.name)
+}
+
+// most is how large a file may be. One that is only read may be larger.
+func (p *place) most() int64 {
+	if p.follow {
+		return line.MaxRead
+	}
+	return line.MaxFile
 }
 
 func (f *file) close() { unix.Close(f.fd) }
@@ -236,6 +337,30 @@ func (f *file) read() ([]byte, error) {
 		default:
 			b.Write(chunk[:n])
 		}
+	}
+}
+
+// reader reads a file from its beginning. One that grows without end is cut off.
+type reader struct {
+	f        *file
+	at, most int64
+}
+
+func (r *reader) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Pread(r.f.fd, b, r.at)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, fmt.Errorf("read: %w", err)
+		case n == 0:
+			return 0, io.EOF
+		}
+		if r.at += int64(n); r.at > r.most {
+			return 0, wire.Errorf(wire.KeyfileTooBig, "more than %d bytes, which is all that is handled", r.most)
+		}
+		return n, nil
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 	"scrier/wire"
 )
 
-// TestLinkRace exchanges the folder and a link to another one while a worker works (H1).
+// TestLinkRace exchanges the folder and a link to another one, outside of the home, while a worker works (H1). The
+// other folder is somebody else's, and everybody may write there.
 func TestLinkRace(t *testing.T) {
 	t.Parallel()
 	rounds := keystest.Environment(t, "SCRIER_RACE_ROUNDS", 800)
@@ -23,11 +24,13 @@ func TestLinkRace(t *testing.T) {
 		h := keystest.NewHost(t)
 		u := h.User("scralice")
 		h.PutKeys(u, "mine\n")
-		decoy := filepath.Join(u.Home, "decoy")
+		decoy := filepath.Join(h.Dir, "decoy")
 		h.Must(os.Mkdir(decoy, 0o700))
+		h.Must(os.Chmod(decoy, 0o777))
 		h.Must(os.WriteFile(filepath.Join(decoy, "authorized_keys"), []byte("decoy\n"), 0o600))
+		h.Must(os.Chmod(filepath.Join(decoy, "authorized_keys"), 0o666))
 		h.Must(os.Symlink(decoy, filepath.Join(u.Home, "link")))
-		h.Own(u, decoy, filepath.Join(decoy, "authorized_keys"), filepath.Join(u.Home, "link"))
+		h.Own(u, filepath.Join(u.Home, "link"))
 		var watch unix.Stat_t
 		h.Must(unix.Stat(filepath.Join(decoy, "authorized_keys"), &watch))
 		agent := wire.NewEnvoyID()

@@ -28,6 +28,8 @@ const (
 	MaxPaths = 16
 	MaxKeys  = 64
 	MaxLines = 256 // journalled sessions of one file
+
+	MaxPrivate = 4
 )
 
 // Task is what a request asks for.
@@ -65,6 +67,9 @@ type Request struct {
 
 	Environment bool   `cbor:"19,keyasint,omitempty"` // look: PermitUserEnvironment
 	Shell       string `cbor:"20,keyasint,omitempty"` // look: the account's
+
+	Private []uint32 `cbor:"21,keyasint,omitempty"` // groups that have nobody but the user in them, and may write
+	Follow  bool     `cbor:"22,keyasint,omitempty"` // look: follow links out of the home, read files with several names: nobody will write
 }
 
 // Torn is an append that a crash may have cut short.
@@ -87,6 +92,8 @@ type Result struct {
 	Neutralised int  `cbor:"9,keyasint,omitempty"`  // clean: lines that were only disabled; Code says why
 	Off         bool `cbor:"10,keyasint,omitempty"` // clean: none of the lines is in force any more
 	Left        int  `cbor:"11,keyasint,omitempty"` // clean: lines that should go and are still in force
+
+	Group uint32 `cbor:"12,keyasint,omitempty"` // of Code: the group that may write, if that alone is in the way
 }
 
 // Found is the line that decides for one of the operator's keys.
@@ -187,7 +194,7 @@ func (a Reply) check(q Request) error {
 		seen := map[int]bool{}
 		for _, l := range f.Found {
 			if l.Key < 0 || l.Key >= len(q.Keys) || seen[l.Key] || l.Standing == line.Absent || l.Standing > line.Eligible ||
-				l.Reason >= line.ReasonEnd || l.Line < 1 || l.Line > line.MaxFile {
+				l.Reason >= line.ReasonEnd || l.Line < 1 || l.Line > line.MaxRead {
 				return fmt.Errorf("a finding that was not asked for")
 			}
 			seen[l.Key] = true

@@ -45,17 +45,21 @@ func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error
 		if err := unix.Fstat(fd, &t.st); err != nil {
 			return err
 		}
+		mode := f.st.Mode & 0o7777 &^ 0o002
 		if t.st.Gid != f.st.Gid {
 			// Often root has made the file, and its group is root's, which the account can't give. That matters only
 			// where the group may do what not everybody may.
-			if err := unix.Fchown(fd, -1, int(f.st.Gid)); err != nil && f.st.Mode>>3&^f.st.Mode&0o5 != 0 {
-				return fmt.Errorf("keep the group %d, which the account is not in: %w", f.st.Gid, err)
+			if err := unix.Fchown(fd, -1, int(f.st.Gid)); err != nil {
+				if f.st.Mode>>3&^f.st.Mode&0o5 != 0 {
+					return fmt.Errorf("keep the group %d, which the account is not in: %w", f.st.Gid, err)
+				}
+				mode &^= 0o020
 			}
 		}
 		if err := copyAttributes(fd, f.fd); err != nil {
 			return fmt.Errorf("keep the extended attributes: %w", err)
 		}
-		if err := unix.Fchmod(fd, f.st.Mode&0o7777&^0o022); err != nil {
+		if err := unix.Fchmod(fd, mode); err != nil {
 			return fmt.Errorf("keep the mode: %w", err)
 		}
 		// The content must be on disk before the exchange is. Otherwise the file could be empty

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,7 +71,8 @@ func (w Worker) work(stdin io.Reader, stdout io.Writer) int {
 	if uid := os.Geteuid(); uid == 0 || uid != os.Getuid() || uint32(uid) != q.UID {
 		return int(wire.Forbidden)
 	}
-	if len(q.Files) == 0 || len(q.Files) > MaxPaths || len(q.Keys) > MaxKeys || len(q.Lines) > MaxLines {
+	if len(q.Files) == 0 || len(q.Files) > MaxPaths || len(q.Keys) > MaxKeys || len(q.Lines) > MaxLines || len(q.Private) > MaxPrivate ||
+		q.Follow && q.Task != Look {
 		return int(wire.BadRequest)
 	}
 	var a Reply
@@ -120,6 +122,9 @@ func (a *Result) fail(err error) {
 	if isMissing(err) {
 		a.Missing = true
 		return
+	}
+	if g, ok := errors.AsType[*groupError](err); ok {
+		a.Group = g.gid
 	}
 	e := FileError(err)
 	a.Code, a.Detail = e.Code, e.Detail
