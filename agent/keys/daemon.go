@@ -39,6 +39,9 @@ type daemon struct {
 
 	denyUsers, allowUsers, denyGroups, allowGroups []string
 
+	command *command // AuthorizedKeysCommand; nil: none
+	md5     bool     // FingerprintHash
+
 	maxStartups    string
 	sourceStartups string // PerSourceMaxStartups: a number, or none
 	penalises      bool   // PerSourcePenalties
@@ -59,6 +62,7 @@ const (
 func parseDaemon(out []byte) (daemon, error) {
 	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024, pamService: "sshd", sourceStartups: "none", sum: sha256.Sum256(out)}
 	var seenFiles bool
+	var commandText, commandUser string
 	for len(out) > 0 {
 		var line []byte
 		line, out, _ = bytes.Cut(out, []byte{'\n'})
@@ -105,6 +109,16 @@ func parseDaemon(out []byte) (daemon, error) {
 			d.chroot = value != "none" && value != ""
 		case "pamservicename": // since OpenSSH 9.8
 			d.pamService = value
+		case "authorizedkeyscommand":
+			if value != "none" {
+				commandText = value
+			}
+		case "fingerprinthash":
+			d.md5 = strings.EqualFold(value, "md5")
+		case "authorizedkeyscommanduser":
+			if value != "none" {
+				commandUser = value
+			}
 		case "maxstartups":
 			d.maxStartups = value
 		case "persourcemaxstartups":
@@ -132,6 +146,13 @@ func parseDaemon(out []byte) (daemon, error) {
 	}
 	if !seenFiles {
 		return d, errors.New("read sshd -T: it names no authorizedkeysfile")
+	}
+	if commandText != "" && commandUser != "" { // without a user sshd does not run it
+		argv, ok := parseCommand(commandText)
+		if !ok {
+			return d, fmt.Errorf("read sshd -T: authorizedkeyscommand %q", wire.Printable(commandText))
+		}
+		d.command = &command{argv, commandUser}
 	}
 	if len(d.files) > worker.MaxPaths {
 		return d, errors.New("read sshd -T: too many files in authorizedkeysfile")

@@ -8,7 +8,7 @@
 //
 // The walk of one session is [Keys.Find], [Keys.Install], [Installed.Remove]:
 //
-//	Find     the logins -> sshd -T (which files?) -> a worker per login reads them
+//	Find     the logins -> sshd -T (which files?) -> a worker per login reads them -> AuthorizedKeysCommand
 //	Install  journal entry, fsynced -> lock -> a worker appends one line
 //	Remove   lock -> a worker takes the line out -> journal entry gone
 //

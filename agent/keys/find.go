@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -66,12 +67,14 @@ func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, err
 		return Match{}, err
 	}
 	candidates, unread := k.candidates(ctx, found, others, login == "")
+	var commands atomic.Int32
+	commands.Store(maxCommands)
 	var group errgroup.Group
 	group.SetLimit(cap(k.pool.slots))
 	for _, c := range candidates {
 		if c.err == nil {
 			group.Go(func() error {
-				c.err = k.look(ctx, c, usable)
+				c.err = k.look(ctx, c, usable, &commands)
 				return nil
 			})
 		}
@@ -160,11 +163,11 @@ func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
 		if !dropin {
 			return wire.Errorf(wire.KeyfileUnsupported, "sshd does not read %s: see AuthorizedKeysFile in sshd_config", k.dropinFile(c.Login))
 		}
-		if len(patterns) == 0 { // sshd gets the operators' own keys from elsewhere, perhaps from a command
+		if len(patterns) == 0 && d.command == nil { // sshd gets the operators' own keys from elsewhere
 			patterns = []string{".ssh/authorized_keys"}
 		}
 	}
-	if len(patterns) == 0 {
+	if len(patterns) == 0 && d.command == nil {
 		return wire.Errorf(wire.KeyfileUnsupported, "AuthorizedKeysFile is none for %s", c.Login)
 	}
 	for _, pattern := range patterns {
@@ -187,7 +190,7 @@ func (d daemon) takesEphemeral() bool {
 }
 
 // look sends a worker to the candidate's files and judges what it has found.
-func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error {
+func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *atomic.Int32) *wire.Error {
 	q := worker.Request{
 		Task: worker.Look, Files: c.files, Strict: c.daemon.strict, Now: k.cfg.Now().Unix(), UTC: c.daemon.utc,
 		DNS: c.daemon.dns, Environment: c.daemon.environment, Shell: c.Shell,
@@ -205,6 +208,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 	}
 	c.shell = r.Shell
 	var bad *wire.Error
+	var printed []line.Finding // by the command, which is asked when it is needed
 	for i, key := range who.Keys {
 		if !c.daemon.takes(key) {
 			continue
@@ -212,15 +216,31 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 		var file worker.Result
 		var best worker.Found
 		at := -1
+		where := ""
 		for n, f := range r.Files { // sshd reads the files in order, until a line in one of them accepts the key
 			if f.Code != wire.None && bad == nil {
 				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
 			}
 			if hit := slices.IndexFunc(f.Found, func(l worker.Found) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > best.Standing {
-				file, best, at = f, f.Found[hit], n
+				file, best, at, where = f, f.Found[hit], n, c.files[n]
 				if best.Standing >= line.Restricted {
 					break
 				}
+			}
+		}
+		if c.daemon.command != nil && best.Standing < line.Restricted {
+			if printed == nil {
+				var err error
+				if printed, err = k.askCommand(ctx, c, who, commands); err != nil && bad == nil {
+					bad = worker.FileError(err)
+				}
+			}
+			if f := printed[i]; f.Standing > best.Standing {
+				best = worker.Found{Standing: f.Standing, Reason: f.Reason, Line: f.Line}
+				if !f.ValidBefore.IsZero() {
+					best.Before = f.ValidBefore.Unix()
+				}
+				at, where = -1, "what AuthorizedKeysCommand prints"
 			}
 		}
 		why := best.Reason.String()
@@ -235,8 +255,15 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 		case c.daemon.verify && securityKey(key):
 			why = "sshd's PubkeyAuthOptions has verify-required, and no relay can show that you were verified"
 		default:
+			if at < 0 && k.cfg.Mode == Home {
+				var err *wire.Error
+				if at, err = c.commandHome(r.Files); err != nil {
+					return err
+				}
+				file, where = r.Files[at], c.files[at]
+			}
 			c.match = &Match{
-				Login: c.Login, File: c.files[at], Key: key,
+				Login: c.Login, File: where, Key: key,
 				who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
 				private: c.private,
 			}
@@ -248,7 +275,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator) *wire.Error
 		if best.Reason == line.From {
 			why += " " + q.Source
 		}
-		c.barred = fmt.Sprintf("line %d of %s: %s", best.Line, c.files[at], why)
+		c.barred = fmt.Sprintf("line %d of %s: %s", best.Line, where, why)
 	}
 	return bad
 }

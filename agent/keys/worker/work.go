@@ -71,7 +71,7 @@ func (w Worker) work(stdin io.Reader, stdout io.Writer) int {
 	if uid := os.Geteuid(); uid == 0 || uid != os.Getuid() || uint32(uid) != q.UID {
 		return int(wire.Forbidden)
 	}
-	if len(q.Files) == 0 || len(q.Files) > MaxPaths || len(q.Keys) > MaxKeys || len(q.Lines) > MaxLines || len(q.Private) > MaxPrivate ||
+	if len(q.Files) == 0 && q.Task != Look || len(q.Files) > MaxPaths || len(q.Keys) > MaxKeys || len(q.Lines) > MaxLines || len(q.Private) > MaxPrivate ||
 		q.Follow && q.Task != Look {
 		return int(wire.BadRequest)
 	}
