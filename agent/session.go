@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,8 +134,8 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 		return err
 	}
 	ephemeral, err := ssh.ParsePublicKey(open.Ephemeral)
-	if err != nil || ephemeral.Type() != ssh.KeyAlgoED25519 {
-		return wire.Errorf(wire.BadRequest, "the session's key is not an Ed25519 key")
+	if err != nil || !slices.Contains([]string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoRSA}, ephemeral.Type()) {
+		return wire.Errorf(wire.BadRequest, "the session's key is no Ed25519, ECDSA (P-256) or RSA key")
 	}
 	if l.builtin != nil {
 		return l.serveBuiltin(ctx, prep, s, open, operator, ephemeral)
@@ -147,6 +148,7 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open, operator keys.Operator, ephemeral ssh.PublicKey, over <-chan struct{}) error {
 	var match keys.Match
 	var hostKeys []ssh.PublicKey
+	operator.Session = ephemeral
 	g, gctx := errgroup.WithContext(prep)
 	g.Go(func() (err error) {
 		match, err = l.keys.Find(gctx, operator, open.Login)

@@ -116,7 +116,10 @@ const (
 	KeyUnproved   Code = 401
 	Unconfirmed   Code = 402
 	Quarantined   Code = 403
-	TurnedAway    Code = 620
+
+	KeyTypeRefused Code = 520
+
+	TurnedAway Code = 620
 
 	WrongHost Code = 960
 )
@@ -209,7 +212,10 @@ var codes = map[Code]codeText{
 	KeyUnproved:   {"key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"},
 	WrongHost:     {"wrong_host", "the request names a host that the relay is not", "name it in `hosts` of server.yaml and restart the relay; a proxy in front must pass on the Host that the browser sent (nginx: `proxy_set_header Host $http_host;`)"},
 	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
-	TurnedAway:    {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
+
+	KeyTypeRefused: {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
+
+	TurnedAway: {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

@@ -116,7 +116,7 @@ type Open struct {
 	Port      uint16    `cbor:"3,keyasint"` // 0 for ssh: the agent knows
 	Login     string    `cbor:"4,keyasint"` // empty: the one that holds a key of the operator's
 	Keys      [][]byte  `cbor:"5,keyasint"` // the operator's public keys, SSH wire format
-	Ephemeral []byte    `cbor:"6,keyasint"` // the session's public key, SSH wire format
+	Ephemeral []byte    `cbor:"6,keyasint"` // the session's public key, SSH wire format; KeyTypeRefused asks for one of another type
 	Operator  string    `cbor:"7,keyasint"` // name, for the machine's own log
 	Timeout   uint32    `cbor:"8,keyasint"` // milliseconds that the relay waits; a duration, as clocks differ
 	// 9 is kept for the operator's proof, 10 for its policy.

@@ -39,7 +39,7 @@ type candidate struct {
 // operator a shell with a terminal, from where they are, on terms that a session can keep. With login "" it looks at all logins that this agent serves
 // and refuses to choose between two. The codes of its errors are [wire.PubkeyNotAuthorized],
 // [wire.KeyRestricted], [wire.AmbiguousLogin], [wire.AccountNotLoginable],
-// [wire.LoginNotAllowed], and for one login alone what is wrong with its file.
+// [wire.LoginNotAllowed], [wire.KeyTypeRefused], and for one login alone what is wrong with its file.
 func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, error) {
 	caller := ctx
 	ctx, cancel := budget(ctx, scanBudget, "looking for the operator's key")
@@ -47,7 +47,7 @@ func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, err
 	if len(who.Keys) > worker.MaxKeys {
 		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(who.Keys), worker.MaxKeys)
 	}
-	usable := Operator{Source: who.Source, Name: who.Name}
+	usable := Operator{Source: who.Source, Name: who.Name, Session: who.Session}
 	for _, key := range who.Keys {
 		if key == nil {
 			continue
@@ -83,7 +83,7 @@ func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, err
 	if caller.Err() != nil {
 		return Match{}, wire.Cause(caller, wire.Cancelled)
 	}
-	return k.choose(caller, candidates, unread, login, usable.Name) // when time is over, what was found before counts
+	return k.choose(caller, candidates, unread, login, usable) // when time is over, what was found before counts
 }
 
 // candidates finds out which files sshd reads for each account, and refuses files that two of
@@ -147,8 +147,8 @@ func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
 		return worker.FileError(err)
 	}
 	c.daemon = d
-	if !d.publicKeys || !d.takesEphemeral() {
-		return wire.Errorf(wire.KeyfileUnsupported, "sshd takes no ed25519 public keys from %s", c.Login)
+	if !d.publicKeys {
+		return wire.Errorf(wire.KeyfileUnsupported, "sshd takes no public keys from %s", c.Login)
 	}
 	patterns, dropin := d.files, false
 	if k.cfg.Mode == Dropin {
@@ -183,10 +183,6 @@ func (k *Keys) configure(ctx context.Context, c *candidate) *wire.Error {
 		}
 	}
 	return nil
-}
-
-func (d daemon) takesEphemeral() bool {
-	return d.algorithms == nil || slices.Contains(d.algorithms, ssh.KeyAlgoED25519)
 }
 
 // look sends a worker to the candidate's files and judges what it has found.
@@ -282,13 +278,16 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 
 // choose makes one answer of all candidates': the only match, or the refusal that tells the operator
 // most.
-func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login, operator string) (Match, error) {
+func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login string, who Operator) (Match, error) {
 	var matches, locked, barred, failed []*candidate
 	for _, c := range all {
 		switch {
 		case c.match != nil:
 			if err := k.loginable(ctx, c.daemon, c.Account, c.shell); err != nil {
 				c.err = worker.FileError(err)
+				locked = append(locked, c)
+			} else if key := who.Session; key != nil && !c.daemon.takes(key) {
+				c.err = wire.Errorf(wire.KeyTypeRefused, "sshd's PubkeyAcceptedAlgorithms for %s are %s", c.Login, shortened(c.daemon.algorithms))
 				locked = append(locked, c)
 			} else {
 				matches = append(matches, c)
@@ -308,7 +307,7 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		return Match{}, wire.Errorf(wire.AmbiguousLogin, "%s", names(matches))
 	case len(matches) == 1:
 		m := *matches[0].match
-		m.Unread, m.Approach = unread, k.approach(ctx, matches[0], operator)
+		m.Unread, m.Approach = unread, k.approach(ctx, matches[0], who.Name)
 		return m, nil
 	case len(locked) > 0:
 		return Match{}, locked[0].err
@@ -334,6 +333,16 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		detail = append(detail, fmt.Sprintf("%d homes were not looked at: name one with --login", len(unread)))
 	}
 	return Match{}, &wire.Error{Code: wire.PubkeyNotAuthorized, Detail: wire.Printable(strings.Join(detail, "; "))}
+}
+
+// shortened is a list for a message.
+func shortened(names []string) string {
+	const most = 300 // bytes
+	text := strings.Join(names, ", ")
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return wire.Printable(text)
 }
 
 // securityKey says whether a key is one of those whose signatures tell if their owner was verified.

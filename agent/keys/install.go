@@ -38,7 +38,7 @@ type Installed struct {
 	neutralised atomic.Bool
 }
 
-// Install adds the session's ephemeral key, which must be ed25519, to the login of a Match. A session
+// Install adds the session's ephemeral key, of ed25519, ECDSA with P-256 or RSA, to the login of a Match. A session
 // that has a key already is refused ([wire.Conflict]). After an error no usable line stays; only where
 // the home does not answer there may be one, until it expires.
 func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key ssh.PublicKey) (*Installed, error) {
@@ -58,7 +58,7 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	}
 	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: sources, Expiry: expiry}, key)
 	if !ok {
-		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, not %s", wire.Printable(key.Type()), ssh.KeyAlgoED25519)
+		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, which no session has", wire.Printable(key.Type()))
 	}
 	rec := &record{
 		Session: session, Login: m.Login, UID: m.who.UID, File: m.File, Mode: k.cfg.Mode,

@@ -173,7 +173,9 @@ type Operator struct {
 	// Source is the operator's address, which from= in front of a key is held against. Only the relay
 	// knows it. The zero value: nobody says.
 	Source netip.Addr
-	Name   string // as which they have an address of their own on loopback, see [Approach]
+	// Session is the session's public key, which must be of a type that sshd takes; nil: nothing is installed.
+	Session ssh.PublicKey
+	Name    string // as which they have an address of their own on loopback, see [Approach]
 }
 
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.

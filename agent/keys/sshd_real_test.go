@@ -2,6 +2,11 @@ package keys
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"net"
@@ -221,7 +226,7 @@ func TestDaemonForbids(t *testing.T) {
 	for line, code := range map[string]wire.Code{
 		"usepam yes": 0, "usepam no": wire.AccountNotLoginable, "usepam yes\\nforcecommand /bin/true": wire.KeyRestricted,
 		"usepam yes\\npermittty no": wire.KeyRestricted, "usepam yes\\npubkeyauthentication no": wire.KeyfileUnsupported,
-		"usepam yes\\npubkeyacceptedalgorithms rsa-sha2-256": wire.KeyfileUnsupported,
+		"usepam yes\\npubkeyacceptedalgorithms rsa-sha2-256": wire.PubkeyNotAuthorized,
 	} {
 		cfg := w.cfg
 		cfg.AuthorizedKeysFile = nil
@@ -371,5 +376,99 @@ func TestAdmit(t *testing.T) {
 		default:
 			keystest.WantCode(t, err, wire.AmbiguousLogin)
 		}
+	}
+}
+
+// TestKeyTypes: a session's key is installed if sshd takes its type, and works then; else it is refused before.
+func TestKeyTypes(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	const login = "scrtypes"
+	uid, home := keystest.RealUser(t, h.Dir, login)
+	signer := func(key any, err error) ssh.Signer {
+		t.Helper()
+		h.Must(err)
+		s, err := ssh.NewSignerFromKey(key)
+		h.Must(err)
+		return s
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	session := map[string]ssh.Signer{
+		"ed25519": signer(ed, err),
+		"ecdsa":   signer(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)),
+		"rsa":     signer(rsa.GenerateKey(rand.Reader, 3072)),
+	}
+	ways := map[string][]ssh.Signer{} // a relay tries both for RSA
+	for kind, key := range session {
+		ways[kind] = []ssh.Signer{key}
+		if kind == "rsa" {
+			ways[kind] = nil
+			for _, a := range []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256} {
+				one, err := ssh.NewSignerWithAlgorithms(key.(ssh.AlgorithmSigner), []string{a})
+				h.Must(err)
+				ways[kind] = append(ways[kind], one)
+			}
+		}
+	}
+	operator := signer(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	file := filepath.Join(home, ".ssh", "authorized_keys")
+	text := keystest.Text(operator.PublicKey()) + "\n"
+	h.Must(os.Mkdir(filepath.Dir(file), 0o700))
+	h.Must(os.WriteFile(file, []byte(text), 0o600))
+	h.Must(os.Chown(filepath.Dir(file), uid, uid))
+	h.Must(os.Chown(file, uid, uid))
+	for config, want := range map[string]string{
+		"# default":                             "ecdsa ed25519 rsa",
+		"PubkeyAcceptedAlgorithms -ssh-ed25519": "ecdsa rsa",
+		"PubkeyAcceptedAlgorithms ecdsa-sha2-*,rsa-sha2-256,rsa-sha2-512":                                                    "ecdsa rsa",
+		"PubkeyAcceptedAlgorithms ecdsa-sha2-nistp384,rsa-sha2-256":                                                          "rsa",
+		"PubkeyAcceptedAlgorithms ecdsa-sha2-nistp384,rsa-sha2-512":                                                          "rsa",
+		"PubkeyAcceptedAlgorithms ecdsa-sha2-nistp384":                                                                       "",
+		"PubkeyAcceptedAlgorithms -ssh-ed25519\nRequiredRSASize 4096":                                                        "ecdsa",
+		"PubkeyAcceptedAlgorithms ecdsa-sha2-nistp384\nMatch User " + login + "\nPubkeyAcceptedAlgorithms ecdsa-sha2-nistp*": "ecdsa",
+	} {
+		sshd := keystest.StartSSHD(t, h.Dir, config)
+		cfg := h.config()
+		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.AllowedLogins = nil, sshd.Config, []string{login}
+		k := h.open(cfg)
+		k.database = account.System()
+		var taken []string
+		for _, kind := range []string{"ecdsa", "ed25519", "rsa"} {
+			key := session[kind]
+			m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{operator.PublicKey()}, Session: key.PublicKey()}, "")
+			if wire.CodeOf(err) == wire.KeyTypeRefused {
+				continue
+			}
+			h.Must(err)
+			in, err := k.Install(context.Background(), m, wire.NewSessionID(), key.PublicKey())
+			h.Must(err)
+			if err := sshd.Shell(login, ways[kind]...); err != nil {
+				t.Errorf("%q, %s: %v", config, kind, err)
+			}
+			h.Must(in.Remove(context.Background()))
+			if got := h.Read(file); got != text {
+				t.Fatalf("%q", got)
+			}
+			taken = append(taken, kind)
+		}
+		if got := strings.Join(taken, " "); got != want {
+			t.Errorf("%q: %s, not %s", config, got, want)
+		}
+	}
+	// What a crash leaves of them goes with a sweep, too.
+	cfg := h.config()
+	cfg.AllowedLogins = []string{login}
+	k := h.open(cfg)
+	k.database = account.System()
+	for _, key := range session {
+		m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{operator.PublicKey()}}, "")
+		h.Must(err)
+		in, err := k.Install(context.Background(), m, wire.NewSessionID(), key.PublicKey())
+		h.Must(err)
+		h.Must(k.journal.drop(in.rec))
+	}
+	k.cfg.Now = func() time.Time { return time.Now().Add(maxLifetime + time.Second) }
+	if swept, err := k.SweepAll(context.Background()); err != nil || swept.Removed != 3 || h.Read(file) != text {
+		t.Errorf("%+v %v: %q", swept, err, h.Read(file))
 	}
 }

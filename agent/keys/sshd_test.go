@@ -100,7 +100,7 @@ func TestConfigs(t *testing.T) {
 		{"shared", "AuthorizedKeysFile /etc/ssh/authorized_keys", nil, wire.KeyfileShared, false},
 		{"shared beside", "AuthorizedKeysFile .ssh/a /etc/ssh/authorized_keys", nil, wire.KeyfileShared, false},
 		{"no public keys", "PubkeyAuthentication no", nil, wire.KeyfileUnsupported, false},
-		{"no ed25519", "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256", nil, wire.KeyfileUnsupported, false},
+		{"no ed25519", "PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256", []string{"/home/root/.ssh/authorized_keys", "/home/root/.ssh/authorized_keys2"}, 0, false},
 		{"match", "AuthorizedKeysFile .ssh/a\nMatch User root\nAuthorizedKeysFile .ssh/b", []string{"/home/root/.ssh/b"}, 0, true},
 		{"match another", "AuthorizedKeysFile .ssh/a\nMatch User nobody\nAuthorizedKeysFile .ssh/b", []string{"/home/root/.ssh/a"}, 0, true},
 		{"match in an include", "Include " + included, []string{"/home/root/.ssh/c"}, 0, true},

@@ -199,8 +199,8 @@ func (s *SSHD) Ask(t testing.TB, login string, n int, prepare func(i int) ssh.Pu
 }
 
 // Shell logs in, asks for a terminal, and runs a command. It returns an error if that does not work.
-func (s *SSHD) Shell(login string, signer ssh.Signer) error {
-	c, err := s.Dial(login, ssh.PublicKeys(signer))
+func (s *SSHD) Shell(login string, signers ...ssh.Signer) error {
+	c, err := s.Dial(login, ssh.PublicKeys(signers...))
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
 package line
 
 import (
+	"bytes"
 	"encoding/base64"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ const Marker = "scrier-ephemeral"
 //
 //	restrict,pty,from="127.0.0.1,::1",expiry-time="20261123160000Z" ssh-ed25519 AAAA… scrier-ephemeral agent=UUID session=UUID
 //
+// The key is of another type where sshd takes no ssh-ed25519.
 // The grammar is exact, with one blank between words. A line that differs in one byte was not written
 // by an agent, and stays. A line that could not be taken out is disabled by a # over its first byte.
 type Ephemeral struct {
@@ -26,8 +29,9 @@ type Ephemeral struct {
 	Sources []netip.Addr
 	Expiry  time.Time // whole seconds
 
-	key string // base64
-	off bool   // disabled by #
+	kind string // the key's type
+	key  string // base64
+	off  bool   // disabled by #
 }
 
 // Head is how every such line begins.
@@ -38,22 +42,25 @@ const MaxSources = 8
 
 const (
 	lineExpiry  = `",expiry-time="`
-	lineKey     = `" ` + ssh.KeyAlgoED25519 + ` `
+	lineKey     = `" `
 	lineAgent   = ` ` + Marker + ` agent=`
 	lineSession = ` session=`
 
 	timeUTC   = "20060102150405Z"
 	timeLocal = "20060102150405"
 
-	ed25519Text = 68 // base64 of an ed25519 public key in wire form, 51 bytes
+	maxEphemeral = 1024 // bytes
 )
 
-// NewEphemeral makes the line for a key out of the fields of e; ok is false when the key is not
-// ed25519. A line says nothing of fractions of a second.
+// ephemeralTypes are what an ephemeral key can be.
+var ephemeralTypes = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoRSA}
+
+// NewEphemeral makes the line for a key out of the fields of e; ok is false when a session's key cannot be
+// of this type or size. A line says nothing of fractions of a second.
 func NewEphemeral(e Ephemeral, key ssh.PublicKey) (line Ephemeral, ok bool) {
 	e.Expiry = e.Expiry.Truncate(time.Second)
-	e.key, e.off = base64.StdEncoding.EncodeToString(key.Marshal()), false
-	return e, key.Type() == ssh.KeyAlgoED25519 && len(e.key) == ed25519Text
+	e.kind, e.key, e.off = key.Type(), base64.StdEncoding.EncodeToString(key.Marshal()), false
+	return e, slices.Contains(ephemeralTypes, e.kind) && len(e.Text(Zone{UTC: true})) <= maxEphemeral
 }
 
 // Text is the line without a newline. The form of the expiry time is one that sshd reads right (z).
@@ -70,14 +77,14 @@ func (e Ephemeral) Text(z Zone) string {
 		}
 		expiry = t.Format(timeLocal)
 	}
-	return Head + strings.Join(sources, ",") + lineExpiry + expiry + lineKey + e.key +
+	return Head + strings.Join(sources, ",") + lineExpiry + expiry + lineKey + e.kind + " " + e.key +
 		lineAgent + e.Agent.String() + lineSession + e.Session.String()
 }
 
 // ParseEphemeral reads a line without its newline. It accepts nothing but the exact grammar.
 func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
 	var e Ephemeral
-	if len(line) > 1024 {
+	if len(line) > maxEphemeral {
 		return e, false
 	}
 	if rest, ok := strings.CutPrefix(line, "#"); ok {
@@ -86,6 +93,7 @@ func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
 	sources, rest, ok1 := cutAfter(line, Head, lineExpiry)
 	expiry, rest, ok2 := cutAfter(rest, lineExpiry, lineKey)
 	key, rest, ok3 := cutAfter(rest, lineKey, lineAgent)
+	e.kind, key, _ = strings.Cut(key, " ")
 	agent, rest, ok4 := cutAfter(rest, lineAgent, lineSession)
 	session, ok5 := strings.CutPrefix(rest, lineSession)
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
@@ -108,10 +116,10 @@ func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
 	}
 	e.Expiry = t
 	blob, err := base64.StdEncoding.Strict().DecodeString(key)
-	if err != nil || len(key) != ed25519Text {
+	if err != nil || !slices.Contains(ephemeralTypes, e.kind) {
 		return e, false
 	}
-	if k, err := ssh.ParsePublicKey(blob); err != nil || k.Type() != ssh.KeyAlgoED25519 {
+	if k, err := ssh.ParsePublicKey(blob); err != nil || k.Type() != e.kind || !bytes.Equal(k.Marshal(), blob) {
 		return e, false
 	}
 	e.key = key

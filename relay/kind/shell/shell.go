@@ -4,8 +4,11 @@ package shell
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -61,14 +64,20 @@ func (k *Kind) Intent(req *session.Request) map[string]string {
 // Open implements [kind.Kind]: an ephemeral key, a tunnel, the SSH handshake with the host key that
 // the agent reported, a shell.
 func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Request) (_ kind.Opened, err error) {
-	signer, err := ephemeral()
-	if err != nil {
-		return kind.Opened{}, err
+	var signer xssh.Signer
+	var tunnel *fleet.Tunnel
+	for _, generate := range keyTypes {
+		if signer, err = ephemeral(generate); err != nil {
+			return kind.Opened{}, err
+		}
+		tunnel, err = k.Fleet.Open(ctx, s.Envoy(), &wire.Open{
+			Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(req.Keys),
+			Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond), Source: address(s.Source()),
+		}, ssh.Greeting)
+		if wire.CodeOf(err) != wire.KeyTypeRefused {
+			break
+		}
 	}
-	tunnel, err := k.Fleet.Open(ctx, s.Envoy(), &wire.Open{
-		Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(req.Keys),
-		Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond), Source: address(s.Source()),
-	}, ssh.Greeting)
 	if err != nil {
 		return kind.Opened{}, err
 	}
@@ -143,9 +152,23 @@ func address(source string) string {
 	return ip.Unmap().String()
 }
 
+// rsaBits is as strong as the other keys are.
+const rsaBits = 3072
+
+// keyTypes make a session's key, the most usual first. Each of the others is made only when the machine's SSH
+// server takes none of those before it, as it may be where FIPS 140 counts.
+var keyTypes = []func() (any, error){
+	func() (any, error) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	},
+	func() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
+	func() (any, error) { return rsa.GenerateKey(rand.Reader, rsaBits) },
+}
+
 // ephemeral makes the session's key. It exists in this process's memory only.
-func ephemeral() (xssh.Signer, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+func ephemeral(generate func() (any, error)) (xssh.Signer, error) {
+	key, err := generate()
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,7 @@ func (c *Client) handshake(p Config) error {
 	verified := false
 	config := &ssh.ClientConfig{
 		User:          p.Login,
-		Auth:          []ssh.AuthMethod{ssh.PublicKeys(p.Signer)},
+		Auth:          []ssh.AuthMethod{ssh.PublicKeys(signers(p.Signer)...)},
 		ClientVersion: Version,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			offered = key
