@@ -42,9 +42,12 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 			c.Log.Warn("register a session's key", "operator", who.Username, "session", s.ID(), "err", err)
 		}
 	}
-	id := make([]byte, 16)
-	rand.Read(id)
-	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Prompt: m.Prompt})
+	id := m.Client
+	if len(id) == 0 {
+		id = make([]byte, 16)
+		rand.Read(id)
+	}
+	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt})
 }
 
 // keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.

@@ -199,6 +199,8 @@ type Connect struct {
 	Skip    bool     `cbor:"11,keyasint"` // kind ssh: the viewer understands [Skip], and wants it
 	Prompt  bool     `cbor:"12,keyasint"` // kind ssh: as in Attach
 	Modes   []byte   `cbor:"13,keyasint"` // kind ssh: the terminal's modes (RFC 4254, 8), at most 1 KiB; empty: the usual
+	Client  []byte   `cbor:"14,keyasint"` // kind ssh: as in Attach; none: this viewer does not come back
+	Paint   bool     `cbor:"16,keyasint"` // kind ssh: as in Attach
 }
 
 // Attach joins a session that is open already.
@@ -209,6 +211,8 @@ type Attach struct {
 	Client []byte  `cbor:"4,keyasint"` // 16 random bytes, the same when this viewer comes back
 	Skip   bool    `cbor:"5,keyasint"` // the viewer understands [Skip], and wants it
 	Prompt bool    `cbor:"6,keyasint"` // the viewer acknowledges what is on its screen within 10 ms, see [Ack]
+	Paint  bool    `cbor:"7,keyasint"` // the viewer understands [Skip], also if it wants to see all output
+	Back   bool    `cbor:"9,keyasint"` // it comes back by itself: who has taken the session over keeps it, and it is painted anew
 }
 
 // Attached says that the viewer's bytes flow from here on.
@@ -225,6 +229,7 @@ type Attached struct {
 	EnvoyID  EnvoyID   `cbor:"10,keyasint"`
 	Kind     Kind      `cbor:"11,keyasint"`
 	Desktop  *Desktop  `cbor:"12,keyasint"` // kinds rdp and vnc in a browser; nil for a CLI
+	Grace    uint32    `cbor:"13,keyasint"` // seconds that the session waits for a viewer whose connection broke; 0: not told
 }
 
 // Desktop is what a viewer of a desktop may do there.
@@ -259,8 +264,9 @@ type Watchers struct {
 // Data is terminal bytes, or a piece of a desktop's Guacamole instructions, cut anywhere. Its payload is not CBOR.
 type Data struct{ Bytes []byte }
 
-// Skip leaves out output that its owner no longer wants to see, as a terminal's driver does when
-// Ctrl-C is typed. It comes only to a viewer that asked for it.
+// Skip paints the screen. It leaves out output that its owner no longer wants to see, as a terminal's driver does
+// when Ctrl-C is typed; it comes before history of which the begin is not kept, and behind history from before the
+// terminal had its size. It comes only to a viewer that asked for it (Attach.Skip, Attach.Paint).
 type Skip struct {
 	// Screen is terminal bytes. They make the viewer's terminal equal to one that was given all of the
 	// output up to To, whatever it shows now. They have no numbers: no offset counts them.

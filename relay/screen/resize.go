@@ -13,9 +13,10 @@ type line struct {
 type resizing struct {
 	*grid
 	lines   []line
-	above   int // how many of the lines are above the screen
-	missing int // how many more the viewer has above those
-	keep    int // how many the viewer keeps in all
+	above   int  // how many of the lines are above the screen
+	missing int  // how many more the viewer has above those
+	keep    int  // how many the viewer keeps in all
+	hollow  bool // a line came down that is not known
 	oldCols int
 	newCols int
 	newRows int
@@ -30,7 +31,9 @@ func (s *Screen) Resize(size wire.Size) {
 		return
 	}
 	s.clusters.last = 0
-	s.normal.resize(s.cols, s.rows, oldRows, true)
+	if s.normal.resize(s.cols, s.rows, oldRows, true) {
+		s.hollow = s.left + uint64(s.rows)
+	}
 	if s.alt.empty() {
 		a := &s.alt // xterm.js leaves more room in it than the screen needs
 		a.limit = max(oldRows+a.limit, s.rows) - s.rows
@@ -42,7 +45,8 @@ func (s *Screen) Resize(size wire.Size) {
 	s.alt.growTabs(s.cols)
 }
 
-func (g *grid) resize(cols, rows, oldRows int, reflow bool) {
+// resize says whether lines came down that are not known here.
+func (g *grid) resize(cols, rows, oldRows int, reflow bool) (hollow bool) {
 	z := &resizing{grid: g, above: g.have, missing: g.base - g.have, keep: oldRows + g.limit, oldCols: g.cols, newCols: cols, newRows: rows}
 	for y := -g.have; y < oldRows; y++ {
 		r := make(row, max(g.cols, cols))
@@ -60,6 +64,7 @@ func (g *grid) resize(cols, rows, oldRows int, reflow bool) {
 		z.reflowSmaller()
 	}
 	z.finish()
+	return z.hollow
 }
 
 // changeRows makes the screen higher or lower, and says how far the cursor's line has moved down.
@@ -97,6 +102,7 @@ func (z *resizing) down() {
 		return
 	}
 	z.missing--
+	z.hollow = true
 	z.lines = append([]line{z.blank()}, z.lines...)
 }
 

@@ -25,6 +25,7 @@ type Screen struct {
 	title   title
 	palette *palette // nil until a program changes a colour
 	left    uint64
+	hollow  uint64 // until so many lines have left there may be empty ones on the screen that are not empty
 }
 
 // New gives the screen of a terminal that has just been opened.
@@ -48,6 +49,10 @@ func (s *Screen) Size() wire.Size { return wire.Size{Cols: uint16(s.cols), Rows:
 // Left is how many lines have left the normal screen at its top so far. The difference between two moments
 // is how many lines a viewer lacks who is shown the screen of the first and then that of the second.
 func (s *Screen) Left() uint64 { return s.left }
+
+// Hollow says that lines on the screen may not be known: a resize has brought them down from far above it, and they
+// are empty here.
+func (s *Screen) Hollow() bool { return s.g == &s.normal && s.left < s.hollow }
 
 // renew makes both buffers new.
 func (s *Screen) renew() {

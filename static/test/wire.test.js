@@ -62,6 +62,7 @@ test("messages of the page have the layout of wire/message.go", () => {
   assert.equal(hex(encodeAttach({ ticket, from: 5, size, client })), `274040a4015820${"aa".repeat(32)}020503a20118500218180450${"bb".repeat(16)}`);
   assert.equal(hex(encodeAttach({ ticket, size, client })), `273ea3015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}`);
   assert.equal(hex(encodeAttach({ ticket, size, client, skip: true, prompt: true })), `274042a5015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}05f506f5`);
+  assert.equal(hex(encodeAttach({ ticket, size, client, paint: true })), `274040a4015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}07f5`);
   assert.equal(hex(encodeResize({ cols: 1e9, rows: 0 })), "2309a101a2011903e80201");
   assert.equal(hex(encodeAck(2 ** 33)), "280ba1011b0000000200000000");
   assert.equal(hex(encodeEOF()), "2400");

@@ -88,7 +88,7 @@ func (t *Terminal) next() step {
 func (t *Terminal) resized(size wire.Size) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.screen.Resize(size)
+	t.fitLocked(size)
 }
 
 // given tells a client that the channel has n bytes more of its input.

@@ -14,12 +14,15 @@ type seat struct {
 	*audience.Seat
 	terminal *Terminal
 	size     wire.Size // the terminal's, as a watcher was told
-	skips    bool      // the viewer understands Skip, and wants it
+	skips    bool      // the viewer wants output to be left out
+	paints   bool      // it understands Skip
+	paint    []byte    // its terminal gets this before all else
+	anew     bool      // when it has got all of the output, its terminal is painted anew
 }
 
 // Serve implements [session.Stage].
 func (t *Terminal) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a *wire.Attach) error {
-	v := &seat{terminal: t, skips: a.Skip}
+	v := &seat{terminal: t, skips: a.Skip, paints: a.Skip || a.Paint}
 	v.Seat = t.audience.Seat(who, f, v)
 	v.Prompt = a.Prompt
 	attached, err := t.join(v, a)
@@ -40,12 +43,23 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (joined *wire.Attached, err err
 		}
 	}()
 	start, head := t.out.start(), t.out.head
-	v.Next = start
-	if a.From != nil {
-		if *a.From > head {
-			return nil, wire.Errorf(wire.BadRequest, "the session has produced %d bytes, not %d", head, *a.From)
-		}
+	if a.From != nil && *a.From > head {
+		return nil, wire.Errorf(wire.BadRequest, "the session has produced %d bytes, not %d", head, *a.From)
+	}
+	var id [16]byte
+	copy(id[:], a.Client)
+	if a.Back && !v.Watch && t.audience.OwnerLocked() != nil && t.input.clients[0].id != id {
+		return nil, &wire.Error{Code: wire.TakenOver}
+	}
+	if v.Next = start; a.From != nil {
 		v.Next = max(start, *a.From)
+	}
+	late := v.paints && start > 0 && (a.From == nil || *a.From < start)
+	if late {
+		if !v.Watch && a.Size != (wire.Size{}) {
+			t.resizeLocked(a.Size)
+		}
+		v.Next, v.paint = t.beginLocked(start)
 	}
 	v.Seen, v.Confirmed = v.Next, v.Next
 	if err := t.audience.EnterLocked(v.Seat); err != nil {
@@ -54,16 +68,15 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (joined *wire.Attached, err err
 	attached := t.session.Attached()
 	if !v.Watch {
 		t.seen, t.kept, t.skipping = v.Seen, v.Confirmed, skipping{}
-		var id [16]byte
-		copy(id[:], a.Client)
-		c := t.input.become(id)
-		attached.Typed, v.InputAcked = c.taken, c.given
+		attached.Typed = t.input.become(id).taken
+		// and InputAcked is 0: an acknowledgement may have been lost with the connection before
 		if a.Size != (wire.Size{}) {
 			t.resizeLocked(a.Size)
 		}
 		wake(t.room)
 	}
 	v.size = t.input.size
+	v.anew = v.paints && (a.Back || v.Next < t.sized || v.Next < head && t.screen.Size() != v.size)
 	attached.Offset, attached.Head = v.Next, head
 	attached.Window, attached.Watching, attached.Size = wire.ViewerWindow, v.Watch, v.size
 	return attached, nil
@@ -74,9 +87,17 @@ func (v *seat) owns() bool { return v.terminal.audience.OwnerLocked() == v.Seat 
 // News implements [audience.Source].
 func (v *seat) News() (messages []wire.Message) {
 	t := v.terminal
+	if v.paint != nil {
+		messages = skips(v.paint, v.Next)
+		v.paint = nil
+	}
 	if v.Watch && v.size != t.input.size {
 		v.size = t.input.size
 		messages = append(messages, &wire.Resize{Size: v.size})
+	}
+	if v.anew && v.Next == t.out.head {
+		v.anew = false
+		messages = append(messages, t.anewLocked()...)
 	}
 	if v.Watch {
 		return append(messages, v.caughtUp()...)
@@ -99,7 +120,7 @@ func (v *seat) caughtUp() []wire.Message {
 	if v.Next >= start {
 		return nil
 	}
-	if v.skips {
+	if v.paints {
 		if messages := v.terminal.skipLocked(v.Seat); messages != nil {
 			return messages
 		}

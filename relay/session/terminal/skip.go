@@ -127,18 +127,14 @@ func (s *skipping) look(p []byte, now time.Time) {
 func (t *Terminal) skipLocked(v *audience.Seat) (messages []wire.Message) {
 	left := t.out.head - v.Next
 	most := min(left, maxRepaint)
-	t.screen.Resize(t.input.size) // the viewer's has this size already
+	t.fitLocked(t.input.size) // the viewer's has this size already
 	repaint := t.screen.Repaint(nil, int(most), t.screen.Left()-t.marks.at(v.Next), note(left))
 	if repaint == nil {
 		return nil
 	}
 	v.SkipLocked(t.out.head)
 	v.Missed = 0 // the viewer learns the number
-	for len(repaint) > wire.MaxSkip {
-		messages = append(messages, &wire.Skip{Screen: repaint[:wire.MaxSkip], To: v.Next, More: true})
-		repaint = repaint[wire.MaxSkip:]
-	}
-	return append(messages, &wire.Skip{Screen: repaint, To: v.Next})
+	return skips(repaint, v.Next)
 }
 
 // note is the line that stands where output was left out.

@@ -59,9 +59,11 @@ type Terminal struct {
 	over  bool   // as ended
 	input input
 
-	screen   *screen.Screen // what a terminal shows that has got all of the output
-	marks    marks
-	skipping skipping
+	screen    *screen.Screen // what a terminal shows that has got all of the output
+	sized     uint64         // how much output there was when the screen got its size
+	keyframes keyframes
+	marks     marks
+	skipping  skipping
 }
 
 // New makes a session's terminal of a channel, which it owns from now on. size is what the channel
@@ -163,6 +165,7 @@ func (t *Terminal) outLocked(p []byte) {
 	t.out.add(p, t.kept)
 	t.marks.add(t.out.head-uint64(len(p)), t.screen.Left(), t.kept)
 	t.screen.Write(p)
+	t.keyframes.add(t.screen, t.out.head, t.out.start())
 	t.skipping.look(p, time.Now())
 }
 

@@ -68,6 +68,7 @@ type viewer struct {
 	offset   uint64
 	skips    int
 	seen     bytes.Buffer // Data alone
+	got      bytes.Buffer // all that its terminal was given
 }
 
 var size = wire.Size{Cols: 80, Rows: 24}
@@ -110,30 +111,38 @@ func serve(t *testing.T, term *Terminal, a wire.Attach, who session.Viewer) *vie
 func (v *viewer) until(head uint64) {
 	v.t.Helper()
 	for v.offset < head {
-		m, err := v.Receive()
-		if err != nil {
-			v.t.Fatalf("%v at %d of %d", err, v.offset, head)
+		v.step()
+	}
+}
+
+// step shows what comes next.
+func (v *viewer) step() {
+	v.t.Helper()
+	m, err := v.Receive()
+	if err != nil {
+		v.t.Fatalf("%v at %d", err, v.offset)
+	}
+	switch m := m.(type) {
+	case *wire.Data:
+		v.screen.Write(m.Bytes)
+		v.seen.Write(m.Bytes)
+		v.got.Write(m.Bytes)
+		v.offset += uint64(len(m.Bytes))
+	case *wire.Skip:
+		v.screen.Write(m.Screen)
+		v.got.Write(m.Screen)
+		if m.More {
+			return
 		}
-		switch m := m.(type) {
-		case *wire.Data:
-			v.screen.Write(m.Bytes)
-			v.seen.Write(m.Bytes)
-			v.offset += uint64(len(m.Bytes))
-		case *wire.Skip:
-			v.screen.Write(m.Screen)
-			if m.More {
-				continue
-			}
-			v.skips++
-			v.offset = m.To
-		case *wire.Ack, *wire.Notice, *wire.Watchers, *wire.Resize:
-			continue
-		default:
-			v.t.Fatalf("unexpected %T", m)
-		}
-		if err := v.Send(&wire.Ack{Offset: v.offset}); err != nil {
-			v.t.Fatal(err)
-		}
+		v.skips++
+		v.offset = m.To
+	case *wire.Ack, *wire.Notice, *wire.Watchers, *wire.Resize:
+		return
+	default:
+		v.t.Fatalf("unexpected %T", m)
+	}
+	if err := v.Send(&wire.Ack{Offset: v.offset}); err != nil {
+		v.t.Fatal(err)
 	}
 }
 
@@ -510,5 +519,43 @@ func TestWatcherMissedThenSkips(t *testing.T) {
 	}
 	if seat.Missed != 0 || seat.Next != term.out.head {
 		t.Errorf("it goes on at %d of %d, and its acknowledgements count as lower by %d", seat.Next, term.out.head, seat.Missed)
+	}
+}
+
+// A viewer that comes back by itself leaves the session to who has taken it over meanwhile, and hears again how much
+// of its input has arrived.
+func TestComesBack(t *testing.T) {
+	term, p := opened(t)
+	v := attach(t, term, wire.Attach{Client: []byte("one")})
+	v.types("abc")
+	p.typedAt(t, "abc")
+	for {
+		m, err := v.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, ok := m.(*wire.Ack); ok && a.Offset == 3 {
+			break
+		}
+	}
+	v.Reset(wire.ViewerLost)
+	from := uint64(0)
+	back := attach(t, term, wire.Attach{Client: []byte("one"), From: &from, Back: true})
+	if back.attached.Typed != 3 {
+		t.Errorf("%d bytes of its input were taken", back.attached.Typed)
+	}
+	if a, err := wire.Expect[wire.Ack](back.Framed); err != nil || a.Offset != 3 {
+		t.Errorf("it hears %+v, %v", a, err)
+	}
+	attach(t, term, wire.Attach{Client: []byte("two")})
+	near, far := wiretest.Streams()
+	defer near.Reset(wire.None)
+	err := term.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1", Operator: "ann"}, &wire.Attach{Client: []byte("one"), From: &from, Back: true})
+	if wire.CodeOf(err) != wire.TakenOver {
+		t.Errorf("it takes the session back: %v", err)
+	}
+	third := attach(t, term, wire.Attach{Client: []byte("one"), From: &from}) // a person who asks for it gets it
+	if third.attached.Typed != 3 {
+		t.Errorf("%d bytes of its input were taken", third.attached.Typed)
 	}
 }

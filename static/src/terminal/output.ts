@@ -27,7 +27,7 @@ export class Output {
   private acked = 0;
   private head = 0;
   private skip = 0;
-  private repaint: Uint8Array[] = []; // what has come of one; the relay sends 256 KiB at most
+  private repaint: Uint8Array[] = []; // what has come of one; the relay sends 4 MiB at most
   private cancel: (() => void) | undefined;
 
   /** gap counts how often output was lost on the way. */
@@ -76,7 +76,10 @@ export class Output {
     this.write(b);
   }
 
-  /** leaveOut goes on at a number: screen is what the terminal shows by then, in place of what is left out. */
+  /**
+   * leaveOut goes on at a number: screen is what the terminal shows by then, in place of what is left out, or of history
+   * that is not kept any more.
+   */
   leaveOut(screen: Uint8Array, to: number, more: boolean): void {
     if (this.received === undefined) return;
     this.repaint.push(screen); // shown as a whole or not at all: the connection may break between two parts

@@ -67,12 +67,14 @@ export function encodeAttach(a: {
   client: Uint8Array;
   skip?: boolean; // see Skip in wire/message.go
   prompt?: boolean; // what is on the screen is acknowledged within 10 ms
+  paint?: boolean; // Skip is understood
 }): Uint8Array<ArrayBuffer> {
   const m = new Map<number, unknown>([[1, a.ticket]]);
   if (a.from !== undefined) m.set(2, a.from);
   m.set(3, sizeMap(a.size)).set(4, a.client);
   if (a.skip) m.set(5, true);
   if (a.prompt) m.set(6, true);
+  if (a.paint) m.set(7, true);
   return message(frame.attach, m);
 }
 
