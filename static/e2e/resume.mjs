@@ -9,7 +9,7 @@ const last = 1000; // what the counter counts to, in four parts
 
 await story(async (teller) => {
   // What Chromium says of connections that are cut.
-  teller.allow(/Failed to establish a connection to https:\/\/localhost.*\/wt\//, /net::ERR_/, /WebSocket connection .* failed/, /WebTransport/);
+  teller.allow(/Failed to establish a connection to https:\/\/localhost.*\/wt\//, /net::ERR_/, /WebSocket connection .* failed/, /WebTransport/, /status of 404 .*\/attach/);
   const path = await Path.open(process.env.RELAY);
   const context = await teller.context();
   if (transport === "WebSocket") await context.addInitScript(() => delete globalThis.WebTransport);
@@ -52,7 +52,18 @@ await story(async (teller) => {
   const numbers = (await t.everything()).join("\n").match(/n\d+\./g).map((n) => Number(n.slice(1, -1)));
   const wrong = numbers.findIndex((n, i) => n !== i + 1);
   check(wrong < 0 && numbers.length === last, `${numbers.length} numbers are on the screen, and the ${wrong}th of them is ${numbers[wrong]}`);
-  if (transport === "WebSocket") return;
+  if (transport === "WebSocket") {
+    // The session ends while there is no network: then no key waits for it, and nothing lies over the way on.
+    path.cut();
+    await page.getByText("No connection to the relay; trying again.").waitFor();
+    await t.key("x");
+    await page.getByText("1 key waits for the connection.").waitFor();
+    await until("the session is closed", async () => JSON.parse(await scrier("sessions", "list", "--all", "--json")).some((s) => s.id === session && s.state === "closed"));
+    path.mend();
+    await page.getByRole("button", { name: "Open a new shell" }).waitFor();
+    same(await page.locator("[role=tabpanel]:not([hidden]) .banner:not([hidden])").count(), 0, "banners over the end");
+    return;
+  }
 
   // A terminal takes the session over; the page says so, and takes it back.
   const cli = new Program("scrier", "ssh", "--attach", session);
