@@ -25,8 +25,9 @@ With --ssh-key-file only that key counts. It need not be registered if the relay
 (operators.inline_keys): it counts for this session.
 
 A session whose connection broke, or whose browser tab was closed, stays open for a while
-(scrier.detach_grace of the relay, 60 s unless it was changed): --attach goes on with it here, and takes
-it over from wherever it is shown now. See "scrier sessions list" for its id.
+(scrier.detach_grace of the relay, 60 s unless it was changed). When a network went away, or this machine slept,
+it goes on here by itself; Ctrl-C and ~. end the wait. --attach goes on with any session of yours, and takes it
+over from wherever it is shown now. See "scrier sessions list" for its id.
 
 When Ctrl-C, Ctrl-\ or Ctrl-Z stops a program that prints faster than this terminal shows, what is still on
 its way is left out, and a line says how much; the screen is the same as if it had been shown. --no-skip

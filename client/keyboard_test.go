@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,39 +15,52 @@ import (
 )
 
 // typist is a keyboard whose terminal is a pipe, and what the relay gets of it.
-func typist(t *testing.T) (k *keyboard, relay *wire.Framed, types func(string)) {
+func typist(t *testing.T) (in *input, relay *wire.Framed, types func(string)) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	near, far := wiretest.Streams()
-	f := wire.NewFramed(near)
-	k = newKeyboard(f, &Terminal{in: r, out: r, done: make(chan struct{})}, io.Discard, newCredit(wire.ViewerWindow))
+	terminal := &Terminal{in: r, out: r, done: make(chan struct{})}
+	in = newInput()
+	in.resume(0, wire.ViewerWindow)
+	c := newAttachment(&lifeline{terminal: terminal, input: in}, wire.NewFramed(near), &wire.Attached{})
+	k := &keyboard{terminal: terminal, messages: io.Discard, input: in}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := k.run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{k.run, c.send} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	t.Cleanup(func() {
 		cancel()
 		_ = w.Close() // twice in some tests
-		<-done
+		wg.Wait()
 		r.Close()
 	})
 	if err := far.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return k, wire.NewFramed(far), func(text string) {
+	return in, wire.NewFramed(far), func(text string) {
 		t.Helper()
 		if text == "" {
 			w.Close()
 		} else if _, err := io.WriteString(w, text); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// holds waits until so many bytes are held.
+func (in *input) holds(n int) {
+	for held := 0; held < n; time.Sleep(time.Millisecond) {
+		in.mu.Lock()
+		held = len(in.bytes)
+		in.mu.Unlock()
 	}
 }
 
@@ -64,7 +78,7 @@ func got(t *testing.T, relay *wire.Framed, n int) string {
 			all.Write(m.Bytes)
 		case *wire.EOF:
 			return all.String()
-		case *wire.Resize:
+		case *wire.Resize, *wire.Ack:
 		default:
 			t.Fatalf("unexpected %T", m)
 		}
@@ -75,17 +89,11 @@ func got(t *testing.T, relay *wire.Framed, n int) string {
 // What is typed while history is shown is not lost: it goes out when history has been shown, in order,
 // without what the terminal answered meanwhile.
 func TestTypedDuringHistory(t *testing.T) {
-	k, relay, types := typist(t)
+	in, relay, types := typist(t)
 	types("echo one\r")
 	types("\x1b[?62;22c\x1b[12;40Recho two\r\x1b]11;rgb:0000/0000/0000\x1b\\")
-	for held := 0; held < len("echo one\r\x1b[?62;22c\x1b[12;40Recho two\r\x1b]11;rgb:0000/0000/0000\x1b\\"); time.Sleep(time.Millisecond) {
-		k.typing.Lock()
-		held = len(k.held)
-		k.typing.Unlock()
-	}
-	if err := k.goLive(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	in.holds(len("echo one\r\x1b[?62;22c\x1b[12;40Recho two\r\x1b]11;rgb:0000/0000/0000\x1b\\"))
+	in.goLive()
 	if s := got(t, relay, 18); s != "echo one\recho two\r" {
 		t.Errorf("the relay got %q", s)
 	}
@@ -97,26 +105,18 @@ func TestTypedDuringHistory(t *testing.T) {
 	got(t, relay, -1)
 }
 
-// More than can be held waits in the terminal, and nothing of it is lost.
+// Much may be typed meanwhile, and nothing of it is lost.
 func TestMuchTypedDuringHistory(t *testing.T) {
-	k, relay, types := typist(t)
-	text := bytes.Repeat([]byte("0123456789abcdef"), 3*maxHeld/16)
+	in, relay, types := typist(t)
+	text := string(bytes.Repeat([]byte("0123456789abcdef"), 12<<10))
 	go func() {
-		types(string(text))
+		types(text)
 		types("")
 	}()
-	for full := false; !full; time.Sleep(time.Millisecond) {
-		k.typing.Lock()
-		full = len(k.held) > maxHeld-16<<10
-		k.typing.Unlock()
-	}
-	sent := make(chan error, 1)
-	go func() { sent <- k.goLive(t.Context()) }()
-	if s := got(t, relay, -1); s != string(text) {
+	in.holds(len(text))
+	in.goLive()
+	if s := got(t, relay, -1); s != text {
 		t.Errorf("the relay got %d bytes of %d", len(s), len(text))
-	}
-	if err := <-sent; err != nil {
-		t.Error(err)
 	}
 }
 
@@ -157,14 +157,17 @@ func TestPasteBeyondTheWindow(t *testing.T) {
 	f := wire.NewFramed(near)
 	a := &wire.Attached{Window: wire.ViewerWindow}
 	terminal := &Terminal{in: r, out: null, done: make(chan struct{})}
-	k := newKeyboard(f, terminal, io.Discard, newCredit(a.Window))
-	shown := newProgress(a, func(m *wire.Ack) error { return f.Send(m) })
-	defer shown.stop()
-	over := make(chan error, 2)
+	in := newInput()
+	in.resume(0, wire.ViewerWindow)
+	c := newAttachment(&lifeline{terminal: terminal, req: ShellRequest{Messages: io.Discard}, input: in}, f, a)
+	defer c.shown.stop()
+	k := &keyboard{terminal: terminal, messages: io.Discard, input: in}
+	over := make(chan error, 3)
 	go func() {
-		_, err := output(t.Context(), f, terminal, io.Discard, k, shown, new(leftover))
+		_, err := c.output()
 		over <- err
 	}()
+	go func() { over <- c.send(t.Context()) }()
 	go func() { over <- k.run(t.Context()) }()
 	const size = 4 * wire.ViewerWindow
 	go func() {
@@ -203,7 +206,7 @@ func TestPasteBeyondTheWindow(t *testing.T) {
 	if err := relay.Send(&wire.Exit{}); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
+	for range 3 {
 		if err := <-over; err != nil && err != errExit {
 			t.Error(err)
 		}
@@ -213,22 +216,14 @@ func TestPasteBeyondTheWindow(t *testing.T) {
 // The end of the input comes behind what was held.
 func TestEndBehindWhatWasHeld(t *testing.T) {
 	for range 50 {
-		k, relay, types := typist(t)
+		in, relay, types := typist(t)
 		text := strings.Repeat("echo one\n", 7000)
 		types(text)
 		types("")
-		for held := 0; held < len(text); time.Sleep(time.Millisecond) {
-			k.typing.Lock()
-			held = len(k.held)
-			k.typing.Unlock()
-		}
-		sent := make(chan error, 1)
-		go func() { sent <- k.goLive(t.Context()) }()
+		in.holds(len(text))
+		go in.goLive()
 		if s := got(t, relay, -1); s != text {
 			t.Fatalf("the end came behind %d bytes of %d", len(s), len(text))
-		}
-		if err := <-sent; err != nil {
-			t.Fatal(err)
 		}
 	}
 }

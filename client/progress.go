@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -9,51 +8,6 @@ import (
 
 	"scrier/wire"
 )
-
-// credit is how much may be typed ahead of what the shell has taken: one goroutine takes of it,
-// another one hears what arrived.
-type credit struct {
-	window  uint64
-	changed chan struct{} // holds at most one wake-up
-
-	mu    sync.Mutex
-	sent  uint64
-	there uint64 // at the shell
-}
-
-func newCredit(window uint32) *credit {
-	return &credit{window: uint64(window), changed: make(chan struct{}, 1)}
-}
-
-// take waits until n bytes may be sent.
-func (c *credit) take(ctx context.Context, n int) error {
-	for {
-		c.mu.Lock()
-		ok := c.sent+uint64(n) <= c.there+c.window
-		if ok {
-			c.sent += uint64(n)
-		}
-		c.mu.Unlock()
-		if ok {
-			return nil
-		}
-		select {
-		case <-c.changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (c *credit) arrived(offset uint64) {
-	c.mu.Lock()
-	c.there = max(c.there, min(offset, c.sent))
-	c.mu.Unlock()
-	select {
-	case c.changed <- struct{}{}:
-	default:
-	}
-}
 
 const (
 	// ackEvery is how much output is shown before the relay hears of it at once, in bytes.

@@ -27,17 +27,35 @@ type Relay struct {
 
 	link wire.Link
 	http *http.Client
+	// redial connects once more; nil: there is no way to.
+	redial func(context.Context) (wire.Link, error)
 }
 
 // Dial connects with a login.
 func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
-	link, err := dial(ctx, l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
+	r := &Relay{Login: l}
+	r.redial = func(ctx context.Context) (wire.Link, error) {
+		return dial(ctx, l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
+	}
+	link, err := r.redial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{Login: l, link: link}
+	r.link = link
 	r.http = &http.Client{Transport: &http.Transport{DialContext: r.call}}
 	return r, nil
+}
+
+// relink connects once more, in place of a link that is no good. Nobody else may use r meanwhile.
+func (r *Relay) relink(ctx context.Context) error {
+	link, err := r.redial(ctx)
+	if err != nil {
+		return err
+	}
+	r.http.CloseIdleConnections()
+	_ = r.link.Close(wire.None, "") // most likely it is dead
+	r.link = link
+	return nil
 }
 
 // adminSocket is the socket's name in a relay's state directory.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -33,67 +32,85 @@ type ShellRequest struct {
 // Shell opens a session and is its terminal until it ends. status is the remote shell's, or
 // [wire.NoStatus] if a signal ended it or the person left; an error means that there was none.
 func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err error) {
-	first, err := r.first(ctx, req)
+	first, client, err := r.first(ctx, req)
 	if err != nil {
 		return 0, err
 	}
-	stream, err := r.link.Open(ctx)
+	f, attached, err := r.join(ctx, first)
 	if err != nil {
 		return 0, err
+	}
+	return r.attach(ctx, f, req, attached, client)
+}
+
+// join opens a stream that begins with first and becomes a viewer's.
+func (r *Relay) join(ctx context.Context, first wire.Message) (*wire.Framed, *wire.Attached, error) {
+	stream, err := r.link.Open(ctx)
+	if err != nil {
+		return nil, nil, r.ended(err)
 	}
 	f := wire.NewFramed(stream)
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
 	defer stop()
 	if err := f.Send(first); err != nil {
-		return 0, r.ended(err)
+		return nil, nil, r.ended(err)
 	}
 	attached, err := wire.Expect[wire.Attached](f)
 	if err != nil {
 		stream.Reset(wire.Cancelled)
 		if ctx.Err() != nil {
-			return 0, wire.Cause(ctx, wire.Cancelled)
+			return nil, nil, wire.Cause(ctx, wire.Cancelled)
 		}
-		return 0, r.ended(err)
+		return nil, nil, r.ended(err)
 	}
 	if attached.Kind != wire.KindSSH {
 		stream.Reset(wire.Protocol)
-		return 0, wire.Errorf(wire.Protocol, "the relay attached this terminal to a session of kind %q", wire.Printable(string(attached.Kind)))
+		return nil, nil, wire.Errorf(wire.Protocol, "the relay attached this terminal to a session of kind %q", wire.Printable(string(attached.Kind)))
 	}
 	if !stop() { // from here on the end of ctx is an orderly one
-		return 0, wire.Cause(ctx, wire.Cancelled)
+		return nil, nil, wire.Cause(ctx, wire.Cancelled)
 	}
-	return r.attach(ctx, f, req, attached)
+	return f, attached, nil
 }
 
-// first is the message that begins the stream.
-func (r *Relay) first(ctx context.Context, req ShellRequest) (wire.Message, error) {
+// first is the message that begins the stream, and what it calls this viewer.
+func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, client []byte, err error) {
 	if req.Attach != "" {
-		return r.ticket(ctx, req)
+		a, err := r.ticket(ctx, req, req.Attach)
+		if err != nil {
+			return nil, nil, err
+		}
+		return a, a.Client, nil
 	}
 	c := &wire.Connect{
-		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(),
-		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Prompt: true, Modes: req.Terminal.Modes(),
+		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(), Client: newClient(),
+		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Paint: true, Prompt: true, Modes: req.Terminal.Modes(),
 	}
 	if req.Key == nil {
-		return c, nil
+		return c, c.Client, nil
 	}
-	return c, r.prove(c, req.Key)
+	return c, c.Client, r.prove(c, req.Key)
+}
+
+func newClient() []byte {
+	id := make([]byte, 16)
+	rand.Read(id)
+	return id
 }
 
 // ticket asks for the right to attach to a session that is open.
-func (r *Relay) ticket(ctx context.Context, req ShellRequest) (*wire.Attach, error) {
-	data, err := r.Do(ctx, "POST", "/sessions/"+Escape(req.Attach)+"/attach", struct{}{})
+func (r *Relay) ticket(ctx context.Context, req ShellRequest, session string) (*wire.Attach, error) {
+	data, err := r.Do(ctx, "POST", "/sessions/"+Escape(session)+"/attach", struct{}{})
 	if err != nil {
 		return nil, err
 	}
 	var answer struct {
 		Ticket string `json:"ticket"`
 	}
-	a := &wire.Attach{Size: req.Terminal.Size(), Client: make([]byte, 16), Skip: !req.NoSkip, Prompt: true}
-	rand.Read(a.Client)
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return nil, fmt.Errorf("read the relay's answer: %w", err)
 	}
+	a := &wire.Attach{Size: req.Terminal.Size(), Client: newClient(), Skip: !req.NoSkip, Paint: true, Prompt: true}
 	if a.Ticket, err = base64.RawURLEncoding.DecodeString(answer.Ticket); err != nil {
 		return nil, fmt.Errorf("read the relay's ticket: %w", err)
 	}
@@ -123,12 +140,8 @@ func (r *Relay) prove(c *wire.Connect, key ssh.Signer) error {
 	return err
 }
 
-// errLeft is the person's ~.
-var errLeft = errors.New("disconnected")
-
-// attach connects the terminal with the session. There is no queue between them: if the terminal is
-// slow, flow control stops the stream.
-func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a *wire.Attached) (int, error) {
+// attach connects the terminal with the session, until that ends or the person leaves.
+func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a *wire.Attached, client []byte) (int, error) {
 	t := req.Terminal
 	// Say which account it is before anything is typed: somebody may have put the key into the account
 	// of another user.
@@ -139,75 +152,50 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		return 0, err
 	}
 	defer restore()
-	program := ctx
+	l := &lifeline{
+		relay: r, req: req, terminal: t, restore: restore, program: ctx,
+		session: a.Session, client: client, grace: time.Duration(a.Grace) * time.Second, input: newInput(), offset: a.Offset,
+	}
+	if l.grace == 0 {
+		l.grace = usualGrace
+	}
+	l.keys = &keyboard{terminal: t, messages: req.Messages, input: l.input}
+	l.input.resume(a.Typed, uint64(a.Window))
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	var exit *wire.Exit
-	var wg sync.WaitGroup
-	typed := newCredit(a.Window)
-	shown := newProgress(a, func(m *wire.Ack) error { return f.Send(m) })
-	defer shown.stop()
-	var left leftover
-	keys := newKeyboard(f, t, req.Messages, typed)
-	keys.most = min(maxHeld, int(a.Window))
-	wg.Go(func() {
-		var err error
-		exit, err = output(ctx, f, t, req.Messages, keys, shown, &left)
-		end(err)
-	})
-	wg.Go(func() {
-		for size := range t.Resizes(ctx) {
-			if err := keys.resize(size); err != nil {
-				return // output sees the end of the stream
-			}
-		}
-	})
 	// Reading the terminal cannot be interrupted in every case; this goroutine ends with the
 	// process at the latest, and takes nothing once the session is over.
 	go func() {
-		if err := keys.run(ctx); err != nil {
+		if err := l.keys.run(ctx); err != nil {
 			end(err)
 		}
 	}()
-	select {
-	case <-ctx.Done():
-	case <-t.Done():
-		end(wire.Errorf(wire.Cancelled, "ended by a signal"))
-	}
-	why := context.Cause(ctx)
-	restore()
-	done := make(chan struct{})
-	go func() { defer close(done); wg.Wait() }()
-	if !errors.Is(why, errExit) {
-		// A person who disconnects, or ends this program, ends the session. A connection that breaks
-		// leaves it open.
-		leaves := errors.Is(why, errLeft) || wire.CodeOf(why) == wire.Cancelled || program.Err() != nil
-		if !leaves || f.SetDeadline(time.Now().Add(stuckTerminal)) != nil || f.CloseWrite() != nil {
-			f.Reset(wire.ViewerLost)
-		}
+	go func() {
 		select {
-		case <-done:
-		case <-time.After(stuckTerminal):
+		case <-ctx.Done():
+		case <-t.Done():
+			end(wire.Errorf(wire.Cancelled, "ended by a signal"))
 		}
-	} else {
-		<-done
-	}
-	select {
-	case <-done:
-		if undo := left.undo(); undo != "" {
+	}()
+	exit, free, why := l.run(ctx, newAttachment(l, f, a))
+	restore()
+	if undo := ""; free { // else the terminal takes nothing
+		if undo = l.left.undo(); undo != "" {
 			_, _ = t.Write([]byte(undo)) // a terminal that is gone needs nothing
 		}
-	default: // the terminal takes nothing
 	}
 	switch {
 	case errors.Is(why, errLeft):
 		fmt.Fprintf(req.Messages, "Disconnected from %s.\n", wire.Printable(a.Envoy))
+		if l.apart {
+			fmt.Fprintf(req.Messages, "The session may still be open: `%s` goes on with it.\n", l.command())
+		}
 		return wire.NoStatus, nil // no success: nobody knows what became of the shell
 	case !errors.Is(why, errExit):
-		if r.link.Err() != nil {
+		if err := r.link.Err(); err != nil && wire.CodeOf(err) != wire.Internal {
 			return 0, r.why()
 		}
-		return 0, why
+		return 0, l.advise(why)
 	case exit.Code != wire.None:
 		fmt.Fprintln(req.Messages) // what follows must not stand behind the prompt
 		return 0, &wire.Error{Code: exit.Code, Detail: wire.Printable(exit.Detail)}
@@ -216,77 +204,6 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		return wire.NoStatus, nil
 	}
 	return int(exit.Status), nil
-}
-
-// stuckTerminal is how long a terminal that takes no more output may hold up the end.
-const stuckTerminal = time.Second
-
-var errExit = errors.New("the session ended")
-
-// output writes what the session shows, until its end.
-func output(ctx context.Context, f *wire.Framed, t *Terminal, messages io.Writer, keys *keyboard, shown *progress, left *leftover) (*wire.Exit, error) {
-	for live := false; ; {
-		if !live && shown.live() { // only once: input that has to wait for an Ack holds what goLive needs
-			live = true
-			if err := keys.goLive(ctx); err != nil {
-				return nil, err
-			}
-		}
-		m, err := f.Receive()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, lost(err)
-		}
-		switch m := m.(type) {
-		case *wire.Data:
-			if err := show(t, left, m.Bytes); err != nil {
-				return nil, err
-			}
-			if err := shown.add(len(m.Bytes)); err != nil {
-				return nil, lost(err)
-			}
-		case *wire.Skip:
-			if err := show(t, left, m.Screen); err != nil {
-				return nil, err
-			}
-			if m.More {
-				continue
-			}
-			if err := shown.skip(m.To); err != nil {
-				return nil, lost(err)
-			}
-		case *wire.Ack:
-			keys.credit.arrived(m.Offset)
-		case *wire.Watchers:
-			fmt.Fprintf(messages, "\r\n[scrier] %s\r\n", watching(m.Names))
-		case *wire.Notice:
-			fmt.Fprintf(messages, "\r\n[scrier] %s\r\n", wire.Printable(m.Text))
-		case *wire.Exit:
-			return m, errExit
-		default:
-			return nil, wire.Errorf(wire.Protocol, "unexpected %T from the relay", m)
-		}
-	}
-}
-
-// show writes what a session shows, and notes what of it would outlive the session.
-func show(t *Terminal, left *leftover, p []byte) error {
-	if before := left.feed(p); before != "" {
-		if _, err := t.Write([]byte(before)); err != nil {
-			return fmt.Errorf("write to the terminal: %w", err)
-		}
-	}
-	if _, err := t.Write(p); err != nil {
-		return fmt.Errorf("write to the terminal: %w", err)
-	}
-	return nil
-}
-
-// lost is the end of the connection to the relay.
-func lost(err error) error {
-	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
 }
 
 // language is the part of the environment that says how text is shown.

@@ -1,0 +1,204 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"scrier/wire"
+)
+
+// lifeline keeps a terminal attached to its session, over as many connections as it takes: output and input go on
+// at the byte where they were.
+//
+//	attached --broken--> waiting --Attached--> attached
+//	   |                   |
+//	   | exit, ~., signal  | refused, no longer kept, ~., Ctrl-C
+//	   v                   v
+//	  over                over
+type lifeline struct {
+	relay    *Relay
+	req      ShellRequest
+	terminal *Terminal
+	restore  func() // gives the terminal back
+	program  context.Context
+
+	session wire.SessionID
+	client  []byte // names this viewer among the session's
+	grace   time.Duration
+	input   *input
+	keys    *keyboard
+	left    leftover
+	offset  uint64 // how much of the output is on the terminal
+	apart   bool   // the person left while there was no connection
+}
+
+const (
+	// usualGrace is how long a relay keeps a session that nobody shows, unless it says so.
+	usualGrace = time.Minute
+
+	// linkNotice is how long the two ends of a link that died may take to notice, one after the other.
+	linkNotice = 45 * time.Second
+
+	// attachWait is how long a relay may take to attach this terminal again, once there is a link.
+	attachWait = 10 * time.Second
+
+	maxPause = 4 * time.Second // between two attempts
+)
+
+// errLeft is the person's ~., or Ctrl-C while there is no connection.
+var errLeft = errors.New("disconnected")
+
+// run shows the session until it ends. free says that nobody writes to the terminal any more.
+func (l *lifeline) run(ctx context.Context, c *attachment) (exit *wire.Exit, free bool, why error) {
+	for {
+		exit, free, why = c.run(ctx)
+		l.input.part()
+		if ctx.Err() != nil || !free || !l.passes(why) {
+			return exit, free, why
+		}
+		next, err := l.again(ctx, why)
+		if err != nil {
+			return nil, true, err
+		}
+		c = next
+	}
+}
+
+// leaves says whether the person has ended the session, by ending this program or otherwise.
+func (l *lifeline) leaves(why error) bool {
+	return errors.Is(why, errLeft) || wire.CodeOf(why) == wire.Cancelled || l.program.Err() != nil
+}
+
+// passes says whether what ended a connection may pass: the session may still be there.
+func (l *lifeline) passes(why error) bool {
+	if l.relay.redial == nil || wire.CodeOf(why) != wire.RelayUnreachable {
+		return false
+	}
+	if err := l.relay.link.Err(); err != nil {
+		return wire.CodeOf(err) == wire.Internal // else the relay has said why
+	}
+	var broken *wire.Error // within what lost says
+	return !errors.As(errors.Unwrap(why), &broken) || broken.Code != wire.Protocol
+}
+
+// again attaches once more, and tries for as long as the relay may keep the session.
+func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
+	l.keys.offline.Store(true)
+	defer l.keys.offline.Store(false)
+	status := l.status()
+	defer status.stop()
+	fresh := l.relay.link.Err() != nil || errors.Is(why, errSilent)
+	limit := l.grace + linkNotice
+	pause := time.Duration(0)
+	for began := time.Now(); ; {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			l.apart = true
+			return nil, context.Cause(ctx)
+		}
+		c, err := l.attempt(ctx, fresh)
+		switch {
+		case err == nil:
+			return c, nil
+		case ctx.Err() != nil:
+			l.apart = true
+			return nil, context.Cause(ctx)
+		case wire.CodeOf(err) == wire.NotFound:
+			return nil, l.ending(ctx)
+		case !passing(err):
+			return nil, err
+		case time.Since(began) > limit:
+			return nil, lost(fmt.Errorf("it did not come back within %s: %w", limit.Round(time.Second), err))
+		}
+		fresh = true
+		pause = min(pause+500*time.Millisecond, maxPause)
+	}
+}
+
+// passing says whether the same may work later.
+func passing(err error) bool {
+	switch code := wire.CodeOf(err); code {
+	case wire.RelayUnreachable, wire.Internal, wire.TicketInvalid, wire.Busy:
+		return true
+	default:
+		return code.ExitStatus() == wire.Busy.ExitStatus()
+	}
+}
+
+// attempt is one attempt to attach. fresh says that the link is no good any more.
+func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout+attachWait)
+	defer cancel()
+	if fresh {
+		if err := l.relay.relink(ctx); err != nil {
+			return nil, err
+		}
+	}
+	a, err := l.relay.ticket(ctx, l.req, l.session.String())
+	if err != nil {
+		return nil, err
+	}
+	a.Client, a.From, a.Back = l.client, &l.offset, true
+	f, attached, err := l.relay.join(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if attached.Offset < l.offset || attached.Watching {
+		f.Reset(wire.Protocol)
+		return nil, wire.Errorf(wire.Protocol, "the relay attached this terminal at byte %d, and not at %d", attached.Offset, l.offset)
+	}
+	l.offset = attached.Offset
+	if l.input.resume(attached.Typed, uint64(attached.Window)) {
+		l.say("Some of what you typed last may not have arrived.")
+	}
+	return newAttachment(l, f, attached), nil
+}
+
+// ending is how a session ended that is not there any more.
+func (l *lifeline) ending(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attachWait)
+	defer cancel()
+	gone := &wire.Error{Code: wire.NotFound, Detail: "the session has ended meanwhile"}
+	data, err := l.relay.Do(ctx, "GET", "/sessions/"+Escape(l.session.String()), nil)
+	if err != nil {
+		return gone
+	}
+	var row struct{ Reason, Detail string }
+	if err := json.Unmarshal(data, &row); err != nil {
+		return gone
+	}
+	if code, ok := wire.ParseCode(row.Reason); ok && code != wire.None {
+		return &wire.Error{Code: code, Detail: wire.Printable(row.Detail)}
+	}
+	return gone
+}
+
+// command is how a person goes on with the session.
+func (l *lifeline) command() string { return "scrier ssh --attach " + l.session.String() }
+
+// advise says how to go on when a connection was lost for good.
+func (l *lifeline) advise(why error) error {
+	e, ok := errors.AsType[*wire.Error](why)
+	if !ok || e.Code != wire.RelayUnreachable || e.Advice != "" {
+		return why
+	}
+	told := *e
+	return told.Advise("if the session is still open, `%s` goes on with it", l.command())
+}
+
+// show writes what a session shows, and notes what of it would outlive the session.
+func (l *lifeline) show(p []byte) error {
+	if before := l.left.feed(p); before != "" {
+		if _, err := l.terminal.Write([]byte(before)); err != nil {
+			return fmt.Errorf("write to the terminal: %w", err)
+		}
+	}
+	if _, err := l.terminal.Write(p); err != nil {
+		return fmt.Errorf("write to the terminal: %w", err)
+	}
+	return nil
+}
