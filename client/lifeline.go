@@ -142,7 +142,7 @@ func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error)
 	if err != nil {
 		return nil, err
 	}
-	a.Client, a.From, a.Back = l.client, &l.offset, true
+	a.Client, a.From, a.Back, a.Anew = l.client, &l.offset, true, true
 	f, attached, err := l.relay.join(ctx, a)
 	if err != nil {
 		return nil, err

@@ -206,7 +206,7 @@ func TestShellGoesOn(t *testing.T) {
 	s.relay.mu.Unlock()
 	f, first = s.relay.accept()
 	a, ok := first.(*wire.Attach)
-	if !ok || a.From == nil || *a.From != 4 || !bytes.Equal(a.Client, id) || len(id) == 0 || !a.Back {
+	if !ok || a.From == nil || *a.From != 4 || !bytes.Equal(a.Client, id) || len(id) == 0 || !a.Back || !a.Anew {
 		t.Fatalf("it comes back with %+v, at %v, and was %x", first, *a.From, id)
 	}
 	s.relay.say(f, attachedAt(wire.Attached{Offset: 4, Head: 7, Typed: 4}), &wire.Data{Bytes: []byte("two")})

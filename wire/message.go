@@ -208,11 +208,12 @@ type Attach struct {
 	Ticket []byte  `cbor:"1,keyasint"` // 32 bytes, used once
 	From   *uint64 `cbor:"2,keyasint"` // go on at this byte of the output; nil: all that is kept
 	Size   Size    `cbor:"3,keyasint"`
-	Client []byte  `cbor:"4,keyasint"` // 16 random bytes, the same when this viewer comes back
-	Skip   bool    `cbor:"5,keyasint"` // the viewer understands [Skip], and wants it
-	Prompt bool    `cbor:"6,keyasint"` // the viewer acknowledges what is on its screen within 10 ms, see [Ack]
-	Paint  bool    `cbor:"7,keyasint"` // the viewer understands [Skip], also if it wants to see all output
-	Back   bool    `cbor:"9,keyasint"` // it comes back by itself: who has taken the session over keeps it, and it is painted anew
+	Client []byte  `cbor:"4,keyasint"`  // 16 random bytes, the same when this viewer comes back
+	Skip   bool    `cbor:"5,keyasint"`  // the viewer understands [Skip], and wants it
+	Prompt bool    `cbor:"6,keyasint"`  // the viewer acknowledges what is on its screen within 10 ms, see [Ack]
+	Paint  bool    `cbor:"7,keyasint"`  // the viewer understands [Skip], also if it wants to see all output
+	Back   bool    `cbor:"9,keyasint"`  // it comes back by itself: who has taken the session over keeps it
+	Anew   bool    `cbor:"10,keyasint"` // something was written over its screen: it is painted behind what is missing
 }
 
 // Attached says that the viewer's bytes flow from here on.

@@ -466,3 +466,36 @@ test("of many sizes at most ten a second are told, the last one always", async (
   w.link.close();
   await w.done;
 });
+
+test("a shell that does not read gets no more than a window ahead, over all connections", async () => {
+  const w = new World();
+  await w.attach({ window: 100 });
+  for (let i = 0; i < 3; i++) w.type("x".repeat(60));
+  await settle();
+  assert.equal(w.pipe.typed.length, 100);
+  await w.cut();
+  await w.clock.pass(1000);
+  await w.attach({ window: 100, typed: 100 }); // the relay has it, and the shell takes nothing
+  assert.equal(w.pipe.typed, "");
+  await w.push(ack(30));
+  assert.equal(w.pipe.typed.length, 30);
+  w.link.close();
+  await w.done;
+});
+
+test("who comes back by itself takes nothing away from another window", async () => {
+  const w = new World();
+  await w.attach();
+  assert.equal(w.pipe.got[0][1].has(9), false);
+  await w.cut();
+  await w.clock.pass(1000);
+  await settle();
+  assert.equal(w.pipe.got[0][1].get(9), true);
+  await w.push(message(0x12, [[1, 122], [2, ""]])); // refused: taken over
+  assert.equal(w.state, "elsewhere");
+  w.link.again(); // a person wants it
+  await settle();
+  assert.equal(w.pipe.got[0][1].has(9), false);
+  w.link.close();
+  await w.done;
+});

@@ -76,7 +76,7 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (joined *wire.Attached, err err
 		wake(t.room)
 	}
 	v.size = t.input.size
-	v.anew = v.paints && (a.Back || v.Next < t.sized || v.Next < head && t.screen.Size() != v.size)
+	v.anew = v.paints && (a.Anew || v.Next < t.sized || v.Next < head && t.screen.Size() != v.size)
 	attached.Offset, attached.Head = v.Next, head
 	attached.Window, attached.Watching, attached.Size = wire.ViewerWindow, v.Watch, v.size
 	return attached, nil

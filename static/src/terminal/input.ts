@@ -7,13 +7,14 @@ import { maxData } from "../wire/frames";
 export class Sent {
   private pieces: Uint8Array<ArrayBuffer>[] = []; // from taken on, at most window bytes
   private taken = 0; // how much the relay has said it took
+  private arrived = 0; // how much of that has arrived at the shell, as far as is known
   private end = 0; // behind the last byte of pieces
   private discarded = false;
   window = 0;
 
   /** room is how many bytes may follow now. */
   get room(): number {
-    return this.window - (this.end - this.taken);
+    return this.window - (this.end - this.arrived); // the relay holds what has not arrived
   }
 
   get unacked(): number {
@@ -25,8 +26,13 @@ export class Sent {
     this.end += b.length;
   }
 
-  /** ack drops what the relay took; false: it says more than was sent. */
-  ack(offset: number): boolean {
+  /** ack is told what has arrived at the shell. */
+  ack(offset: number): void {
+    if (this.drop(offset)) this.arrived = Math.max(this.arrived, offset);
+  }
+
+  // drop forgets what the relay took; false: it says more than was sent.
+  private drop(offset: number): boolean {
     if (offset > this.end) return false;
     while (this.taken < offset) {
       const first = this.pieces[0];
@@ -45,18 +51,20 @@ export class Sent {
   }
 
   /**
-   * resume is ack by Attached.typed: it gives what is to be sent again. When the relay knows less
+   * resume is told Attached.typed: it gives what is to be sent again. When the relay knows less
    * than it once took, or more than we sent, nobody can say what arrived: then lost is true and
    * the numbers begin where the relay says.
    */
   resume(typed: number): { again: Uint8Array<ArrayBuffer>[]; lost: boolean } {
-    if (this.discarded || typed < this.taken || !this.ack(typed)) {
+    if (this.discarded || typed < this.taken || !this.drop(typed)) {
       const lost = this.unacked > 0 && !this.discarded;
       this.discarded = false;
       this.pieces = [];
       this.taken = this.end = typed;
+      this.arrived = Math.max(typed - this.window, 0);
       return { again: [], lost };
     }
+    this.arrived = Math.max(this.arrived, typed - this.window); // the relay holds no more
     return { again: this.pieces.flatMap(split), lost: false };
   }
 }

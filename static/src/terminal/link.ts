@@ -145,7 +145,7 @@ export class Link extends Lifeline {
   }
 
   protected override hello(ticket: Uint8Array): Uint8Array<ArrayBuffer> {
-    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true, paint: true });
+    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true, paint: true, back: !this.wished });
   }
 
   protected override parted(): void {

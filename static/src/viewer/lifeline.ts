@@ -52,6 +52,8 @@ export abstract class Lifeline {
   private stop = new AbortController();
   private wake: (() => void) | undefined;
   private failures = 0;
+  /** wished says that a person asked for this attempt: else who has taken the session over keeps it. */
+  protected wished = true;
 
   constructor(private readonly way: Way, protected readonly clock: Clock) {}
 
@@ -82,6 +84,7 @@ export abstract class Lifeline {
   /** again is the person's wish to go on: take it back, try again. */
   again(): void {
     this.failures = 0;
+    this.wished = true;
     this.wake?.();
   }
 
@@ -127,6 +130,7 @@ export abstract class Lifeline {
   /** met notes that the relay has answered Attach. */
   protected met(a: Attached, at: Attachment): void {
     at.contactMade = true;
+    this.wished = false;
     this.info = a;
     this.watchers = [];
   }

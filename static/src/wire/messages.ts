@@ -68,6 +68,7 @@ export function encodeAttach(a: {
   skip?: boolean; // see Skip in wire/message.go
   prompt?: boolean; // what is on the screen is acknowledged within 10 ms
   paint?: boolean; // Skip is understood
+  back?: boolean; // who has taken the session over keeps it
 }): Uint8Array<ArrayBuffer> {
   const m = new Map<number, unknown>([[1, a.ticket]]);
   if (a.from !== undefined) m.set(2, a.from);
@@ -75,6 +76,7 @@ export function encodeAttach(a: {
   if (a.skip) m.set(5, true);
   if (a.prompt) m.set(6, true);
   if (a.paint) m.set(7, true);
+  if (a.back) m.set(9, true);
   return message(frame.attach, m);
 }
 
