@@ -89,12 +89,13 @@ func late(t *testing.T, term *Terminal, p *program, a wire.Attach, watching bool
 func prints(t *testing.T, term *Terminal, p *program, text []byte) {
 	t.Helper()
 	owner := attach(t, term, wire.Attach{Client: []byte("first")})
+	head := uint64(p.all.Len() + len(text))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		p.says(t, string(text))
 	}()
-	owner.until(uint64(p.all.Len() + len(text)))
+	owner.until(head)
 	<-done
 }
 
