@@ -31,8 +31,9 @@ type lifeline struct {
 	input   *input
 	keys    *keyboard
 	left    leftover
-	offset  uint64 // how much of the output is on the terminal
-	apart   bool   // the person left while there was no connection
+	offset  uint64        // how much of the output is on the terminal
+	pause   time.Duration // before the next attempt
+	apart   bool          // the person left while there was no connection
 }
 
 const (
@@ -46,6 +47,7 @@ const (
 	attachWait = 10 * time.Second
 
 	maxPause = 4 * time.Second // between two attempts
+	stable   = 5 * time.Second // after which an attachment counts as a success
 )
 
 // errLeft is the person's ~., or Ctrl-C while there is no connection.
@@ -54,7 +56,11 @@ var errLeft = errors.New("disconnected")
 // run shows the session until it ends. free says that nobody writes to the terminal any more.
 func (l *lifeline) run(ctx context.Context, c *attachment) (exit *wire.Exit, free bool, why error) {
 	for {
+		began := time.Now()
 		exit, free, why = c.run(ctx)
+		if time.Since(began) >= stable {
+			l.pause = 0
+		}
 		l.input.part()
 		if ctx.Err() != nil || !free || !l.passes(why) {
 			return exit, free, why
@@ -92,14 +98,14 @@ func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
 	defer status.stop()
 	fresh := l.relay.link.Err() != nil || errors.Is(why, errSilent)
 	limit := l.grace + linkNotice
-	pause := time.Duration(0)
 	for began := time.Now(); ; {
 		select {
-		case <-time.After(pause):
+		case <-time.After(l.pause):
 		case <-ctx.Done():
 			l.apart = true
 			return nil, context.Cause(ctx)
 		}
+		l.pause = min(l.pause+500*time.Millisecond, maxPause)
 		c, err := l.attempt(ctx, fresh)
 		switch {
 		case err == nil:
@@ -115,7 +121,6 @@ func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
 			return nil, lost(fmt.Errorf("it did not come back within %s: %w", limit.Round(time.Second), err))
 		}
 		fresh = true
-		pause = min(pause+500*time.Millisecond, maxPause)
 	}
 }
 

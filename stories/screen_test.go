@@ -108,6 +108,13 @@ func (s *screen) step(verb, rest string) {
 		ts.Check(err)
 		_, err = s.tty.WriteString(text)
 		ts.Check(err)
+	case "paste":
+		n, err := strconv.Atoi(rest)
+		ts.Check(err)
+		ts.Check(s.tty.SetWriteDeadline(time.Now().Add(patience))) // the program must take it
+		_, err = s.tty.WriteString(strings.Repeat("0123456789abcde\n", n/16))
+		ts.Check(err)
+		ts.Check(s.tty.SetWriteDeadline(time.Time{}))
 	case "resize":
 		var cols, rows uint16
 		_, err := fmt.Sscan(rest, &cols, &rows)

@@ -20,6 +20,7 @@ import (
 //
 //	expect REGEXP     wait until the screen shows it, behind what was expected before
 //	send TEXT         type it; \r \n \t \e \xNN as in Go strings
+//	paste BYTES       so many, in lines
 //	resize COLS ROWS  change the terminal's size
 //	hold, show        show nothing more, so that the program has to wait; go on
 //	signal NAME       send the program a signal

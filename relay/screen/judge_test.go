@@ -135,7 +135,7 @@ func judge(t testing.TB, examples []example) [][]string {
 	if skipped > 10+len(examples)/8 {
 		t.Error("that is too many")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	node := exec.CommandContext(ctx, "node", "testdata/judge.mjs", modules(t))
 	node.Stdin = &in

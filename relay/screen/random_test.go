@@ -132,7 +132,7 @@ func TestRandomOutput(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("seed %d", seed)
-	random(t, seed, 3000**more, false)
+	random(t, seed, 10_000**more, false)
 }
 
 func TestRandomOutputAndSizes(t *testing.T) {

@@ -33,6 +33,8 @@ const (
 	// maxKeyframe is the longest that is kept, in bytes; of an ordinary screen it has some thousand.
 	maxKeyframe = 256 << 10
 
+	maxSpare = 8 << 10 // bytes of memory that a keyframe has and does not need
+
 	// maxScreen is the longest paint of the screen of now, in bytes. A large one on which each cell has a look of its own
 	// has two million.
 	maxScreen = 4 << 20
@@ -58,6 +60,9 @@ func (k *keyframes) add(s *screen.Screen, offset, start uint64) {
 		return
 	}
 	k.next = offset + max(every, keyShare*uint64(len(paint)))
+	if cap(paint)-len(paint) > maxSpare {
+		paint = bytes.Clone(paint)
+	}
 	k.all = append(k.all, keyframe{offset: offset, size: size, paint: paint})
 }
 
