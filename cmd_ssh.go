@@ -24,6 +24,10 @@ name and says IdentitiesOnly, only this key counts.
 With --ssh-key-file only that key counts. It need not be registered if the relay allows that
 (operators.inline_keys): it counts for this session.
 
+What the machine's SSH server says first (its banner, PAM's messages) is shown on standard error, and what it wants to
+know besides your key (a password, a one-time code) is asked in the terminal: both with the machine's name. It is
+never Scrier that asks for a password.
+
 A session whose connection broke, or whose browser tab was closed, stays open for a while
 (scrier.detach_grace of the relay, 60 s unless it was changed). When a network went away, or this machine slept,
 it goes on here by itself; Ctrl-C and ~. end the wait. --attach goes on with any session of yours, and takes it
@@ -39,7 +43,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
 			wire.EnvoyOffline, wire.Quarantined, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey, wire.KeyUnproved,
 			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
-			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
+			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.LoginUnanswered, wire.SSHTimeout, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier ssh web1
   scrier ssh web1 --login deploy

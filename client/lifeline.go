@@ -147,8 +147,8 @@ func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error)
 	if err != nil {
 		return nil, err
 	}
-	a.Client, a.From, a.Back, a.Anew = l.client, &l.offset, true, true
-	f, attached, err := l.relay.join(ctx, a)
+	a.Client, a.From, a.Back, a.Anew, a.Answers = l.client, &l.offset, true, true, false
+	f, attached, err := l.relay.join(ctx, l.req, a)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err er
 	if err != nil {
 		return 0, err
 	}
-	f, attached, err := r.join(ctx, first)
+	f, attached, err := r.join(ctx, req, first)
 	if err != nil {
 		return 0, err
 	}
@@ -44,7 +44,7 @@ func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err er
 }
 
 // join opens a stream that begins with first and becomes a viewer's.
-func (r *Relay) join(ctx context.Context, first wire.Message) (*wire.Framed, *wire.Attached, error) {
+func (r *Relay) join(ctx context.Context, req ShellRequest, first wire.Message) (*wire.Framed, *wire.Attached, error) {
 	stream, err := r.link.Open(ctx)
 	if err != nil {
 		return nil, nil, r.ended(err)
@@ -55,7 +55,7 @@ func (r *Relay) join(ctx context.Context, first wire.Message) (*wire.Framed, *wi
 	if err := f.Send(first); err != nil {
 		return nil, nil, r.ended(err)
 	}
-	attached, err := wire.Expect[wire.Attached](f)
+	attached, err := (&dialogue{Framed: f, terminal: req.Terminal, messages: req.Messages}).attached(ctx)
 	if err != nil {
 		stream.Reset(wire.Cancelled)
 		if ctx.Err() != nil {
@@ -84,7 +84,7 @@ func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, cl
 	}
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(), Client: newClient(),
-		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Paint: true, Prompt: true, Modes: req.Terminal.Modes(),
+		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Paint: true, Prompt: true, Modes: req.Terminal.Modes(), Answers: true,
 	}
 	if req.Key == nil {
 		return c, c.Client, nil
@@ -110,7 +110,7 @@ func (r *Relay) ticket(ctx context.Context, req ShellRequest, session string) (*
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return nil, fmt.Errorf("read the relay's answer: %w", err)
 	}
-	a := &wire.Attach{Size: req.Terminal.Size(), Client: newClient(), Skip: !req.NoSkip, Paint: true, Prompt: true}
+	a := &wire.Attach{Size: req.Terminal.Size(), Client: newClient(), Skip: !req.NoSkip, Paint: true, Prompt: true, Answers: true}
 	if a.Ticket, err = base64.RawURLEncoding.DecodeString(answer.Ticket); err != nil {
 		return nil, fmt.Errorf("read the relay's ticket: %w", err)
 	}

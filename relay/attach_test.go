@@ -143,13 +143,13 @@ func newPage(t *testing.T, r *Relay, who access.Operator, envoy string, open fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := r.connectWeb(t.Context(), who, &session.Request{
+	s, err := r.connectWeb(t.Context(), who, &session.Request{
 		Envoy: envoy, Kind: wire.KindSSH, Keys: keys, Terminal: session.TerminalRequest{Size: wire.Size{Cols: 100, Rows: 30}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &page{t: t, relay: r, id: id, who: who, client: bytes.Repeat([]byte{1}, 16), open: open}
+	p := &page{t: t, relay: r, id: s.ID(), who: who, client: bytes.Repeat([]byte{1}, 16), open: open}
 	p.attach(nil)
 	return p
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -33,21 +34,37 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 			return err
 		}
 	}
-	s, err := c.open(ctx, who, req)
+	o, err := c.reserve(ctx, who, req)
 	if err != nil {
 		return err
 	}
-	if req.Inline { // a machine has let the key in
-		if err := c.access.RegisterInline(ctx, who, req.Keys[0], s.ID()); err != nil {
-			c.Log.Warn("register a session's key", "operator", who.Username, "session", s.ID(), "err", err)
+	finish := func() error {
+		if err := c.finish(ctx, o); err != nil || !req.Inline {
+			return err
 		}
+		// A machine has let the key in.
+		if err := c.access.RegisterInline(ctx, who, req.Keys[0], o.ID()); err != nil {
+			c.Log.Warn("register a session's key", "operator", who.Username, "session", o.ID(), "err", err)
+		}
+		return nil
+	}
+	if m.Answers && m.Kind == wire.KindSSH {
+		// The viewer is served while the session opens, and hears from it if it does not.
+		o.Dialogue().Listen()
+		var opening sync.WaitGroup
+		defer opening.Wait()
+		opening.Go(func() { _ = finish() })
+	} else if err := finish(); err != nil {
+		return err
 	}
 	id := m.Client
 	if len(id) == 0 {
 		id = make([]byte, 16)
 		rand.Read(id)
 	}
-	return s.Serve(ctx, f, viewerOf(who), &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt})
+	return o.Serve(ctx, f, viewerOf(who), &wire.Attach{
+		Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt, Answers: m.Answers,
+	})
 }
 
 // keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.

@@ -55,11 +55,11 @@ func vnc() *session.Request { return &session.Request{Envoy: "web1", Kind: wire.
 // newDesk opens a desktop as a page does.
 func newDesk(t *testing.T, r *Relay, who access.Operator, req *session.Request, carrier string) *desk {
 	t.Helper()
-	id, err := r.connectWeb(t.Context(), who, req)
+	s, err := r.connectWeb(t.Context(), who, req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{page: &page{t: t, relay: r, id: id, who: who, client: bytes.Repeat([]byte{1}, 16), open: carriers[carrier]}}
+	d := &desk{page: &page{t: t, relay: r, id: s.ID(), who: who, client: bytes.Repeat([]byte{1}, 16), open: carriers[carrier]}}
 	d.attach(nil)
 	return d
 }
@@ -194,7 +194,7 @@ func TestDesktopEnds(t *testing.T) {
 			t.Parallel()
 			r, _ := withGuacd(t, behave)
 			ann := admin(t, r, "ann")
-			id, err := r.connectWeb(t.Context(), ann, vnc())
+			s, err := r.connectWeb(t.Context(), ann, vnc())
 			if err != nil {
 				if wire.CodeOf(err) != want || want == wire.None {
 					t.Errorf("connect: %v, not %s", err, want)
@@ -202,7 +202,7 @@ func TestDesktopEnds(t *testing.T) {
 				settled(t, r)
 				return
 			}
-			d := &desk{page: &page{t: t, relay: r, id: id, who: ann, client: make([]byte, 16), open: carriers["WebSocket"]}}
+			d := &desk{page: &page{t: t, relay: r, id: s.ID(), who: ann, client: make([]byte, 16), open: carriers["WebSocket"]}}
 			d.attach(nil)
 			e := d.exit()
 			if e.Code != want {

@@ -36,9 +36,28 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 	}
 }
 
-// open makes a session of a request. This is the order of the design; what a step has done is undone
-// when a later one fails.
+// opening is a session that has a row and a slot, and no stage yet.
+type opening struct {
+	*session.Session
+	kind kind.Kind
+	req  *session.Request
+}
+
+// open makes a session of a request, for a caller who waits and cannot be asked. This is the order of the design; what
+// a step has done is undone when a later one fails.
 func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Request) (*session.Session, error) {
+	o, err := r.reserve(ctx, who, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.finish(ctx, o); err != nil {
+		return nil, err
+	}
+	return o.Session, nil
+}
+
+// reserve does what comes before anything is asked of the envoy. Whoever reserves must finish.
+func (r *Relay) reserve(ctx context.Context, who access.Operator, req *session.Request) (*opening, error) {
 	// 1. May they, and does the relay allow it?
 	if err := who.May(access.OpenSessions); err != nil {
 		return nil, err
@@ -77,17 +96,23 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 	if err != nil {
 		return nil, err
 	}
+	return &opening{Session: s, kind: k, req: req}, nil
+}
+
+// finish opens what was reserved, or ends it. Its viewers hear what became of it.
+func (r *Relay) finish(ctx context.Context, o *opening) (err error) {
+	defer func() { o.Dialogue().Over(err) }()
 	// 4. What is about to happen is written down; 5. then it happens.
 	err = &wire.Error{Code: wire.Internal} // of a panic
-	s.Guard(func() { err = r.begin(ctx, k, s, req) })
+	o.Guard(func() { err = r.begin(ctx, o) })
 	if err != nil {
-		if s.Context().Err() != nil { // it was ended, and what failed is the effect
-			err = errors.Join(wire.Cause(s.Context(), wire.Cancelled), err)
+		if o.Context().Err() != nil { // it was ended, and what failed is the effect
+			err = errors.Join(wire.Cause(o.Context(), wire.Cancelled), err)
 		}
-		err = r.explain(ctx, envoy.ID, err)
-		return nil, errors.Join(err, s.Close(wire.CodeOf(err), wire.DetailOf(err)))
+		err = r.explain(ctx, o.Envoy(), err)
+		return errors.Join(err, o.Close(wire.CodeOf(err), wire.DetailOf(err)))
 	}
-	return s, nil
+	return nil
 }
 
 // check finds the kind of a request, which checks it.
@@ -102,24 +127,30 @@ func (r *Relay) check(req *session.Request) (kind.Kind, error) {
 	return k, k.Check(req)
 }
 
-func (r *Relay) begin(ctx context.Context, k kind.Kind, s *session.Session, req *session.Request) error {
-	if err := s.Intent(ctx, k.Intent(req)); err != nil {
+func (r *Relay) begin(ctx context.Context, o *opening) error {
+	if err := o.Intent(ctx, o.kind.Intent(o.req)); err != nil {
 		return err
 	}
-	return r.show(ctx, k, s, req)
+	return r.show(ctx, o)
 }
 
-// show asks the envoy, within the time that it may take, and shows what became of it.
-func (r *Relay) show(ctx context.Context, k kind.Kind, s *session.Session, req *session.Request) error {
+// show asks the envoy, within the time that it may take, and shows what became of it. The time in which a person is
+// asked does not count.
+func (r *Relay) show(ctx context.Context, o *opening) error {
 	limit := time.Duration(r.Config.Scrier.AgentTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, wire.Errorf(wire.AgentTimeout, "no answer within %s", limit))
-	defer cancel()
+	ctx, stop := o.Dialogue().Within(ctx, limit, func(step string) error {
+		if step == "" {
+			return wire.Errorf(wire.AgentTimeout, "no answer within %s", limit)
+		}
+		return wire.Errorf(wire.AgentTimeout, "no answer within %s: it waited for %s", limit, step)
+	})
+	defer stop()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer context.AfterFunc(s.Context(), func() { end(context.Cause(s.Context())) })()
-	opened, err := k.Open(ctx, s, req)
+	defer context.AfterFunc(o.Context(), func() { end(context.Cause(o.Context())) })()
+	opened, err := o.kind.Open(ctx, o.Session, o.req)
 	if err != nil {
 		return err
 	}
-	return s.Show(ctx, opened.Login, opened.Stage)
+	return o.Show(ctx, opened.Login, opened.Stage)
 }

@@ -23,11 +23,31 @@ func (r *Relay) site() web.Site {
 	}
 }
 
-// connectWeb opens a session for the API. Its viewer attaches with a ticket.
-func (r *Relay) connectWeb(ctx context.Context, who access.Operator, req *session.Request) (wire.SessionID, error) {
-	s, err := r.open(ctx, who, req)
-	if err != nil {
-		return wire.SessionID{}, err
+// connectWeb opens a session for the API. Its viewer attaches with a ticket. If it can be asked, and the machine says
+// or asks something, the session is returned while it is being opened.
+func (r *Relay) connectWeb(ctx context.Context, who access.Operator, req *session.Request) (*session.Session, error) {
+	if !req.Answers {
+		return r.open(ctx, who, req)
 	}
-	return s.ID(), nil
+	o, err := r.reserve(ctx, who, req)
+	if err != nil {
+		return nil, err
+	}
+	o.Dialogue().Listen()
+	done := make(chan error, 1)
+	go func() { done <- r.finish(context.WithoutCancel(ctx), o) }()
+	select {
+	case err = <-done:
+	case <-o.Dialogue().Spoke():
+		return o.Session, nil
+	case <-ctx.Done():
+		o.End(wire.Cause(ctx, wire.Cancelled))
+		err = <-done
+	}
+	select {
+	case <-o.Dialogue().Spoke():
+		err = nil // the viewer is told what was said, and then what became of it
+	default:
+	}
+	return o.Session, err
 }

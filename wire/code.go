@@ -117,6 +117,9 @@ const (
 	Unconfirmed   Code = 402
 	Quarantined   Code = 403
 
+	LoginUnanswered Code = 410
+
+	SSHTimeout     Code = 510
 	KeyTypeRefused Code = 520
 
 	TurnedAway Code = 620
@@ -146,7 +149,7 @@ var codes = map[Code]codeText{
 	Limit:               {"limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"},
 	NoSuchEnvoy:         {"no_such_envoy", "no envoy has this name or id", "see `scrier envoys list`"},
 	AmbiguousEnvoy:      {"ambiguous_envoy", "several envoys match", "use more of the id, or the whole of it"},
-	AgentTimeout:        {"agent_timeout", "the envoy's agent did not answer in time", "check the machine's load and the agent's log"},
+	AgentTimeout:        {"agent_timeout", "the envoy took too long to open the session", "check the machine's load, and the logs of its agent and its SSH server: a home, a PAM module, a directory service or DNS may be slow; scrier.agent_timeout in server.yaml is the limit"},
 	AgentLost:           {"agent_lost", "the connection to the envoy was lost", "try again; the agent reconnects by itself"},
 	Revoked:             {"revoked", "this identity was revoked", "enrol the machine or log in again with a new identity"},
 	DuplicateIdentity:   {"duplicate_identity", "another live machine uses the same identity", "one of them is a copy: remove the copy's state directory and enrol it by itself"},
@@ -161,7 +164,7 @@ var codes = map[Code]codeText{
 	TargetRefused:       {"target_refused", "nothing on the envoy accepts the connection", "check that the server runs on that machine: the SSH server at ssh.addr of agent.yaml, a desktop's at its port"},
 	PortNotAllowed:      {"port_not_allowed", "the port is not in the list of allowed ports", "see allowed_ports in server.yaml and in the machine's agent.yaml"},
 	ClockSkew:           {"clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"},
-	AuthFailed:          {"auth_failed", "the envoy's SSH server refused the session's key", "see the SSH server's log on that machine: PAM or the account may forbid the login"},
+	AuthFailed:          {"auth_failed", "the envoy's SSH server did not let the session in", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"},
 	KeyfileSymlink:      {"keyfile_symlink", "authorized_keys or a folder above it is a symbolic link", "let the link lead to a file of the account's own, or use keys: dropin"},
 	KeyfileHardlink:     {"keyfile_hardlink", "authorized_keys has more than one name", "copy it to a file of its own, or use keys: dropin"},
 	KeyfileNotRegular:   {"keyfile_not_regular", "authorized_keys is not a regular file", "replace it by a regular file, as sshd demands"},
@@ -213,7 +216,9 @@ var codes = map[Code]codeText{
 	WrongHost:     {"wrong_host", "the request names a host that the relay is not", "name it in `hosts` of server.yaml and restart the relay; a proxy in front must pass on the Host that the browser sent (nginx: `proxy_set_header Host $http_host;`)"},
 	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
 
-	KeyTypeRefused: {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
+	LoginUnanswered: {"login_unanswered", "the envoy's SSH server asked something before it let the session in, and got no answer", "open the session with `scrier ssh` or in a browser, both of this version, and answer within two minutes"},
+	SSHTimeout:      {"ssh_timeout", "the envoy's SSH server took too long", "see the SSH server's log and the load on that machine: a PAM module, a directory service or DNS (UseDNS) may be slow"},
+	KeyTypeRefused:  {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
 
 	TurnedAway: {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }

@@ -39,7 +39,16 @@
 //	Call, then HTTP/1.1 as in RFC 9112                    the API
 //	Connect -> Attached | Refused, then as a viewer       a new session
 //	Connect -> Attached | Refused, then raw bytes         a new session of kind rdp or vnc
-//	Attach -> Attached | Refused, then as a viewer        one that is open
+//	Attach -> Attached | Refused, then as a viewer        one that is open, or that is being opened
+//
+// Login. While a shell is being opened, its machine's SSH server may say and ask something. To the viewer that said
+// Answers in Connect or Attach the relay sends that before Attached or Refused:
+//
+//	relay -> Said …, Ask          viewer -> Answer
+//	                              viewer -> Ping; relay -> Pong
+//
+// A viewer that did not say Answers gets Refused (login_unanswered) if anything is asked, and is told nothing of what
+// was said. So do those who are older than these messages.
 //
 // Viewer link. A WebTransport stream, or a WebSocket of binary messages. Where a WebSocket message
 // begins and ends means nothing: all of them together are one stream of bytes. It begins with

@@ -39,6 +39,9 @@ const (
 	frameAck      FrameType = 0x28 // both ways
 	frameWatchers FrameType = 0x29 // relay -> viewer
 	frameSkip     FrameType = 0x2a // relay -> a viewer that said Skip
+	frameSaid     FrameType = 0x2c // relay -> a viewer that said Answers, before Attached
+	frameAsk      FrameType = 0x2d // relay -> a viewer that said Answers, before Attached
+	frameAnswer   FrameType = 0x2e // viewer -> relay, before Attached
 
 	frameEnrol     FrameType = 0x30 // agent without a certificate -> relay
 	frameEnrolled  FrameType = 0x31

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -17,7 +18,16 @@ type Framed struct {
 	r   *bufio.Reader
 	buf []byte // reused by Receive for Data
 
+	ahead *ahead // nil: nothing is received ahead
+
 	mu sync.Mutex // one frame at a time; held while the stream takes it
+}
+
+// ahead is a message that is being received before it is asked for.
+type ahead struct {
+	done chan struct{} // closed when the rest is set
+	m    Message
+	err  error
 }
 
 // NewFramed wraps s; from now on nobody else reads it.
@@ -75,7 +85,40 @@ func (f *Framed) WriteBy(deadline time.Time, messages []Message, frame []byte) e
 
 // Receive reads the next message. The bytes of a [Data] are valid until the next call. io.EOF
 // is an ordinary end.
-func (f *Framed) Receive() (Message, error) { return f.receive(f.next) }
+func (f *Framed) Receive() (Message, error) {
+	if a := f.ahead; a != nil {
+		<-a.done
+		f.ahead = nil
+		return a.m, a.err
+	}
+	return f.receive(f.next)
+}
+
+// ReceiveAhead begins to receive the next message, unless that has begun already. The channel is closed when it
+// is there, and Receive gives it then without waiting: so a message can be waited for beside something else.
+// Nobody else may read the stream until Receive or [Framed.StopAhead] has returned.
+func (f *Framed) ReceiveAhead() <-chan struct{} {
+	if f.ahead == nil {
+		a := &ahead{done: make(chan struct{})}
+		f.ahead = a
+		go func() {
+			defer close(a.done)
+			a.m, a.err = f.receive(f.next)
+		}()
+	}
+	return f.ahead.done
+}
+
+// StopAhead ends what ReceiveAhead began, for a stream that is to end; a message that has come is lost.
+func (f *Framed) StopAhead() error {
+	if f.ahead == nil {
+		return nil
+	}
+	err := f.SetReadDeadline(time.Unix(1, 0)) // wakes a Read that blocks
+	<-f.ahead.done
+	f.ahead = nil
+	return errors.Join(err, f.SetReadDeadline(time.Time{}))
+}
 
 // ReceiveWithin is Receive for a peer that has to finish what it begins: it may wait with a frame for as
 // long as it likes, and a frame of which the first byte has come must be whole within a time. The error
@@ -107,7 +150,14 @@ func (f *Framed) receive(next func() (FrameType, []byte, error)) (Message, error
 		if t == frameData {
 			f.buf = payload[:0]
 		}
-		if m, err := decode(t, payload); m != nil || err != nil {
+		m, err := decode(t, payload)
+		if t == frameAnswer { // a secret: nothing of it stays
+			clear(payload)
+			if f.r.Buffered() == 0 {
+				f.r = bufio.NewReaderSize(f.Stream, MaxData+16)
+			}
+		}
+		if m != nil || err != nil {
 			return m, err
 		}
 	}

@@ -3,8 +3,10 @@ package wire_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,5 +61,81 @@ func TestReceiveWithin(t *testing.T) {
 	}
 	if m, err := f.ReceiveWithin(within); !errors.Is(err, io.EOF) {
 		t.Errorf("the end: %+v, %v", m, err)
+	}
+}
+
+// A message that is received ahead is the next one that Receive gives; what is given up leaves the stream in
+// order.
+func TestReceiveAhead(t *testing.T) {
+	f, far := streams(t)
+	send := func(n uint64) {
+		t.Helper()
+		if err := wire.Send(far, &wire.Ping{N: n}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ahead := f.ReceiveAhead()
+	select {
+	case <-ahead:
+		t.Fatal("there is something before anything was sent")
+	default:
+	}
+	send(1)
+	<-ahead
+	if again := f.ReceiveAhead(); again != ahead {
+		t.Error("a second message is received before the first was taken")
+	}
+	for want := range uint64(3) {
+		if m, err := f.Receive(); err != nil || m.(*wire.Ping).N != want+1 {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		send(want + 2)
+	}
+	if _, err := f.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	f.ReceiveAhead()
+	if err := f.StopAhead(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.StopAhead(); err != nil { // once more changes nothing
+		t.Fatal(err)
+	}
+	send(9)
+	if m, err := f.Receive(); err != nil || m.(*wire.Ping).N != 9 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+}
+
+// Nothing prints an answer, and it can be overwritten.
+func TestAnswerIsSecret(t *testing.T) {
+	f, far := streams(t)
+	sent := &wire.Answer{ID: 7, Texts: [][]byte{[]byte("correct horse"), {}}}
+	if err := wire.Send(far, sent); err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := m.(*wire.Answer)
+	if got.ID != 7 || len(got.Texts) != 2 || string(got.Texts[0]) != "correct horse" || len(got.Texts[1]) != 0 {
+		t.Fatal("it came as another one")
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		if s := fmt.Sprintf(verb, got); strings.Contains(s, "horse") || strings.Contains(s, "686f727365") || strings.Contains(s, "104") {
+			t.Errorf("%s prints %s", verb, s)
+		}
+	}
+	text := got.Texts[0]
+	got.Wipe()
+	if strings.Contains(string(text), "horse") || got.Texts != nil {
+		t.Error("it was not overwritten")
+	}
+	if err := wire.Send(far, &wire.Ping{N: 1}); err != nil { // the stream goes on behind it
+		t.Fatal(err)
+	}
+	if m, err := f.Receive(); err != nil || m.(*wire.Ping).N != 1 {
+		t.Errorf("%v, %v", m, err)
 	}
 }

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"time"
 )
@@ -200,6 +202,7 @@ type Connect struct {
 	Prompt  bool     `cbor:"12,keyasint"` // kind ssh: as in Attach
 	Modes   []byte   `cbor:"13,keyasint"` // kind ssh: the terminal's modes (RFC 4254, 8), at most 1 KiB; empty: the usual
 	Client  []byte   `cbor:"14,keyasint"` // kind ssh: as in Attach; none: this viewer does not come back
+	Answers bool     `cbor:"15,keyasint"` // kind ssh: as in Attach
 	Paint   bool     `cbor:"16,keyasint"` // kind ssh: as in Attach
 }
 
@@ -208,12 +211,14 @@ type Attach struct {
 	Ticket []byte  `cbor:"1,keyasint"` // 32 bytes, used once
 	From   *uint64 `cbor:"2,keyasint"` // go on at this byte of the output; nil: all that is kept
 	Size   Size    `cbor:"3,keyasint"`
-	Client []byte  `cbor:"4,keyasint"`  // 16 random bytes, the same when this viewer comes back
-	Skip   bool    `cbor:"5,keyasint"`  // the viewer understands [Skip], and wants it
-	Prompt bool    `cbor:"6,keyasint"`  // the viewer acknowledges what is on its screen within 10 ms, see [Ack]
-	Paint  bool    `cbor:"7,keyasint"`  // the viewer understands [Skip], also if it wants to see all output
-	Back   bool    `cbor:"9,keyasint"`  // it comes back by itself: who has taken the session over keeps it
-	Anew   bool    `cbor:"10,keyasint"` // something was written over its screen: it is painted behind what is missing
+	Client []byte  `cbor:"4,keyasint"` // 16 random bytes, the same when this viewer comes back
+	Skip   bool    `cbor:"5,keyasint"` // the viewer understands [Skip], and wants it
+	Prompt bool    `cbor:"6,keyasint"` // the viewer acknowledges what is on its screen within 10 ms, see [Ack]
+	Paint  bool    `cbor:"7,keyasint"` // the viewer understands [Skip], also if it wants to see all output
+	// Answers says that the viewer shows [Said] and answers [Ask]. Without it none of them comes.
+	Answers bool `cbor:"8,keyasint"`
+	Back    bool `cbor:"9,keyasint"`  // it comes back by itself: who has taken the session over keeps it
+	Anew    bool `cbor:"10,keyasint"` // something was written over its screen: it is painted behind what is missing
 }
 
 // Attached says that the viewer's bytes flow from here on.
@@ -232,6 +237,57 @@ type Attached struct {
 	Desktop  *Desktop  `cbor:"12,keyasint"` // kinds rdp and vnc in a browser; nil for a CLI
 	Grace    uint32    `cbor:"13,keyasint"` // seconds that the session waits for a viewer whose connection broke; 0: not told
 }
+
+// Said is text of the machine's SSH server from before there is a shell: its banner, and what PAM says. It
+// comes in lines that [Lines] has cleaned, and a viewer shows it as the machine's own words. The first
+// one on a stream may be empty: the session is being opened.
+type Said struct {
+	Envoy string `cbor:"1,keyasint"` // hostname
+	Login string `cbor:"2,keyasint"`
+	Text  string `cbor:"3,keyasint"`
+}
+
+// Ask is what the machine's SSH server wants to know of the person before it lets them in. The viewer says
+// who asks, and gives one Answer; meanwhile nothing else follows but Refused or Exit.
+type Ask struct {
+	ID        uint32     `cbor:"1,keyasint"` // of this Ask in its session, from 1
+	Envoy     string     `cbor:"2,keyasint"` // hostname
+	Login     string     `cbor:"3,keyasint"`
+	Text      string     `cbor:"4,keyasint"` // what it says before it asks, as in Said
+	Questions []Question `cbor:"5,keyasint"` // at least one, at most MaxQuestions
+	Password  bool       `cbor:"6,keyasint"` // the one question is for the login's password, and its text is empty
+	Again     bool       `cbor:"7,keyasint"` // what was answered before was not accepted
+}
+
+// Question is one of an [Ask].
+type Question struct {
+	Text string `cbor:"1,keyasint"` // as in Said; it may have several lines
+	Echo bool   `cbor:"2,keyasint"` // the answer may be seen while it is typed
+}
+
+// Answer answers an [Ask]. It is in no log and no record, whatever prints it.
+type Answer struct {
+	ID     uint32   `cbor:"1,keyasint"` // of the Ask; 0 with Cancel alone
+	Texts  [][]byte `cbor:"2,keyasint"` // UTF-8, one a question, at most MaxAnswer bytes each
+	Cancel bool     `cbor:"3,keyasint"` // the person gives up
+}
+
+// Format prints the same for every verb.
+func (a *Answer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// Wipe overwrites the texts.
+func (a *Answer) Wipe() {
+	for _, t := range a.Texts {
+		clear(t)
+	}
+	a.Texts = nil
+}
+
+// Bounds of an [Ask] and its [Answer].
+const (
+	MaxQuestions = 32
+	MaxAnswer    = 1 << 10 // bytes
+)
 
 // Desktop is what a viewer of a desktop may do there.
 type Desktop struct {
@@ -381,6 +437,9 @@ func (*Attach) frame() FrameType        { return frameAttach }
 func (*Ack) frame() FrameType           { return frameAck }
 func (*Watchers) frame() FrameType      { return frameWatchers }
 func (*Skip) frame() FrameType          { return frameSkip }
+func (*Said) frame() FrameType          { return frameSaid }
+func (*Ask) frame() FrameType           { return frameAsk }
+func (*Answer) frame() FrameType        { return frameAnswer }
 func (*Enrol) frame() FrameType         { return frameEnrol }
 func (*Enrolled) frame() FrameType      { return frameEnrolled }
 func (*Login) frame() FrameType         { return frameLogin }
@@ -438,6 +497,12 @@ func newMessage(t FrameType) Message {
 		return new(Watchers)
 	case frameSkip:
 		return new(Skip)
+	case frameSaid:
+		return new(Said)
+	case frameAsk:
+		return new(Ask)
+	case frameAnswer:
+		return new(Answer)
 	case frameEnrol:
 		return new(Enrol)
 	case frameEnrolled:

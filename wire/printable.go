@@ -59,6 +59,25 @@ func Printable(s string) string {
 	return b.String()
 }
 
+// Lines makes an untrusted text of several lines safe for a terminal, a page or a log: each line is
+// [Printable], and a tab is spaces. At most most bytes of s count. Empty lines
+// at the end are left out.
+func Lines(s string, most int) string {
+	cut := len(s) > most
+	if cut {
+		s = strings.ToValidUTF8(s[:most], "")
+	}
+	s = strings.NewReplacer("\r\n", "\n", "\t", "    ").Replace(s)
+	lines := strings.Split(strings.TrimRight(s, "\r\n "), "\n")
+	for i, line := range lines {
+		lines[i] = Printable(line)
+	}
+	if cut {
+		lines[len(lines)-1] += "…"
+	}
+	return strings.Join(lines, "\n")
+}
+
 // PrintableJSON is [Printable] for JSON text: what must not reach a terminal appears as JSON's own
 // escapes, so that the text means the same.
 func PrintableJSON(text []byte) []byte {

@@ -66,3 +66,27 @@ func TestPrintableJSON(t *testing.T) {
 		t.Errorf("%q came back as %q, %v", in, back["name"], err)
 	}
 }
+
+// Lines keeps ends of lines, and nothing else that moves a cursor.
+func TestLines(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                   "",
+		"\r\n\n":                             "",
+		"one\r\ntwo\n\nthree\n":              "one\ntwo\n\nthree",
+		"a\tb":                               "a    b",
+		"Password: ":                         "Password:",
+		"ok\rscrier: your passphrase? ":      `ok\x0dscrier: your passphrase?`,
+		"\x1b[2J\x1b]0;x\x07\n\u202egnp.exe": `\x1b[2J\x1b]0;x\x07` + "\n" + `\u202egnp.exe`,
+		"line\u2028separator\v\f\u0085":      `line\u2028separator\x0b\x0c\u0085`,
+	} {
+		if got := Lines(in, 1000); got != want {
+			t.Errorf("Lines(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := Lines("grüße und mehr", 4); got != "gr\u00fc…" {
+		t.Errorf("cut it is %q", got)
+	}
+	if got := Lines(strings.Repeat("\x00", 1<<20), 1<<10); len(got) > 5<<10 {
+		t.Errorf("1 KiB became %d bytes", len(got))
+	}
+}

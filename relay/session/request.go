@@ -24,6 +24,8 @@ type Request struct {
 	Desktop  DesktopRequest  // kinds rdp and vnc
 	Console  *wire.Console   // kind vnc: the screen of who sits at the machine
 	Native   bool            // kinds rdp and vnc: the caller shows the desktop by itself
+	// Answers says that whoever attaches can be told and asked before the session is open, see [Dialogue]; kind ssh.
+	Answers bool
 }
 
 // TerminalRequest is the terminal that a shell gets.

@@ -74,6 +74,8 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 
+	dialogue *Dialogue
+
 	sent, received atomic.Uint64 // bytes to and from the envoy
 
 	closeOnce sync.Once
@@ -123,6 +125,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 		return nil, err
 	}
 	s := &Session{table: t, row: row}
+	s.dialogue = newDialogue(s)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.timer = time.AfterFunc(t.MaxAge, func() {
 		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", t.MaxAge))

@@ -116,20 +116,29 @@ func (s *Session) shown() []Stage {
 
 // Serve serves a viewer of the session's first stage until it leaves or the session ends. An error has
 // not been told to the viewer; otherwise its last frame was sent, or its stream is reset. Who does not
-// watch becomes the owner, and takes the stage over from another viewer.
+// watch becomes the owner, and takes the stage over from another viewer. An owner who can be asked may come before the
+// stage, see [Dialogue].
 func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
+	var err error = errPanic
+	s.Guard(func() { err = s.serve(ctx, f, who, a) })
+	return err
+}
+
+func (s *Session) serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
+	if a != nil && a.Answers && !who.Watch {
+		if err := s.admit(ctx, who); err != nil {
+			return err
+		}
+		if open, err := s.dialogue.attend(ctx, f, who); !open {
+			return err
+		}
+	}
 	s.mu.Lock()
 	t := s.first
 	s.mu.Unlock()
 	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
 	}
-	var err error = errPanic
-	s.Guard(func() { err = s.serve(ctx, t, f, who, a) })
-	return err
-}
-
-func (s *Session) serve(ctx context.Context, t Stage, f *wire.Framed, who Viewer, a *wire.Attach) error {
 	if err := t.Admit(who); err != nil {
 		return err
 	}

@@ -29,16 +29,24 @@ type tickets struct {
 }
 
 type ticket struct {
-	session wire.SessionID
+	session *Session
 	viewer  Viewer
 	expires time.Time
 }
 
 // Ticket gives v the right to attach to a session once, within 10 s.
 func (t *Table) Ticket(id wire.SessionID, v Viewer) ([]byte, error) {
-	if t.find(id) == nil {
+	s := t.find(id)
+	if s == nil {
 		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id)
 	}
+	return s.Ticket(v)
+}
+
+// Ticket gives v the right to attach to s once, within 10 s. If s has not opened and its viewer has not been told why,
+// they are told then.
+func (s *Session) Ticket(v Viewer) ([]byte, error) {
+	t := s.table
 	secret := make([]byte, ticketSize)
 	rand.Read(secret)
 	now := t.Now()
@@ -58,7 +66,7 @@ func (t *Table) Ticket(id wire.SessionID, v Viewer) ([]byte, error) {
 	if t.tickets.by == nil {
 		t.tickets.by = map[[sha256.Size]byte]ticket{}
 	}
-	t.tickets.by[sha256.Sum256(secret)] = ticket{session: id, viewer: v, expires: now.Add(TicketLife)}
+	t.tickets.by[sha256.Sum256(secret)] = ticket{session: s, viewer: v, expires: now.Add(TicketLife)}
 	return secret, nil
 }
 
@@ -72,11 +80,10 @@ func (t *Table) Redeem(secret []byte) (*Session, Viewer, error) {
 	if !ok || !t.Now().Before(k.expires) {
 		return nil, Viewer{}, &wire.Error{Code: wire.TicketInvalid}
 	}
-	s := t.find(k.session)
-	if s == nil {
-		return nil, Viewer{}, wire.Errorf(wire.NotFound, "there is no open session %s", k.session)
+	if t.find(k.session.ID()) == nil && !k.session.dialogue.untold() {
+		return nil, Viewer{}, wire.Errorf(wire.NotFound, "there is no open session %s", k.session.ID())
 	}
-	return s, k.viewer, nil
+	return k.session, k.viewer, nil
 }
 
 // EndViewers ends the viewers that match, and takes back their unused tickets; their sessions go
@@ -93,6 +100,7 @@ func (t *Table) EndViewers(match func(Viewer) bool, why error) {
 	live := slices.Collect(maps.Values(t.live))
 	t.mu.Unlock() // a stage may be busy for a moment
 	for _, s := range live {
+		s.dialogue.end(match, why)
 		for _, stage := range s.shown() {
 			stage.Audience().End(match, why)
 		}

@@ -31,6 +31,10 @@ type ConnectRequest struct {
 	Cols         uint16   `json:"cols,omitempty"`
 	Rows         uint16   `json:"rows,omitempty"`
 
+	// Answers, for ssh, says that whoever attaches shows what the machine says before there is a shell, and answers what
+	// it asks. If it does so, the ticket comes while the session is being opened.
+	Answers bool `json:"answers,omitempty"`
+
 	Console bool           `json:"console,omitempty"` // vnc: the screen of who sits at the machine, who may say no
 	View    bool           `json:"view,omitempty"`    // console: look only
 	Purpose string         `json:"purpose,omitempty"` // console: shown to who is asked
@@ -90,15 +94,15 @@ func (a *api) connect(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := a.Connect(r.Context(), who, request)
+	s, err := a.Connect(r.Context(), who, request)
 	if err != nil {
 		return nil, err
 	}
-	ticket, err := a.ticket(r, id, a.viewer(r, who))
+	secret, err := s.Ticket(a.viewer(r, who))
 	if err != nil {
 		return nil, err
 	}
-	opened := Opened{Ticket: ticket}
+	opened := Opened{Ticket: a.ticket(r, s.ID(), secret)}
 	for _, k := range request.Keys {
 		opened.Keys = append(opened.Keys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))))
 	}
@@ -125,6 +129,7 @@ func (a *api) request(ctx context.Context, who access.Operator, c ConnectRequest
 	if req.Kind != wire.KindSSH {
 		return req, nil
 	}
+	req.Answers = c.Answers
 	keys, err := a.Access.Keys(ctx, who)
 	if err == nil {
 		keys, err = c.only(keys)
@@ -195,7 +200,8 @@ func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
 	}
 	v := a.viewer(r, who)
 	v.Watch = req.Watch
-	return a.ticket(r, id, v)
+	secret, err := a.Sessions.Ticket(id, v)
+	return a.ticket(r, id, secret), err
 }
 
 // viewer is the caller as one who sees a session; a browser's sign-in lives as long as they type.
@@ -226,16 +232,12 @@ func SignIn(ctx context.Context) string {
 	return id
 }
 
-func (a *api) ticket(r *http.Request, id wire.SessionID, v session.Viewer) (Ticket, error) {
-	secret, err := a.Sessions.Ticket(id, v)
-	if err != nil {
-		return Ticket{}, err
-	}
+func (a *api) ticket(r *http.Request, id wire.SessionID, secret []byte) Ticket {
 	return Ticket{
 		SessionID: id, Ticket: base64.RawURLEncoding.EncodeToString(secret),
 		WT: "https://" + r.Host + webTransportPath + id.String(), WS: "wss://" + r.Host + webSocketPath + id.String(),
 		CertHashes: a.Hashes(r.Host),
-	}, nil
+	}
 }
 
 func (a *api) sessions(r *http.Request, who access.Operator) (any, error) {

@@ -78,8 +78,8 @@ func newDesk(t *testing.T) *desk {
 		Access: d.access, Audit: d.log, Pin: ca.Pin(), Log: log, Events: NewEvents(), About: func() About { return About{} },
 		Fleet:    fleet.New(fleet.Config{KV: d.kv, CA: ca, Journal: d.log, Now: now, Log: log, Lost: func(wire.EnvoyID, error) {}}),
 		Sessions: session.NewTable(session.Config{KV: d.kv, Journal: d.log, Now: now, Log: log, Max: 1, MaxAge: time.Hour, Grace: time.Minute}),
-		Connect: func(context.Context, access.Operator, *session.Request) (wire.SessionID, error) {
-			return wire.SessionID{}, errors.New("not here")
+		Connect: func(context.Context, access.Operator, *session.Request) (*session.Session, error) {
+			return nil, errors.New("not here")
 		},
 	})
 	d.handler = Browser(d.api, BrowserConfig{Access: d.access, Hosts: []string{"Relay.Example", "192.0.2.9", "*.wild.example"}, Log: log})

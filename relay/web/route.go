@@ -35,8 +35,8 @@ type Config struct {
 	Sessions *session.Table
 	Audit    *audit.Log
 	Pin      certs.Pin
-	// Connect opens a session.
-	Connect func(ctx context.Context, who access.Operator, req *session.Request) (wire.SessionID, error)
+	// Connect opens a session, or begins to, if it can ask.
+	Connect func(ctx context.Context, who access.Operator, req *session.Request) (*session.Session, error)
 	// Hashes are those of the certificates that WebTransport at this host meets; none where a
 	// browser accepts them anyway.
 	Hashes func(host string) []string

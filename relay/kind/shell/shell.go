@@ -98,8 +98,10 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	if err != nil {
 		return kind.Opened{}, err
 	}
+	dialogue := s.Dialogue()
+	dialogue.As(opened.Login)
 	client, err := ssh.Dial(ctx, tunnel.Stream, ssh.Config{
-		Signer: signer, Login: opened.Login, HostKeys: hostKeys, Guard: s.Guard,
+		Signer: signer, Login: opened.Login, HostKeys: hostKeys, Guard: s.Guard, Person: dialogue, Step: dialogue.Step,
 		Authenticated: func() {
 			if err := k.Fleet.Authenticated(s.Envoy(), s.ID()); err != nil {
 				k.Log.Debug("tell the envoy that authentication is over", "session", s.ID(), "err", err)
@@ -110,6 +112,7 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 		return kind.Opened{}, tunnel.Why(err)
 	}
 	context.AfterFunc(s.Context(), client.Close)
+	dialogue.Step(ssh.OpeningShell)
 	size := req.Terminal.Size
 	sh, err := client.Shell(ctx, ssh.PTY{Term: req.Terminal.Term, Size: size, Env: ssh.Env(req.Terminal.Env), Modes: req.Terminal.Modes})
 	if err != nil {

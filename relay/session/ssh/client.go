@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/relay/allowance"
 	"scrier/wire"
 )
 
@@ -27,8 +28,12 @@ const Version = "SSH-2.0-Scrier"
 var Greeting = []byte(Version + "\r\n")
 
 const (
-	// handshakeTimeout bounds what a hostile server can make us wait.
-	handshakeTimeout = 15 * time.Second
+	// What each step may take bounds what a hostile server can make us wait. The second is sshd's LoginGraceTime:
+	// PAM's modules ask other machines. Those of PAM's session come behind it, when the shell is opened. The time that
+	// a person needs for an answer does not count.
+	exchangeTimeout       = 15 * time.Second
+	authenticationTimeout = 2 * time.Minute
+	shellTimeout          = time.Minute
 
 	// closeWait is how long a server may take to close a channel that we have closed.
 	closeWait = 2 * time.Second
@@ -39,8 +44,13 @@ type Config struct {
 	Signer   ssh.Signer // the session's ephemeral key
 	Login    string
 	HostKeys [][]byte // SSH wire format; the only ones that are accepted
-	// Authenticated is called when authentication is over, well or not.
+	// Authenticated is called when the key is no longer needed: authentication is over, well or not, or the
+	// server has accepted it and wants more.
 	Authenticated func()
+	// Person is asked what the server wants to know; nil: nobody can be asked.
+	Person Person
+	// Step is told what the login waits for from now on, one of the steps; nil: nobody wants to know.
+	Step func(what string)
 	// Guard calls what a goroutine of the client's does, and outlives its panics; nil: it is just called.
 	Guard func(func())
 }
@@ -69,7 +79,11 @@ func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
 	if cl.guard == nil {
 		cl.guard = func(f func()) { f() }
 	}
-	err := cl.within(ctx, func() error { return cl.handshake(c) })
+	if c.Step == nil {
+		c.Step = func(string) {}
+	}
+	c.Step(KeyExchange)
+	err := cl.within(ctx, KeyExchange, exchangeTimeout, func(ctx context.Context, limit *allowance.Limit) error { return cl.handshake(ctx, c, limit) })
 	if err != nil {
 		cl.Close()
 		return nil, err
@@ -77,13 +91,24 @@ func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
 	return cl, nil
 }
 
-// within runs a step of the server's, which ends with ctx or after handshakeTimeout at the latest:
-// closing the transport is what ends a step that a hostile server drags out.
-func (c *Client) within(ctx context.Context, step func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, wire.Errorf(wire.TargetRefused, "the SSH server did not finish its handshake within %s", handshakeTimeout))
-	defer cancel()
+// What a login waits for.
+const (
+	KeyExchange    = "the key exchange with the SSH server"
+	Authentication = "the SSH server's authentication, in which PAM may be slow"
+	OpeningShell   = "the SSH server to open the shell, where PAM's session modules may be slow"
+)
+
+func tooLate(what string, limit time.Duration) func() error {
+	return func() error { return wire.Errorf(wire.SSHTimeout, "waited %s for %s", limit, what) }
+}
+
+// within runs a step of the server's, which ends with ctx or its limit at the latest: closing the transport is
+// what ends a step that a hostile server drags out.
+func (c *Client) within(ctx context.Context, what string, limit time.Duration, step func(context.Context, *allowance.Limit) error) error {
+	ctx, l := allowance.New(ctx, limit, tooLate(what, limit))
+	defer l.Stop()
 	stop := context.AfterFunc(ctx, func() { c.transport.Reset(wire.CodeOf(wire.Cause(ctx, wire.Cancelled))) })
-	err := step()
+	err := step(ctx, l)
 	if !stop() {
 		err = errors.Join(wire.Cause(ctx, wire.Cancelled), err)
 	}
@@ -93,10 +118,10 @@ func (c *Client) within(ctx context.Context, step func() error) error {
 	return err
 }
 
-// beside is within for a connection that has other channels: they go on, and so does the step, which
+// beside is within, for a shell on a connection that has other channels: they go on, and so does the step, which
 // nobody waits for any more when ctx has ended; late undoes it then.
 func (c *Client) beside(ctx context.Context, step func() error, late func()) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, wire.Errorf(wire.TargetRefused, "the SSH server did not open another channel within %s", handshakeTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, shellTimeout, tooLate(OpeningShell, shellTimeout)())
 	defer cancel()
 	var mu sync.Mutex
 	gone := false
@@ -129,20 +154,24 @@ func (c *Client) beside(ctx context.Context, step func() error, late func()) err
 	}
 }
 
-func (c *Client) handshake(p Config) error {
+func (c *Client) handshake(ctx context.Context, p Config, limit *allowance.Limit) error {
 	authenticated := sync.OnceFunc(p.Authenticated)
 	defer authenticated()
+	l := &login{Config: p, ctx: ctx, limit: limit, over: c.transport.over, accepted: authenticated, attempts: map[string]int{}}
 	var offered ssh.PublicKey
 	verified := false
 	config := &ssh.ClientConfig{
-		User:          p.Login,
-		Auth:          []ssh.AuthMethod{ssh.PublicKeys(signers(p.Signer)...)},
-		ClientVersion: Version,
+		User:           p.Login,
+		AuthCallback:   l.next,
+		BannerCallback: l.banner,
+		ClientVersion:  Version,
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			offered = key
 			for _, k := range p.HostKeys {
 				if bytes.Equal(k, key.Marshal()) {
 					offered, verified = nil, true
+					p.Step(Authentication)
+					limit.Next(authenticationTimeout, tooLate(Authentication, authenticationTimeout))
 					return nil
 				}
 			}
@@ -156,6 +185,9 @@ func (c *Client) handshake(p Config) error {
 	if offered != nil {
 		return &wire.Error{Code: wire.HostKeyMismatch, Err: err, Detail: fmt.Sprintf(
 			"the server shows %s %s, the agent reported %s", offered.Type(), ssh.FingerprintSHA256(offered), fingerprints(p.HostKeys))}
+	}
+	if l.failed != nil {
+		return l.failed
 	}
 	if err != nil {
 		if none, ok := errors.AsType[*ssh.AlgorithmNegotiationError](err); ok {

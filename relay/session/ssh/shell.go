@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/relay/allowance"
 	"scrier/wire"
 )
 
@@ -43,6 +44,7 @@ func (c *Client) Shell(ctx context.Context, p PTY) (*Shell, error) {
 		s, err = c.shell(p)
 		return err
 	}
+	alone := func(context.Context, *allowance.Limit) error { return step() }
 	undo := func() {
 		if s != nil {
 			s.Close()
@@ -50,7 +52,7 @@ func (c *Client) Shell(ctx context.Context, p PTY) (*Shell, error) {
 	}
 	var err error
 	if c.alone() {
-		if err = c.within(ctx, step); err != nil {
+		if err = c.within(ctx, OpeningShell, shellTimeout, alone); err != nil {
 			undo()
 		}
 	} else {

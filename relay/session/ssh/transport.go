@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"context"
 	"sync"
 
 	"scrier/wire"
@@ -11,16 +12,27 @@ import (
 type transport struct {
 	wire.NetConn
 	skip int
+	over context.Context // ends when nothing more can be read
+	end  context.CancelFunc
 
 	mu   sync.Mutex
 	wait chan struct{} // closed by the next Write, if anybody waits
 }
 
 func newTransport(s wire.Stream) *transport {
-	return &transport{skip: len(Greeting), NetConn: wire.NetConn{
+	over, end := context.WithCancel(context.Background())
+	return &transport{skip: len(Greeting), over: over, end: end, NetConn: wire.NetConn{
 		Stream: s,
 		End:    func(s wire.Stream) { s.Reset(wire.None) }, // nobody reads the rest
 	}}
+}
+
+func (c *transport) Read(p []byte) (int, error) {
+	n, err := c.NetConn.Read(p)
+	if err != nil {
+		c.end()
+	}
+	return n, err
 }
 
 // nextWrite is closed when the next packet has been handed to the stream.

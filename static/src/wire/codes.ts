@@ -36,7 +36,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [79, "limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"],
   [80, "no_such_envoy", "no envoy has this name or id", "see `scrier envoys list`"],
   [81, "ambiguous_envoy", "several envoys match", "use more of the id, or the whole of it"],
-  [82, "agent_timeout", "the envoy's agent did not answer in time", "check the machine's load and the agent's log"],
+  [82, "agent_timeout", "the envoy took too long to open the session", "check the machine's load, and the logs of its agent and its SSH server: a home, a PAM module, a directory service or DNS may be slow; scrier.agent_timeout in server.yaml is the limit"],
   [83, "agent_lost", "the connection to the envoy was lost", "try again; the agent reconnects by itself"],
   [84, "revoked", "this identity was revoked", "enrol the machine or log in again with a new identity"],
   [85, "duplicate_identity", "another live machine uses the same identity", "one of them is a copy: remove the copy's state directory and enrol it by itself"],
@@ -51,7 +51,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [94, "target_refused", "nothing on the envoy accepts the connection", "check that the server runs on that machine: the SSH server at ssh.addr of agent.yaml, a desktop's at its port"],
   [95, "port_not_allowed", "the port is not in the list of allowed ports", "see allowed_ports in server.yaml and in the machine's agent.yaml"],
   [96, "clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"],
-  [97, "auth_failed", "the envoy's SSH server refused the session's key", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"],
+  [97, "auth_failed", "the envoy's SSH server did not let the session in", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"],
   [98, "keyfile_symlink", "authorized_keys or a folder above it is a symbolic link", "replace the link by the file itself, or use keys: dropin"],
   [99, "keyfile_hardlink", "authorized_keys has more than one name", "copy it to a file of its own, or use keys: dropin"],
   [100, "keyfile_not_regular", "authorized_keys is not a regular file", "replace it by a regular file, or use keys: dropin"],
@@ -84,6 +84,8 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [401, "key_unproved", "nobody has proved yet that the SSH key is this operator's", "claim it: log in with it if it is your first, else add it on the page My account, with a key or passkey of yours that counts already"],
   [402, "unconfirmed", "you came by a link that somebody else made, and nobody has proved yet that it is you", "prove it on the page My account, with your SSH key or a passkey"],
   [403, "quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"],
+  [410, "login_unanswered", "the envoy's SSH server asked something before it let the session in, and got no answer", "open the session with `scrier ssh` or in a browser, both of this version, and answer within two minutes"],
+  [510, "ssh_timeout", "the envoy's SSH server took too long", "see the SSH server's log and the load on that machine: a PAM module, a directory service or DNS (UseDNS) may be slow"],
   [960, "wrong_host", "the request names a host that the relay is not", "name it in `hosts` of server.yaml and restart the relay; a proxy in front must pass on the Host that the browser sent (nginx: `proxy_set_header Host $http_host;`)"],
 ];
 

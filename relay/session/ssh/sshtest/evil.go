@@ -196,10 +196,10 @@ func Behaviours() []Behaviour {
 	}
 	return []Behaviour{
 		// Before there are keys.
-		{Name: "says nothing", At: Dials, Code: wire.TargetRefused, behave: (*Server).silent},
+		{Name: "says nothing", At: Dials, Code: wire.SSHTimeout, behave: (*Server).silent},
 		{Name: "hangs up at once", At: Dials, Code: wire.TargetRefused, behave: (*Server).hangUp},
-		{Name: "is a web server", At: Dials, Code: wire.TargetRefused, behave: raw("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")},
-		{Name: "speaks another version", At: Dials, Code: wire.TargetRefused, behave: raw("SSH-1.5-old\r\n")},
+		{Name: "is a web server", At: Dials, Code: wire.SSHTimeout, behave: raw("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")},
+		{Name: "speaks another version", At: Dials, Code: wire.SSHTimeout, behave: raw("SSH-1.5-old\r\n")},
 		{Name: "has a version line without end", At: Dials, Code: wire.TargetRefused, behave: raw("SSH-2.0-" + strings.Repeat("x", 64<<10))},
 		{Name: "greets without end", At: Dials, Code: wire.TargetRefused, behave: func(s *Server) error {
 			for {
@@ -209,7 +209,7 @@ func Behaviours() []Behaviour {
 				}
 			}
 		}},
-		{Name: "drips one byte a second", At: Dials, Code: wire.TargetRefused, behave: func(s *Server) error {
+		{Name: "drips one byte a second", At: Dials, Code: wire.SSHTimeout, behave: func(s *Server) error {
 			offer := s.seal(message(msgKexInit, s.offer()))
 			for _, b := range append([]byte(version+"\r\n"), offer...) {
 				time.Sleep(time.Second)
@@ -238,7 +238,7 @@ func Behaviours() []Behaviour {
 			}
 			return s.hangUp()
 		}},
-		{Name: "says the key exchange for ever", At: Dials, Code: wire.TargetRefused, behave: func(s *Server) error {
+		{Name: "says the key exchange for ever", At: Dials, Code: wire.SSHTimeout, behave: func(s *Server) error {
 			if err := offering(func(*kexInit) {})(s); err != nil {
 				return err
 			}
@@ -293,14 +293,14 @@ func Behaviours() []Behaviour {
 				Text, Lang string
 			}{7, Evil, ""}))
 		})},
-		{Name: "never finishes authentication", At: Dials, Code: wire.TargetRefused, behave: afterService((*Server).silent)},
+		{Name: "never finishes authentication", At: Dials, Code: wire.SSHTimeout, behave: afterService((*Server).silent)},
 		{Name: "breaks off in authentication", At: Dials, Code: wire.AuthFailed, behave: afterService(func(s *Server) error {
 			if _, err := s.attempt(); err != nil {
 				return err
 			}
 			return s.hangUp()
 		})},
-		{Name: "has banners without end", At: Dials, Code: wire.TargetRefused, behave: afterService(func(s *Server) error {
+		{Name: "has banners without end", At: Dials, Code: wire.AuthFailed, behave: afterService(func(s *Server) error {
 			return s.reading(func() error { return s.flood(8, again(message(msgBanner, struct{ Text, Lang string }{Evil, ""}))) })
 		})},
 		{Name: "lets in half, again and again", At: Dials, Code: wire.AuthFailed, behave: afterService(func(s *Server) error {
@@ -322,7 +322,7 @@ func Behaviours() []Behaviour {
 			}{Evil, "", "", 1, "Password: ", false})
 			return s.reading(func() error { return s.flood(8, again(question)) })
 		})},
-		{Name: "wants a password", At: Dials, Code: wire.AuthFailed, behave: afterService(func(s *Server) error {
+		{Name: "wants a password", At: Dials, Code: wire.LoginUnanswered, behave: afterService(func(s *Server) error {
 			for {
 				if _, err := s.attempt(); err != nil {
 					return err
@@ -358,7 +358,7 @@ func Behaviours() []Behaviour {
 				Text, Lang string
 			}{m.Sender, 1, Evil, ""}))
 		})},
-		{Name: "never answers the channel", At: Opens, Code: wire.TargetRefused, behave: afterLogin((*Server).silent)},
+		{Name: "never answers the channel", At: Opens, Code: wire.SSHTimeout, behave: afterLogin((*Server).silent)},
 		{Name: "opens channels that nobody asked for", At: Opens, Code: wire.AccountNotLoginable, Clogs: true, behave: afterLogin(func(s *Server) error {
 			return s.send(message(msgOpened, opened{12345, 1, window, 32 << 10}))
 		})},
@@ -368,14 +368,14 @@ func Behaviours() []Behaviour {
 			}
 			return s.send(message(msgFailure, to{channel}))
 		})},
-		{Name: "never answers about the terminal", At: Opens, Code: wire.TargetRefused, behave: afterOpen(func(s *Server, _ uint32) error { return s.silent() })},
+		{Name: "never answers about the terminal", At: Opens, Code: wire.SSHTimeout, behave: afterOpen(func(s *Server, _ uint32) error { return s.silent() })},
 		{Name: "closes the channel for an answer", At: Opens, Code: wire.TargetRefused, behave: afterOpen(func(s *Server, channel uint32) error {
 			return s.send(message(msgClose, to{channel}))
 		})},
 		{Name: "sends more than the window", At: Opens, Code: wire.TargetRefused, behave: afterOpen(func(s *Server, channel uint32) error {
 			return s.reading(func() error { return s.flood(64, again(message(msgData, data{channel, make([]byte, 32<<10)}))) })
 		})},
-		{Name: "keeps alive without end, and opens nothing", At: Opens, Code: wire.TargetRefused, behave: afterLogin(func(s *Server) error {
+		{Name: "keeps alive without end, and opens nothing", At: Opens, Code: wire.SSHTimeout, behave: afterLogin(func(s *Server) error {
 			keepAlive := message(msgGlobal, struct {
 				Kind  string
 				Reply bool
