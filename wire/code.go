@@ -179,7 +179,7 @@ var codes = map[Code]codeText{
 	KeyfileUnsupported:  {"keyfile_unsupported", "sshd is not configured to read authorized_keys files", "use keys: dropin, or set AuthorizedKeysFile in sshd_config"},
 	RelayRestart:        {"relay_restart", "the relay was restarted", "open the session again"},
 	RelayShutdown:       {"relay_shutdown", "the relay is shutting down", "open the session again when the relay is back"},
-	Killed:              {"killed", "the session was ended by an administrator", ""},
+	Killed:              {"killed", "the session was ended by an administrator, or by its operator elsewhere", ""},
 	OperatorChanged:     {"operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login`"},
 	Expired:             {"expired", "the login has expired", "log in again with `scrier login`"},
 	NoTerminal:          {"no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"},

@@ -34,7 +34,7 @@ await story(async (teller) => {
   await sessions.getByRole("button", { name: "More on the session of alice on web1" }).click();
   await sessions.getByRole("menuitem", { name: "End…" }).click();
   await sessions.getByRole("dialog").getByRole("button", { name: "End it" }).click();
-  await page.getByRole("heading", { name: "The session was ended by an administrator." }).waitFor();
+  await page.getByRole("heading", { name: "The session was ended by an administrator, or by its operator elsewhere." }).waitFor();
   await t.status(/Ended/);
   await sessions.getByRole("row", { name: /Closed.*alice.*web1/ }).waitFor();
 });

@@ -5,7 +5,8 @@ import { args, check, origin, same, signIn, story, until } from "./story.mjs";
 import { Terminal } from "./terminal.mjs";
 
 const [role, ...pages] = args;
-const leaving = /^(Sign out|Sign out everywhere)$/; // signin.mjs has these
+// signin.mjs and kill.mjs have these; a session that is ended cannot be led to any more.
+const leaving = /^(Sign out|Sign out everywhere|End it)$/;
 
 await story(async (teller) => {
   teller.allow(/status of 403/);

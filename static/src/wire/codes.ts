@@ -66,7 +66,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [109, "keyfile_unsupported", "sshd is not configured to read authorized_keys files", "use keys: dropin, or set AuthorizedKeysFile in sshd_config"],
   [110, "relay_restart", "the relay was restarted", "open the session again"],
   [111, "relay_shutdown", "the relay is shutting down", "open the session again when the relay is back"],
-  [112, "killed", "the session was ended by an administrator", ""],
+  [112, "killed", "the session was ended by an administrator, or by its operator elsewhere", ""],
   [113, "operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login`"],
   [114, "expired", "the login has expired", "log in again with `scrier login`"],
   [115, "no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"],
