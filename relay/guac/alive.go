@@ -6,9 +6,9 @@ const aliveStream = "63"
 // Alive asks guacd for a word, on the connection that made the desktop: guacd says nop only every five to
 // ten seconds, and this it answers at once, whatever the desktop does ([IsAlive]). It is a parameter that
 // guacd did not ask for, which it refuses. nil: this guacd does not answer. None knows the instruction before
-// 1.1, and none before 1.5 answers where the desktop may only be looked at.
+// 1.1, and most keep the answer to themselves where the desktop may only be looked at.
 func (c *Connection) Alive(p Policy) []byte {
-	if !c.version.atLeast(1, 3) || p.View && !c.version.atLeast(1, 5) {
+	if !c.version.atLeast(1, 3) || p.View {
 		return nil
 	}
 	return Append(nil, "argv", aliveStream, "text/plain", "scrier-alive")

@@ -506,7 +506,7 @@ func (u *user) Close() {
 	u.typing.Lock()
 	release := u.fromViewer.Release(nil)
 	u.typing.Unlock()
-	if len(release) > 0 && u.write(release) != nil {
+	if len(release) > 0 && u.desktop.pictured.Load() && u.write(release) != nil { // before that nothing was typed
 		u.desktop.Log.Debug("guacd does not take the last words of a viewer", "connection", u.desktop.id)
 	}
 	u.desktop.leave(u)
