@@ -58,18 +58,25 @@ func (c *call) showDrive() {
 
 // Offer has guacd offer a file of the desktop's, as when one is put into the folder Download there.
 func (s *Server) Offer(id, name string, content []byte) {
-	var owner *call
-	s.note(func() {
-		for c := range s.desktops[id].users {
-			if !strings.HasPrefix(c.heard.Protocol, "$") {
-				owner = c
-			}
-		}
-	})
 	d := s.drive(id)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	owner.offer(d, "file", nil, content, "application/octet-stream", name)
+	s.owner(id).offer(d, "file", nil, content, "application/octet-stream", name)
+}
+
+// Say has guacd say something to a desktop's first user.
+func (s *Server) Say(id string, b []byte) { s.owner(id).write(b) }
+
+// owner is a desktop's first user.
+func (s *Server) owner(id string) (owner *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.desktops[id].users {
+		if !strings.HasPrefix(c.heard.Protocol, "$") {
+			owner = c
+		}
+	}
+	return owner
 }
 
 // offer opens a stream to the user.

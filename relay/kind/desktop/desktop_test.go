@@ -3,6 +3,7 @@ package desktop
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"scrier/relay/guac"
 	"scrier/relay/guac/guactest"
 	"scrier/relay/session"
 	"scrier/relay/session/display"
@@ -117,6 +119,32 @@ func TestParkedRoot(t *testing.T) {
 	g.Await(t, "the end of the second user", func(all []guactest.Connection) bool { return all[1].Over })
 	if d.ctx.Err() != nil {
 		t.Errorf("the desktop ended with its viewer: %v", d.Err())
+	}
+}
+
+// Whoever reads the root once more when its viewer has gone does not wait for the parked root.
+func TestReadOfParkedRoot(t *testing.T) {
+	d, g, err := begin(t, guactest.Normal, usual, polite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := join(t, d)
+	shows(t, s, "4.sync,")
+	s.Close()
+	g.Say(d.id, guac.Append(nil, "sync", "4711", "1"))
+	g.Await(t, "the parked root's answer", func(all []guactest.Connection) bool { return all[0].Said("sync", "4711") })
+	read := make(chan error, 1)
+	go func() {
+		_, err := s.Read(make([]byte, 10))
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("read: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the reader waits for the desktop's end")
 	}
 }
 

@@ -301,3 +301,51 @@ func TestNoDrive(t *testing.T) {
 		t.Errorf("%d connections to guacd", n)
 	}
 }
+
+// A guacd that shows ten thousand drives, acknowledges what nobody sent, and sends more of a file than was
+// asked for harms nobody but its own desktop.
+func TestHostileDrive(t *testing.T) {
+	l := usual
+	l.firstViewer = time.Millisecond
+	d, g, err := begin(t, guactest.SharesDrive, l, polite, withDrive(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := visit(t, d, false)
+	v.shown([]string{"filesystem"})
+	var flood []byte
+	for n := range 10_000 {
+		flood = guac.Append(flood, "filesystem", strconv.Itoa(n%64), "Drive")
+		flood = guac.Append(flood, "ack", strconv.Itoa(n%1024), "OK", "0")
+		flood = guac.Append(flood, "undefine", strconv.Itoa(n%64))
+	}
+	g.Say(d.id, flood)
+	g.Say(d.id, guac.Append(nil, "filesystem", "2", "Shared Drive"))
+	v.shown([]string{"filesystem", "2", "Shared Drive"}, "ack")
+	v.put("32", "/a", []byte("a"))
+	if d.ctx.Err() != nil {
+		t.Fatalf("the desktop ended: %v", d.Err())
+	}
+	d.mu.Lock()
+	if len(d.drive.shown) != 1 || len(d.drive.down) != 0 {
+		t.Errorf("%d drives and %d streams are kept", len(d.drive.shown), len(d.drive.down))
+	}
+	d.mu.Unlock()
+
+	// Whoever does not read is not filled up.
+	in, out := io.Pipe()
+	deaf := join(t, d)
+	typed := make(chan error, 1)
+	go func() { typed <- deaf.Type(in) }()
+	if _, err := out.Write(guac.Append(nil, "get", "2", "/a")); err != nil {
+		t.Fatal(err)
+	}
+	g.Await(t, "the second viewer's wish", func(all []guactest.Connection) bool { return all[0].Said("get", "2", "/a") })
+	g.Say(d.id, bytes.Repeat(guac.Append(nil, "blob", "0", strings.Repeat("QUFB", 2000)), 400)) // 3 MB
+	if err := ended(t, d); wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("the desktop ended with %v", err)
+	}
+	_ = out.Close()
+	<-typed
+	deaf.Close()
+}

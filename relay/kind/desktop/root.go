@@ -37,8 +37,7 @@ func (u *user) rejoin() error {
 // park reads and answers what guacd sends the root, while it has no viewer.
 func (u *user) park() {
 	u.desktop.start(func() {
-		u.reading.Lock()
-		defer u.reading.Unlock()
+		u.unread()
 		for {
 			i, _, err := u.next()
 			if err != nil {
@@ -50,4 +49,11 @@ func (u *user) park() {
 			}
 		}
 	})
+}
+
+// unread waits until the Read that is under way has returned. Who reads once more finds the viewer gone,
+// and does not wait for the parked root.
+func (u *user) unread() {
+	u.reading.Lock()
+	defer u.reading.Unlock()
 }

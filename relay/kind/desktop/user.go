@@ -55,7 +55,7 @@ type user struct {
 	hung sync.Once
 
 	mu      sync.Mutex // one write at a time
-	reading sync.Mutex // held by who reads: Read, or the parked root
+	reading sync.Mutex // held by Read; the parked root waits for it, and reads alone from then on
 	typing  sync.Mutex // held by Type
 }
 
@@ -514,9 +514,8 @@ func (u *user) Close() {
 		u.hangUp()
 		return
 	}
-	u.reading.Lock() // Read has returned
+	u.unread()
 	u.conn.breakOff(false)
-	u.reading.Unlock()
 	u.park()
 }
 
