@@ -21,6 +21,7 @@ import (
 
 const (
 	targetDial   = 5 * time.Second
+	ownDial      = 2 * time.Second // from an operator's own address: a packet filter may know 127.0.0.1 alone
 	greetingWait = 5 * time.Second // an SSH server speaks first; one that does not is taken as it is
 	maxGreeting  = 256             // bytes that are looked at
 
@@ -228,12 +229,14 @@ func refusal(head []byte) (words string, more bool) {
 
 // dialTarget connects to an address, from one on loopback if that is valid.
 func dialTarget(ctx context.Context, addr string, from netip.Addr) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, targetDial)
-	defer cancel()
 	var dialer net.Dialer
+	wait := targetDial
 	if from.IsValid() {
+		wait = ownDial
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, &wire.Error{Code: wire.TargetRefused, Detail: "no SSH server answers at " + addr, Err: err}

@@ -326,3 +326,25 @@ func TestShadow(t *testing.T) {
 		}
 	}
 }
+
+// A group is an account's own if nobody else is in it, by either way.
+func TestPrivate(t *testing.T) {
+	some := []Account{{Login: "ann", UID: 1001, GID: 1001}, {Login: "bob", UID: 1002, GID: 1002}, {Login: "cy", UID: 1003, GID: 100}, {Login: "dan", UID: 1004, GID: 100}, {Login: "ann2", UID: 1001, GID: 1001}}
+	d := database(t, "", map[string]string{"group": "ann:x:1001:\nbob:x:1002:ann\nusers:x:100:\nown:x:50:ann\nnone:x:51:\ntwo:x:52:ann,bob\nboth:x:53:ann,\n"})
+	for gid, want := range map[uint32]string{1001: "ann", 1002: "", 100: "", 50: "ann", 51: "", 52: "", 53: "", 54: "", 0: ""} {
+		for _, a := range some[:4] {
+			got, err := d.Private(t.Context(), gid, a, some)
+			if err != nil || got != (a.Login == want) {
+				t.Errorf("%d, %s: %v %v", gid, a.Login, got, err)
+			}
+		}
+	}
+}
+
+func TestGroupNames(t *testing.T) {
+	d := database(t, "", map[string]string{"group": "ann:x:1001:\nusers:x:100:\nbroken\nwrong:x:0100:\n"})
+	got, err := d.GroupNames(t.Context(), []uint32{100, 1001, 7})
+	if err != nil || !slices.Equal(slices.Sorted(slices.Values(got)), []string{"ann", "users"}) {
+		t.Errorf("%v %v", got, err)
+	}
+}

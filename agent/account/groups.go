@@ -117,9 +117,9 @@ func (d Database) GroupNames(ctx context.Context, gids []uint32) ([]string, erro
 	return names, nil
 }
 
-// Private says whether a group has the account as a member, and nobody else: neither by the entries of accounts nor
-// by the group's own.
-func (d Database) Private(ctx context.Context, gid uint32, a Account) (bool, error) {
+// Private says whether a group has the account as a member, and nobody else: neither by the entries of accounts, which
+// are all, nor by the group's own.
+func (d Database) Private(ctx context.Context, gid uint32, a Account, all []Account) (bool, error) {
 	line, err := d.entry(ctx, "group", 2, strconv.FormatUint(uint64(gid), 10))
 	if err != nil {
 		return false, fmt.Errorf("look up group %d: %w", gid, err)
@@ -128,15 +128,10 @@ func (d Database) Private(ctx context.Context, gid uint32, a Account) (bool, err
 	if len(f) != 4 || f[2] != strconv.FormatUint(uint64(gid), 10) || f[3] != "" && f[3] != a.Login {
 		return false, nil
 	}
-	all, err := d.All(ctx)
-	if err != nil {
-		return false, err
-	}
-	member := f[3] != "" || a.GID == gid // a directory may have more users than it lists
 	for _, other := range all {
 		if other.GID == gid && other.UID != a.UID {
 			return false, nil
 		}
 	}
-	return member, nil
+	return f[3] != "" || a.GID == gid, nil // a directory may have more users than it lists
 }

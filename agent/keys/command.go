@@ -217,6 +217,7 @@ func (k *Keys) runCommand(ctx context.Context, c *candidate, key ssh.PublicKey, 
 	if err != nil {
 		// It has a process group of its own; what it has started and that has left the group is its own affair.
 		_ = unix.Kill(-process.Process.Pid, unix.SIGKILL)
+		_ = k.abandon(one[0], process, ended) // the error is that of the run
 		if ctx.Err() != nil {
 			return nil, wire.Cause(ctx, wire.KeyfileTimeout)
 		}

@@ -125,6 +125,7 @@ func (k *Keys) scanHostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, 
 	found := make([]ssh.PublicKey, len(types))
 	errs := make([]error, len(types))
 	var group errgroup.Group
+	group.SetLimit(1) // sshd may drop more at a time, by MaxStartups
 	for i, algorithms := range types {
 		group.Go(func() error {
 			found[i], errs[i] = shakeHands(ctx, addr, algorithms)

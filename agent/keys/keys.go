@@ -75,6 +75,7 @@ type Keys struct {
 	locks   locks
 	daemon  daemonCache
 	scanned hostKeyCache
+	list    listCache
 	pool    pool
 
 	pendingMu sync.Mutex

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"sync"
+	"time"
 
 	"scrier/agent/account"
 	"scrier/agent/keys/worker"
@@ -33,11 +35,38 @@ func (k *Keys) groupMayWrite(ctx context.Context, a account.Account, gid uint32)
 	if !k.debianSSHD(ctx) {
 		return false
 	}
-	private, err := k.database.Private(ctx, gid, a)
+	all, err := k.listed(ctx)
+	private := false
+	if err == nil {
+		private, err = k.database.Private(ctx, gid, a, all)
+	}
 	if err != nil {
 		k.cfg.Log.Debug("members of a group are not known", "gid", gid, "err", err)
 	}
 	return private && err == nil
+}
+
+// listCache keeps the list of all accounts for a moment: a scan may need it for each of them.
+type listCache struct {
+	mu    sync.Mutex
+	all   []account.Account
+	err   error
+	until time.Time
+}
+
+const listKeepTime = 10 * time.Second
+
+func (k *Keys) listed(ctx context.Context) ([]account.Account, error) {
+	k.list.mu.Lock()
+	defer k.list.mu.Unlock()
+	if now := time.Now(); now.After(k.list.until) {
+		all, err := k.database.All(ctx)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // that says nothing of the list
+		}
+		k.list.all, k.list.err, k.list.until = all, err, now.Add(listKeepTime)
+	}
+	return k.list.all, k.list.err
 }
 
 // debianSSHD says whether sshd has Debian's changes. Its keyword DebianBanner is one of them.
