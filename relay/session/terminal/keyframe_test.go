@@ -265,6 +265,50 @@ func TestLateAndResized(t *testing.T) {
 	}
 }
 
+// A screen that is too much for a keyframe comes without history; what is kept is bounded, whatever the host prints.
+func TestLateOnALargeScreen(t *testing.T) {
+	term, p := opened(t)
+	large := wire.Size{Cols: 300, Rows: 100}
+	first := attach(t, term, wire.Attach{Client: []byte("first"), Size: large})
+	var text bytes.Buffer
+	for i := 0; text.Len() < 3*backlogSize; i++ {
+		fmt.Fprintf(&text, "\x1b[%d;%dH\x1b[38;2;%d;%d;3;48;2;%d;5;%dm%c", i/300%100+1, i%300+1, i%256, i/256%256, i%253, i%251, 'a'+i%26)
+		if i%100_000 == 99_999 {
+			text.WriteString("\x1b[?1h\x1b]2;" + strings.Repeat("t", 10_000) + "\x07")
+		}
+	}
+	head := uint64(text.Len())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.says(t, text.String())
+	}()
+	first.until(head)
+	<-done
+	term.mu.Lock()
+	held := 0
+	for _, k := range term.keyframes.all {
+		held += cap(k.paint)
+	}
+	term.mu.Unlock()
+	if most := backlogSize/keyShare + maxKeyframe + 32*maxSpare; held > most {
+		t.Errorf("keyframes hold %d bytes, more than %d", held, most)
+	}
+	v := attach(t, term, wire.Attach{Client: []byte("late"), Paint: true, Size: large})
+	v.screen = screen.New(large)
+	for v.skips == 0 {
+		v.step()
+	}
+	want := screen.New(large)
+	want.Write(text.Bytes())
+	if v.attached.Offset != head {
+		t.Errorf("it begins at %d of %d", v.attached.Offset, head)
+	}
+	if !bytes.Equal(v.screen.Repaint(nil, maxScreen, 0, ""), want.Repaint(nil, maxScreen, 0, "")) {
+		t.Error("the screen is another one")
+	}
+}
+
 // Keyframes cost a part of what the screen does.
 func BenchmarkOutput(b *testing.B) {
 	text := []byte(lines(800))

@@ -559,3 +559,22 @@ func TestComesBack(t *testing.T) {
 		t.Errorf("%d bytes of its input were taken", third.attached.Typed)
 	}
 }
+
+// Who has written something over the screen gets it painted, once it has all of the output.
+func TestPaintedAnew(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		term, p := opened(t)
+		prints(t, term, p, []byte(lines(400)+"\x1b[?1049h\x1b[5;5Hhere"))
+		from := uint64(p.all.Len())
+		if late {
+			from -= 1000
+		}
+		v := attach(t, term, wire.Attach{Client: []byte("first"), From: &from, Back: true, Anew: true, Paint: true, Size: size})
+		v.screen.Write(p.all.Bytes()[:from])
+		v.screen.Write([]byte("\x1b7\x1b[24;1H\x1b[7mno connection\x1b8"))
+		for v.skips == 0 || v.offset < uint64(p.all.Len()) {
+			v.step()
+		}
+		v.equal(p.all.Bytes())
+	}
+}
