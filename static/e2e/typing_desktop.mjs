@@ -2,7 +2,7 @@
 //   typing_desktop vnc|rdp PORT [LOGIN PASSWORD HOME]
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { args, check, same, signIn, story, until, work } from "./story.mjs";
+import { args, same, signIn, story, until, work } from "./story.mjs";
 import { Desktop, ground } from "./desktop_screen.mjs";
 import { computer, Typist } from "./typist.mjs";
 
@@ -65,7 +65,19 @@ await story(async (teller) => {
     });
     await typist.insert("c");
   }), "abc", "Backspace of a phone");
-  check(await page.locator("textarea.sink:focus").count(), "the desktop has not the focus");
+  // The way out, and back: no layout's key, and no phone's keyboard opens by itself.
+  const field = page.locator("textarea.sink");
+  const focused = () => field.evaluate((e) => e === document.activeElement);
+  for (const want of [false, true]) {
+    for (const k of ["Control", "Alt", "Shift"]) await page.keyboard.down(k);
+    for (const k of ["Shift", "Alt", "Control"]) await page.keyboard.up(k);
+    same(await focused(), want, "the desktop has the focus");
+  }
+  same(await field.evaluate((e) => e.inputMode), "none", "the field's keyboard");
+  await page.getByRole("button", { name: "Keys on the screen" }).click();
+  await page.getByRole("button", { name: "Keyboard", exact: true }).click();
+  same([await focused(), await field.evaluate((e) => e.inputMode)], [true, "text"], "the field's keyboard when it is asked for");
+  same(await read(() => page.keyboard.type("end")), "end", "keys at the end");
 });
 
 function content(file) {

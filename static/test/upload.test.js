@@ -140,7 +140,7 @@ test("guacd refuses, or its disk is full: that file fails, and the next one goes
   const full = w.add(file("full", 300_000));
   w.add(file("yes", 300_000));
   await w.run(g);
-  assert.deepEqual(w.items.map((i) => [i.state, i.why]), [["failed", "FAIL (CANNOT OPEN)"], ["failed", "FAIL (BAD WRITE)"], ["there", ""]]);
+  assert.deepEqual(w.items.map((i) => [i.state, i.why]), [["failed", "guacd says FAIL (CANNOT OPEN)"], ["failed", "guacd says FAIL (BAD WRITE)"], ["there", ""]]);
   assert(full.taken > 0 && full.taken < 300_000);
   assert((await bytes(w.items[2].file)).equals(g.content("/yes")));
   assert.equal(g.open.size, 0, "streams stay open");

@@ -60,7 +60,8 @@ export class DrivePane extends Pane {
     this.lost();
     this.may = may;
     client.onfilesystem = (object) => {
-      this.forget();
+      if (this.fs && this.fs.index !== object.index) return; // guacd has one
+      const again = this.fs !== undefined; // said once more: what is under way goes on
       this.fs = object;
       object.onundefine = () => {
         if (this.fs !== object) return;
@@ -74,6 +75,7 @@ export class DrivePane extends Pane {
         if (f) f(stream, type);
         else stream.sendAck("nobody asked for it", no);
       };
+      if (again) return;
       this.upload.disabled = !may.upload;
       this.limits.replaceChildren(...[
         may.upload ? undefined : forbidden("Uploading", "scrier.desktop.drive.upload"), may.download ? undefined : forbidden("Downloading", "scrier.desktop.drive.download"),

@@ -66,7 +66,7 @@ export class Upload {
   }
 
   private ack(status: number, text: string): void {
-    if (!(status < 0x0100)) return this.stop(text === "" ? `guacd's status ${status}` : text);
+    if (!(status < 0x0100)) return this.stop(`guacd says ${text === "" ? status : text}`);
     this.watch();
     switch (this.state) {
       case "opening":
