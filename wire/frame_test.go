@@ -25,6 +25,9 @@ func messages() []Message {
 		&Enrolled{Envoy: NewEnvoyID(), Cluster: "c", Chain: [][]byte{{1}}}, &Login{Username: "u", Keys: [][]byte{{1}}},
 		&Challenge{Cluster: "c", Key: []byte{1}, Nonce: []byte{2}}, &Proof{Signature: []byte{1}, CSR: []byte{2}},
 		&Certified{Chain: [][]byte{{1}}, Username: "u", Role: "admin", Time: 4}, &Call{},
+		&Said{Envoy: "e", Login: "l", Text: "one\ntwo"},
+		&Ask{ID: 1, Envoy: "e", Login: "l", Questions: []Question{{Text: "q"}, {Text: "r", Echo: true}}, Again: true},
+		&Answer{ID: 1, Texts: [][]byte{[]byte("a"), {}}}, &Answer{Cancel: true},
 	}
 }
 
@@ -144,4 +147,20 @@ func FuzzReceive(f *testing.F) {
 			t.Fatalf("%#v became %#v, %v", m, again, err)
 		}
 	})
+}
+
+// The bytes of the answers of pages, as static/test/wire.test.js has them.
+func TestAnswerOfAPage(t *testing.T) {
+	for text, want := range map[string]Answer{
+		"\x2e\x09\xa2\x01\x07\x02\x82Bhi@": {ID: 7, Texts: [][]byte{[]byte("hi"), {}}},
+		"\x2e\x03\xa1\x03\xf5":             {Cancel: true},
+	} {
+		m, err := Receive(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := m.(*Answer); !ok || got.ID != want.ID || got.Cancel != want.Cancel || !cmp.Equal(got.Texts, want.Texts) {
+			t.Errorf("%q is %T", text, m)
+		}
+	}
 }

@@ -290,7 +290,7 @@ func status(c wire.Code) int {
 	case wire.AgentLost, wire.TargetRefused, wire.HostKeyMismatch, wire.AuthFailed, wire.DesktopFailed, wire.DesktopSecurity, // the machine's fault
 		wire.ListenerUntrusted, wire.CertificateMismatch, wire.ConsoleMissing, wire.ConsoleUnsupported:
 		return http.StatusBadGateway
-	case wire.AgentTimeout, wire.ConsoleNoAnswer:
+	case wire.AgentTimeout, wire.SSHTimeout, wire.ConsoleNoAnswer:
 		return http.StatusGatewayTimeout
 	case wire.EnvoyOffline, wire.RelayShutdown, wire.GuacdUnavailable:
 		return http.StatusServiceUnavailable

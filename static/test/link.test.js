@@ -17,6 +17,7 @@ class World {
   lag = false; // the screen takes its time
   refused = [];
   notices = [];
+  heard = [];
   lost = 0;
   constructor(attachError) {
     this.attachError = attachError;
@@ -50,9 +51,11 @@ class World {
         attached: () => {},
         resized: (s) => (this.followed = s),
         notice: (t) => this.notices.push(t),
+        heard: (m) => this.heard.push(m),
         refused: (w) => this.refused.push(w),
       },
       this.clock,
+      true,
     );
     this.done = this.link.run();
   }
@@ -101,6 +104,46 @@ test("attach: ticket first, then bytes both ways", async () => {
   await settle();
   assert.equal(w.screen, "$ ");
   assert.equal(w.pipe.typed, "ls\r");
+  w.link.close();
+  await w.done;
+});
+
+const said = (text) => message(0x2c, [[1, "web-01"], [2, "ann"], [3, text]]);
+const ask = (id) => message(0x2d, [[1, id], [2, "web-01"], [3, "ann"], [5, [new Map([[1, "Code:"]])]]]);
+const refused = (code) => message(0x12, [[1, code], [2, "why"]]);
+
+test("before there is a shell the machine is heard and answered, over as many connections as it takes", async () => {
+  const w = new World();
+  await settle();
+  assert.equal(w.pipe.of(0x27)[0].get(8), true);
+  await w.push(said(""), said("Authorized use only."));
+  // A login may take its time: the page asks whether the relay is there, and it answers.
+  await w.clock.pass(5000);
+  assert.ok(w.pipe.of(0x04).length > 0);
+  await w.push(message(0x05, [[1, w.pipe.of(0x04).at(-1).get(1)]]), ask(1));
+  assert.deepEqual(w.heard.map((m) => m.text), ["", "Authorized use only.", ""]);
+  await w.cut();
+  await w.clock.pass(0);
+  await w.push(said("Authorized use only."), ask(1));
+  w.link.answer(1, [utf8("123")]);
+  await settle();
+  const [answer] = w.pipe.of(0x2e);
+  assert.deepEqual([answer.get(1), Buffer.from(answer.get(2)[0]).toString()], [1, "123"]);
+  await w.attach();
+  assert.equal(w.state, "attached");
+  w.link.close();
+  await w.done;
+});
+
+test("who gives up says so, and hears the end", async () => {
+  const w = new World();
+  await settle();
+  await w.push(said(""), ask(1));
+  w.link.giveUp();
+  assert.equal(w.pipe.of(0x2e)[0].get(3), true);
+  await w.push(refused(120));
+  assert.equal(w.state, "stopped");
+  assert.equal(w.link.state.problem.code, "cancelled");
   w.link.close();
   await w.done;
 });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { encode } from "cborg";
 import { codeNamed, codeOf } from "../src/wire/codes";
 import { FrameReader, maxControl, maxData, ProtocolError } from "../src/wire/frames";
-import { encodeAck, encodeAttach, encodeEOF, encodeResize, parse } from "../src/wire/messages";
+import { encodeAck, encodeAnswer, encodeAttach, encodeEOF, encodeGiveUp, encodeResize, parse } from "../src/wire/messages";
 import { appendVarint, readVarint, varintSize } from "../src/wire/varint";
 import { attached, message, rawFrame } from "./fake";
 
@@ -63,6 +63,9 @@ test("messages of the page have the layout of wire/message.go", () => {
   assert.equal(hex(encodeAttach({ ticket, size, client })), `273ea3015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}`);
   assert.equal(hex(encodeAttach({ ticket, size, client, skip: true, prompt: true })), `274042a5015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}05f506f5`);
   assert.equal(hex(encodeAttach({ ticket, size, client, paint: true })), `274040a4015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}07f5`);
+  assert.equal(hex(encodeAttach({ ticket, size, client, answers: true })), `274040a4015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}08f5`);
+  assert.equal(hex(encodeAnswer(7, [Uint8Array.of(0x68, 0x69), new Uint8Array(0)])), "2e09a20107028242686940");
+  assert.equal(hex(encodeGiveUp()), "2e03a103f5");
   assert.equal(hex(encodeResize({ cols: 1e9, rows: 0 })), "2309a101a2011903e80201");
   assert.equal(hex(encodeAck(2 ** 33)), "280ba1011b0000000200000000");
   assert.equal(hex(encodeEOF()), "2400");
@@ -82,6 +85,14 @@ test("messages of the relay", () => {
   assert.deepEqual(one(message(0x29, [[1, null]])), { type: "watchers", names: [] });
   assert.deepEqual(one(message(0x2a, [[1, Buffer.from("x")], [2, 9], [3, true]])), { type: "skip", screen: Uint8Array.from([0x78]), to: 9, more: true });
   assert.throws(() => one(message(0x2a, [[1, "text"]])), ProtocolError);
+  assert.deepEqual(one(message(0x2c, [[1, "web1"], [2, "ann"], [3, "hello"]])), { type: "said", envoy: "web1", login: "ann", text: "hello" });
+  const q = (text, echo) => new Map([[1, text], ...(echo ? [[2, true]] : [])]);
+  assert.deepEqual(one(message(0x2d, [[1, 3], [2, "web1"], [3, "ann"], [4, "please"], [5, [q("Code:"), q("Name:", true)]], [7, true]])), {
+    type: "ask", id: 3, envoy: "web1", login: "ann", text: "please", questions: [{ text: "Code:", echo: false }, { text: "Name:", echo: true }], password: false, again: true,
+  });
+  for (const bad of [undefined, [], [1], [q(1)], Array.from({ length: 33 }, () => q("x")), "x"]) {
+    assert.throws(() => one(message(0x2d, bad === undefined ? [[1, 3]] : [[1, 3], [5, bad]])), ProtocolError);
+  }
   assert.deepEqual(one(message(0x26, [[1, 122], [99, "later"]])), { type: "exit", code: 122, detail: "", status: 0, signal: "" });
 });
 

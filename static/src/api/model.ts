@@ -143,6 +143,7 @@ export interface ConnectRequest {
   login?: string;
   cols?: number;
   rows?: number;
+  answers?: boolean; // ssh: what the machine says before there is a shell is shown, and what it asks is answered
   console?: boolean; // vnc: the screen of who sits at the machine, who may say no
   view?: boolean; // console: look only
   purpose?: string; // console: shown to who is asked

@@ -27,7 +27,7 @@ export const sessions = (all: boolean, o?: RequestOptions) => request<m.Session[
 export const session = (session: string, o?: RequestOptions) => request<m.Session>("GET", `/sessions/${id(session)}`, undefined, o);
 export const endSession = (session: string) => request<void>("DELETE", `/sessions/${id(session)}`);
 // Opening asks the agent, its SSH server and the login: up to 90 s.
-export const connect = (req: m.ConnectRequest, o?: RequestOptions) => request<m.Opening>("POST", "/scrier/connect", req, { timeout: 95_000, ...o });
+export const connect = (req: m.ConnectRequest, o?: RequestOptions) => request<m.Opening>("POST", "/scrier/connect", req, { timeout: 600_000, ...o });
 export const attach = (session: string, watch: boolean, o?: RequestOptions) =>
   request<m.Opening>("POST", `/sessions/${id(session)}/attach`, watch ? { watch } : {}, { timeout: 10_000, ...o });
 

@@ -1,4 +1,4 @@
-import { encodeAck, encodeAttach, encodeData, encodeResize, clamp, type Attached, type Message, type Size } from "../wire/messages";
+import { encodeAck, encodeAnswer, encodeAttach, encodeData, encodeGiveUp, encodeResize, clamp, type Ask, type Attached, type Message, type Said, type Size } from "../wire/messages";
 import type { Attachment } from "../viewer/attachment";
 import type { Clock } from "../viewer/clock";
 import { Lifeline, type Way } from "../viewer/lifeline";
@@ -14,6 +14,7 @@ export interface Face extends Screen {
   attached(a: Attached): void;
   resized(s: Size): void; // the owner's terminal, while watching
   notice(text: string, code: number): void;
+  heard(m: Said | Ask): void; // what the machine says and asks before there is a shell
   refused(why: string): void; // something typed was not taken
 }
 
@@ -34,7 +35,7 @@ export class Link extends Lifeline {
   private pumping: Attachment | undefined;
   private resize: { cancel?: (() => void) | undefined; at: number; size?: Size | undefined } = { at: -Infinity };
 
-  constructor(way: Way, private readonly face: Face, clock: Clock) {
+  constructor(way: Way, private readonly face: Face, clock: Clock, private readonly answers = false) {
     super(way, clock);
     this.output = new Output(face, clock, (offset) => this.attachment?.send(encodeAck(offset)));
   }
@@ -118,6 +119,17 @@ export class Link extends Lifeline {
     else this.resize.cancel = this.clock.after(wait, () => this.tellSize());
   }
 
+  /** answer answers what the machine asks. */
+  answer(id: number, texts: Uint8Array[]): void {
+    this.attachment?.send(encodeAnswer(id, texts));
+  }
+
+  /** giveUp ends a session that is not open yet. */
+  giveUp(): void {
+    if (this.attachment) this.attachment.send(encodeGiveUp());
+    else this.close();
+  }
+
   private tellSize(): void {
     this.resize.cancel?.();
     this.resize.cancel = undefined;
@@ -145,7 +157,7 @@ export class Link extends Lifeline {
   }
 
   protected override hello(ticket: Uint8Array): Uint8Array<ArrayBuffer> {
-    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true, paint: true, back: !this.wished });
+    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true, paint: true, back: !this.wished, answers: this.answers });
   }
 
   protected override parted(): void {
@@ -175,6 +187,11 @@ export class Link extends Lifeline {
         break;
       case "notice":
         this.face.notice(m.text, m.code);
+        break;
+      case "said":
+      case "ask":
+        at.contactMade = true;
+        this.face.heard(m);
         break;
       case "watchers":
         this.watchers = m.names;

@@ -1,13 +1,14 @@
 import type { Opening } from "../api/model";
 import { Problem } from "../api/problem";
 import * as relay from "../api/relay";
-import type { Attached, Size } from "../wire/messages";
+import type { Ask, Attached, Said, Size } from "../wire/messages";
 import { askPaste } from "./askpaste";
 import { Banner } from "./banner";
 import { clock } from "../viewer/clock";
 import { el } from "../viewer/dom";
 import { endingOf } from "../viewer/ending";
 import { Link } from "./link";
+import { Login, quote } from "./login";
 import { card, fleet, problem, progress, retrying, signIn, type Way } from "../viewer/panel";
 import { chooseLogin, ending } from "./panel";
 import { Paste } from "./paste";
@@ -56,6 +57,7 @@ export class Tab {
   private readonly dock = el("div", { class: "dock", hidden: true });
   private readonly banner: Banner;
   private readonly notices = el("div", { class: "notices", role: "status" });
+  private login: Login | undefined; // while the machine has not let us in
   private docked = "";
   private gaps = 0;
   private told: Size = { cols: 0, rows: 0 }; // the size that Attach told
@@ -144,6 +146,8 @@ export class Tab {
   async start(login?: string): Promise<void> {
     this.link?.close();
     this.link = undefined;
+    this.login = undefined;
+    this.docked = "";
     this.busy.abort();
     const busy = (this.busy = new AbortController());
     if (login !== undefined) this.spec.login = login;
@@ -159,7 +163,7 @@ export class Tab {
     let first: Opening;
     try {
       const { cols, rows } = this.size;
-      first = await relay.connect({ envoy_id: this.spec.envoy, protocol: this.spec.protocol, cols, rows, ...(this.spec.login ? { login: this.spec.login } : {}) }, { signal: busy.signal });
+      first = await relay.connect({ envoy_id: this.spec.envoy, protocol: this.spec.protocol, cols, rows, answers: true, ...(this.spec.login ? { login: this.spec.login } : {}) }, { signal: busy.signal });
     } catch (err) {
       if (this.busy !== busy) return;
       if (busy.signal.aborted) {
@@ -258,7 +262,8 @@ export class Tab {
       this.held.ctrl = this.held.alt = false;
       this.owner.changed(this);
     }
-    if (this.link) this.link.type(b);
+    if (this.login) this.notice("The machine has not let you in yet: what you type is not kept.");
+    else if (this.link) this.link.type(b);
     else if (this.opened) this.notice("The shell is not open yet: what you type is not kept.");
   }
 
@@ -280,9 +285,11 @@ export class Tab {
         attached: (a) => this.attached(a),
         resized: (s) => this.screen.follow(s),
         notice: (text) => this.notice(text),
+        heard: (m) => this.heard(m),
         refused: (why) => this.notice(why),
       },
       clock,
+      !watch,
     );
     this.link = link;
     this.update();
@@ -295,8 +302,45 @@ export class Tab {
     });
   }
 
+  // heard shows what the machine says and asks before there is a shell.
+  private heard(m: Said | Ask): void {
+    if (!this.login) {
+      this.login = new Login({ answer: (id, texts) => this.link?.answer(id, texts), cancel: () => this.giveUp() });
+      this.headline = "Logging in…";
+      this.where = place(m.login, m.envoy);
+    }
+    if (!this.dock.contains(this.login.element)) this.say(this.login.element, true);
+    if (m.type === "said") this.login.said(m);
+    else this.login.ask(m);
+    this.owner.changed(this);
+  }
+
+  private giveUp(): void {
+    this.link?.giveUp();
+    if (this.link?.state.name === "closed") this.notOpened(new Problem("cancelled", 0, "You cancelled it."));
+  }
+
+  // notOpened tells why a session that was being opened is not.
+  private notOpened(p: Problem): void {
+    const said = this.login && quote(this.where, this.login.text);
+    this.link?.close();
+    this.link = undefined;
+    this.login = undefined;
+    this.spec.session = undefined;
+    if (p.code === "cancelled") {
+      this.headline = "Cancelled";
+      this.say(card("You cancelled it.", [], [this.retry("Open a shell"), fleet]), true);
+    } else this.refusedToOpen(p, said);
+    this.owner.named(this);
+    this.owner.changed(this);
+  }
+
   private attached(a: Attached): void {
     const again = this.headline === "attached";
+    if (this.login) { // where ssh shows it too; nothing of the page's stands there
+      if (this.login.text !== "") this.screen.write(new TextEncoder().encode(this.login.text.replace(/\n/g, "\r\n") + "\r\n"), () => {});
+      this.login = undefined;
+    }
     this.headline = "attached";
     this.where = place(a.login, a.envoy);
     if (!again) this.screen.term.textarea?.setAttribute("aria-label", `Terminal, ${this.where}`);
@@ -313,6 +357,12 @@ export class Tab {
     this.owner.changed(this);
     const s = link.state;
     this.banner.show(link);
+    if (this.login) {
+      if (s.name === "waiting") this.login.anew();
+      if (s.name === "connecting" || s.name === "waiting") return; // it stays, with what was typed
+      if (s.name === "stopped" && !s.problem.signIn) return this.notOpened(s.problem);
+      if (s.name !== "attached") this.login = undefined;
+    }
     const key = s.name + (s.name === "stopped" ? s.problem.code : "");
     if (key === this.docked) return;
     this.docked = key;
@@ -342,12 +392,13 @@ export class Tab {
     this.screen.focus();
   }
 
-  private refusedToOpen(p: Problem): void {
+  private refusedToOpen(p: Problem, said?: HTMLElement): void {
     this.headline = "Not opened";
     if (p.code === "ambiguous_login") return this.say(problem(p, [fleet], chooseLogin(p.detail, (login) => void this.start(login))), true);
     const list: Way[] = p.signIn ? [{ label: "Sign in", href: signIn() }] : [];
     const other = this.spec.login ? chooseLogin("", (login) => void this.start(login)) : undefined;
-    this.say(problem(p, [...list, ...retrying(p, this.retry("Try again"))], other), true);
+    const extra = said && other ? el("div", { class: "stack" }, said, other) : (said ?? other);
+    this.say(problem(p, [...list, ...retrying(p, this.retry("Try again"))], extra), true);
   }
 
   private retry(label: string): Way {

@@ -16,10 +16,13 @@ export const frame = {
   ack: 0x28, // both ways
   watchers: 0x29, // relay -> viewer
   skip: 0x2a, // relay -> a viewer that asked for it
+  said: 0x2c, // relay -> a viewer that answers, before attached
+  ask: 0x2d, // relay -> a viewer that answers, before attached
+  answer: 0x2e, // viewer -> relay
 } as const;
 
 const fromRelay: ReadonlySet<number> = new Set([
-  frame.pong, frame.refused, frame.attached, frame.data, frame.resize, frame.notice, frame.exit, frame.ack, frame.watchers, frame.skip,
+  frame.pong, frame.refused, frame.attached, frame.data, frame.resize, frame.notice, frame.exit, frame.ack, frame.watchers, frame.skip, frame.said, frame.ask,
 ]);
 
 const firstOptional = 0x40; // from here on unknown types are skipped

@@ -42,6 +42,26 @@ export interface Desktop {
   console: boolean; // it is the screen of who sits there
 }
 
+/** Said is text of the machine's SSH server from before there is a shell. It is untrusted. */
+export interface Said {
+  type: "said";
+  envoy: string; // its hostname
+  login: string;
+  text: string;
+}
+
+/** Ask is what the machine's SSH server wants to know before it lets the person in. */
+export interface Ask {
+  type: "ask";
+  id: number;
+  envoy: string;
+  login: string;
+  text: string; // what it says before it asks
+  questions: { text: string; echo: boolean }[];
+  password: boolean; // the one question is for the login's password
+  again: boolean; // what was answered before was not accepted
+}
+
 export interface Ended {
   code: number; // see codes.ts
   detail: string;
@@ -57,7 +77,13 @@ export type Message =
   | { type: "ack"; offset: number }
   | { type: "pong"; n: number }
   | { type: "watchers"; names: string[] }
+  | Said
+  | Ask
   | { type: "skip"; screen: Uint8Array<ArrayBuffer>; to: number; more: boolean };
+
+// Bounds of an Ask and its answer.
+const maxQuestions = 32;
+export const maxAnswer = 1 << 10; // bytes
 
 /** encodeAttach is the first frame of a viewer. */
 export function encodeAttach(a: {
@@ -69,6 +95,7 @@ export function encodeAttach(a: {
   prompt?: boolean; // what is on the screen is acknowledged within 10 ms
   paint?: boolean; // Skip is understood
   back?: boolean; // who has taken the session over keeps it
+  answers?: boolean; // Said is shown, and Ask answered
 }): Uint8Array<ArrayBuffer> {
   const m = new Map<number, unknown>([[1, a.ticket]]);
   if (a.from !== undefined) m.set(2, a.from);
@@ -76,6 +103,7 @@ export function encodeAttach(a: {
   if (a.skip) m.set(5, true);
   if (a.prompt) m.set(6, true);
   if (a.paint) m.set(7, true);
+  if (a.answers) m.set(8, true);
   if (a.back) m.set(9, true);
   return message(frame.attach, m);
 }
@@ -84,6 +112,8 @@ export const encodeData = (b: Uint8Array) => encodeFrame(frame.data, b);
 export const encodeResize = (s: Size) => message(frame.resize, new Map([[1, sizeMap(s)]]));
 export const encodeEOF = () => encodeFrame(frame.eof, new Uint8Array(0));
 export const encodeAck = (offset: number) => message(frame.ack, new Map([[1, offset]]));
+export const encodeAnswer = (id: number, texts: Uint8Array[]) => message(frame.answer, new Map<number, unknown>([[1, id], [2, texts]]));
+export const encodeGiveUp = () => message(frame.answer, new Map([[3, true]]));
 export const encodePing = (n: number) => message(frame.ping, new Map([[1, n]]));
 
 function message(type: number, m: Map<number, unknown>): Uint8Array<ArrayBuffer> {
@@ -122,6 +152,10 @@ export function parse(f: Frame): Message {
       return { type: "watchers", names: m.texts(1) };
     case frame.skip:
       return { type: "skip", screen: m.bytes(1), to: m.uint(2), more: m.bool(3) };
+    case frame.said:
+      return { type: "said", envoy: m.text(1), login: m.text(2), text: m.text(3) };
+    case frame.ask:
+      return { type: "ask", id: m.uint(1), envoy: m.text(2), login: m.text(3), text: m.text(4), questions: m.questions(5), password: m.bool(6), again: m.bool(7) };
   }
   throw new ProtocolError(`no message goes with the frame 0x${f.type.toString(16)}`);
 }
@@ -179,6 +213,16 @@ class Fields {
     const v = this.map.get(key) ?? [];
     if (!Array.isArray(v) || !v.every((s) => typeof s === "string")) throw this.wrong(key);
     return v as string[];
+  }
+
+  questions(key: number): Ask["questions"] {
+    const v = this.map.get(key);
+    if (!Array.isArray(v) || v.length === 0 || v.length > maxQuestions) throw this.wrong(key);
+    return v.map((q: unknown) => {
+      if (!(q instanceof Map)) throw this.wrong(key);
+      const f = new Fields(q);
+      return { text: f.text(1), echo: f.bool(2) };
+    });
   }
 
   size(key: number): Size {
