@@ -50,7 +50,34 @@ func behind(t *testing.T, serve func(*sshtest.Server)) (*Client, error) {
 		wg.Wait()
 	})
 	_, _ = near.Write(Greeting) // the server may have gone already: Dial finds out
-	return Dial(t.Context(), near, Config{Signer: newSigner(t), Login: "ann", HostKeys: [][]byte{host.PublicKey().Marshal()}, Authenticated: func() {}})
+	return Dial(t.Context(), near, Config{Signer: newSigner(t), Login: "ann", HostKeys: [][]byte{host.PublicKey().Marshal()}, Authenticated: func() {}, Person: &obliging{T: t}})
+}
+
+// obliging is a person who answers whatever they are asked, and looks how.
+type obliging struct {
+	*testing.T
+	said, asked int
+}
+
+func (o *obliging) Said(text string) { // it need not be clean
+	if o.said += len(text); o.said > 100<<20 {
+		o.Errorf("%d bytes were said", o.said)
+	}
+}
+
+func (o *obliging) Ask(ctx context.Context, a *wire.Ask) (*wire.Answer, error) {
+	if o.asked++; o.asked > maxAsks {
+		o.Errorf("asked %d times", o.asked)
+	}
+	if b, err := wire.Marshal(a); err != nil || len(b) > wire.MaxControl-1024 || len(a.Questions) == 0 || len(a.Questions) > wire.MaxQuestions {
+		o.Errorf("asked %d questions, %d bytes, %v", len(a.Questions), len(b), err)
+	}
+	for _, q := range append(a.Questions, wire.Question{Text: a.Text}) {
+		if wire.Lines(q.Text, wire.MaxControl) != q.Text || strings.ContainsAny(q.Text, "\x1b\x07\r\x00\u202e") {
+			o.Errorf("asked %.100q", q.Text)
+		}
+	}
+	return &wire.Answer{Texts: make([][]byte, len(a.Questions))}, ctx.Err()
 }
 
 // Whatever a server does, a client that dials it, opens a shell and leaves is free in the end, by the limit of

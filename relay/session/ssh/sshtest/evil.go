@@ -97,6 +97,58 @@ func afterService(f func(*Server) error) func(*Server) error {
 	})
 }
 
+// afterKey accepts the client's key, and wants more.
+func afterKey(f func(*Server) error) func(*Server) error {
+	return afterService(func(s *Server) error {
+		for {
+			a, err := s.attempt()
+			if err != nil {
+				return err
+			}
+			answer := message(msgAuthFailure, failure{[]string{"publickey"}, false})
+			switch {
+			case a.Method == "publickey" && a.Signed:
+				if err := s.send(message(msgAuthFailure, failure{[]string{"keyboard-interactive", "password"}, true})); err != nil {
+					return err
+				}
+				return f(s)
+			case a.Method == "publickey":
+				answer = message(msgKeyOK, struct{ Algorithm, Key string }{a.Algorithm, a.Key})
+			}
+			if err := s.send(answer); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// asking answers whatever the client says with another packet, a round of keyboard-interactive for example.
+func asking(packet func(round int) []byte) func(*Server) error {
+	return afterKey(func(s *Server) error {
+		for i := 0; ; i++ {
+			if _, err := s.receive(); err != nil {
+				return err
+			}
+			if err := s.send(packet(i)); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// round is one of keyboard-interactive, with so many prompts.
+func round(name, instruction, prompt string, prompts, announced int) []byte {
+	p := message(msgInfoRequest, struct {
+		Name, Instruction, Lang string
+		Prompts                 uint32
+	}{name, instruction, "", uint32(announced)})
+	one := ssh.Marshal(struct {
+		Prompt string
+		Echo   bool
+	}{prompt, false})
+	return append(p, bytes.Repeat(one, prompts)...)
+}
+
 func afterLogin(f func(*Server) error) func(*Server) error {
 	return afterKeys(func(s *Server) error {
 		if err := s.admit(func(string) {}); err != nil {
@@ -322,7 +374,7 @@ func Behaviours() []Behaviour {
 			}{Evil, "", "", 1, "Password: ", false})
 			return s.reading(func() error { return s.flood(8, again(question)) })
 		})},
-		{Name: "wants a password", At: Dials, Code: wire.LoginUnanswered, behave: afterService(func(s *Server) error {
+		{Name: "wants a password", At: Dials, Code: wire.AuthFailed, behave: afterService(func(s *Server) error {
 			for {
 				if _, err := s.attempt(); err != nil {
 					return err
@@ -341,6 +393,55 @@ func Behaviours() []Behaviour {
 					return err
 				}
 			}
+		})},
+
+		// When it has accepted the key.
+		{Name: "asks for ever", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte { return round(Evil, Evil, Evil, 1, 1) })},
+		{Name: "asks nothing for ever", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte { return round(Evil, Evil, "", 0, 0) })},
+		{Name: "asks nothing for ever, unasked", At: Dials, Code: wire.AuthFailed, behave: afterKey(func(s *Server) error {
+			return s.reading(func() error { return s.flood(8, again(round("", Evil, "", 0, 0))) })
+		})},
+		{Name: "asks 45,000 questions", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte { return round("", "", "", 45_000, 45_000) })},
+		{Name: "announces 4 billion questions", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte { return round("", "", "", 1, 1<<32-1) })},
+		{Name: "asks with 200 kB", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte {
+			text := strings.Repeat(Evil, 60_000/len(Evil))
+			return round(text, text, text, 1, 1)
+		})},
+		{Name: "asks 32 long questions", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte {
+			return round("", "", strings.Repeat("\x00", 1000), 32, 32)
+		})},
+		{Name: "accepts no answer", At: Dials, Code: wire.AuthFailed, behave: asking(func(i int) []byte {
+			if i%2 == 0 {
+				return round("", "", "Code: ", 1, 1)
+			}
+			return message(msgAuthFailure, failure{[]string{"keyboard-interactive", "password"}, false})
+		})},
+		{Name: "accepts no password", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte {
+			return message(msgAuthFailure, failure{[]string{"password"}, false})
+		})},
+		{Name: "wants another answer each time", At: Dials, Code: wire.AuthFailed, behave: asking(func(i int) []byte {
+			if i%2 == 0 {
+				return round("", "", "Code: ", 1, 1)
+			}
+			return message(msgAuthFailure, failure{[]string{"keyboard-interactive"}, true})
+		})},
+		{Name: "wants a new password", At: Dials, Code: wire.AuthFailed, behave: asking(func(int) []byte { // PASSWD_CHANGEREQ has this number too
+			return message(msgInfoRequest, struct{ Prompt, Lang string }{Evil, ""})
+		})},
+		{Name: "says nothing to an answer", At: Dials, Code: wire.SSHTimeout, behave: afterKey(func(s *Server) error {
+			if err := s.send(round("", "", "Code: ", 1, 1)); err != nil {
+				return err
+			}
+			return s.reading(func() error { return nil })
+		})},
+		{Name: "asks and hangs up", At: Dials, Code: wire.AuthFailed, behave: afterKey(func(s *Server) error {
+			if _, err := s.receive(); err != nil {
+				return err
+			}
+			if err := s.send(round("", "", "Code: ", 1, 1)); err != nil {
+				return err
+			}
+			return s.hangUp()
 		})},
 
 		// Before there is a shell.
