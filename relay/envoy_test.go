@@ -21,6 +21,7 @@ type envoy struct {
 	*up
 	hostKey ssh.Signer
 	wait    sync.WaitGroup
+	strict  func(*ssh.ServerConfig) // changes whom its SSH server lets in
 }
 
 // serve enrols a machine and hands each session's stream to f, after Open. The link closes, and
@@ -108,6 +109,9 @@ func (e *envoy) sshRequests(s wire.Stream, open *wire.Open, on func(c ssh.Channe
 		}
 		return nil, nil
 	}}
+	if e.strict != nil {
+		e.strict(config)
+	}
 	config.AddHostKey(e.hostKey)
 	conn, channels, requests, err := ssh.NewServerConn(sshConn(s), config)
 	if err != nil {

@@ -324,15 +324,14 @@ func (d *Dialogue) due(v *listener) (messages []wire.Message, changed <-chan str
 // receive takes a message of a viewer's.
 func (d *Dialogue) receive(f *wire.Framed, v *listener) (more bool, _ error) {
 	m, err := f.Receive()
-	if errors.Is(err, io.EOF) || wire.CodeOf(err) == wire.Cancelled { // a terminal's; a page says so in a frame
+	switch code := wire.CodeOf(err); {
+	case code == wire.Cancelled, code == wire.Internal && errors.Is(err, io.EOF): // a terminal's; a page says so in a frame
 		d.giveUp()
 		f.Reset(wire.Cancelled)
 		return false, nil
-	}
-	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.Protocol {
-		return false, e
-	}
-	if err != nil {
+	case code == wire.Protocol:
+		return false, err
+	case err != nil:
 		f.Reset(wire.ViewerLost)
 		return false, nil
 	}
