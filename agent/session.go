@@ -23,7 +23,8 @@ const (
 	// keyLife is how long a session's key stays when nobody says that authentication is over.
 	// Taking it away has a time of its own, undoTimeout, which goes on when the link has ended: a
 	// key must not stay because its session was cut off.
-	keyLife     = 20 * time.Second
+	// It is the lifetime of its line: sshd may look at it late, behind a slow directory or what it asks first.
+	keyLife     = 2 * time.Minute
 	undoTimeout = 15 * time.Second
 )
 
