@@ -38,7 +38,7 @@ func (d *dialogue) attached(ctx context.Context) (*wire.Attached, error) {
 		case *wire.Exit:
 			return nil, &wire.Error{Code: m.Code, Detail: wire.Printable(m.Detail)}
 		case *wire.Said:
-			d.said(account(m.Login, m.Envoy), m.Text)
+			d.said(d.account(m.Login, m.Envoy), m.Text)
 		case *wire.Ask:
 			if err := d.ask(ctx, m); err != nil {
 				return nil, err
@@ -49,16 +49,17 @@ func (d *dialogue) attached(ctx context.Context) (*wire.Attached, error) {
 	}
 }
 
-// account names who speaks, in few characters: both names may be a hostile machine's choice.
-func account(login, envoy string) string { return brief(login) + "@" + brief(envoy) }
-
-func brief(name string) string {
-	const most = 40 // characters
-	name = wire.Printable(name)
-	if r := []rune(name); len(r) > most {
-		return string(r[:most-1]) + "…"
+// account names who speaks, in few characters: both names may be a hostile machine's choice, and what stands behind
+// them must begin on the same line.
+func (d *dialogue) account(login, envoy string) string {
+	most := min(max((int(d.terminal.Size().Cols)-24)/2, 8), 40) // characters of each
+	brief := func(name string) string {
+		if parts := fold(wire.Printable(name), most); len(parts) > 1 {
+			return parts[0] + "…"
+		}
+		return wire.Printable(name)
 	}
-	return name
+	return brief(login) + "@" + brief(envoy)
 }
 
 // said shows what somebody has said.
@@ -79,7 +80,7 @@ func (d *dialogue) said(who, text string) {
 
 // ask asks the person, and sends the answer. It ends early when the relay has something else to say.
 func (d *dialogue) ask(ctx context.Context, m *wire.Ask) error {
-	who := account(m.Login, m.Envoy)
+	who := d.account(m.Login, m.Envoy)
 	d.said(who, m.Text)
 	if m.Again {
 		fmt.Fprintf(d.messages, "%s did not accept that.\n", who)
@@ -140,7 +141,7 @@ func (d *dialogue) prompt(who string, q wire.Question, password bool) string {
 
 // width is how much of a line is left behind a prefix.
 func (d *dialogue) width(prefix string) int {
-	return max(int(d.terminal.Size().Cols)-len(prefix)-1, 20)
+	return max(int(d.terminal.Size().Cols)-columns(prefix)-2, 8) // a blank and the cursor stand behind it
 }
 
 // fold cuts a line into parts that a terminal does not wrap: what begins a line on the screen would stand without what
@@ -148,10 +149,7 @@ func (d *dialogue) width(prefix string) int {
 func fold(line string, width int) (parts []string) {
 	start, used := 0, 0
 	for i, r := range line {
-		w := 1
-		if r > 0x7e {
-			w = 2
-		}
+		w := columns(string(r))
 		if used+w > width {
 			parts = append(parts, line[start:i])
 			start, used = i, 0
@@ -159,4 +157,15 @@ func fold(line string, width int) (parts []string) {
 		used += w
 	}
 	return append(parts, line[start:])
+}
+
+// columns is how many columns of a terminal a text takes at most.
+func columns(text string) (n int) {
+	for _, r := range text {
+		n++
+		if r > 0x7e {
+			n++
+		}
+	}
+	return n
 }

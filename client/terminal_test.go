@@ -22,12 +22,16 @@ import (
 )
 
 // playEnv makes the test binary a program on a terminal: "raw" is one that uses [Terminal],
-// "deaf" too but without listening to Done, "shell" runs "raw" as a shell with job control would.
+// "deaf" too but without listening to Done, "shell" runs "raw" as a shell with job control would. "asks" asks for a
+// secret, and "shell asks" runs that.
 const playEnv = "SCRIER_TEST_TERMINAL"
 
 func playTerminal(play string) int {
-	if play == "shell" {
-		return playShell()
+	switch play {
+	case "shell", "shell asks":
+		return playShell(play)
+	case "asks":
+		return playAsking()
 	}
 	t, err := OpenTerminal(os.Stdin, os.Stdout)
 	if err != nil {
@@ -89,11 +93,17 @@ func playTerminal(play string) int {
 
 // playShell runs its own binary as a job in the foreground. Whenever the job stops it tells
 // whether the terminal is cooked, spoils its modes as a shell's editor would, and continues the job.
-func playShell() int {
+func playShell(play string) int {
 	signal.Ignore(unix.SIGTTOU) // as shells do, to take the terminal back
 	cmd := exec.Command("/bin/sh", "-c", `"$0"; exit $?`, os.Args[0])
+	if play == "shell asks" { // Ctrl-Z goes to all of a job, and this one is stopped when its terminal is given back
+		cmd = exec.Command(os.Args[0])
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), playEnv+"=raw")
+	if play == "shell asks" {
+		cmd.Env = append(cmd.Env, playEnv+"=asks")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Foreground: true, Ctty: 0}
 	if err := cmd.Start(); err != nil {
 		fmt.Println(err)
@@ -247,7 +257,7 @@ func perform(t *testing.T, play string, setup ...func(*exec.Cmd)) *stage {
 		<-read
 	})
 	s.until(t, "ready")
-	if m := s.modes(t); !rawModes(&m) {
+	if m := s.modes(t); !rawModes(&m) && !strings.HasSuffix(play, "asks") {
 		t.Fatalf("the terminal is not raw: %+v", m)
 	}
 	return s
