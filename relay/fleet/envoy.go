@@ -205,6 +205,13 @@ func (f *Fleet) Find(ctx context.Context, name string) (Envoy, error) {
 			prefix = append(prefix, v)
 		}
 	}
+	if len(exact) > 0 {
+		for _, v := range prefix {
+			if meansID(name, v.ID) {
+				exact = append(exact, v)
+			}
+		}
+	}
 	for _, match := range [][]Envoy{exact, prefix, revoked} {
 		if len(match) == 1 {
 			return match[0], nil
@@ -215,6 +222,14 @@ func (f *Fleet) Find(ctx context.Context, name string) (Envoy, error) {
 	}
 	return Envoy{}, wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q", wire.Printable(name))
 }
+
+// meansID says whether a name is as much of an envoy's id as lists show. A machine that is called so is not to be found in
+// the place of that envoy.
+func meansID(name string, id wire.EnvoyID) bool {
+	return len(name) >= shortID && strings.HasPrefix(id.String(), strings.ToLower(name))
+}
+
+const shortID = 8
 
 // maxLike is how many envoys are looked at for a prefix: more than one is an error anyway, and
 // this many are enough to tell a live one from revoked ones of the same name.
@@ -236,7 +251,7 @@ func (v Envoy) offered() string {
 	if v.State != Offline {
 		return ""
 	}
-	return ", offline: `scrier envoys remove " + v.ID.String()[:8] + "` if it is gone"
+	return ", offline: `scrier envoys remove " + v.ID.String()[:shortID] + "` if it is gone"
 }
 
 func names(match []Envoy) string {

@@ -78,7 +78,12 @@ func newBase(t *testing.T, edit ...func(*Config)) *base {
 	}
 	b.Fleet = New(c)
 	server := &certs.Server{CA: b.ca, Name: "relay"}
-	l, err := quic.ListenAddr("127.0.0.1:0", server.QUIC(), wire.QUICConfig(64))
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &quic.Transport{Conn: udp} // of its own: a listener alone keeps the socket while connections drain
+	l, err := transport.Listen(server.QUIC(), wire.QUICConfig(64))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +100,7 @@ func newBase(t *testing.T, edit ...func(*Config)) *base {
 	})
 	t.Cleanup(func() {
 		cancel()
-		if err := l.Close(); err != nil {
+		if err := errors.Join(l.Close(), transport.Close(), udp.Close()); err != nil {
 			t.Error(err)
 		}
 		b.wait.Wait()

@@ -102,6 +102,13 @@ func (f *Fleet) followed(tx store.Tx, e store.Envoy, reported string) (audit.Eve
 	if err != nil {
 		return audit.Event{}, e, err
 	}
+	if len(reported) >= shortID {
+		like, err := store.EnvoysLike(tx, reported, 2)
+		if err != nil {
+			return audit.Event{}, e, err
+		}
+		holders = append(holders, slices.DeleteFunc(like, func(h store.Envoy) bool { return !meansID(reported, h.ID) })...)
+	}
 	holders = slices.DeleteFunc(holders, func(h store.Envoy) bool { return h.ID == e.ID })
 	event := audit.Event{Envoy: e.ID.String(), EnvoyName: e.Hostname, Fields: map[string]string{"before": e.Hostname, "now": reported}}
 	switch {
@@ -226,7 +233,7 @@ func (f *Fleet) warnOfNames(e store.Envoy, reported string, others []store.Envoy
 		w = append(w, fmt.Sprintf("its hostname is %s now, which is the name of another envoy; rename one of the two", e.Clash))
 	}
 	for _, t := range others {
-		id := t.ID.String()[:8]
+		id := t.ID.String()[:shortID]
 		switch here, there := f.isLive(e.ID), f.isLive(t.ID); {
 		case here && there:
 			w = append(w, fmt.Sprintf("envoy %s has the same name and is connected too; rename or remove one of the two", id))
@@ -251,14 +258,16 @@ func (f *Fleet) FindLive(ctx context.Context, name string) (Envoy, *Doubt, error
 	if wire.CodeOf(err) != wire.AmbiguousEnvoy {
 		return e, nil, err
 	}
-	var rows []store.Envoy
+	var rows, like []store.Envoy
 	if verr := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		rows, err = store.EnvoysNamed(tx, name, maxLike)
+		if rows, err = store.EnvoysNamed(tx, name, maxLike); err == nil {
+			like, err = store.EnvoysLike(tx, name, maxLike)
+		}
 		return err
 	}); verr != nil {
 		return Envoy{}, nil, verr
 	}
-	if len(rows) == maxLike {
+	if len(rows) == maxLike || slices.ContainsFunc(like, func(r store.Envoy) bool { return meansID(name, r.ID) }) {
 		return Envoy{}, nil, err
 	}
 	rows = slices.DeleteFunc(rows, func(r store.Envoy) bool { return !r.Revoked.IsZero() })

@@ -230,6 +230,21 @@ func TestNameIsNotTakenOver(t *testing.T) {
 	liar.says("web1")
 	forward(2 * followEvery)
 
+	// What lists show of another's id is not a name either, and where it is one, nothing is guessed.
+	short := gone.id.String()[:8]
+	liar.says(short)
+	liar.is("an id", "liar", "its hostname is "+short)
+	b.finds("the id", short, gone, wire.None)
+	posing := b.comes(Order{}, short).up(short)
+	b.finds("an id and a name", short, nil, wire.AmbiguousEnvoy)
+	b.finds("the whole id", gone.id.String(), gone, wire.None)
+	if err := b.Remove(t.Context(), audit.Event{}, posing.id); err != nil {
+		t.Fatal(err)
+	}
+	forward(2 * followEvery)
+	liar.says("web1")
+	forward(2 * followEvery)
+
 	// When the holder is gone, the name is free.
 	if err := b.Remove(t.Context(), audit.Event{}, web.id); err != nil {
 		t.Fatal(err)
