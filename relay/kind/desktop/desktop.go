@@ -102,7 +102,7 @@ type Desktop struct {
 	called    atomic.Bool   // guacd has called back
 	answered  atomic.Bool   // the desktop server has sent something
 	pictured  atomic.Bool   // and guacd has drawn it
-	closed    atomic.Bool   // the desktop server has ended its side in order
+	closed    atomic.Bool   // the desktop server has closed the connection
 	back      chan struct{} // closed when guacd has called back
 	ready     chan struct{} // closed when guacd has its first user
 
@@ -255,12 +255,21 @@ func (d *Desktop) carry(back *callback, guacd net.Conn) {
 	if err != nil && d.ctx.Err() == nil {
 		d.tunnelErr = err
 	}
-	switch wire.CodeOf(d.tunnelErr) {
-	case wire.None, wire.Internal: // in order, or guacd broke off
-		d.part(byGuacd) // neither side saw an end, because Splice reset both
-	default:
+	if d.known() {
 		d.end(d.tunnelErr)
+	} else {
+		d.part(byGuacd) // unless one of them saw an end before Splice reset both
 	}
+}
+
+// known says whether the tunnel has ended for a reason that guacd cannot know. A server's connection that broke
+// is none: that is also what becomes of one that is closed in order while the server has something unread.
+func (d *Desktop) known() bool {
+	switch wire.CodeOf(d.tunnelErr) {
+	case wire.None, wire.Internal, wire.DesktopFailed:
+		return false
+	}
+	return true
 }
 
 // part is called at the end of either side of the callback. Whichever is first is why: the other one ends
@@ -274,7 +283,7 @@ func (d *Desktop) part(why error) {
 func (d *Desktop) watch(ended error) {
 	count := d.Tunnel.Count
 	d.Tunnel.Ended = func(err error) {
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || wire.CodeOf(err) == wire.DesktopFailed { // see known
 			d.closed.Store(true)
 		}
 		d.part(ended)
@@ -453,7 +462,7 @@ func (d *Desktop) blame(err error) error {
 	}
 	select {
 	case <-d.tunnelled:
-		if code := wire.CodeOf(d.tunnelErr); code != wire.None && code != wire.Internal {
+		if d.known() {
 			return d.tunnelErr
 		}
 	default:

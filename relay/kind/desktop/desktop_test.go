@@ -234,6 +234,7 @@ func TestOneSideIsGone(t *testing.T) {
 		"the server goes":                          {guactest.Normal, goes, nil, wire.None, "the desktop server ended it"},
 		"the server goes, and guacd goes on":       {guactest.Spins, goes, parting, wire.DesktopFailed, "it closed the connection"},
 		"the server goes before a picture":         {guactest.Loses, refuses, parting, wire.DesktopLogin, "password"},
+		"the server breaks, and guacd goes on":     {guactest.Spins, breaks, parting, wire.DesktopFailed, "it closed the connection"},
 		"the machine is lost, and guacd goes on":   {guactest.Spins, lost, nil, wire.AgentLost, ""},
 		"the user ends the sharing, guacd goes on": {guactest.Spins, ends, nil, wire.ConsoleEnded, ""},
 	} {
@@ -303,6 +304,13 @@ func refuses(s wire.Stream, _ <-chan struct{}) {
 	_ = s.CloseWrite()
 }
 
+// breaks is a server that closes its connection while something is unread: the agent hears that it broke.
+func breaks(s wire.Stream, drawn <-chan struct{}) {
+	greets(s)
+	<-drawn
+	s.Reset(wire.DesktopFailed)
+}
+
 func lost(s wire.Stream, drawn <-chan struct{}) {
 	greets(s)
 	<-drawn
@@ -334,6 +342,8 @@ func TestErrorAtTheEnd(t *testing.T) {
 		"rdp, 1.3":            {wire.KindRDP, guactest.Unavailable13, goes, wire.DesktopFailed},
 		"vnc, 1.6":            {wire.KindVNC, guactest.Unavailable, goes, wire.None},
 		"vnc, 1.3":            {wire.KindVNC, guactest.Unavailable13, goes, wire.None},
+		"rdp, 1.6, unread":    {wire.KindRDP, guactest.Unavailable, breaks, wire.None},
+		"rdp, 1.3, unread":    {wire.KindRDP, guactest.Unavailable13, breaks, wire.DesktopFailed},
 		"the tunnel breaks":   {wire.KindRDP, guactest.Unavailable, lost, wire.AgentLost},
 		"the user logs off":   {wire.KindRDP, guactest.LogsOff, stays, wire.None},
 		"a login elsewhere":   {wire.KindRDP, guactest.Elsewhere, stays, wire.None},
