@@ -106,11 +106,11 @@ type Desktop struct {
 	back      chan struct{} // closed when guacd has called back
 	ready     chan struct{} // closed when guacd has its first user
 
-	mu     sync.Mutex
-	taken  bool     // the root has, or had, a viewer
-	asked  []string // what guacd wants to know, and nobody has answered
-	drive  drive
-	over   bool // nothing is started any more
+	mu    sync.Mutex
+	taken bool     // the root has, or had, a viewer
+	asked []string // what guacd wants to know, and nobody has answered
+	drive drive
+	over  bool // nothing is started any more
 }
 
 // Start asks a guacd for the desktop behind the tunnel, which it owns from now on.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package client
 
 import (
@@ -102,7 +104,7 @@ type asking struct {
 
 // begin switches the echo off, if it has to be.
 func (q *asking) begin() error {
-	was, err := unix.IoctlGetTermios(q.in, unix.TCGETS)
+	was, err := unix.IoctlGetTermios(q.in, getModes)
 	if err != nil {
 		return fmt.Errorf("ask: %w", err)
 	}
@@ -112,10 +114,10 @@ func (q *asking) begin() error {
 	now := *q.was
 	now.Lflag |= unix.ICANON | unix.ISIG | unix.ECHO
 	now.Iflag |= unix.ICRNL
-	set := uint(unix.TCSETS)
+	set := uint(setModes)
 	if !q.echo {
 		now.Lflag &^= unix.ECHO | unix.ECHONL
-		set = unix.TCSETSF // what was typed ahead is dropped
+		set = setModesDrop // what was typed ahead is dropped
 	}
 	if err := unix.IoctlSetTermios(q.in, set, &now); err != nil {
 		return fmt.Errorf("ask: %w", err)
@@ -124,7 +126,7 @@ func (q *asking) begin() error {
 }
 
 func (q *asking) end() {
-	_ = unix.IoctlSetTermios(q.in, unix.TCSETS, q.was) // a terminal that is gone needs nothing
+	_ = unix.IoctlSetTermios(q.in, setModes, q.was) // a terminal that is gone needs nothing
 }
 
 // read reads a line, or up to the end of the input, until wake is readable.
