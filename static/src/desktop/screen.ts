@@ -20,7 +20,8 @@ const smallest = 200; // pixels each way that an RDP server accepts
 const largest = 8192;
 const mostZoom = 8;
 const largestCursor = 128; // CSS pixels that browsers show of one
-const margin = 24; // CSS pixels that the field keeps from the far edges
+const wide = 240; // CSS pixels that what is composed has room for, at the right edge too
+const high = 32;
 
 /** Screen shows the picture of a desktop and takes what keyboard, mouse and fingers do on it. */
 export class Screen {
@@ -162,8 +163,8 @@ export class Screen {
   // place puts the field where the person works: the lists of an input method open beside it.
   private place(e: PointerEvent): void {
     const box = this.element.getBoundingClientRect();
-    this.sink.style.left = `${Math.max(0, Math.min(e.clientX - box.left, box.width - margin))}px`;
-    this.sink.style.top = `${Math.max(0, Math.min(e.clientY - box.top, box.height - margin))}px`;
+    this.sink.style.left = `${Math.max(0, Math.min(e.clientX - box.left, box.width - wide))}px`;
+    this.sink.style.top = `${Math.max(0, Math.min(e.clientY - box.top, box.height - high))}px`;
   }
 
   private swap(display: Display): void {
