@@ -178,8 +178,11 @@ func (v *drive) lendLocked(i *guac.Instruction, root *user) (to *user, b, reply 
 }
 
 // openLocked gives a stream of a viewer's a number of the root's. One whose end was acknowledged, or
-// could be, comes last.
+// could be, comes last. An index that is used again is a new stream, and guacd ends the old one.
 func (v *drive) openLocked(u *user, index string) (int, error) {
+	if n, ok := v.ofLocked(u, index); ok {
+		return n, nil
+	}
 	for k := 1; k <= inputs; k++ {
 		n := (v.last + k) % inputs
 		if !v.up[n].open {

@@ -176,12 +176,20 @@ func TestDriveOutlivesItsViewer(t *testing.T) {
 		t.Errorf("%d bytes of who has joined are there", len(got))
 	}
 
+	// A page uses the index of a refused stream again, without an end: that is no stream more.
+	for n := range 2 * inputs {
+		second.say("put", "2", "40", "text/plain", fmt.Sprintf("/again%d.txt", n%2))
+		second.shown([]string{"ack", "40", "OK (STREAM BEGIN)"})
+	}
+	second.say("end", "40")
+	second.shown([]string{"ack", "40", "OK (STREAM END)"})
+
 	// The third takes it over: what the second sends is not for guacd any more.
 	second.say("put", "2", "34", "text/plain", "/late.txt")
 	second.shown([]string{"ack", "34"})
 	third := visit(t, d, false)
 	third.shown([]string{"filesystem", "2", "Shared Drive"})
-	g.Await(t, "the end of what the second viewer began", func(all []guactest.Connection) bool { return endings(all[0]) == 4 })
+	g.Await(t, "the end of what the second viewer began", func(all []guactest.Connection) bool { return endings(all[0]) == 5 })
 	second.say("blob", "34", "bGF0ZQ==")
 	second.say("end", "34")
 	second.say("get", "2", "/first.txt")

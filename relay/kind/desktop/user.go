@@ -389,7 +389,11 @@ func (r *route) of(i *guac.Instruction) (to *user, b []byte, err error) {
 		d.mu.Lock()
 		d.asked = nil // one answer is all that it takes; guacd asks again if it is not
 		d.mu.Unlock()
-	case i.Is("clipboard") && r.user == root:
+	case i.Is("clipboard"):
+		if r.user != root {
+			delete(r.lent, string(i.Arg(0))) // the index is used again
+			return r.user, i.Raw(), nil
+		}
 	case i.Is("put"):
 		arg = 1
 	case i.Is("get"):

@@ -19,7 +19,7 @@ export class DrivePane extends Pane {
   private fs: Filesystem | undefined;
   private may: Desktop | undefined;
   private path = "/";
-  private readonly asked = new Map<string, (s: InputStream, type: string) => void>(); // by path
+  private readonly asked = new Map<string, ((s: InputStream, type: string) => void)[]>(); // by path, in their order
   private readonly taking = new Set<Download>();
   private readonly lines = new Map<Item, HTMLElement>();
   private readonly uploads: Uploads;
@@ -70,8 +70,7 @@ export class DrivePane extends Pane {
       };
       // The library's own queue is kept by names of guacd's, and some of them are every object's.
       object.onbody = (stream: InputStream, type: string, name?: string) => {
-        const f = this.asked.get(name ?? "");
-        this.asked.delete(name ?? "");
+        const f = this.asked.get(name ?? "")?.shift();
         if (f) f(stream, type);
         else stream.sendAck("nobody asked for it", no);
       };
@@ -137,11 +136,15 @@ export class DrivePane extends Pane {
   // ask asks for what lies at a path.
   private ask(path: string, f: (s: InputStream, type: string) => void, late: () => void): void {
     if (!this.fs || !askable(path)) return late();
-    this.asked.set(path, f);
+    const queue = this.asked.get(path) ?? [];
+    this.asked.set(path, queue);
+    queue.push(f);
     this.fs.requestInputStream(path);
     this.clock.after(patience, () => {
-      if (this.asked.get(path) !== f) return;
-      this.asked.delete(path);
+      const n = queue.indexOf(f);
+      if (n < 0 || this.asked.get(path) !== queue) return;
+      queue.splice(n, 1);
+      if (queue.length === 0) this.asked.delete(path);
       late();
     });
   }

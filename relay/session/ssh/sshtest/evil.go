@@ -137,11 +137,11 @@ func asking(packet func(round int) []byte) func(*Server) error {
 }
 
 // round is one of keyboard-interactive, with so many prompts.
-func round(name, instruction, prompt string, prompts, announced int) []byte {
+func round(name, instruction, prompt string, prompts int, announced uint32) []byte {
 	p := message(msgInfoRequest, struct {
 		Name, Instruction, Lang string
 		Prompts                 uint32
-	}{name, instruction, "", uint32(announced)})
+	}{name, instruction, "", announced})
 	one := ssh.Marshal(struct {
 		Prompt string
 		Echo   bool
