@@ -44,6 +44,21 @@ await story(async (teller) => {
   await page.keyboard.press("Home");
   await grid.getByText("node-00000").waitFor();
 
+  // Filtered by a label, with keys alone: moving among the labels changes nothing, choosing one does.
+  const labels = page.locator("summary", { hasText: "Labels" });
+  await labels.focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("checkbox", { name: /env=prod/ }).waitFor();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("ArrowDown");
+  same(await grid.getAttribute("aria-rowcount"), String(crowd + 1), "the rows before a label is chosen");
+  await page.getByRole("checkbox", { name: /env=prod/ }).focus();
+  await page.keyboard.press("Space");
+  await until("the filter", async () => (await grid.getAttribute("aria-rowcount")) === String(crowd / 2 + 1));
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Stop filtering by env=prod" }).click();
+  await until("no filter", async () => (await grid.getAttribute("aria-rowcount")) === String(crowd + 1));
+
   // Found as it is typed; by label as well.
   await page.keyboard.press("/");
   await page.keyboard.type("node-0765");

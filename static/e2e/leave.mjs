@@ -4,6 +4,7 @@ import { check, origin, same, signIn, story, until } from "./story.mjs";
 import { Terminal } from "./terminal.mjs";
 
 await story(async (teller) => {
+  teller.allow(/status of 40[14] /); // addresses that there is nothing at, and the end of the sign-in
   const page = await teller.page({ viewport: { width: 1280, height: 800 } });
   await signIn(page);
   const t = await Terminal.open(page);
@@ -42,6 +43,17 @@ await story(async (teller) => {
   await drawer.getByRole("link", { name: "All sessions here" }).click();
   await page.getByRole("heading", { name: "Sessions", level: 1 }).waitFor();
   same(await page.locator("dialog[open]").count(), 0, "drawers over another page");
+
+  // Neither does a dialog stay over another page.
+  await page.goto(origin + "/operators");
+  await page.getByRole("button", { name: "New operator" }).waitFor();
+  await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name: "Enrol" }).click();
+  await page.goBack();
+  await page.getByRole("button", { name: "New operator" }).click();
+  await page.getByRole("dialog", { name: "New operator" }).waitFor();
+  await page.goForward();
+  await page.getByRole("heading", { name: "Enrol a machine" }).waitFor();
+  same(await page.locator("dialog[open]").count(), 0, "dialogs over another page");
 
   // A double click on a name opens the details once; text in a row can be selected.
   await page.goto(origin + "/");
@@ -85,4 +97,25 @@ await story(async (teller) => {
     return !document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
   });
   check(dropped, "a dropped file takes the page away");
+
+  // No password is asked for where no desktop answers.
+  const envoy = await page.evaluate(async () => (await (await fetch("/api/v1/envoys")).json())[0].id);
+  await page.goto(`${origin}/scrier/${envoy}?protocol=rdp`);
+  await page.getByRole("heading", { name: "web1 has no remote desktop that answers." }).waitFor();
+  same(await page.locator("input[type=password]").count(), 0, "passwords that are asked for");
+
+  // An address that there is nothing at says so, to everybody; who is signed out from elsewhere is told.
+  const stranger = await teller.page();
+  await stranger.goto(origin + "/nowhere");
+  await stranger.getByRole("heading", { name: "There is no such page" }).waitFor();
+  same(new URL(stranger.url()).pathname, "/nowhere", "where a stranger ends");
+  await page.goto(origin + "/sessions");
+  await page.getByRole("grid").waitFor();
+  const elsewhere = await page.context().newPage();
+  await elsewhere.goto(origin + "/account");
+  await elsewhere.getByRole("button", { name: "Sign out everywhere" }).click();
+  await elsewhere.getByRole("dialog").getByRole("button", { name: "Sign out everywhere" }).click();
+  await page.waitForURL((url) => url.pathname === "/signin");
+  same(new URL(page.url()).searchParams.get("next"), "/sessions", "where signing in leads to");
+  await page.getByText("Sign in again to go on where you were.").waitFor();
 });

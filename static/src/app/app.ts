@@ -68,7 +68,7 @@ class App extends Part {
       this.home();
     } catch (err) {
       if (Problem.from(err).signIn && !routes.some((r) => r.path === this.path)) this.stranger = true;
-      else if (!signedOut(err)) this.failure = err;
+      else if (!signedOut(err, true)) this.failure = err;
     }
   }
 
@@ -87,7 +87,10 @@ class App extends Part {
     const other = this.path !== location.pathname;
     this.path = location.pathname;
     this.open = false;
-    if (this.at !== pageShown()) this.visit++; // else only what is shown beside the list is another
+    if (this.at !== pageShown()) {
+      this.visit++; // else only what is shown beside the list is another
+      for (const d of document.querySelectorAll<HTMLDialogElement>("body > :not(scrier-app) > dialog[open]")) d.close(); // they belong to the page that is left
+    }
     this.at = pageShown();
     this.requestUpdate();
     if (other) void this.updateComplete.then(() => this.querySelector<HTMLElement>("main")?.focus());

@@ -259,7 +259,7 @@ export class VTable<R> extends Part {
   override render() {
     const wholes = this.card || !this.room ? undefined : this.wholes();
     const needs = this.columns.map((c) => {
-      const whole = wholes?.get(c.name) ?? 0;
+      const whole = this.printing && c.plain ? 0 : (wholes?.get(c.name) ?? 0); // nobody presses a button on paper
       return { whole, least: c.least ?? whole, rank: c.rank ?? 0, first: c.first ?? false, grows: c.grows ?? false };
     });
     const widths = wholes ? fit(needs, this.room, gap) : [];
