@@ -89,7 +89,7 @@ class Account extends Page {
     return html`<section class="panel pad stack"><div class="row"><h2>SSH keys</h2>
         <button class="button end" type="button" @click=${this.claim}>${icon("key")}Add or prove a key</button></div>
       <p class="muted">The machines let you in where one of these is in an account's authorized_keys.</p>
-      ${this.sshKeys?.length ? html`<ul class="lines">${this.sshKeys.map(row)}</ul>` : this.sshKeys ? html`<p class="muted">None yet. Without one you can open no shell.</p>` : nothing}
+      ${this.sshKeys?.length ? html`<ul class="lines">${this.sshKeys.map(row)}</ul>` : this.sshKeys ? html`<p class="muted">None yet. You need one to open a shell.</p>` : nothing}
     </section>`;
   }
 

@@ -114,15 +114,15 @@ class App extends Part {
     document.title = this.path === "/signin" ? "Sign in · Scrier" : `${route?.title ?? "Not found"} · Scrier`;
     if (this.path === "/signin") return html`<scrier-signin></scrier-signin>`;
     if (this.stranger) return html`<main class="alone"><div class="signin panel pad stack"><div class="brand"><img src="/favicon.svg" alt="" width="28" height="28" />Scrier</div>
-      <h1>There is no such page</h1><p class="muted">The address may be mistyped, or from another version.</p><a class="button primary" href="/">Go to Scrier</a></div></main>`;
+      <h1>There is no such page</h1><p class="muted">The address may be mistyped, or the page has moved.</p><a class="button primary" href="/">Go to Scrier</a></div></main>`;
     if (this.failure) return html`<main class="alone">${notice(this.failure, () => void this.start())}</main>`;
     if (!this.ready) return html`<div class="frame"><div class="side"></div><main><div class="page fill">${skeleton("Loading…")}</div></main></div>`;
-    return html`<a class="skip" href="#main" @click=${this.skip}>Skip to the page</a>
+    return html`<a class="skip" href="#main" @click=${this.skip}>Skip to the content</a>
       <div class="frame">
         ${this.navigation()}
         <main id="main" tabindex="-1">
           ${this.lost
-            ? html`<div class="banner" role="status"><span class="spinner"></span>The live connection to the relay is lost. What you see may be old; reconnecting…</div>`
+            ? html`<div class="banner" role="status"><span class="spinner"></span>No connection to the relay. What you see may be out of date; reconnecting…</div>`
             : nothing}
           ${live.me?.doubt && this.path !== "/account"
             ? html`<div class="banner" role="status">${icon("warn")}<span>${live.me.doubt} made the link that you came by. <a href="/account">Prove that you are ${live.me.username}</a>; until then you can only look.</span></div>`
@@ -133,7 +133,7 @@ class App extends Part {
   }
 
   private page(route: Route | undefined): TemplateResult {
-    if (!route) return this.nothingHere("There is no such page", "The address may be mistyped, or from another version.");
+    if (!route) return this.nothingHere("There is no such page", "The address may be mistyped, or the page has moved.");
     const me = live.me;
     if (!live.may(route.verb) && me?.doubt) return this.nothingHere("Prove first who you are", `${me.doubt} made the link that you came by. Prove on the page My account that you are ${me.username}.`, "/account");
     if (!live.may(route.verb)) return this.nothingHere("This page is not for your role", `You are signed in with the role ${me?.role}. An administrator can change it.`);

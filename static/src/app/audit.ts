@@ -162,7 +162,7 @@ class Audit extends Page {
     const filtered = Object.values(w).some(Boolean);
     if (!records.length)
       return html`<div class="panel empty"><h2>${filtered ? "No record matches" : "The log is empty"}</h2>
-        <p>${filtered ? "Nothing in the log has all of this." : "The relay writes down who did what, from its first start on."}</p>
+        <p>${filtered ? "Nothing in the log matches all of these filters." : "The relay writes down who did what, from its first start on."}</p>
         ${filtered ? html`<button class="button" type="button" @click=${() => this.set({ type: "", operator: "", envoy: "", session: "", q: "" })}>Clear the filters</button>` : nothing}</div>`;
     return html`${this.table(records)}
       <div class="row under"><span class="muted small" role="status">${count(records.length, "record")}${this.next ? " so far" : ""}</span>

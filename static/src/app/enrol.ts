@@ -78,7 +78,7 @@ class Enrol extends Page {
     return html`<section class="panel pad stack">
         <h2 tabindex="-1">Run this on the machine, as root</h2>
         <sc-copy .text=${command} label="command"></sc-copy>
-        <p>It asks for the token, so that it stands in no command line. Paste it:</p>
+        <p>It asks for the token. Paste it there; that way it is in no command history:</p>
         <sc-copy .text=${t.token} label="token"></sc-copy>
         <p class="muted">It enrols the machine${t.name ? html` as <strong>${t.name}</strong>` : nothing} and starts the agent in that terminal. To keep the agent running, start it as a service instead of
           <code>scrier agent run</code>: <code>systemctl enable --now scrier-agent</code>, with the unit in <code>deploy/scrier-agent.service</code>.</p>
@@ -96,7 +96,7 @@ class Enrol extends Page {
   }
 
   private expired(): TemplateResult {
-    return html`<div class="notice warn">${icon("warn")}<div><p><strong>The token has expired, and no machine came.</strong></p><p>Make another command, and paste it within the time you choose.</p></div></div>`;
+    return html`<div class="notice warn">${icon("warn")}<div><p><strong>The token has expired before a machine used it.</strong></p><p>Make another command, and run it in time.</p></div></div>`;
   }
 
   private came(e: Envoy): TemplateResult {

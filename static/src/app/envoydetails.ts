@@ -177,7 +177,7 @@ class EnvoyDetails extends Drawer {
   }
 
   private more(e: Envoy, at: Element): void {
-    menu(at, `What can be done with ${e.hostname}`, [
+    menu(at, `Actions for ${e.hostname}`, [
       e.state !== "revoked" && { word: "Revoke…", danger: true, go: () => void revoke(e) },
       { word: "Remove…", danger: true, go: async () => void ((await dropEnvoy(e)) && this.close()) },
     ]);

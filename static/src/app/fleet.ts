@@ -128,7 +128,7 @@ class Fleet extends Page {
             @active=${this.place.set} @open=${(e: CustomEvent<Envoy>) => this.open(e.detail)} @details=${(e: CustomEvent<Envoy>) => openDetails(e.detail.id)}
             @menu=${(e: CustomEvent<{ row: Envoy; at: Element }>) => this.menu(e.detail.row, e.detail.at)}
             @leave=${() => this.querySelector<HTMLElement>("[data-search]")?.focus()}></sc-vtable>`
-        : html`<div class="panel empty"><h2>No machine matches</h2><p>None of the ${live.envoys.size.toLocaleString()} machines has all of this.</p>
+        : html`<div class="panel empty"><h2>No machine matches</h2><p>None of the ${live.envoys.size.toLocaleString()} machines matches all of these filters.</p>
             <button class="button" type="button" @click=${this.clear}>Clear the search and filters</button></div>`}`;
   }
 
@@ -163,12 +163,12 @@ class Fleet extends Page {
   private menu(e: Envoy, at: Element): void {
     const { kinds, running } = this.hands;
     const change = live.may("revoke or remove envoys");
-    menu(at, `What can be done with ${e.hostname}`, [
+    menu(at, `Actions for ${e.hostname}`, [
       { word: "Details", icon: "info", go: () => openDetails(e.id) },
       ...(running.get(e.id) ?? []).map((s) => ({ word: `Return to ${s.login || "your session"}`, icon: "shell" as const, href: viewPath(s) })),
       ...(reachable(e) ? offers(e, kinds).map((o) => ({ word: o.title, icon: o.kind === "ssh" ? ("shell" as const) : ("screen" as const), href: o.path })) : []),
-      live.may("see sessions") && { word: "Its sessions", icon: "sessions", href: `/sessions?q=${encodeURIComponent(e.hostname)}` },
-      live.may("see the audit log") && { word: "Its audit records", icon: "audit", href: `/audit?envoy=${e.id}` },
+      live.may("see sessions") && { word: "Sessions", icon: "sessions", href: `/sessions?q=${encodeURIComponent(e.hostname)}` },
+      live.may("see the audit log") && { word: "Audit records", icon: "audit", href: `/audit?envoy=${e.id}` },
       change && e.state !== "revoked" && { word: "Revoke…", danger: true, go: () => void revoke(e) },
       change && { word: "Remove…", danger: true, go: () => void dropEnvoy(e) },
     ]);

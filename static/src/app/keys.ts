@@ -78,7 +78,7 @@ class KeyList extends Part {
             ${this.routes.map((r) => line(["g", r.key], `Go to ${r.title}`))}
             ${line(["/"], "Search")} ${line(["↓", "↑"], "Move in a list")}
             ${line(["Enter"], "Open: the machine's usual session in the fleet, details elsewhere")}
-            ${line(["Space"], "Details of the row")} ${line(["m"], "What can be done with the row")} ${line(["Esc"], "Clear the search, close what is open")} ${line(["?"], "This list")}
+            ${line(["Space"], "Details of the row")} ${line(["m"], "Menu of the row")} ${line(["Esc"], "Clear the search, close what is open")} ${line(["?"], "This list")}
           </tbody>
         </table>
         <p class="muted small">Single keys can be switched off on the page My account.</p>

@@ -132,7 +132,7 @@ class Operators extends Page {
   }
 
   private menu(u: User, at: Element): void {
-    menu(at, `What can be done with ${u.username}`, [
+    menu(at, `Actions for ${u.username}`, [
       { word: "Change…", icon: "operators", go: () => this.edit(u) },
       { word: "Sign-in link…", icon: "link", go: () => void this.link(u) },
       u.passkeys > 0 && { word: "Remove the passkeys…", danger: true, go: () => void this.dropPasskeys(u) },

@@ -35,7 +35,7 @@ class SessionDetails extends Drawer {
       ${mayAttach(s) ? html`<a class="button primary" href=${viewPath(s)}>${icon("shell")}Attach</a>` : nothing}
       ${mayWatch(s) ? html`<a class="button" href=${viewPath(s, true)}>Watch</a>` : nothing}
       ${mayEnd(s) ? html`<button class="button" type="button" aria-haspopup="menu" aria-label=${`More on the session of ${s.operator} on ${s.envoy_name}`}
-        @click=${(e: Event) => menu(e.currentTarget as Element, "What can be done with this session", [{ word: "End…", danger: true, go: () => void endSession(s) }])}>${icon("more")}</button>` : nothing}
+        @click=${(e: Event) => menu(e.currentTarget as Element, "Actions for this session", [{ word: "End…", danger: true, go: () => void endSession(s) }])}>${icon("more")}</button>` : nothing}
     </div>`;
   }
 
@@ -66,7 +66,7 @@ class SessionDetails extends Drawer {
           ${remaining(s, this.now.value) === undefined ? nothing : fact("Ends", `in ${clock(remaining(s, this.now.value) ?? 0)}, unless ${s.own ? "you return" : "its owner returns"}`)}
           ${s.watchers?.length ? fact("Watched by", s.watchers.join(", ")) : nothing} ${hasEnded(s) ? fact("Reason", html`${why(s)} ${s.reason ? html`<code>${s.reason}</code>` : nothing}`) : nothing}
         </dl>
-        ${live.may("see the audit log") ? html`<a href=${`/audit?session=${s.id}`}>Its audit records</a>` : nothing}
+        ${live.may("see the audit log") ? html`<a href=${`/audit?session=${s.id}`}>Audit records of this session</a>` : nothing}
       </div>
     </dialog>`;
   }

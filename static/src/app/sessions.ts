@@ -93,8 +93,8 @@ class Sessions extends Page {
   private none(): TemplateResult {
     return html`<div class="panel empty"><h2>No session yet</h2>
       ${live.may("open sessions")
-        ? html`<p>Open a shell on an envoy; while it is open you see it here, and can come back to it from another window.</p><a class="button primary" href="/">Go to the fleet</a>`
-        : html`<p>When somebody opens a session on an envoy, it appears here by itself.</p>`}
+        ? html`<p>Open a shell on a machine. While it runs it is listed here, and you can come back to it from another window.</p><a class="button primary" href="/">Go to the fleet</a>`
+        : html`<p>When somebody opens a session, it appears here by itself.</p>`}
     </div>`;
   }
 
@@ -159,12 +159,12 @@ class Sessions extends Page {
   }
 
   private menu(s: Session, at: Element): void {
-    menu(at, `What can be done with the session of ${s.operator} on ${s.envoy_name}`, [
+    menu(at, `Actions for the session of ${s.operator} on ${s.envoy_name}`, [
       { word: "Details", icon: "info", go: () => openDetails(s.id) },
       mayAttach(s) && { word: "Attach", icon: "shell", href: viewPath(s) },
       mayWatch(s) && { word: "Watch", icon: "shell", href: viewPath(s, true) },
-      live.may("see envoys") && { word: "The machine", icon: "fleet", href: `/?details=${s.envoy_id}` },
-      live.may("see the audit log") && { word: "Its audit records", icon: "audit", href: `/audit?session=${s.id}` },
+      live.may("see envoys") && { word: "Show the machine", icon: "fleet", href: `/?details=${s.envoy_id}` },
+      live.may("see the audit log") && { word: "Audit records", icon: "audit", href: `/audit?session=${s.id}` },
       mayEnd(s) && { word: "End…", danger: true, go: () => void endSession(s) },
     ]);
   }
