@@ -274,7 +274,7 @@ func TestInstallRefuses(t *testing.T) {
 	eph, _ := keystest.NewKey(t)
 	_, err := w.k.Install(context.Background(), Match{}, wire.NewSessionID(), eph)
 	keystest.WantCode(t, err, wire.Internal)
-	_, err = w.k.Install(context.Background(), w.find(), wire.NewSessionID(), keystest.RSAKey(t, 2048))
+	_, err = w.k.Install(context.Background(), w.find(), wire.NewSessionID(), keystest.RSAKey(t, 8192)) // its line would be too long
 	keystest.WantCode(t, err, wire.KeyUnusable)
 	_, err = w.k.Install(context.Background(), w.find(), wire.NewSessionID(), nil)
 	keystest.WantCode(t, err, wire.KeyUnusable)
