@@ -206,9 +206,6 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 	var bad *wire.Error
 	var printed []line.Finding // by the command, which is asked when it is needed
 	for i, key := range who.Keys {
-		if !c.daemon.takes(key) {
-			continue
-		}
 		var file worker.Result
 		var best worker.Found
 		at := -1
@@ -224,7 +221,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 				}
 			}
 		}
-		if c.daemon.command != nil && best.Standing < line.Restricted {
+		if c.daemon.command != nil && best.Standing < line.Restricted && c.daemon.takes(key) {
 			if printed == nil {
 				var err error
 				if printed, err = k.askCommand(ctx, c, who, commands); err != nil && bad == nil {
@@ -244,6 +241,8 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 		case best.Standing == line.Absent:
 			continue
 		case best.Standing != line.Eligible:
+		case !c.daemon.takes(key):
+			why = "sshd takes no key of its type or size, see PubkeyAcceptedAlgorithms and RequiredRSASize"
 		case k.revoked(ctx, c.daemon, key):
 			why = "it is in sshd's RevokedKeys"
 		case c.daemon.forced || !c.daemon.terminal:

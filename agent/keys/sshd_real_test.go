@@ -226,7 +226,7 @@ func TestDaemonForbids(t *testing.T) {
 	for line, code := range map[string]wire.Code{
 		"usepam yes": 0, "usepam no": wire.AccountNotLoginable, "usepam yes\\nforcecommand /bin/true": wire.KeyRestricted,
 		"usepam yes\\npermittty no": wire.KeyRestricted, "usepam yes\\npubkeyauthentication no": wire.KeyfileUnsupported,
-		"usepam yes\\npubkeyacceptedalgorithms rsa-sha2-256": wire.PubkeyNotAuthorized,
+		"usepam yes\\npubkeyacceptedalgorithms rsa-sha2-256": wire.KeyRestricted,
 	} {
 		cfg := w.cfg
 		cfg.AuthorizedKeysFile = nil
