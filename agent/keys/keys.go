@@ -182,7 +182,7 @@ type Operator struct {
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
 type Match struct {
 	Login string
-	File  string        // where the operator's key is
+	File  string        // where the operator's key is; or, if it comes from a command, where the session's goes
 	Key   ssh.PublicKey // the operator's key that matched
 
 	NotAfter time.Time // when the operator's own line expires; zero: never
