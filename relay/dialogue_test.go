@@ -134,6 +134,12 @@ func TestPageIsAsked(t *testing.T) {
 			}
 			p.Reset(wire.ViewerLost) // the page is loaded again
 			p.listens(viewerOf(ann))
+			question(t, p.Framed)
+			first := *p
+			p.listens(viewerOf(ann)) // and once more, in another window
+			if m, err := first.Receive(); err != nil || m.(*wire.Exit).Code != wire.TakenOver {
+				t.Errorf("the first window is told %+v, %v", m, err)
+			}
 			if said, a = question(t, p.Framed); !strings.Contains(said, "Authorized") {
 				t.Errorf("who comes back is told %q", said)
 			}

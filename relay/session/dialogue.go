@@ -262,14 +262,6 @@ func (d *Dialogue) attend(ctx context.Context, f *wire.Framed, who Viewer) (bool
 	v := &listener{Viewer: who}
 	d.enter(v)
 	defer d.leave(v)
-	open, err := d.converse(ctx, f, v)
-	if !open && f.StopAhead() != nil {
-		f.Reset(wire.ViewerLost)
-	}
-	return open, err
-}
-
-func (d *Dialogue) converse(ctx context.Context, f *wire.Framed, v *listener) (bool, error) {
 	for {
 		messages, changed, over, err := d.due(v)
 		for _, m := range messages {

@@ -121,6 +121,9 @@ func (s *Session) shown() []Stage {
 func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
 	var err error = errPanic
 	s.Guard(func() { err = s.serve(ctx, f, who, a) })
+	if f != nil && f.StopAhead() != nil { // somebody else reads the stream to its end
+		f.Reset(wire.ViewerLost)
+	}
 	return err
 }
 

@@ -1,11 +1,13 @@
 // What a machine says and asks before there is a shell, in the page:
 //   prompts WORD [nowebtransport]
 // The machine has a banner, and asks for WORD.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { args, check, origin, same, scrier, signIn, story, until } from "./story.mjs";
 import { Terminal } from "./terminal.mjs";
 
 const [word, without] = args;
+const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
 await story(async (teller) => {
   teller.allow(/Failed to establish a connection to https:\/\/localhost.*\/wt\//);
@@ -30,8 +32,11 @@ await story(async (teller) => {
   same(await input.getAttribute("type"), "password", "the kind of input");
   check(await input.evaluate((e) => e === document.activeElement), "the input does not have the focus");
   same(JSON.parse(await scrier("sessions", "list", "--json")).map((s) => s.state).join(), "waiting", "the session");
+  await page.evaluate(axe);
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
+    const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] }, resultTypes: ["violations"] }));
+    same(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join()}`).join("; "), "", "what is out of somebody's reach");
     if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `prompt-${colorScheme}.png`) });
   }
   if (process.env.SCREENSHOTS) {
