@@ -30,13 +30,14 @@ func (d *dialogue) attached(ctx context.Context) (*wire.Attached, error) {
 			}
 			return nil, err
 		}
+		if e, ok := m.(*wire.Exit); ok && e.Code != wire.None { // somebody else is asked now, for example
+			return nil, &wire.Error{Code: e.Code, Detail: wire.Printable(e.Detail)}
+		}
 		switch m := m.(type) {
 		case *wire.Attached:
 			return m, nil
 		case *wire.Refused:
 			return nil, m.Err()
-		case *wire.Exit:
-			return nil, &wire.Error{Code: m.Code, Detail: wire.Printable(m.Detail)}
 		case *wire.Said:
 			d.said(d.account(m.Login, m.Envoy), m.Text)
 		case *wire.Ask:
