@@ -248,7 +248,9 @@ func (f *Fleet) warnOfNames(e store.Envoy, reported string, others []store.Envoy
 
 // Doubt is about an envoy that was found by a name which an older one has too, and which is its own report alone.
 type Doubt struct {
-	HostKeys []string // of the older ones, in authorized_keys form: who goes there by the name must find one of these, if there are any
+	// HostKeys, in authorized_keys form, are those that all older ones have of whom any are known: who goes there by the name
+	// must find one of these, if there are any. That of one of them would not do: whoever is enrolled twice has one.
+	HostKeys []string
 }
 
 // FindLive is [Fleet.Find] for what is to work on the machine. Of several envoys whose whole name it is, a given name goes
@@ -287,7 +289,15 @@ func (f *Fleet) FindLive(ctx context.Context, name string) (Envoy, *Doubt, error
 			if doubt == nil {
 				doubt = &Doubt{}
 			}
-			doubt.HostKeys = append(doubt.HostKeys, r.HostKeys...)
+			switch {
+			case len(doubt.HostKeys) == 0:
+				doubt.HostKeys = r.HostKeys
+			case len(r.HostKeys) > 0:
+				doubt.HostKeys = slices.DeleteFunc(slices.Clone(doubt.HostKeys), func(k string) bool { return !slices.Contains(r.HostKeys, k) })
+				if len(doubt.HostKeys) == 0 { // nobody can have the keys of both
+					return Envoy{}, nil, err
+				}
+			}
 		}
 	}
 	e, err = f.get(ctx, live[0].ID)

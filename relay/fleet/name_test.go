@@ -3,6 +3,7 @@ package fleet
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -295,21 +296,41 @@ func TestTwins(t *testing.T) {
 
 	old := b.comes(Order{}, "shop")
 	keys := []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"}
-	if err := b.KV.Update(t.Context(), func(tx store.Tx) error {
-		e, err := store.GetEnvoy(tx, old.id)
-		e.HostKeys = keys
-		if err == nil {
-			err = store.PutEnvoy(tx, e)
+	has := func(m *named, keys []string) {
+		t.Helper()
+		if err := b.KV.Update(t.Context(), func(tx store.Tx) error {
+			e, err := store.GetEnvoy(tx, m.id)
+			e.HostKeys = keys
+			if err == nil {
+				err = store.PutEnvoy(tx, e)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
 		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
 	}
+	has(old, keys)
 	again := b.comes(Order{}, "shop").up("shop")
 	if d := b.finds("enrolled again", "shop", again, wire.None); d == nil || len(d.HostKeys) != 1 || d.HostKeys[0] != keys[0] {
 		t.Errorf("%+v", d)
 	}
 	again.down()
+
+	// A key of its own from before, of an envoy that is in doubt itself, does not help who is enrolled once more.
+	other := []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB"}
+	twice := b.comes(Order{}, "shop").up("shop")
+	if d := b.finds("no keys are known of the one between", "shop", twice, wire.None); d == nil || !slices.Equal(d.HostKeys, keys) {
+		t.Errorf("%+v", d)
+	}
+	has(again, other)
+	b.finds("both can be nobody", "shop", nil, wire.AmbiguousEnvoy)
+	has(again, append(other, keys...))
+	if d := b.finds("what both have", "shop", twice, wire.None); d == nil || !slices.Equal(d.HostKeys, keys) {
+		t.Errorf("%+v", d)
+	}
+	has(again, nil)
+	twice.down()
+
 	old.up("shop")
 	if d := b.finds("the older one", "shop", old, wire.None); d != nil {
 		t.Errorf("%+v", d)
