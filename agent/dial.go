@@ -137,10 +137,12 @@ func keepDialing(ctx context.Context, log *slog.Logger, addr string, how keys.Ap
 	began := time.Now()
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		conn, err := dialTarget(ctx, addr, from)
-		if err != nil && from.IsValid() && !errors.Is(err, syscall.ECONNREFUSED) && ctx.Err() == nil {
-			log.Warn("sshd cannot be reached from the operator's own address on loopback; the usual one is taken", "from", from, "err", err)
+		if err != nil && from.IsValid() && ctx.Err() == nil { // also if it is refused: a packet filter may do that
+			own := err
+			if conn, err = dialTarget(ctx, addr, netip.Addr{}); err == nil {
+				log.Warn("sshd cannot be reached from the operator's own address on loopback; the usual one is taken", "from", from, "err", own)
+			}
 			from = netip.Addr{}
-			conn, err = dialTarget(ctx, addr, from)
 		}
 		if err != nil {
 			return nil, err

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"scrier/agent/keys"
 	"scrier/agent/keys/keystest"
@@ -231,6 +234,50 @@ func TestComesFrom(t *testing.T) {
 		leave()
 		_ = conn.Close()
 	}
+}
+
+// A packet filter that knows 127.0.0.1 alone shuts nobody out, whether it drops or refuses.
+func TestComesFromBehindFilter(t *testing.T) {
+	for _, verdict := range []string{"drop", "reject", "reject with tcp reset"} {
+		done := make(chan error, 1)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread, which is in a network of its own, ends with this
+			done <- behindFilter(t.Context(), verdict)
+		}()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", verdict, err)
+		}
+	}
+}
+
+// behindFilter dials a server from an own address, in a new network where only 127.0.0.1 is let through.
+func behindFilter(ctx context.Context, verdict string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	filter := "add table inet f; add chain inet f in { type filter hook input priority 0; }; add rule inet f in ip saddr != 127.0.0.1 meta l4proto tcp " + verdict
+	for _, argv := range [][]string{{"ip", "link", "set", "lo", "up"}, {"nft", filter}} {
+		if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", argv[0], err, out)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, _ = io.WriteString(c, "SSH-2.0-test\r\n")
+		}
+	}()
+	conn, leave, err := new(Agent).dialSSH(ctx, slog.New(slog.DiscardHandler), l.Addr().String(), keys.Approach{From: netip.MustParseAddr("127.9.8.7")})
+	if err != nil {
+		return err
+	}
+	leave()
+	return conn.Close()
 }
 
 // Places are given in the order in which they were asked for, and none is lost, whoever gives up.
