@@ -31,25 +31,31 @@ func findOSUser(ctx context.Context, name string) (*osUser, error) {
 func (u *osUser) key() (string, error) {
 	dir := filepath.Join(u.home, ".ssh")
 	for _, name := range []string{"id_ed25519.pub", "id_rsa.pub"} {
-		file := filepath.Join(dir, name)
-		key, err := publicKey(file)
-		if errors.Is(err, fs.ErrNotExist) {
+		file, err := filepath.EvalSymlinks(filepath.Join(dir, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			continue
+		case err != nil:
+			return "", wire.Errorf(wire.KeyUnusable, "read key: %w", err)
 		}
-		if err == nil {
-			err = u.alone(file)
+		if err := u.alone(file); err != nil { // before it is read: who could change it could do so twice
+			return "", err
 		}
-		return key, err
+		return publicKey(file)
 	}
 	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", dir).
 		Advise("make one as %s with `ssh-keygen -t ed25519`; or create them as a viewer with --ssh-key-file, then `scrier webusers update --username %s --role admin`", u.login, u.login)
 }
 
-// alone says whether nobody but the user, and root, can have put a file into the home, by sshd's rules for
-// authorized_keys: it makes an admin.
+// alone says whether nobody but the user, and root, can have put a file, which has no links in its path, where it is, by
+// sshd's rules for authorized_keys: it makes an admin. Where a link has led out of the home, all folders count.
 func (u *osUser) alone(file string) error {
-	for _, path := range []string{file, filepath.Dir(file), u.home} {
-		info, err := os.Stat(path)
+	home, err := filepath.EvalSymlinks(u.home)
+	if err != nil || !filepath.IsAbs(file) {
+		return wire.Errorf(wire.KeyUnusable, "%s, the home of %s, is not there", u.home, u.login)
+	}
+	for path := file; ; path = filepath.Dir(path) {
+		info, err := os.Lstat(path)
 		if err != nil {
 			return wire.Errorf(wire.KeyUnusable, "look at %s: %w", path, err)
 		}
@@ -58,6 +64,8 @@ func (u *osUser) alone(file string) error {
 			return wire.Errorf(wire.KeyUnusable, "others than %s can write %s (mode %04o)", u.login, path, info.Mode().Perm()).
 				Advise("it must belong to %s, or root, who alone may write it: `chmod go-w %s`", u.login, path)
 		}
+		if path == home || path == "/" {
+			return nil
+		}
 	}
-	return nil
 }
