@@ -62,7 +62,7 @@ func (f *Fleet) views(ctx context.Context, rows func(store.Tx) ([]store.Envoy, e
 			if !e.Revoked.IsZero() {
 				continue
 			}
-			if others[i], err = twins(tx, e); err != nil {
+			if others[i], err = twins(tx, e, maxTwins); err != nil {
 				return err
 			}
 		}

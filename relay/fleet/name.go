@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -20,12 +21,12 @@ const (
 	maxFollows  = 64          // names that are looked at each time, of all envoys
 )
 
-// maxTwins is how many other envoys of a name are looked at.
-const maxTwins = 8
+// maxTwins is how many envoys of a name are looked at for warnings.
+const maxTwins = 9
 
-// twins are the other envoys of e's name, but for revoked ones.
-func twins(tx store.Tx, e store.Envoy) ([]store.Envoy, error) {
-	all, err := store.EnvoysNamed(tx, e.Hostname, maxTwins+1)
+// twins are the other envoys of e's name, but for revoked ones, of so many as there may be at most.
+func twins(tx store.Tx, e store.Envoy, limit int) ([]store.Envoy, error) {
+	all, err := store.EnvoysNamed(tx, e.Hostname, limit)
 	return slices.DeleteFunc(all, func(t store.Envoy) bool { return t.ID == e.ID || !t.Revoked.IsZero() }), err
 }
 
@@ -77,7 +78,7 @@ func (f *Fleet) renamed(ctx context.Context, before, after store.Envoy) {
 	f.changed(after.ID, false)
 	err := f.KV.View(ctx, func(tx store.Tx) error {
 		for _, e := range []store.Envoy{before, after} {
-			others, err := twins(tx, e)
+			others, err := twins(tx, e, maxTwins)
 			if err != nil {
 				return err
 			}
@@ -186,7 +187,7 @@ func (f *Fleet) Rename(ctx context.Context, by audit.Event, id wire.EnvoyID, nam
 			return nil
 		}
 		after.Hostname = name
-		others, err := twins(tx, after)
+		others, err := twins(tx, after, math.MaxInt) // any number of them may be revoked
 		if err == nil && len(others) > 0 {
 			err = wire.Errorf(wire.Conflict, "%s is the name of envoy %s already", name, others[0].ID)
 		}

@@ -188,6 +188,24 @@ func TestNameFollows(t *testing.T) {
 		t.Error(err)
 	}
 
+	// Those that were revoked hide nobody who has the name too.
+	for range 2 * maxTwins {
+		b.comes(Order{Name: "many"}, "x")
+	}
+	all, err := b.List(t.Context()) // by name, then by id, as they are looked through
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = slices.DeleteFunc(all, func(e Envoy) bool { return e.Hostname != "many" })
+	for _, e := range all[:len(all)-1] {
+		if err := b.Revoke(t.Context(), audit.Event{}, e.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Rename(t.Context(), audit.Event{}, web.id, "many"); wire.CodeOf(err) != wire.Conflict {
+		t.Errorf("rename to the name of one envoy and of many revoked ones: %v", err)
+	}
+
 	// A row of an older relay has a name that stays.
 	old := b.comes(Order{}, "old1").up("old1")
 	if err := b.KV.Update(t.Context(), func(tx store.Tx) error {
