@@ -145,6 +145,35 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// TestCommandFirst: which of the two sshd asks first depends on its version, and the first that has the key decides.
+func TestCommandFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t) // scralice has the key in a file, too
+	run, err := os.MkdirTemp("/run", "scrier-keys-")
+	w.Must(err)
+	t.Cleanup(func() { w.Must(os.RemoveAll(run)) })
+	w.Must(os.Chmod(run, 0o755))
+	program := filepath.Join(run, "program")
+	text := keystest.Text(w.key)
+	for script, codes := range map[string]map[string]wire.Code{
+		`echo 'command="id" ` + text + `'`:           {"7.9": wire.KeyRestricted, "8.4": wire.KeyRestricted, "8.9": 0, "9.2": 0},
+		`echo 'expiry-time="20200101" ` + text + `'`: {"8.4": 0}, // sshd goes on with the files then
+		"echo '" + text + "'":                        {"8.4": 0},
+		"exit 1":                                     {"8.4": 0},
+		"sleep 3600":                                 {"8.4": wire.KeyfileTimeout, "9.2": 0},
+	} {
+		w.Must(os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		for version, code := range codes {
+			cfg := w.cfg
+			cfg.AuthorizedKeysFile = nil
+			cfg.SSHD = w.Script("sshd", "[ $1 = -V ] && { echo OpenSSH_"+version+"; exit; }\nprintf '%s\\n' 'authorizedkeysfile .ssh/authorized_keys' 'authorizedkeyscommand "+program+"' 'authorizedkeyscommanduser scralice'\n")
+			if _, err := w.open(cfg).Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, "scralice"); wire.CodeOf(err) != code {
+				t.Errorf("OpenSSH %s, %s: %v", version, script, err)
+			}
+		}
+	}
+}
+
 // TestHostileCommand: a command that hangs, prints without end or leaves children behind does not hold a search up, and
 // one search runs it a bounded number of times.
 func TestHostileCommand(t *testing.T) {

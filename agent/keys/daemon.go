@@ -39,8 +39,9 @@ type daemon struct {
 
 	denyUsers, allowUsers, denyGroups, allowGroups []string
 
-	command *command // AuthorizedKeysCommand; nil: none
-	md5     bool     // FingerprintHash
+	command      *command // AuthorizedKeysCommand; nil: none
+	commandFirst bool     // this version of sshd asks it before the files
+	md5          bool     // FingerprintHash
 
 	maxStartups    string
 	sourceStartups string // PerSourceMaxStartups: a number, or none

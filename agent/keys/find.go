@@ -210,21 +210,17 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 		var best worker.Found
 		at := -1
 		where := ""
-		for n, f := range r.Files { // sshd reads the files in order, until a line in one of them accepts the key
-			if f.Code != wire.None && bad == nil {
-				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
+		ask := func() *wire.Error {
+			if c.daemon.command == nil || best.Standing >= line.Restricted || !c.daemon.takes(key) {
+				return nil
 			}
-			if hit := slices.IndexFunc(f.Found, func(l worker.Found) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > best.Standing {
-				file, best, at, where = f, f.Found[hit], n, c.files[n]
-				if best.Standing >= line.Restricted {
-					break
-				}
-			}
-		}
-		if c.daemon.command != nil && best.Standing < line.Restricted && c.daemon.takes(key) {
 			if printed == nil {
 				var err error
-				if printed, err = k.askCommand(ctx, c, who, commands); err != nil && bad == nil {
+				printed, err = k.askCommand(ctx, c, who, commands)
+				if err != nil && c.daemon.commandFirst && wire.CodeOf(err) == wire.KeyfileTimeout {
+					return worker.FileError(err) // sshd would wait, and perhaps never come to the files
+				}
+				if err != nil && bad == nil {
 					bad = worker.FileError(err)
 				}
 			}
@@ -234,6 +230,28 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 					best.Before = f.ValidBefore.Unix()
 				}
 				at, where = -1, "what AuthorizedKeysCommand prints"
+			}
+			return nil
+		}
+		if c.daemon.commandFirst {
+			if err := ask(); err != nil {
+				return err
+			}
+		}
+		for n, f := range r.Files { // sshd reads the files in order, until a line in one of them accepts the key
+			if best.Standing >= line.Restricted {
+				break
+			}
+			if f.Code != wire.None && bad == nil {
+				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
+			}
+			if hit := slices.IndexFunc(f.Found, func(l worker.Found) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > best.Standing {
+				file, best, at, where = f, f.Found[hit], n, c.files[n]
+			}
+		}
+		if !c.daemon.commandFirst {
+			if err := ask(); err != nil {
+				return err
 			}
 		}
 		why := best.Reason.String()

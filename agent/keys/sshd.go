@@ -68,6 +68,7 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr
 		return k.daemonDefault(err, utc)
 	}
 	d.utc = utc
+	d.commandFirst = version[0] < 8 || version[0] == 8 && version[1] < 9 // 7.9 does, 8.9 does not
 	k.daemon.mu.Lock()
 	defer k.daemon.mu.Unlock()
 	if k.daemon.state != state || len(k.daemon.byClient) > 2*maxHomes {
