@@ -247,9 +247,10 @@ func (f *Fleet) warnOfNames(e store.Envoy, reported string, others []store.Envoy
 	return w
 }
 
-// Doubt is about an envoy that was found by a name which an older one has too, and which is its own report alone.
+// Doubt is about an envoy that was found by a name which another one has too, and which is its own report alone. One that
+// is older counts in any case, a newer one if it has been used: the name may have been taken before there was such a machine.
 type Doubt struct {
-	// HostKeys, in authorized_keys form, are those that all older ones have of whom any are known: who goes there by the name
+	// HostKeys, in authorized_keys form, are those that all the others have of whom any are known: who goes there by the name
 	// must find one of these, if there are any. That of one of them would not do: whoever is enrolled twice has one.
 	HostKeys []string
 }
@@ -286,7 +287,8 @@ func (f *Fleet) FindLive(ctx context.Context, name string) (Envoy, *Doubt, error
 	}
 	var doubt *Doubt
 	for _, r := range rows {
-		if live[0].Follows && r.Enrolled.Before(live[0].Enrolled) {
+		newer := !r.Enrolled.Before(live[0].Enrolled)
+		if live[0].Follows && r.ID != live[0].ID && (!newer || len(r.HostKeys) > 0) {
 			if doubt == nil {
 				doubt = &Doubt{}
 			}

@@ -353,6 +353,12 @@ func TestTwins(t *testing.T) {
 	if d := b.finds("the older one", "shop", old, wire.None); d != nil {
 		t.Errorf("%+v", d)
 	}
+
+	// Who had the name first is not who is meant, if operators have gone to the newer one by it.
+	has(again, other)
+	if d := b.finds("the older one, beside one that was used", "shop", old, wire.None); d == nil || !slices.Equal(d.HostKeys, other) {
+		t.Errorf("%+v", d)
+	}
 }
 
 // A token can take an envoy's place when it is used.
