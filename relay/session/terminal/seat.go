@@ -48,7 +48,7 @@ func (t *Terminal) join(v *seat, a *wire.Attach) (joined *wire.Attached, err err
 	}
 	var id [16]byte
 	copy(id[:], a.Client)
-	if a.Back && !v.Watch && t.audience.OwnerLocked() != nil && t.input.clients[0].id != id {
+	if a.Back && !v.Watch && len(t.input.clients) > 0 && t.input.clients[0].id != id { // also while that one has no connection
 		return nil, &wire.Error{Code: wire.TakenOver}
 	}
 	if v.Next = start; a.From != nil {

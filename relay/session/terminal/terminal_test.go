@@ -547,12 +547,22 @@ func TestComesBack(t *testing.T) {
 	if a, err := wire.Expect[wire.Ack](back.Framed); err != nil || a.Offset != 3 {
 		t.Errorf("it hears %+v, %v", a, err)
 	}
-	attach(t, term, wire.Attach{Client: []byte("two")})
-	near, far := wiretest.Streams()
-	defer near.Reset(wire.None)
-	err := term.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1", Operator: "ann"}, &wire.Attach{Client: []byte("one"), From: &from, Back: true})
-	if wire.CodeOf(err) != wire.TakenOver {
-		t.Errorf("it takes the session back: %v", err)
+	two := attach(t, term, wire.Attach{Client: []byte("two")})
+	for _, gone := range []bool{false, true} {
+		if gone { // for a moment, as its connection broke
+			two.Reset(wire.ViewerLost)
+			for attached := true; attached; time.Sleep(time.Millisecond) {
+				attached, _ = term.audience.Present()
+			}
+		}
+		near, far := wiretest.Streams()
+		served := time.AfterFunc(5*time.Second, func() { near.Reset(wire.ViewerLost) })
+		defer near.Reset(wire.None)
+		err := term.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1", Operator: "ann"}, &wire.Attach{Client: []byte("one"), From: &from, Back: true})
+		served.Stop()
+		if wire.CodeOf(err) != wire.TakenOver {
+			t.Errorf("it takes the session back: %v; the other one is gone: %v", err, gone)
+		}
 	}
 	third := attach(t, term, wire.Attach{Client: []byte("one"), From: &from}) // a person who asks for it gets it
 	if third.attached.Typed != 3 {
