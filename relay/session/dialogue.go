@@ -318,7 +318,7 @@ func (d *Dialogue) receive(f *wire.Framed, v *listener) (more bool, _ error) {
 	m, err := f.Receive()
 	switch code := wire.CodeOf(err); {
 	case code == wire.Cancelled, code == wire.Internal && errors.Is(err, io.EOF): // a terminal's; a page says so in a frame
-		d.giveUp()
+		d.giveUp(v)
 		f.Reset(wire.Cancelled)
 		return false, nil
 	case code == wire.Protocol:
@@ -343,11 +343,12 @@ func (d *Dialogue) receive(f *wire.Framed, v *listener) (more bool, _ error) {
 	return true, nil
 }
 
-func (d *Dialogue) giveUp() {
+// giveUp ends the session for a viewer, unless somebody else has it by now.
+func (d *Dialogue) giveUp(v *listener) {
 	d.mu.Lock()
-	over := d.over
+	may := d.seat == v && !d.over
 	d.mu.Unlock()
-	if !over {
+	if may {
 		d.session.End(wire.Errorf(wire.Cancelled, "the operator gave up"))
 	}
 }
@@ -362,7 +363,7 @@ func (d *Dialogue) take(v *listener, a *wire.Answer) error {
 	}
 	if a.Cancel {
 		a.Wipe()
-		d.giveUp()
+		d.giveUp(v)
 		return nil
 	}
 	d.mu.Lock()

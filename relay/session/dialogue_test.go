@@ -195,6 +195,34 @@ func TestDialogueIsTakenOver(t *testing.T) {
 	})
 }
 
+// Who has been taken over ends nothing, in whatever moment they give up.
+func TestDialogueIsGivenUpByWhoHasIt(t *testing.T) {
+	opening(t, func(t *testing.T, l *login) {
+		second := make(chan *answerer, 1)
+		first := l.attach(session.Viewer{Check: func(typed bool) error {
+			if typed {
+				second <- l.attach(session.Viewer{})
+				time.Sleep(time.Second)
+			}
+			return nil
+		}})
+		got := l.asks(l.Context(), code)
+		if err := first.Send(&wire.Answer{Cancel: true}); err != nil {
+			t.Fatal(err)
+		}
+		v := <-second
+		<-first.served
+		if err := v.Send(&wire.Answer{ID: 1, Texts: [][]byte{[]byte("right")}}); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-got; r.texts != "right;" {
+			t.Errorf("answered %+v", r)
+		}
+		l.Over(errors.New("enough"))
+		<-v.served
+	})
+}
+
 // What a viewer sends that is no answer ends it, and the question waits for another one.
 func TestDialogueWithBadAnswers(t *testing.T) {
 	for what, m := range map[string]wire.Message{
