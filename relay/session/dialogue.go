@@ -262,6 +262,11 @@ func (d *Dialogue) attend(ctx context.Context, f *wire.Framed, who Viewer) (bool
 	v := &listener{Viewer: who}
 	d.enter(v)
 	defer d.leave(v)
+	if v.Check != nil { // again, now that it is found by whoever ends viewers
+		if err := v.Check(false); err != nil {
+			return false, err
+		}
+	}
 	for {
 		messages, changed, over, err := d.due(v)
 		for _, m := range messages {

@@ -223,6 +223,24 @@ func TestDialogueIsGivenUpByWhoHasIt(t *testing.T) {
 	})
 }
 
+// Who signs out in the moment in which they attach is told nothing.
+func TestDialogueAfterSigningOut(t *testing.T) {
+	opening(t, func(t *testing.T, l *login) {
+		l.Said("hello")
+		asked := 0
+		v := l.attach(session.Viewer{Check: func(bool) error {
+			if asked++; asked == 1 {
+				return nil
+			}
+			return &wire.Error{Code: wire.SignedOut}
+		}})
+		if m := next[*wire.Refused](v); m.Code != wire.SignedOut {
+			t.Errorf("refused with %+v", m)
+		}
+		<-v.served
+	})
+}
+
 // What a viewer sends that is no answer ends it, and the question waits for another one.
 func TestDialogueWithBadAnswers(t *testing.T) {
 	for what, m := range map[string]wire.Message{
