@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"crypto/rand"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -38,7 +37,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if err != nil {
 		return err
 	}
-	finish := func() error {
+	finish := func(ctx context.Context) error {
 		if err := c.finish(ctx, o); err != nil || !req.Inline {
 			return err
 		}
@@ -49,12 +48,29 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		return nil
 	}
 	if m.Answers && m.Kind == wire.KindSSH {
-		// The viewer is served while the session opens, and hears from it if it does not.
-		o.Dialogue().Listen()
-		var opening sync.WaitGroup
-		defer opening.Wait()
-		opening.Go(func() { _ = finish() })
-	} else if err := finish(); err != nil {
+		// The viewer is served while the session opens, and hears from it if it does not. The end of its link ends that,
+		// unless somebody else has it by then.
+		dialogue := o.Dialogue()
+		dialogue.Listen()
+		opening, end := context.WithCancelCause(context.WithoutCancel(ctx))
+		stop := context.AfterFunc(ctx, func() {
+			if !dialogue.TakenOver() {
+				end(context.Cause(ctx))
+			}
+		})
+		opened := make(chan struct{})
+		go func() {
+			defer close(opened)
+			defer end(nil)
+			defer stop()
+			_ = c.guard(func() error { return finish(opening) })
+		}()
+		defer func() {
+			if !dialogue.TakenOver() {
+				<-opened
+			}
+		}()
+	} else if err := finish(ctx); err != nil {
 		return err
 	}
 	id := m.Client

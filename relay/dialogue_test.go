@@ -192,6 +192,40 @@ func TestTerminalIsAsked(t *testing.T) {
 	settled(t, r)
 }
 
+// A session that a terminal has begun goes on in the page that has taken it over, when the terminal is gone.
+func TestTerminalIsTakenOverWhileAsked(t *testing.T) {
+	r := start(t)
+	asking(t, r, echo)
+	someone := newPerson(t, r, "ann", access.Admin)
+	f, link := connecting(t, r, someone)
+	question(t, f)
+	row := rows(t, r)[0]
+	p := &page{t: t, relay: r, id: row.ID, client: bytes.Repeat([]byte{1}, 16), open: carriers["WebSocket"]}
+	p.listens(session.Viewer{OperatorID: row.OperatorID, Operator: row.Operator})
+	_, a := question(t, p.Framed)
+	if m, err := f.Receive(); err != nil || m.(*wire.Exit).Code != wire.TakenOver {
+		t.Errorf("the terminal is told %+v, %v", m, err)
+	}
+	f.Reset(wire.Cancelled)
+	_ = link.Close(wire.None, "")
+	waitFor(t, "the end of the link", func() bool {
+		r.links.mu.Lock()
+		defer r.links.mu.Unlock()
+		return len(r.links.by) == 0
+	})
+	reply(t, p.Framed, a, token)
+	attached, err := wire.Expect[wire.Attached](p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Attached = attached
+	p.typing("exit")
+	if e := p.exit(); e.Status != 7 {
+		t.Errorf("ended with %+v", e)
+	}
+	settled(t, r)
+}
+
 // connecting sends Connect as a terminal does that can be asked.
 func connecting(t *testing.T, r *Relay, p *person) (*wire.Framed, wire.Link) {
 	t.Helper()

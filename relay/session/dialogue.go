@@ -38,6 +38,7 @@ type Dialogue struct {
 	said     string           // clean
 	size     int              // of what was said, before it was cleaned
 	asked    uint32           // how often
+	taken    bool             // by a viewer from another one
 	ask      *question        // nil: none is open
 	seat     *listener        // nil: nobody is attached
 	patience time.Duration    // what is left of answerTime
@@ -206,6 +207,13 @@ func (d *Dialogue) close(q *question, took time.Duration) {
 	d.changedLocked()
 }
 
+// TakenOver says whether a viewer has come while another one was there.
+func (d *Dialogue) TakenOver() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.taken
+}
+
 // Over ends the dialogue: the session is open, or err says why it will not be.
 func (d *Dialogue) Over(err error) {
 	d.mu.Lock()
@@ -242,6 +250,7 @@ func (d *Dialogue) enter(v *listener) {
 	defer d.mu.Unlock()
 	if d.seat != nil {
 		d.dismissLocked(&wire.Exit{Code: wire.TakenOver})
+		d.taken = true
 	}
 	d.seat = v
 	d.changedLocked()
