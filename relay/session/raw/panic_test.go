@@ -2,6 +2,7 @@ package raw
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -47,5 +48,48 @@ func TestPanicEndsTheTunnel(t *testing.T) {
 	}
 	if _, err := envoy.Read(make([]byte, 1)); err == nil {
 		t.Error("the envoy's side is open")
+	}
+}
+
+// A viewer that came while the session was being opened, and waited, has its stream for itself.
+func TestViewerThatHasWaited(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	near, far := wiretest.Streams()
+	served := make(chan error, 1)
+	go func() {
+		served <- s.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1"}, &wire.Attach{Answers: true})
+	}()
+	viewer := wire.NewFramed(near)
+	if m, err := viewer.Receive(); err != nil || m.(*wire.Said).Text != "" { // the session is being opened
+		t.Fatalf("%+v, %v", m, err)
+	}
+	time.Sleep(10 * time.Millisecond) // its stream is read by now
+	envoy, tunnel := wiretest.Streams()
+	if err := s.Show(t.Context(), "", New(s, tunnel)); err != nil {
+		t.Fatal(err)
+	}
+	s.Dialogue().Over(nil)
+	if _, err := wire.Expect[wire.Attached](viewer); err != nil {
+		t.Fatal(err)
+	}
+	const text = "RFB 003.008\n"
+	if _, err := near.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := envoy.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, len(text))
+	if n, err := io.ReadFull(envoy, p); err != nil {
+		t.Errorf("the envoy gets %q, %v", p[:n], err)
+	}
+	near.Reset(wire.None)
+	envoy.Reset(wire.None)
+	<-served
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := table.Wait(ctx); err != nil {
+		t.Fatal("the session does not end")
 	}
 }

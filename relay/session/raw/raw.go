@@ -62,6 +62,10 @@ func (r *Raw) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wi
 }
 
 func (r *Raw) carry(ctx context.Context, f *wire.Framed) error {
+	if err := f.StopAhead(); err != nil { // from here on nobody else reads it
+		f.Reset(wire.ViewerLost)
+		return &wire.Error{Code: wire.ViewerLost, Err: err}
+	}
 	attached := r.session.Attached()
 	attached.Size = wire.Size{}.Clamp()
 	if err := f.Send(attached); err != nil {
