@@ -118,7 +118,12 @@ func Start(ctx context.Context, p Params) (*Desktop, error) { return start(ctx, 
 
 // start begins anew, a few times, if guacd has lost the drive: it shows that once, to its first user, and
 // loses it if that one is not registered yet. The desktop server has not been spoken to by then.
-func start(ctx context.Context, p Params, l limits) (*Desktop, error) {
+func start(ctx context.Context, p Params, l limits) (_ *Desktop, err error) {
+	defer func() {
+		if err != nil { // guacd makes the folder when it is asked, also for one that is abandoned
+			p.removeDrive()
+		}
+	}()
 	for try := 1; ; try++ {
 		d, err := once(ctx, p, l)
 		if err != nil || d.DrivePath == "" || try == tries || d.driven(ctx) {
@@ -442,10 +447,16 @@ func (d *Desktop) Close() {
 	d.end(nil)
 	d.root.hangUp()
 	d.wg.Wait()
-	if d.DrivePath != "" {
-		if err := os.RemoveAll(d.DrivePath); err != nil {
-			d.Log.Warn("the files of a desktop's drive stay on guacd's host", "path", d.DrivePath, "err", err)
-		}
+	d.removeDrive()
+}
+
+// removeDrive removes the folder behind the drive, if it is on this host.
+func (p *Params) removeDrive() {
+	if p.DrivePath == "" {
+		return
+	}
+	if err := os.RemoveAll(p.DrivePath); err != nil {
+		p.Log.Warn("the files of a desktop's drive stay on guacd's host", "path", p.DrivePath, "err", err)
 	}
 }
 

@@ -3,8 +3,10 @@ package desktop
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -278,7 +280,7 @@ func refusals(c guactest.Connection) (n int) {
 	return n
 }
 
-// A guacd that loses the drive, as its first user is not registered yet, is asked once more, before the
+// A guacd that loses the drive, as its first user is not registered yet, is asked anew, before the
 // desktop server was spoken to.
 func TestLostDrive(t *testing.T) {
 	d, g, err := begin(t, guactest.LosesDrive, usual, polite, withDrive(t))
@@ -294,6 +296,24 @@ func TestLostDrive(t *testing.T) {
 	}
 	if d.ctx.Err() != nil {
 		t.Errorf("the desktop ended: %v", d.Err())
+	}
+}
+
+// The folder of a desktop that is not there in the end goes with it.
+func TestLostDriveLeavesNothing(t *testing.T) {
+	var path string
+	_, _, err := begin(t, guactest.LosesDrive, usual, polite, withDrive(t), func(p *Params) {
+		path = p.DrivePath
+		if err := os.Mkdir(path, 0o700); err != nil { // guacd does
+			t.Fatal(err)
+		}
+		p.Guacd.addr = "127.0.0.1:1" // it is gone when it is to be asked again
+	})
+	if wire.CodeOf(err) != wire.GuacdUnavailable {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
 	}
 }
 
