@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -41,6 +42,7 @@ type Dialogue struct {
 	taken    bool             // by a viewer from another one
 	ask      *question        // nil: none is open
 	seat     *listener        // nil: nobody is attached
+	client   []byte           // of the last one; nil: nobody was
 	patience time.Duration    // what is left of answerTime
 	limit    *allowance.Limit // of the opening
 	step     string
@@ -244,16 +246,21 @@ func (d *Dialogue) dismissLocked(exit *wire.Exit) {
 	d.changedLocked()
 }
 
-// enter takes a viewer in, and ends the one before.
-func (d *Dialogue) enter(v *listener) {
+// enter takes a viewer in, and ends the one before. Who comes back by itself leaves it to who has taken its place.
+func (d *Dialogue) enter(v *listener, a *wire.Attach) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if a.Back && d.client != nil && !bytes.Equal(d.client, a.Client) {
+		return &wire.Error{Code: wire.TakenOver}
+	}
+	d.client = append([]byte{}, a.Client...)
 	if d.seat != nil {
 		d.dismissLocked(&wire.Exit{Code: wire.TakenOver})
 		d.taken = true
 	}
 	d.seat = v
 	d.changedLocked()
+	return nil
 }
 
 func (d *Dialogue) leave(v *listener) {
@@ -267,9 +274,11 @@ func (d *Dialogue) leave(v *listener) {
 
 // attend serves the owner's viewer until the session is open: then it says true. An error has not been told to the
 // viewer; otherwise its last frame was sent, or its stream is reset.
-func (d *Dialogue) attend(ctx context.Context, f *wire.Framed, who Viewer) (bool, error) {
+func (d *Dialogue) attend(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) (bool, error) {
 	v := &listener{Viewer: who}
-	d.enter(v)
+	if err := d.enter(v, a); err != nil {
+		return false, err
+	}
 	defer d.leave(v)
 	if v.Check != nil { // again, now that it is found by whoever ends viewers
 		if err := v.Check(false); err != nil {

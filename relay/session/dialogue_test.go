@@ -47,12 +47,16 @@ type answerer struct {
 }
 
 func (l *login) attach(who session.Viewer) *answerer {
+	return l.attachAs(who, &wire.Attach{Client: make([]byte, 16), Answers: true})
+}
+
+func (l *login) attachAs(who session.Viewer, a *wire.Attach) *answerer {
 	near, far := wiretest.Streams()
 	v := &answerer{l, wire.NewFramed(near), make(chan error, 1)}
 	l.T.Cleanup(func() { near.Reset(wire.None) })
 	go func() {
 		f := wire.NewFramed(far)
-		err := l.Serve(context.Background(), f, who, &wire.Attach{Client: make([]byte, 16), Answers: true})
+		err := l.Serve(context.Background(), f, who, a)
 		if err != nil {
 			_ = f.Send(wire.Refuse(err))
 		}
@@ -220,6 +224,31 @@ func TestDialogueIsGivenUpByWhoHasIt(t *testing.T) {
 		}
 		l.Over(errors.New("enough"))
 		<-v.served
+	})
+}
+
+// Who comes back by itself leaves the session to who has taken it over, also while that one has no connection.
+func TestDialogueIsNotTakenBack(t *testing.T) {
+	opening(t, func(t *testing.T, l *login) {
+		one := &wire.Attach{Client: []byte("one"), Answers: true}
+		again := &wire.Attach{Client: []byte("one"), Answers: true, Back: true}
+		for range 2 {
+			v := l.attachAs(session.Viewer{}, one)
+			next[*wire.Said](v)
+			v.Reset(wire.ViewerLost)
+			<-v.served
+			one = again
+		}
+		second := l.attachAs(session.Viewer{}, &wire.Attach{Client: []byte("two"), Answers: true})
+		next[*wire.Said](second)
+		for range 2 {
+			if m := next[*wire.Refused](l.attachAs(session.Viewer{}, again)); m.Code != wire.TakenOver {
+				t.Errorf("refused with %+v", m)
+			}
+			second.Reset(wire.ViewerLost) // its connection breaks
+			synctest.Wait()
+		}
+		<-second.served
 	})
 }
 

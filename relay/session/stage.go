@@ -132,7 +132,7 @@ func (s *Session) serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 		if err := s.admit(ctx, who); err != nil {
 			return err
 		}
-		if open, err := s.dialogue.attend(ctx, f, who); !open {
+		if open, err := s.dialogue.attend(ctx, f, who, a); !open {
 			return err
 		}
 	}

@@ -124,6 +124,7 @@ test("before there is a shell the machine is heard and answered, over as many co
   assert.deepEqual(w.heard.map((m) => m.text), ["", "Authorized use only.", ""]);
   await w.cut();
   await w.clock.pass(0);
+  assert.deepEqual(w.pipes.map((p) => p.of(0x27)[0].get(9) ?? false), [false, true]); // it comes back by itself
   await w.push(said("Authorized use only."), ask(1));
   w.link.answer(1, [utf8("123")]);
   await settle();

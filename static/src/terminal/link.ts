@@ -191,6 +191,7 @@ export class Link extends Lifeline {
       case "said":
       case "ask":
         at.contactMade = true;
+        this.wished = false; // from now on it comes back by itself
         this.face.heard(m);
         break;
       case "watchers":
