@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 
 	"scrier/relay/access"
@@ -129,4 +130,36 @@ func TestPanicEndsOneSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A fault of what ends a session that did not open, beside the request or the viewer that asked for it, is contained too.
+func TestPanicBesideWhoAsked(t *testing.T) {
+	r := loaded(t)
+	var calls atomic.Int32 // left until it fails: the last one of a session
+	changed := r.sessions.Changed
+	r.sessions.Changed = func(id wire.SessionID) {
+		if changed(id); calls.Add(-1) == 0 {
+			panic("a fault")
+		}
+	}
+	run(t, r)
+	serve(t, r, "web1", func(_ *envoy, _ *wire.Open, s wire.Stream) {
+		calls.Store(2)
+		s.Reset(wire.Internal)
+	})
+	if _, err := begin(t.Context(), t, r, admin(t, r, "ann")); wire.CodeOf(err) != wire.Internal {
+		t.Errorf("the page is told %v", err)
+	}
+	f, _ := connecting(t, r, newPerson(t, r, "bob", access.Admin))
+	for {
+		m, err := f.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := m.(*wire.Said); !ok {
+			break // it is told, and the relay is there
+		}
+	}
+	waitFor(t, "both panics", func() bool { return r.panics.Count() == 2 })
+	settled(t, r)
 }

@@ -35,7 +35,9 @@ func (r *Relay) connectWeb(ctx context.Context, who access.Operator, req *sessio
 	}
 	o.Dialogue().Listen()
 	done := make(chan error, 1)
-	go func() { done <- r.finish(context.WithoutCancel(ctx), o) }()
+	go func() {
+		done <- r.panics.Contain("session", func() error { return r.finish(context.WithoutCancel(ctx), o) }, "session", o.ID())
+	}()
 	select {
 	case err = <-done:
 	case <-o.Dialogue().Spoke():
