@@ -28,6 +28,7 @@ type ahead struct {
 	done chan struct{} // closed when the rest is set
 	m    Message
 	err  error
+	bug  any // what it panicked with
 }
 
 // NewFramed wraps s; from now on nobody else reads it.
@@ -89,6 +90,9 @@ func (f *Framed) Receive() (Message, error) {
 	if a := f.ahead; a != nil {
 		<-a.done
 		f.ahead = nil
+		if a.bug != nil { // where panics are looked after, not beside it
+			panic(a.bug)
+		}
 		return a.m, a.err
 	}
 	return f.receive(f.next)
@@ -103,6 +107,7 @@ func (f *Framed) ReceiveAhead() <-chan struct{} {
 		f.ahead = a
 		go func() {
 			defer close(a.done)
+			defer func() { a.bug = recover() }()
 			a.m, a.err = f.receive(f.next)
 		}()
 	}

@@ -107,6 +107,24 @@ func TestReceiveAhead(t *testing.T) {
 	}
 }
 
+// broken is a stream whose Read panics.
+type broken struct{ wire.Stream }
+
+func (broken) Read([]byte) (int, error) { panic("a fault") }
+
+// What panics while a message is received ahead panics in who takes it.
+func TestReceiveAheadPanics(t *testing.T) {
+	f := wire.NewFramed(broken{})
+	<-f.ReceiveAhead()
+	defer func() {
+		if recover() != "a fault" {
+			t.Error("nobody hears of it")
+		}
+	}()
+	m, err := f.Receive()
+	t.Errorf("%+v, %v", m, err)
+}
+
 // Nothing prints an answer, and it can be overwritten.
 func TestAnswerIsSecret(t *testing.T) {
 	f, far := streams(t)
