@@ -194,36 +194,39 @@ func TestTerminalIsAsked(t *testing.T) {
 
 // A session that a terminal has begun goes on in the page that has taken it over, when the terminal is gone.
 func TestTerminalIsTakenOverWhileAsked(t *testing.T) {
-	r := start(t)
-	asking(t, r, echo)
-	someone := newPerson(t, r, "ann", access.Admin)
-	f, link := connecting(t, r, someone)
-	question(t, f)
-	row := rows(t, r)[0]
-	p := &page{t: t, relay: r, id: row.ID, client: bytes.Repeat([]byte{1}, 16), open: carriers["WebSocket"]}
-	p.listens(session.Viewer{OperatorID: row.OperatorID, Operator: row.Operator})
-	_, a := question(t, p.Framed)
-	if m, err := f.Receive(); err != nil || m.(*wire.Exit).Code != wire.TakenOver {
-		t.Errorf("the terminal is told %+v, %v", m, err)
+	for what, before := range map[string]func(*wire.Framed){
+		"it is there":          func(*wire.Framed) {},
+		"its stream is broken": func(f *wire.Framed) { f.Reset(wire.ViewerLost) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := start(t)
+			asking(t, r, echo)
+			f, link := connecting(t, r, newPerson(t, r, "ann", access.Admin))
+			question(t, f)
+			before(f)
+			row := rows(t, r)[0]
+			p := &page{t: t, relay: r, id: row.ID, client: bytes.Repeat([]byte{1}, 16), open: carriers["WebSocket"]}
+			p.listens(session.Viewer{OperatorID: row.OperatorID, Operator: row.Operator})
+			_, a := question(t, p.Framed)
+			if m, err := f.Receive(); err == nil && m.(*wire.Exit).Code != wire.TakenOver {
+				t.Errorf("the terminal is told %+v", m)
+			}
+			f.Reset(wire.Cancelled)
+			_ = link.Close(wire.None, "")
+			time.Sleep(100 * time.Millisecond) // the relay has heard of it
+			reply(t, p.Framed, a, token)
+			attached, err := wire.Expect[wire.Attached](p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Attached = attached
+			p.typing("exit")
+			if e := p.exit(); e.Status != 7 {
+				t.Errorf("ended with %+v", e)
+			}
+			settled(t, r)
+		})
 	}
-	f.Reset(wire.Cancelled)
-	_ = link.Close(wire.None, "")
-	waitFor(t, "the end of the link", func() bool {
-		r.links.mu.Lock()
-		defer r.links.mu.Unlock()
-		return len(r.links.by) == 0
-	})
-	reply(t, p.Framed, a, token)
-	attached, err := wire.Expect[wire.Attached](p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Attached = attached
-	p.typing("exit")
-	if e := p.exit(); e.Status != 7 {
-		t.Errorf("ended with %+v", e)
-	}
-	settled(t, r)
 }
 
 // connecting sends Connect as a terminal does that can be asked.

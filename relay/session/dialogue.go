@@ -39,7 +39,7 @@ type Dialogue struct {
 	said     string           // clean
 	size     int              // of what was said, before it was cleaned
 	asked    uint32           // how often
-	taken    bool             // by a viewer from another one
+	taken    bool             // there was more than one viewer
 	ask      *question        // nil: none is open
 	seat     *listener        // nil: nobody is attached
 	client   []byte           // of the last one; nil: nobody was
@@ -209,7 +209,7 @@ func (d *Dialogue) close(q *question, took time.Duration) {
 	d.changedLocked()
 }
 
-// TakenOver says whether a viewer has come while another one was there.
+// TakenOver says whether another viewer has come since the first.
 func (d *Dialogue) TakenOver() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -253,10 +253,10 @@ func (d *Dialogue) enter(v *listener, a *wire.Attach) error {
 	if a.Back && d.client != nil && !bytes.Equal(d.client, a.Client) {
 		return &wire.Error{Code: wire.TakenOver}
 	}
+	d.taken = d.client != nil
 	d.client = append([]byte{}, a.Client...)
 	if d.seat != nil {
 		d.dismissLocked(&wire.Exit{Code: wire.TakenOver})
-		d.taken = true
 	}
 	d.seat = v
 	d.changedLocked()
