@@ -26,8 +26,9 @@ type drive struct {
 
 func newDrive() drive { return drive{shown: map[int]string{}, down: map[int]*user{}, last: inputs - 1} }
 
-// inputs is how many streams one user may have open to guacd (libguac, user-constants.h).
-const inputs = 64
+// inputs is how many streams the root may have open to guacd: it takes 64 (libguac, user-constants.h), and the last one is
+// for the question whether it is there ([guac.Connection.Alive]), which would end whatever else has that number.
+const inputs = 63
 
 // upload is one stream to guacd.
 type upload struct {

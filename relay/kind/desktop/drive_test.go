@@ -377,3 +377,22 @@ func TestHostileDrive(t *testing.T) {
 	<-typed
 	deaf.Close()
 }
+
+// However many files there were, none has the stream on which guacd is asked whether it is there.
+func TestUploadsAreNotTheQuestion(t *testing.T) {
+	v, u := newDrive(), new(user)
+	for k := range 1000 {
+		n, err := v.openLocked(u, strconv.Itoa(k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := guac.NewReader(bytes.NewReader(guac.Append(nil, "ack", strconv.Itoa(n), "OK", "0"))).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if guac.IsAlive(i) {
+			t.Fatalf("file %d is sent on stream %d", k, n)
+		}
+		v.endLocked(n)
+	}
+}
