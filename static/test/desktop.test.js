@@ -290,10 +290,18 @@ test("a broken connection: a new ticket, a new tunnel, counting from nothing", a
 test("taken over, and taken back; then it ends", async () => {
   const w = new World();
   await w.attach();
+  const byItself = () => w.pipe.got[0][1].get(9) ?? false; // who has taken it over keeps it
+  assert.equal(byItself(), false);
+  w.pipe.close();
+  await settle();
+  await w.clock.pass(1000);
+  await w.attach();
+  assert.equal(byItself(), true);
   await w.push(exit(122));
   assert.equal(w.state, "elsewhere");
   w.link.again();
   await w.attach();
+  assert.equal(byItself(), false);
   assert.equal(w.state, "attached");
   await w.push(exit(46));
   assert.equal(w.state, "ended");

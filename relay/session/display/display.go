@@ -3,6 +3,7 @@
 package display
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"sync"
@@ -64,8 +65,9 @@ type Display struct {
 	desktop  Desktop
 	audience *audience.Audience
 
-	mu  sync.Mutex    // guards the audience too
-	met chan struct{} // closed when somebody has attached
+	mu     sync.Mutex    // guards the audience too
+	met    chan struct{} // closed when somebody has attached
+	client []byte        // what the last owner calls itself; nil: there was none
 }
 
 // New makes a session's display of a desktop, which it owns from now on.
@@ -108,14 +110,17 @@ func (d *Display) Admit(who session.Viewer) error {
 }
 
 // Serve implements [session.Stage].
-func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer, _ *wire.Attach) error {
+func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer, a *wire.Attach) error {
+	if d.elsewhere(who, a) {
+		return &wire.Error{Code: wire.TakenOver}
+	}
 	screen, err := d.screen(ctx, who.Watch)
 	if err != nil {
 		return err
 	}
 	v := &seat{display: d, screen: screen, room: make(chan struct{}, 1), fed: make(chan struct{}, 1), closed: make(chan struct{})}
 	v.Seat = d.audience.Seat(who, f, v)
-	attached, err := d.join(v)
+	attached, err := d.join(v, a)
 	if err != nil {
 		screen.Close()
 		return err
@@ -129,6 +134,13 @@ func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer,
 	screen.Close()
 	wg.Wait()
 	return nil
+}
+
+// elsewhere says whether a viewer that comes back by itself finds that somebody else has the desktop.
+func (d *Display) elsewhere(who session.Viewer, a *wire.Attach) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return a.Back && !who.Watch && d.client != nil && !bytes.Equal(d.client, a.Client)
 }
 
 // screen joins the desktop. Whoever comes just after its end sees nothing, and hears why.
@@ -156,7 +168,7 @@ func (dark) Active() bool             { return false }
 func (dark) Close()                   {}
 
 // join makes v a viewer of the display.
-func (d *Display) join(v *seat) (joined *wire.Attached, err error) {
+func (d *Display) join(v *seat, a *wire.Attach) (joined *wire.Attached, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer func() {
@@ -166,6 +178,9 @@ func (d *Display) join(v *seat) (joined *wire.Attached, err error) {
 	}()
 	if err := d.audience.EnterLocked(v.Seat); err != nil {
 		return nil, err
+	}
+	if !v.Watch {
+		d.client = append([]byte{}, a.Client...)
 	}
 	select {
 	case <-d.met:

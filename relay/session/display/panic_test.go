@@ -95,3 +95,58 @@ func TestPanicEndsTheDisplay(t *testing.T) {
 		})
 	}
 }
+
+// Who comes back by itself leaves the desktop to who has taken it over, also while that one has no connection.
+func TestNotTakenBack(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	d := New(s, &picture{"", make(chan struct{})})
+	if err := s.Show(t.Context(), "", d); err != nil {
+		t.Fatal(err)
+	}
+	attach := func(client string, back bool) (*wire.Framed, error) {
+		near, far := wiretest.Streams()
+		t.Cleanup(func() { near.Reset(wire.None) })
+		v := wire.NewFramed(near)
+		go func() {
+			f := wire.NewFramed(far)
+			if err := s.Serve(context.Background(), f, session.Viewer{OperatorID: "1", Operator: "ann"}, &wire.Attach{Client: []byte(client), Back: back}); err != nil {
+				_ = f.Send(wire.Refuse(err))
+			}
+		}()
+		_, err := wire.Expect[wire.Attached](v)
+		return v, err
+	}
+	gone := func(v *wire.Framed) {
+		v.Reset(wire.ViewerLost)
+		for there := true; there; time.Sleep(time.Millisecond) {
+			there, _ = d.Audience().Present()
+		}
+	}
+	for _, back := range []bool{false, true} {
+		v, err := attach("one", back)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone(v)
+	}
+	two, err := attach("two", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := attach("one", true); wire.CodeOf(err) != wire.TakenOver {
+			t.Fatalf("it takes the desktop back: %v", err)
+		}
+		gone(two)
+	}
+	if _, err := attach("one", false); err != nil {
+		t.Errorf("a person who asks for it is told %v", err)
+	}
+	s.End(&wire.Error{Code: wire.Killed})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := table.Wait(ctx); err != nil {
+		t.Fatal("the session does not end")
+	}
+}

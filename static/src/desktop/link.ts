@@ -22,7 +22,7 @@ export class DesktopLink extends Lifeline {
   }
 
   protected override hello(ticket: Uint8Array): Uint8Array<ArrayBuffer> {
-    return encodeAttach({ ticket, size: nowhere, client: this.client });
+    return encodeAttach({ ticket, size: nowhere, client: this.client, back: !this.wished });
   }
 
   protected override parted(): void {
