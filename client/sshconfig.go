@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -88,7 +89,7 @@ func (c sshConfig) ask(ctx context.Context) (SSHSettings, error) {
 	if ctx.Err() != nil {
 		return usual, wire.Cause(ctx, wire.Cancelled)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) { // ssh itself has said all and succeeded by then
 		return usual, wire.Errorf(wire.KeyUnusable, "ssh does not read its configuration: %s", wire.Printable(cmp.Or(firstLine(complaint.String()), err.Error()))).
 			Advise("mend it; `ssh -G %s` shows the error", c.host)
 	}

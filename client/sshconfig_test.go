@@ -83,6 +83,12 @@ Host unset
 	wantCode(t, err, wire.KeyUnusable, "ssh does not read its configuration: ")
 	wantCode(t, err, wire.KeyUnusable, "line 1")
 
+	// A command that starts another one in the background leaves it with ssh's standard error.
+	got, err := w.sshFor(t, "Match exec \"sleep 3 &\"\n  IdentityFile /exec\n", "web1", env)(t.Context())
+	if err != nil || !slices.Equal(got.Files, []string{"/exec"}) {
+		t.Errorf("with a command in the background: %+v, %v", got, err)
+	}
+
 	// A command of the configuration's that hangs holds nobody for ever.
 	ctx, cancel := context.WithCancel(t.Context())
 	ask := w.sshFor(t, "Match exec \"sleep 600\"\n", "web1", env)
