@@ -144,14 +144,16 @@ func (g *browserGuard) knows(r *http.Request, host string) bool {
 func (g *browserGuard) misdirected(w http.ResponseWriter, r *http.Request) {
 	host := wire.Printable(r.Host)
 	g.Log.Info("request refused", "source", source(r), "host", host, "err", "the relay is not called so")
-	err := wire.Errorf(wire.WrongHost, "this relay is not called %q; if it should be, add the name to `hosts` in server.yaml and restart the relay. A proxy in front of it must pass on the Host that the browser sent", host)
+	err := wire.Errorf(wire.WrongHost, "this relay is not called %q", host)
 	if strings.HasPrefix(r.URL.Path, apiPath) {
 		g.problem(w, err, http.StatusMisdirectedRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusMisdirectedRequest)
-	_, _ = io.WriteString(w, "T"+err.Detail[1:]+".\n") // the client may be gone
+	text := "T" + err.Detail[1:] + "; if it should be, add the name to `hosts` in server.yaml and restart the relay." +
+		" A proxy in front of it must pass on the Host that the browser sent.\n"
+	_, _ = io.WriteString(w, text) // the client may be gone
 }
 
 func (g *browserGuard) problem(w http.ResponseWriter, err error, status int) {
