@@ -139,11 +139,11 @@ name follows the hostname that its agent reports, unless another envoy has that 
 			if err != nil {
 				return err
 			}
-			how := "is called so"
+			how := ""
 			if e.Follows {
-				how = "follows its machine's hostname"
+				how = ", and follows its machine's hostname"
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s (%s) %s\n", wire.Printable(e.Hostname), wire.Printable(e.ID), how)
+			fmt.Fprintf(c.OutOrStdout(), "%s is called %s now%s\n", wire.Printable(e.ID), wire.Printable(e.Hostname), how)
 			return nil
 		},
 	}
