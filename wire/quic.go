@@ -56,7 +56,7 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 	ips, port, err := resolve(ctx, addr)
 	if err != nil {
 		return nil, (&Error{Code: RelayUnreachable, Detail: "cannot resolve " + addr, Err: err}).
-			Advise("check the name; it is HOST or HOST:PORT, without https:// and without a user")
+			Advise("check the name, and that the DNS, as this machine asks it, knows the name")
 	}
 	l, err := race(ctx, alternate(ips), func(ctx context.Context, ip netip.Addr) (*quicLink, error) {
 		return d.dial(ctx, addr, &net.UDPAddr{IP: ip.AsSlice(), Port: port, Zone: ip.Zone()})

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,4 +62,13 @@ func listenQUIC(t *testing.T) *quic.Listener {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// Who gets here has given a name that can be one; see client.RelayAddress.
+func TestDialUnknownName(t *testing.T) {
+	_, err := wire.Dialer{TLS: &tls.Config{}}.Dial(t.Context(), "no..name.invalid:8443")
+	e, ok := errors.AsType[*wire.Error](err)
+	if !ok || e.Code != wire.RelayUnreachable || !strings.Contains(e.Advice, "DNS") || strings.Contains(e.Advice, "https") {
+		t.Errorf("%v, %+v", err, e)
+	}
 }
