@@ -22,18 +22,19 @@ func findAccount(ctx context.Context, db account.Database, name string) (account
 		return ownAccount(ctx, db, own)
 	}
 	if n, err := strconv.ParseUint(name, 10, 64); err == nil {
-		return account.Account{}, wire.Errorf(wire.AccountNotLoginable, "%d is a number; ssh.run_as in agent.yaml takes the name of an ordinary user", n)
+		return account.Account{}, wire.Errorf(wire.AccountNotLoginable, "%d is a number", n).Advise("set ssh.run_as in agent.yaml to the name of an ordinary user")
 	}
 	a, ok, err := db.Login(ctx, name)
 	switch {
 	case err != nil:
 		return account.Account{}, err
 	case !ok:
-		return account.Account{}, wire.Errorf(wire.AccountNotLoginable, "there is no login %q", wire.Printable(name))
+		return account.Account{}, wire.Errorf(wire.AccountNotLoginable, "there is no login %q", wire.Printable(name)).Advise("set ssh.run_as in agent.yaml to the name of an ordinary user")
 	case a.UID == 0: // several names may have it
 		return account.Account{}, errRoot(name + " is uid 0")
 	case own != 0 && a.UID != own:
-		return account.Account{}, wire.Errorf(wire.AccountNotLoginable, "the agent runs as uid %d and can serve no login but its own, so not %s", own, name)
+		return account.Account{}, wire.Errorf(wire.AccountNotLoginable, "the agent runs as uid %d and can serve no login but its own, so not %s", own, name).
+			Advise("leave ssh.run_as out of agent.yaml, or run the agent as %s", name)
 	}
 	if own != 0 {
 		return a, nil
@@ -58,7 +59,8 @@ func ownAccount(ctx context.Context, db account.Database, own uint32) (account.A
 }
 
 func errRoot(what string) error {
-	return wire.Errorf(wire.AccountNotLoginable, "%s: the built-in SSH server never serves root; set ssh.run_as in agent.yaml to an ordinary user", what)
+	return wire.Errorf(wire.AccountNotLoginable, "%s: the built-in SSH server never serves root", what).
+		Advise("set ssh.run_as in agent.yaml to an ordinary user")
 }
 
 // checkShell says whether somebody can log in to the account.

@@ -23,14 +23,14 @@ func TestUIDZeroIsNeverServed(t *testing.T) {
 	for _, name := range []string{"root", "0", "00", "+0", "4294967296"} {
 		_, err := New(Config{User: name, HostKey: host})
 		wantCode(t, err, wire.AccountNotLoginable)
-		if (name == "root" || name == "0") && !strings.Contains(err.Error(), "ssh.run_as") {
+		if (name == "root" || name == "0") && !strings.Contains(wire.HintOf(err), "ssh.run_as") {
 			t.Errorf("%q: the error does not say what to do: %v", name, err)
 		}
 	}
 	if os.Geteuid() == 0 {
 		_, err := New(Config{HostKey: host})
 		wantCode(t, err, wire.AccountNotLoginable)
-		if !strings.Contains(err.Error(), "ssh.run_as") {
+		if !strings.Contains(wire.HintOf(err), "ssh.run_as") {
 			t.Errorf("no login: the error does not say what to do: %v", err)
 		}
 	}
