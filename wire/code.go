@@ -164,7 +164,7 @@ var codes = map[Code]codeText{
 	TargetRefused:       {"target_refused", "nothing on the envoy accepts the connection", "check that the server runs on that machine: the SSH server at ssh.addr of agent.yaml, a desktop's at its port"},
 	PortNotAllowed:      {"port_not_allowed", "the port is not in the list of allowed ports", "see allowed_ports in server.yaml and in the machine's agent.yaml"},
 	ClockSkew:           {"clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"},
-	AuthFailed:          {"auth_failed", "the envoy's SSH server did not let the session in", "see the SSH server's log on that machine: AllowUsers, PAM or the account may forbid the login"},
+	AuthFailed:          {"auth_failed", "the envoy's SSH server did not let the session in", "see the SSH server's log on that machine: AllowUsers, PAM, the account or a wrong answer may be why"},
 	KeyfileSymlink:      {"keyfile_symlink", "authorized_keys or a folder above it is a symbolic link", "let the link lead to a file of the account's own, or use keys: dropin"},
 	KeyfileHardlink:     {"keyfile_hardlink", "authorized_keys has more than one name", "copy it to a file of its own, or use keys: dropin"},
 	KeyfileNotRegular:   {"keyfile_not_regular", "authorized_keys is not a regular file", "replace it by a regular file, as sshd demands"},
