@@ -371,6 +371,8 @@ func TestTokenReplaces(t *testing.T) {
 		c.o.TTL = time.Minute
 		if _, _, err := b.MakeToken(t.Context(), c.o); wire.CodeOf(err) != c.code {
 			t.Errorf("%+v: %v", c.o, err)
+		} else if c.code == wire.NoSuchEnvoy && !strings.Contains(wire.HintOf(err), "leave --replace out") {
+			t.Errorf("%+v: the hint is %q", c.o, wire.HintOf(err))
 		}
 	}
 	first := b.comes(Order{Name: "web1"}, "h").up("h")

@@ -49,7 +49,7 @@ type Token struct {
 func (f *Fleet) MakeToken(ctx context.Context, o Order) (certs.Token, Token, error) {
 	fail := func(err error) (certs.Token, Token, error) { return certs.Token{}, Token{}, err }
 	if o.TTL <= 0 || o.TTL > maxTokenTTL {
-		return fail(wire.Errorf(wire.BadRequest, "a token lives at most %d days, and longer than nothing", maxTokenTTL/(24*time.Hour)))
+		return fail(wire.Errorf(wire.BadRequest, "a token may be good for up to %d days, and not for no time at all", maxTokenTTL/(24*time.Hour)))
 	}
 	if o.Name != "" {
 		if err := checkName(o.Name); err != nil {
@@ -110,7 +110,8 @@ func (f *Fleet) replaced(ctx context.Context, name string) (id wire.EnvoyID, err
 	case err != nil:
 		return id, err
 	case len(all) == 0:
-		return id, wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q, so there is none to replace", name)
+		return id, wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q", name).
+			Advise("see `scrier envoys list`; for a machine that is new leave --replace out")
 	case len(all) > 1:
 		return id, wire.Errorf(wire.AmbiguousEnvoy, "%q fits %s", name, names(all))
 	}
