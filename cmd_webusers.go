@@ -111,7 +111,7 @@ func operatorKey(ctx context.Context, username, role, file string) (string, erro
 	}
 	switch {
 	case user != nil && file != "":
-		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for %s, who is a user of this host: an admin's key is the one in %s", username, filepath.Join(user.home, ".ssh"))
+		return "", wire.Errorf(wire.Usage, "--ssh-key-file is not for %s, who is a user of this host: leave it out, and the key is the one in %s", username, filepath.Join(user.home, ".ssh"))
 	case user != nil:
 		return user.key()
 	case file == "":

@@ -90,7 +90,7 @@ func (t *target) flags(c *cobra.Command) {
 // dial connects: to the admin socket if --state was given, else with the operator's login.
 func (t *target) dial(ctx context.Context) (*client.Relay, error) {
 	if t.state != "" && t.relay != "" {
-		return nil, wire.Errorf(wire.Usage, "either --state, for the relay on this host, or --relay")
+		return nil, wire.Errorf(wire.Usage, "--state is for the relay on this host, and --relay for another one: give one of the two")
 	}
 	if t.state != "" {
 		return client.DialState(ctx, t.state)
