@@ -197,7 +197,7 @@ func parseLine(text []byte) (ssh.PublicKey, string, error) {
 	case keyType.Match(append(bytes.Clone(lines[0]), ' ')):
 		return nil, "", notOne("is a damaged SSH public key: it is cut, or broken into several lines")
 	}
-	return nil, "", notOne("is not an SSH public key, as a file has that ends in .pub")
+	return nil, "", notOne("is not an SSH public key, such as the line in a .pub file")
 }
 
 func several(n int) error {
