@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -32,7 +33,8 @@ func Load(path, manual string, named bool, c Checker) error {
 		return nil
 	}
 	if err != nil {
-		return &wire.Error{Code: wire.BadConfig, Detail: err.Error(), Err: err}
+		e := &wire.Error{Code: wire.BadConfig, Detail: err.Error(), Err: err}
+		return e.Advise("--config names a file that is there and that this user may read; without it the defaults will do")
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
@@ -95,6 +97,9 @@ func plain(err error) error {
 	}
 	if e, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](err); ok {
 		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is expected here, and this is %s", nodeNoun(e.Expected), nodeNoun(e.Actual)), Token: e.Token}
+	}
+	if e, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
+		return &yaml.SyntaxError{Message: strings.Replace(e.Message, "unknown field", "unknown key", 1), Token: e.Token}
 	}
 	if e, ok := errors.AsType[*yaml.OverflowError](err); ok {
 		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is too large or too small here", e.SrcNum), Token: e.Token}
