@@ -43,7 +43,7 @@ type Verb string
 const (
 	SeeSelf      Verb = "see yourself"
 	SeeEnvoys    Verb = "see envoys"
-	ChangeEnvoys Verb = "revoke or remove envoys"
+	ChangeEnvoys Verb = "change envoys"
 	SeeSessions  Verb = "see sessions"
 	OpenSessions Verb = "open sessions"
 	EndOwn       Verb = "end your own sessions"

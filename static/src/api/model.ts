@@ -3,7 +3,7 @@
 export type Role = "admin" | "operator" | "viewer" | "compliance";
 
 export type Verb =
-  | "see yourself" | "see envoys" | "revoke or remove envoys" | "see sessions" | "open sessions"
+  | "see yourself" | "see envoys" | "change envoys" | "see sessions" | "open sessions"
   | "end your own sessions" | "end sessions"
   | "see the audit log" | "see operators" | "change operators" | "make enrolment tokens" | "watch sessions";
 

@@ -19,7 +19,7 @@ import { getSignature } from "./signature";
 
 const verbs: readonly Verb[] = [
   "see envoys", "see sessions", "open sessions", "watch sessions", "end sessions", "see the audit log",
-  "see operators", "change operators", "make enrolment tokens", "revoke or remove envoys",
+  "see operators", "change operators", "make enrolment tokens", "change envoys",
 ];
 
 /** Account is about the person themselves: what they may do, and how they sign in. */

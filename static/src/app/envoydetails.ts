@@ -36,13 +36,13 @@ class EnvoyDetails extends Drawer {
     return html`<dialog class="drawer" aria-labelledby="envoy-title" @close=${this.closed} @click=${this.beside}>
       <div class="drawer-body">
         <div class="row top"><div><h2 id="envoy-title">${e.hostname}</h2><span class="dot ${dots[e.state]}">${now ? stateWord(e.state) : "Removed"}</span></div>
-          ${live.may("revoke or remove envoys") && now ? html`<button class="button quiet icon end" type="button" aria-haspopup="menu" aria-label=${`More on ${e.hostname}`} @click=${(ev: Event) => this.more(e, ev.currentTarget as Element)}>${icon("more")}</button>` : nothing}
+          ${live.may("change envoys") && now ? html`<button class="button quiet icon end" type="button" aria-haspopup="menu" aria-label=${`More on ${e.hostname}`} @click=${(ev: Event) => this.more(e, ev.currentTarget as Element)}>${icon("more")}</button>` : nothing}
           <button class="button quiet icon end" type="button" autofocus aria-label="Close" @click=${this.close}>${icon("close")}</button>
         </div>
         ${this.quarantine(e, !!now)} ${this.opening(e)}
         ${said.length ? html`<div class="notice warn">${icon("warn")}<div>${said.map((w) => html`<p>${w.text}</p>`)}</div></div>` : nothing}
         ${this.facts(e)} ${this.labelled(e)} ${this.hostKeys(e)} ${live.may("see sessions") ? this.sessions(e) : nothing}
-        ${live.may("revoke or remove envoys") && now ? this.naming(e) : nothing}
+        ${live.may("change envoys") && now ? this.naming(e) : nothing}
       </div>
     </dialog>`;
   }
@@ -62,7 +62,7 @@ class EnvoyDetails extends Drawer {
         <p><strong>Two machines have used its identity: one is a copy.</strong></p>
         <p>It serves nobody until an administrator decides. Since ${date(q.since)}: ${q.why}.</p>
         <ul><li>Newest certificate: ${party(q.counts)}</li><li>Used beside it: ${party(q.other)}</li></ul>
-        ${live.may("revoke or remove envoys") && there ? html`<div class="row"><button class="button" type="button" @click=${() => this.release(e)}>Release…</button></div>` : nothing}
+        ${live.may("change envoys") && there ? html`<div class="row"><button class="button" type="button" @click=${() => this.release(e)}>Release…</button></div>` : nothing}
       </div></div>`;
   }
 

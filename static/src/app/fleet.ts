@@ -162,7 +162,7 @@ class Fleet extends Page {
 
   private menu(e: Envoy, at: Element): void {
     const { kinds, running } = this.hands;
-    const change = live.may("revoke or remove envoys");
+    const change = live.may("change envoys");
     menu(at, `Actions for ${e.hostname}`, [
       { word: "Details", icon: "info", go: () => openDetails(e.id) },
       ...(running.get(e.id) ?? []).map((s) => ({ word: `Return to ${s.login || "your session"}`, icon: "shell" as const, href: viewPath(s) })),
