@@ -101,7 +101,7 @@ func (h Home) load() (known, error) {
 // change edits relays.json under a lock, as several commands may run at once.
 func (h Home) change(edit func(*known)) error {
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
-		return wire.Errorf(wire.BadConfig, "cannot make %s: %w", h.Dir, err)
+		return wire.Errorf(wire.BadConfig, "cannot make %s: %w", h.Dir, err).Advise("set SCRIER_HOME to a folder of yours (default ~/.config/scrier)")
 	}
 	lock, err := os.OpenFile(filepath.Join(h.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -143,8 +143,11 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 		return Login{}, err
 	}
 	r, ok := k.Relays[relay]
-	if relay == "" || !ok || r.Username == "" {
-		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in%s", at(relay))
+	if relay == "" {
+		return Login{}, k.noCurrent(now)
+	}
+	if !ok || r.Username == "" {
+		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay)
 	}
 	l := Login{Relay: relay, Known: r}
 	if l.pin, err = certs.ParsePin(r.Pin); err != nil {
@@ -155,16 +158,25 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 	}
 	l.cert, err = certs.LoadPair(h.pairPath(relay))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in%s", at(relay))
+		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay)
 	}
 	return l, err
 }
 
-func at(relay string) string {
-	if relay == "" {
-		return ""
+// noCurrent says that no relay is the one of the last login, and at which there is a login all the same.
+func (k known) noCurrent(now time.Time) error {
+	var others []string
+	for relay, r := range k.Relays {
+		if r.Username != "" && now.Before(r.Expires) {
+			others = append(others, relay)
+		}
 	}
-	return " at " + relay
+	if len(others) == 0 {
+		return wire.Errorf(wire.Unauthenticated, "you are not logged in")
+	}
+	slices.Sort(others)
+	return wire.Errorf(wire.Unauthenticated, "you have logged out of the relay of your last login").
+		Advise("you are still logged in at %s: name the relay with --relay, or log in again", strings.Join(others, ", "))
 }
 
 // Logout deletes the login at one relay, or at all of them, and returns at which. The pins stay, as

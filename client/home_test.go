@@ -41,3 +41,37 @@ func TestHomeIsPrivate(t *testing.T) {
 		}
 	}
 }
+
+// Who has logged out of the relay of the last login hears at which relays they are logged in still.
+func TestNoCurrentRelay(t *testing.T) {
+	h := Home{Dir: t.TempDir()}
+	if err := os.Chmod(h.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	hint := func() string {
+		_, err := h.Current("", now)
+		if wire.CodeOf(err) != wire.Unauthenticated {
+			t.Errorf("no current relay: %v", err)
+		}
+		return wire.HintOf(err)
+	}
+	if got := hint(); got != wire.Unauthenticated.Hint() {
+		t.Errorf("without a login: %q", got)
+	}
+	err := h.change(func(k *known) {
+		for relay, left := range map[string]time.Duration{"b:1": time.Hour, "a:1": time.Hour, "over:1": -time.Hour, "last:1": time.Hour} {
+			k.Relays[relay] = Known{Pin: certs.Pin{}.String(), Username: "ann", Expires: now.Add(left)}
+		}
+		k.Current = "last:1"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Logout("", false, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := hint(); !strings.Contains(got, "logged in at a:1, b:1: ") {
+		t.Errorf("with two others: %q", got)
+	}
+}
