@@ -139,7 +139,7 @@ func (h Home) trust(ctx context.Context, r LoginRequest) (certs.Pin, error) {
 	if r.Fingerprint != "" {
 		pin, err := certs.ParsePin(r.Fingerprint)
 		if err == nil && old != "" && old != pin.String() {
-			err = wire.Errorf(wire.RelayUntrusted, "%s is known with the fingerprint %s; if it was set up anew, forget it", r.Relay, old)
+			err = wire.Errorf(wire.RelayUntrusted, "%s is known with the fingerprint %s", r.Relay, old)
 		}
 		return pin, err
 	}
