@@ -34,7 +34,10 @@ func Load(path, manual string, named bool, c Checker) error {
 	}
 	if err != nil {
 		e := &wire.Error{Code: wire.BadConfig, Detail: err.Error(), Err: err}
-		return e.Advise("--config names a file that is there and that this user may read; without it the defaults will do")
+		if named {
+			return e.Advise("--config names a file that is there and that this user may read; without it the defaults will do")
+		}
+		return e.Advise("run this as root or as the user whose state directory it is, or name another with --state")
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
