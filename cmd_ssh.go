@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
 
 	"scrier/client"
 	"scrier/wire"
@@ -83,6 +85,10 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 				}
 			}
 			status, err := r.Shell(ctx, req)
+			if e, ok := errors.AsType[*wire.Error](err); ok && req.Key != nil && keyFile == "" && (e.Code == wire.NoSSHPubkey || e.Code == wire.PubkeyNotAuthorized) {
+				err = e.Advise("only the key %s counted, as ssh is configured so for %s (IdentityFile, IdentitiesOnly); name another with --ssh-key-file",
+					ssh.FingerprintSHA256(req.Key.PublicKey()), wire.Printable(req.Envoy))
+			}
 			if err != nil {
 				return interrupted(ctx, err)
 			}
