@@ -79,7 +79,7 @@ await story(async (teller) => {
   await drop(page, [twice, ours("after.bin", 300_000)]);
   await until("a part of it is there", () => size(join(drive, "twice.bin")) > 500_000);
   path.cut();
-  await page.getByText("The connection is lost; the session is kept.", { exact: false }).waitFor();
+  await page.getByText("No connection to the relay; trying again.", { exact: false }).waitFor();
   await pane.getByText("twice.bin waits for the connection").waitFor();
   check(size(join(drive, "twice.bin")) < 8_000_000, "the file is whole before the connection is lost");
   path.mend();

@@ -72,6 +72,7 @@ await story(async (teller) => {
   await t.run("/line 40000 of"); // less reads on
   await t.shows(/line 40000 of/);
   for (let i = 0; (await received()) < much * 4 && i < 4; i++) await t.run("1000000"); // each of them scrolls
+  await t.shows(/line 60000 of[^]*\(END\)/); // it has come to rest
   stands = await t.screen();
   await page.reload();
   await t.connected();

@@ -5,7 +5,7 @@ await story(async (teller) => {
   teller.allow(/status of 40[39]/); // changes come again, signed; and one name is taken
   const page = await teller.page();
   await signIn(page);
-  await page.getByRole("row", { name: /web1/ }).click();
+  await page.getByRole("row", { name: /web1/ }).getByText("web1", { exact: true }).click();
   const drawer = page.getByRole("dialog", { name: "web1" });
   await drawer.getByText("It was given, and stays").waitFor();
   await drawer.getByLabel("New name").fill("db1");
@@ -23,6 +23,7 @@ await story(async (teller) => {
   await renamed.getByText("It follows the hostname").waitFor();
   same(await renamed.getByRole("button", { name: "Follow the hostname" }).count(), 0, "ways to follow what it follows");
   await renamed.getByRole("button", { name: "Close" }).click();
+  await page.waitForURL((url) => !url.searchParams.has("details"));
 
   await page.goto(origin + "/enrol");
   await page.getByLabel("Name").fill("nobody");
