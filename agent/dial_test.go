@@ -239,15 +239,26 @@ func TestComesFrom(t *testing.T) {
 // A packet filter that knows 127.0.0.1 alone shuts nobody out, whether it drops or refuses.
 func TestComesFromBehindFilter(t *testing.T) {
 	for _, verdict := range []string{"drop", "reject", "reject with tcp reset"} {
-		done := make(chan error, 1)
-		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread, which is in a network of its own, ends with this
-			done <- behindFilter(t.Context(), verdict)
-		}()
-		if err := <-done; err != nil {
+		if err := onOwnThread(func() error { return behindFilter(t.Context(), verdict) }); err != nil {
 			t.Errorf("%s: %v", verdict, err)
 		}
 	}
+}
+
+// onOwnThread runs f on a thread that ends with it, so f may put it into a network of its own. It is never the process's
+// first one: that does not end, and /proc/self/net would be its network's from then on.
+func onOwnThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != os.Getpid() {
+			done <- f() // and it is never unlocked
+			return
+		}
+		defer runtime.UnlockOSThread()
+		done <- onOwnThread(f) // elsewhere, as this thread is taken
+	}()
+	return <-done
 }
 
 // behindFilter dials a server from an own address, in a new network where only 127.0.0.1 is let through.
