@@ -329,6 +329,19 @@ func (x *xserver) press(button int) {
 	})
 }
 
+// quit closes the dialog as a person does, by the window manager, until it goes. A window that is destroyed from
+// outside is another thing: its program may not notice.
+func (x *xserver) quit() {
+	x.t.Helper()
+	id := x.window()
+	eventually(x.t, "the end of the dialog", func() bool {
+		_, _ = x.xdotool("windowfocus", id, "key", "alt+F4")
+		time.Sleep(100 * time.Millisecond) // between two attempts
+		out, _ := x.xdotool("search", "--onlyvisible", "--name", title)
+		return !strings.Contains(out, id)
+	})
+}
+
 // asking runs Share beside the test.
 type asking struct {
 	t     testing.TB

@@ -156,7 +156,7 @@ func TestRefused(t *testing.T) {
 	x := u.xserver("home")
 	for name, refuse := range map[string]func(){
 		"deny":   func() { x.press(1) },
-		"close":  func() { _, _ = x.xdotool("windowclose", x.window()) },
+		"close":  func() { x.quit() },
 		"enter":  func() { _, _ = x.xdotool("windowfocus", "--sync", x.window(), "key", "Return") },
 		"killed": func() { x.window(); must(t, unix.Kill(u.pids("xmessage")[0], unix.SIGKILL)) },
 		"ended":  func() { x.window(); must(t, unix.Kill(u.pids("xmessage")[0], unix.SIGTERM)) },
