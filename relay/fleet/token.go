@@ -49,7 +49,7 @@ type Token struct {
 func (f *Fleet) MakeToken(ctx context.Context, o Order) (certs.Token, Token, error) {
 	fail := func(err error) (certs.Token, Token, error) { return certs.Token{}, Token{}, err }
 	if o.TTL <= 0 || o.TTL > maxTokenTTL {
-		return fail(wire.Errorf(wire.BadRequest, "a token may be good for up to %d days, and not for no time at all", maxTokenTTL/(24*time.Hour)))
+		return fail(wire.Errorf(wire.BadRequest, "a token is good for more than 0 seconds and at most %d days", maxTokenTTL/(24*time.Hour)))
 	}
 	if o.Name != "" {
 		if err := checkName(o.Name); err != nil {
