@@ -191,11 +191,16 @@ func greeting(ctx context.Context, conn net.Conn) (words string, head []byte) {
 	if conn.SetReadDeadline(end) != nil {
 		return closedAtOnce, nil
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	broken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(broken)
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+	})
 	defer func() {
-		if stop() {
-			_ = conn.SetReadDeadline(time.Time{}) // if it fails, so does what follows
+		if !stop() { // its time is over, which is the deadline's too: the connection is taken as it is
+			<-broken
 		}
+		_ = conn.SetReadDeadline(time.Time{}) // if it fails, so does what follows
 	}()
 	buffer := make([]byte, maxGreeting)
 	for len(head) < maxGreeting {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -233,6 +234,40 @@ func TestComesFrom(t *testing.T) {
 		}
 		leave()
 		_ = conn.Close()
+	}
+}
+
+// A server that says nothing until the time is over is taken as it is, and can be read from then on.
+func TestSilentGreeting(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 300 {
+		near, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		words, head := greeting(ctx, near)
+		cancel()
+		if words != "" || len(head) > 0 {
+			t.Fatalf("%q, %q", words, head)
+		}
+		if _, err := io.WriteString(far, "late"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(near, make([]byte, 4)); err != nil {
+			t.Fatalf("a server that was slow is not read: %v", err)
+		}
+		if err := errors.Join(near.Close(), far.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
