@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"os"
 	"sync"
 	"time"
@@ -49,4 +50,38 @@ func (t *Terminal) Size() wire.Size {
 		}
 	}
 	return wire.Size{Cols: 80, Rows: 24}
+}
+
+// sizes yields the present size, and looks again whenever it may have changed. stop is called in the end.
+func sizes[T any](ctx context.Context, t *Terminal, changed <-chan T, stop func()) <-chan wire.Size {
+	out := make(chan wire.Size, 1)
+	go func() {
+		defer close(out)
+		defer stop()
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		var last wire.Size
+		for {
+			if size := t.Size(); size != last {
+				last = size
+				select {
+				case <-out:
+				default:
+				}
+				out <- size // there is room, as nobody else sends
+			}
+			select {
+			case <-timer.C: // no earlier than resizeEvery after the last
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			timer.Reset(resizeEvery)
+		}
+	}()
+	return out
 }

@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -154,38 +153,9 @@ func (t *Terminal) Read(b []byte) (int, error) {
 // Resizes yields the present size, and every later one, until ctx ends; then the channel is
 // closed. Only the latest size is kept for a reader that is slow.
 func (t *Terminal) Resizes(ctx context.Context) <-chan wire.Size {
-	sizes := make(chan wire.Size, 1)
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, unix.SIGWINCH, unix.SIGCONT)
-	go func() {
-		defer close(sizes)
-		defer signal.Stop(changed)
-		timer := time.NewTimer(0)
-		defer timer.Stop()
-		var last wire.Size
-		for {
-			if size := t.Size(); size != last {
-				last = size
-				select {
-				case <-sizes:
-				default:
-				}
-				sizes <- size // there is room, as nobody else sends
-			}
-			select {
-			case <-timer.C: // no earlier than resizeEvery after the last
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return
-			}
-			timer.Reset(resizeEvery)
-		}
-	}()
-	return sizes
+	return sizes(ctx, t, changed, func() { signal.Stop(changed) })
 }
 
 // Suspend gives the terminal back and stops the program, as Ctrl-Z does to others, until a shell

@@ -137,29 +137,8 @@ func (t *Terminal) Read(b []byte) (int, error) {
 // Resizes yields the present size, and every later one, until ctx ends; then the channel is
 // closed. Only the latest size is kept for a reader that is slow.
 func (t *Terminal) Resizes(ctx context.Context) <-chan wire.Size {
-	sizes := make(chan wire.Size, 1)
-	go func() {
-		defer close(sizes)
-		look := time.NewTicker(lookEvery)
-		defer look.Stop()
-		var last wire.Size
-		for {
-			if size := t.Size(); size != last {
-				last = size
-				select {
-				case <-sizes:
-				default:
-				}
-				sizes <- size // there is room, as nobody else sends
-			}
-			select {
-			case <-look.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return sizes
+	look := time.NewTicker(lookEvery)
+	return sizes(ctx, t, look.C, look.Stop)
 }
 
 // Suspend does nothing: no shell could continue this program.
