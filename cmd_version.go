@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -10,14 +12,54 @@ import (
 )
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "version [--json]",
+		Long: `Print the version, the commit that the program was built from with its date, and the versions of the
+protocol that it speaks. "modified" means that the source was changed since that commit.
+` + exitHelp("0    printed"),
 		Short: "Print the version",
-		Long:  "Print the version, and which versions of the protocol it speaks.\n" + exitHelp("0    printed"),
 		Args:  exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			fmt.Fprintf(c.OutOrStdout(), "scrier %s %s %s/%s\nspeaks %s %s\n", wire.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, wire.ALPNAgent, wire.ALPNClient)
-			return nil
+			v := version{wire.ThisBuild(), runtime.Version(), runtime.GOOS, runtime.GOARCH, []string{wire.ALPNAgent, wire.ALPNClient}}
+			if asJSON {
+				data, err := json.Marshal(v)
+				if err != nil {
+					return err
+				}
+				return printJSON(c.OutOrStdout(), data)
+			}
+			_, err := fmt.Fprint(c.OutOrStdout(), v)
+			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// version is what the command prints.
+type version struct {
+	wire.Build
+	Go     string   `json:"go"`
+	OS     string   `json:"os"`
+	Arch   string   `json:"arch"`
+	Speaks []string `json:"speaks"` // versions of the protocol
+}
+
+func (v version) String() string {
+	commit := "unknown"
+	if v.Commit != "" {
+		commit = v.Commit
+		if v.Date != nil {
+			commit += " of " + v.Date.Format(time.RFC3339)
+		}
+		if v.Modified {
+			commit += ", modified"
+		}
+	}
+	s := fmt.Sprintf("scrier %s %s %s/%s\ncommit %s\nspeaks", v.Version, v.Go, v.OS, v.Arch, commit)
+	for _, p := range v.Speaks {
+		s += " " + p
+	}
+	return s + "\n"
 }
