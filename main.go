@@ -64,7 +64,7 @@ The machines dial out; no inbound port is open on them.`,
 	root.AddCommand(
 		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", sshCommand()),
 		inGroup("operator", rdpCommand()), inGroup("operator", vncCommand()), inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
-		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", webusersCommand()), inGroup("relay", auditCommand()), inGroup("relay", doctorCommand()),
+		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", operatorsCommand()), inGroup("relay", auditCommand()), inGroup("relay", doctorCommand()),
 		inGroup("machine", agentCommand()),
 		versionCommand(),
 	)

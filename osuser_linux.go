@@ -44,7 +44,7 @@ func (u *osUser) key() (string, error) {
 		return publicKey(file)
 	}
 	return "", wire.Errorf(wire.NoSSHPubkey, "neither id_ed25519.pub nor id_rsa.pub is in %s", dir).
-		Advise("make one as %s with `ssh-keygen -t ed25519`; or create them as a viewer with --ssh-key-file, then `scrier webusers update --username %s --role admin`", u.login, u.login)
+		Advise("make one as %s with `ssh-keygen -t ed25519`; or create them as a viewer with --ssh-key-file, then `scrier operators update --username %s --role admin`", u.login, u.login)
 }
 
 // alone says whether nobody but the user, and root, can have put a file, which has no links in its path, where it is, by

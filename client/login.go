@@ -66,7 +66,7 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 		asked := time.Now()
 		s, challenge, err := ask(ctx, link, &wire.Login{Username: r.Username, Keys: blobs})
 		if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.NoSSHPubkey {
-			return Login{}, e.Advise("offered: %s. Name another key with --ssh-key-file, or have one registered: an admin runs `scrier webusers update --username NAME --ssh-key-file FILE.pub`", offered(offers))
+			return Login{}, e.Advise("offered: %s. Name another key with --ssh-key-file, or have one registered: an admin runs `scrier operators update --username NAME --ssh-key-file FILE.pub`", offered(offers))
 		}
 		if err != nil {
 			return Login{}, err

@@ -123,7 +123,7 @@ func cmdOperator(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key).Run())
 	}
 	cmdAs(ts, false, []string{name})
-	argv := []string{"webusers", "create", "--username", name, "--role", role, "--ssh-key-file", key + ".pub", "--state", ts.MkAbs("relay")}
+	argv := []string{"operators", "create", "--username", name, "--role", role, "--ssh-key-file", key + ".pub", "--state", ts.MkAbs("relay")}
 	_, err := output(ts, "scrier", argv...)
 	ts.Check(err)
 	_, err = output(ts, "scrier", "login", worldOf(ts).relay, "--fingerprint", ts.Getenv("FINGERPRINT"))

@@ -155,7 +155,7 @@ var codes = map[Code]codeText{
 	DuplicateIdentity:   {"duplicate_identity", "another live machine uses the same identity", "one of them is a copy: remove the copy's state directory and enrol it by itself"},
 	TokenInvalid:        {"token_invalid", "the enrolment token is unknown, used or expired", "make a new one with `scrier token create`"},
 	PubkeyNotAuthorized: {"pubkey_not_authorized", "no login on the envoy has your SSH key in its authorized_keys", "add your public key to ~/.ssh/authorized_keys of the account you want, on that machine"},
-	NoSSHPubkey:         {"no_ssh_pubkey", "no SSH public key is registered or found", "name another key with --ssh-key-file, or have yours registered with `scrier webusers`; `ssh-keygen -t ed25519` makes one"},
+	NoSSHPubkey:         {"no_ssh_pubkey", "no SSH public key is registered or found", "name another key with --ssh-key-file, or have yours registered with `scrier operators`; `ssh-keygen -t ed25519` makes one"},
 	AmbiguousLogin:      {"ambiguous_login", "several logins on the envoy have your SSH key", "name one with --login"},
 	KeyRestricted:       {"key_restricted", "your key is there, but its options do not allow an interactive shell", "see the options in front of your key in authorized_keys on that machine"},
 	AccountNotLoginable: {"account_not_loginable", "the account on the envoy cannot log in", "check its shell, its lock and its expiry on that machine"},

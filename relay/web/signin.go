@@ -140,7 +140,7 @@ type Link struct {
 
 func (a *api) linkSelf(r *http.Request, who access.Operator) (any, error) {
 	if who.ID == "" {
-		return nil, wire.Errorf(wire.BadRequest, "%s is not an operator who can sign in; `scrier webusers link` makes a link for one", who.Username)
+		return nil, wire.Errorf(wire.BadRequest, "%s is not an operator who can sign in; `scrier operators link` makes a link for one", who.Username)
 	}
 	return a.link(r, who, who.ID)
 }

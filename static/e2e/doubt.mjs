@@ -3,7 +3,7 @@ import { check, origin, same, scrier, sign, story } from "./story.mjs";
 
 await story(async (teller) => {
   const page = await teller.page();
-  const link = (await scrier("webusers", "link", "--username", "bob")).match(/https:\S+/)[0];
+  const link = (await scrier("operators", "link", "--username", "bob")).match(/https:\S+/)[0];
   await page.goto(link.replace("127.0.0.1", "localhost"));
   await page.getByText("This link was made by alice").waitFor();
   await page.getByRole("button", { name: "Sign in as bob" }).click();

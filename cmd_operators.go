@@ -16,20 +16,21 @@ import (
 	"scrier/wire"
 )
 
-func webusersCommand() *cobra.Command {
+func operatorsCommand() *cobra.Command {
 	var t target
 	c := group(&cobra.Command{
-		Use: "webusers", Short: "Manage operators",
+		Use: "operators", Short: "Manage operators",
+		Aliases: []string{"webusers"}, // as it was called
 		Long: `Operators are the people who use the relay. Each has a role and SSH public keys; a key belongs to
 one operator at most. Admins may do everything; the role operator opens sessions and administers nothing;
 viewers see envoys and sessions; compliance sees sessions and the audit log.`,
 	})
 	t.flags(c)
-	c.AddCommand(webusersCreate(&t), webusersList(&t), webusersUpdate(&t), webusersDelete(&t), webusersLink(&t))
+	c.AddCommand(operatorsCreate(&t), operatorsList(&t), operatorsUpdate(&t), operatorsDelete(&t), operatorsLink(&t))
 	return c
 }
 
-func webusersCreate(t *target) *cobra.Command {
+func operatorsCreate(t *target) *cobra.Command {
 	var username, role, keyFile string
 	c := &cobra.Command{
 		Use:   "create --username U --role admin|operator|viewer|compliance [--ssh-key-file F] [--state DIR]",
@@ -39,9 +40,9 @@ admin's key is the one in that user's home: ~U/.ssh/id_ed25519.pub, else ~U/.ssh
 this command; then --ssh-key-file is refused. A link is printed that signs the operator's browser in; it
 works once, within 15 minutes, and not after the operator was changed.
 ` + exitHelp("0    made", wire.BadRequest, wire.ProofRequired, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
-		Example: `  scrier webusers create --username ann --role admin --state /var/lib/scrier-relay
-  scrier webusers create --username zoe --role admin --ssh-key-file zoe.pub
-  scrier webusers create --username bob --role viewer --ssh-key-file bob.pub`,
+		Example: `  scrier operators create --username ann --role admin --state /var/lib/scrier-relay
+  scrier operators create --username zoe --role admin --ssh-key-file zoe.pub
+  scrier operators create --username bob --role viewer --ssh-key-file bob.pub`,
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			key, err := operatorKey(c.Context(), username, role, keyFile)
@@ -133,12 +134,12 @@ func publicKey(file string) (string, error) {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
 }
 
-type webuser struct {
+type operator struct {
 	ID, Username, Role string
 	Keys, Unproved     []string
 }
 
-func webusersList(t *target) *cobra.Command {
+func operatorsList(t *target) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list [--json] [--state DIR]",
@@ -153,7 +154,7 @@ func webusersList(t *target) *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), data)
 			}
-			users, err := decode[[]webuser](data)
+			users, err := decode[[]operator](data)
 			if err != nil {
 				return err
 			}
@@ -183,7 +184,7 @@ func fingerprints(keys, unproved []string) string {
 	return strings.Join(out, " ")
 }
 
-func webusersUpdate(t *target) *cobra.Command {
+func operatorsUpdate(t *target) *cobra.Command {
 	var username, role string
 	var keyFiles []string
 	var revoke bool
@@ -197,8 +198,8 @@ with it, or adds it on the page My account.
 --revoke-all is for an operator whose laptop was stolen: it ends their logins, sign-ins and sessions, and
 removes their links, passkeys and tokens. Their SSH keys stay: replace those that were stolen too.
 ` + exitHelp("0    changed", wire.BadRequest, wire.ProofRequired, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
-		Example: `  scrier webusers update --username bob --role admin
-  scrier webusers update --username bob --revoke-all`,
+		Example: `  scrier operators update --username bob --role admin
+  scrier operators update --username bob --revoke-all`,
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			in := map[string]any{}
@@ -242,7 +243,7 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 	return c
 }
 
-func webusersDelete(t *target) *cobra.Command {
+func operatorsDelete(t *target) *cobra.Command {
 	var username string
 	c := &cobra.Command{
 		Use:   "delete --username U [--state DIR]",
@@ -265,7 +266,7 @@ func webusersDelete(t *target) *cobra.Command {
 	return c
 }
 
-func webusersLink(t *target) *cobra.Command {
+func operatorsLink(t *target) *cobra.Command {
 	var username string
 	c := &cobra.Command{
 		Use:   "link --username U [--state DIR]",
@@ -274,7 +275,7 @@ func webusersLink(t *target) *cobra.Command {
 the operator was changed. Whoever opens it first is the operator: hand it over on a way that nobody
 else reads. Operators make their own with scrier login --browser.
 ` + exitHelp("0    made", wire.ProofRequired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
-		Example: `  scrier webusers link --username bob`,
+		Example: `  scrier operators link --username bob`,
 		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if username == "" {
