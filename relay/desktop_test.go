@@ -435,6 +435,10 @@ func TestDesktopRequests(t *testing.T) {
 		`{"envoy_id":"web1","protocol":"vnc","console":true,"purpose":"a\u0007b"}`:         "bad_request",
 		`{"envoy_id":"web1","protocol":"rdp","desktop":{"recording-path":"/tmp"}}`:         "bad_request",
 		`{"envoy_id":"nowhere","protocol":"rdp","desktop":{"username":"a","password":""}}`: "no_such_envoy",
+		`{"envoy_id":"nowhere","kind":"rdp"}`:                                              "no_such_envoy",
+		`{"envoy_id":"nowhere","kind":"rdp","protocol":"rdp"}`:                             "no_such_envoy",
+		`{"envoy_id":"nowhere","kind":"rdp","protocol":"vnc"}`:                             "bad_request",
+		`{"envoy_id":"nowhere"}`:                                                           "bad_request",
 	} {
 		if _, answer := asks(t, r, ann, "POST", "/api/v1/scrier/connect", body); !strings.Contains(answer, `"`+code+`"`) && !strings.Contains(answer, ":"+code+`"`) {
 			t.Errorf("%s: %s, not %s", body, answer, code)

@@ -251,7 +251,7 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		{"POST", "/self/confirm", "", nothing, 204},
 		{"POST", "/self/links", "", nothing, 200},
 		{"POST", "/users/{user}/links", "ann", nothing, 200},
-		{"POST", "/scrier/connect", "", map[string]any{"envoy_id": e.id.String(), "protocol": "ssh", "cols": 80, "rows": 24}, 200},
+		{"POST", "/scrier/connect", "", map[string]any{"envoy_id": e.id.String(), "kind": "ssh", "cols": 80, "rows": 24}, 200},
 		{"POST", "/sessions/{session}/attach", "", map[string]bool{"watch": false}, 200},
 		{"GET", "/sessions", "", nil, 200},
 		{"DELETE", "/sessions/{session}", "", nil, 204},

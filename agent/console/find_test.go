@@ -258,7 +258,7 @@ func TestOwnServers(t *testing.T) {
 			}
 			_, err = c.Share(t.Context(), Request{Operator: "alice"})
 			wantCode(t, err, wire.ConsoleUnsupported)
-			if d := wire.DetailOf(err); !strings.Contains(d, hint) || !strings.Contains(d, "protocol=rdp") {
+			if d := wire.DetailOf(err); !strings.Contains(d, hint) || !strings.Contains(d, "by RDP") {
 				t.Errorf("detail %q", d)
 			}
 		})

@@ -13,9 +13,9 @@ const ownPort = 5900 // where the servers of GNOME and KDE listen
 // ownServer says whether the desktop's own VNC server can be used, and if not, how to switch it on.
 func (c *Console) ownServer(s *screen, q Request, view bool) error {
 	how := "GNOME under Wayland shows its screen through its own server only: the user switches it on in Settings > System > Remote Desktop, " +
-		"or with `grdctl vnc enable`; or ask with protocol=rdp"
+		"or with `grdctl vnc enable`; or open the desktop by RDP"
 	if s.kind == kde {
-		how = "KDE under Wayland shows its screen through its own server only: the user starts krfb and switches on desktop sharing; or ask with protocol=rdp"
+		how = "KDE under Wayland shows its screen through its own server only: the user starts krfb and switches on desktop sharing; or open the desktop by RDP"
 	}
 	switch {
 	case q.Port == nil || !listens(ownPort, s.uid):

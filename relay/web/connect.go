@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"net/http"
@@ -20,8 +21,9 @@ import (
 
 // ConnectRequest asks for a new session.
 type ConnectRequest struct {
-	EnvoyID  string `json:"envoy_id"` // or a hostname, or a prefix of one
-	Protocol string `json:"protocol"` // ssh, rdp or vnc
+	EnvoyID  string `json:"envoy_id"`           // or a hostname, or a prefix of one
+	Kind     string `json:"kind,omitempty"`     // ssh, rdp or vnc
+	Protocol string `json:"protocol,omitempty"` // the kind's other name, as in the addresses of pages
 	Port     uint16 `json:"port,omitempty"`
 	Login    string `json:"login,omitempty"` // empty: the one that has a key of the operator's
 	// SSHPublicKey and Keys, in authorized_keys form, make only these of the operator's keys count. If both are given,
@@ -114,8 +116,12 @@ func (a *api) connect(r *http.Request, who access.Operator) (any, error) {
 
 // request is what the caller asks for, with the keys of theirs that count.
 func (a *api) request(ctx context.Context, who access.Operator, c ConnectRequest) (*session.Request, error) {
+	kind := cmp.Or(c.Kind, c.Protocol)
+	if c.Protocol != "" && c.Protocol != kind {
+		return nil, wire.Errorf(wire.BadRequest, "kind and protocol are one thing and differ; give one of the two")
+	}
 	req := &session.Request{
-		Kind: wire.Kind(c.Protocol), Envoy: c.EnvoyID, Login: c.Login, Port: c.Port, Desktop: session.DesktopRequest(c.Desktop),
+		Kind: wire.Kind(kind), Envoy: c.EnvoyID, Login: c.Login, Port: c.Port, Desktop: session.DesktopRequest(c.Desktop),
 		Terminal: session.TerminalRequest{
 			Term: "xterm-256color", Size: wire.Size{Cols: c.Cols, Rows: c.Rows}, Env: map[string]string{"LANG": "C.UTF-8"},
 		},
