@@ -8,7 +8,7 @@ default:
 
 # Build ./scrier, with the pages in it
 build: web
-    CGO_ENABLED=0 go build -trimpath -o scrier .
+    CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o scrier .
 
 # Build the pages, static/dist
 web:
