@@ -53,7 +53,8 @@ removed when the token is used, with its sessions.
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", wire.Printable(v.Token))
-			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay HOST:PORT\nTo take it back: scrier token revoke %s\n", v.Expires.Local().Format(time.DateTime), wire.Printable(v.ID))
+			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay HOST:PORT\nTo take it back: scrier token revoke %s%s\n",
+				v.Expires.Local().Format(time.DateTime), wire.Printable(v.ID), wire.Printable(t.again()))
 			return nil
 		},
 	}

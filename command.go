@@ -106,6 +106,17 @@ func (t *target) dial(ctx context.Context) (*client.Relay, error) {
 	return dialLogin(ctx, login)
 }
 
+// again are the flags with which another command talks to the same relay.
+func (t *target) again() string {
+	switch {
+	case t.state != "":
+		return " --state " + t.state
+	case t.relay != "":
+		return " --relay " + t.relay
+	}
+	return ""
+}
+
 // dialLogin connects with a login. Changes are signed with the key that was named at the login, or one of the usual.
 func dialLogin(ctx context.Context, l client.Login) (*client.Relay, error) {
 	r, err := client.Dial(ctx, l, time.Now)

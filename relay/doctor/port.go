@@ -67,6 +67,9 @@ func (e *examiner) about(ctx context.Context) (about about, err error) {
 // maxAnswer is more than any answer here needs, in bytes.
 const maxAnswer = 1 << 20
 
+// errMisdirected is the answer of a relay that is reached under a name which it does not know as its own.
+var errMisdirected = errors.New("the relay does not know that it is called so")
+
 func get(ctx context.Context, t *http.Transport, url string) (body []byte, date time.Time, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -81,14 +84,18 @@ func get(ctx context.Context, t *http.Transport, url string) (body []byte, date 
 	if err != nil {
 		return nil, date, err
 	}
+	date, _ = http.ParseTime(resp.Header.Get("Date")) // zero: it does not say
 	if resp.StatusCode != http.StatusOK {
 		var p wire.Problem
 		if json.Unmarshal(body, &p) == nil && p.Code != wire.None {
 			return nil, date, p.Err()
 		}
-		return nil, date, fmt.Errorf("it answers %s", resp.Status)
+		err = fmt.Errorf("it answers %s", resp.Status)
+		if resp.StatusCode == http.StatusMisdirectedRequest {
+			err = errMisdirected
+		}
+		return nil, date, err
 	}
-	date, _ = http.ParseTime(resp.Header.Get("Date")) // zero: it does not say
 	return body, date, nil
 }
 
@@ -169,8 +176,11 @@ func (e *examiner) tcp(ctx context.Context) Finding {
 	if _, _, err := e.health(ctx); err != nil {
 		f.Status, f.Detail = Fail, detail(err)
 		f.Hint = "is the relay running, and is TCP to its port let through? Browsers come this way" + e.elsewhere()
-		if wire.CodeOf(err) == wire.RelayUntrusted {
+		switch {
+		case wire.CodeOf(err) == wire.RelayUntrusted:
 			f.Hint = "another relay, or another program, has this port"
+		case errors.Is(err, errMisdirected):
+			f.Status, f.Hint = Warn, "browsers are refused under this name: add it to hosts in server.yaml and restart the relay"
 		}
 	}
 	return f
