@@ -29,7 +29,7 @@ func dialListener(ctx context.Context, port uint16, trust func(context.Context, 
 	}
 	conn, err := dialLoopback(ctx, before, port)
 	if err != nil {
-		return nil, &wire.Error{Code: wire.TargetRefused, Detail: fmt.Sprintf("port %d of this machine takes no connection", port), Err: err}
+		return nil, &wire.Error{Code: wire.TargetRefused, Detail: fmt.Sprintf("port %d of the machine takes no connection", port), Err: err}
 	}
 	// If the same sockets listen before and after, one of them took the connection.
 	after, err := sockets.Listeners(port)

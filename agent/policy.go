@@ -32,7 +32,7 @@ func (c *Config) allowSSH(o *wire.Open) error {
 		return wire.Errorf(wire.PortNotAllowed, "an ssh session has port %d, not %d; ssh.addr in agent.yaml decides where it goes", sshPort, o.Port)
 	}
 	if !slices.Contains(c.AllowedPorts, sshPort) {
-		return wire.Errorf(wire.PortNotAllowed, "port %d is not in allowed_ports of this machine's agent.yaml", sshPort)
+		return wire.Errorf(wire.PortNotAllowed, "port %d is not in allowed_ports of the machine's agent.yaml", sshPort)
 	}
 	return c.allowLogin(o.Login)
 }
@@ -41,7 +41,7 @@ func (c *Config) allowSSH(o *wire.Open) error {
 // refuse it later.
 func (c *Config) allowLogin(login string) error {
 	if login != "" && len(c.AllowedLogins) > 0 && !slices.Contains(c.AllowedLogins, login) {
-		return wire.Errorf(wire.LoginNotAllowed, "login %s is not in allowed_logins of this machine's agent.yaml", wire.Printable(login))
+		return wire.Errorf(wire.LoginNotAllowed, "login %s is not in allowed_logins of the machine's agent.yaml", wire.Printable(login))
 	}
 	return nil
 }
@@ -59,7 +59,7 @@ func (c *Config) allowDesktop(o *wire.Open) error {
 		return wire.Errorf(wire.PortNotAllowed, "port %d is for sessions of kind ssh, which ask for a key", sshPort)
 	}
 	if !slices.Contains(c.AllowedPorts, port) {
-		return wire.Errorf(wire.PortNotAllowed, "port %d is not in allowed_ports of this machine's agent.yaml", port)
+		return wire.Errorf(wire.PortNotAllowed, "port %d is not in allowed_ports of the machine's agent.yaml", port)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (c *Config) allowConsole(o *wire.Open) error {
 		return wire.Errorf(wire.BadRequest, "a purpose has at most %d bytes, in one line of printable text", wire.MaxPurpose)
 	}
 	if !c.Console.Enabled {
-		return wire.Errorf(wire.ConsoleOff, "console.enabled is false in this machine's agent.yaml")
+		return wire.Errorf(wire.ConsoleOff, "console.enabled is false in the machine's agent.yaml")
 	}
 	return nil
 }

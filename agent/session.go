@@ -221,7 +221,7 @@ func broken(err error) error {
 func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open *wire.Open, operator keys.Operator, ephemeral ssh.PublicKey) error {
 	login := l.builtin.Login()
 	if open.Login != "" && open.Login != login {
-		return wire.Errorf(wire.LoginNotAllowed, "this machine's agent serves the login %s only", login)
+		return wire.Errorf(wire.LoginNotAllowed, "the machine's agent serves the login %s only", login)
 	}
 	if _, err := l.keys.Find(prep, operator, login); err != nil {
 		return err
