@@ -56,7 +56,7 @@ class Account extends Page {
   private who(): TemplateResult {
     const me = live.me!;
     return html`<section class="panel pad stack"><h2>${me.username}</h2>
-      <p>Your role is <strong>${me.role}</strong>. ${roleMeans[me.role]}</p>
+      <p>Your role is <strong>${me.role}</strong>: ${roleMeans[me.role].replace(/^./, (c) => c.toLowerCase())}</p>
       <div class="row">${verbs.map((v) => (live.may(v) ? html`<span class="chip ok">${icon("ok")}${v}</span>` : html`<span class="chip muted"><span class="visually-hidden">not allowed: </span>${icon("close")}${v}</span>`))}</div>
     </section>`;
   }
@@ -116,7 +116,7 @@ class Account extends Page {
       ${r?.passkeys
         ? passkeysWork() ? this.add() : html`<div class="notice">${icon("info")}<div>This browser cannot make passkeys here. Use a current one, and open the relay over https with a certificate that it trusts.</div></div>`
         : html`<div class="notice">${icon("info")}<div><p><strong>Passkeys do not work on this relay yet.</strong></p>
-            <p>${prose(r?.passkeys_why || "They belong to a name, and this relay has none: WebAuthn knows no IP addresses.")}</p><p>Until then you sign in by links: below, from an administrator, or with <code>scrier login HOST:PORT --browser</code>.</p></div></div>`}
+            <p>${prose(r?.passkeys_why || "They belong to a name, and this relay has none: WebAuthn knows no IP addresses.")}</p><p>Until then you sign in by links: below, from an administrator, or with <code>scrier login HOST:PORT <span class="one">--browser</span></code>.</p></div></div>`}
       ${this.keyFailure ? notice(this.keyFailure) : nothing}
       ${this.keys?.length
         ? html`<ul class="lines">${this.keys.map((k) => html`<li class="row">${icon("key")}<span><strong>${k.name}</strong> <span class="muted small">${k.rp_id}</span><br />

@@ -137,14 +137,14 @@ class EnvoyDetails extends Drawer {
 
   private hostKeys(e: Envoy): TemplateResult {
     return html`<section class="stack tight"><h3>Host keys</h3>
-      ${e.host_keys?.length ? html`<ul class="keys-list">${e.host_keys.map((k) => html`<li><code>${k}</code></li>`)}</ul>` : html`<p class="muted">The agent has reported none.</p>`}
+      ${e.host_keys?.length ? html`<ul class="keys-list">${e.host_keys.map((k) => html`<li><code>${k}</code></li>`)}</ul>` : html`<p class="muted">None yet: the agent reports them with each session.</p>`}
     </section>`;
   }
 
   private sessions(e: Envoy): TemplateResult {
     const here = [...live.sessions.values()].filter((s) => s.envoy_id === e.id).sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
     const line = (s: Session) => html`<li class="row"><span class="dot ${sessionDot(s)}">${sessionWord(s)}</span>
-      <span>${s.operator} as ${s.login || "?"}</span><span class="muted small">${ago(s.created, this.now.value)}</span>
+      <span>${s.operator}${s.login ? ` as ${s.login}` : ""}</span><span class="muted small">${ago(s.created, this.now.value)}</span>
       ${s.own && !hasEnded(s) && live.may("open sessions") ? html`<a class="button slim end" href=${viewPath(s)}>Attach</a>` : nothing}</li>`;
     return html`<section class="stack tight"><h3>Sessions</h3>
       ${here.length ? html`<ul class="lines">${here.slice(0, recent).map(line)}</ul>` : html`<p class="muted">${live.sessionsLoaded ? "None yet." : "Reading…"}</p>`}

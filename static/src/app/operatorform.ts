@@ -7,7 +7,7 @@ import { Page, valueOf } from "./page";
 
 /** roleMeans is what each role allows, in one line; docs/operators.md has the table. */
 export const roleMeans: Record<Role, string> = {
-  admin: "Everything.",
+  admin: "May do everything.",
   operator: "Opens sessions and ends their own. Administers nothing.",
   viewer: "Sees envoys and sessions.",
   compliance: "Sees sessions and the audit log.",

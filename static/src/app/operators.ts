@@ -122,7 +122,7 @@ class Operators extends Page {
 
   private card(u: User, may: boolean): TemplateResult {
     return html`<div class="line top"><span class="clip strong">${u.username}</span>${me(u) ? html`<span class="chip on">you</span>` : nothing}<span class="muted small end">${u.role}</span></div>
-      <div class="line small">${keys(u)}</div>
+      <div class="line small">${u.keys?.length ? keys(u) : html`<span class="muted">No SSH key</span>`}</div>
       <div class="line"><span class="muted small">${u.passkeys ? count(u.passkeys, "passkey") : "No passkey"}</span>${may ? html`<span class="end row">${this.actions(u)}</span>` : nothing}</div>`;
   }
 

@@ -132,7 +132,7 @@ class SignInPage extends Page {
         : this.why ? html`<div class="notice">${icon("info")}<div>${prose(this.why)}</div></div>` : nothing}
       <section class="stack tight"><h2>${this.passkeys ? "No passkey yet?" : "By a link"}</h2>
         <p class="muted">A sign-in link works once, within 15 minutes. There are two ways to get one:</p>
-        <ul class="ways"><li>If you are logged in on the command line, run <code>scrier login ${relayAddress()} --browser</code>.</li>
+        <ul class="ways"><li>If you are logged in on the command line, run <code>scrier login ${relayAddress()} <span class="one">--browser</span></code>.</li>
           <li>Or ask an administrator of this relay.</li></ul>
       </section>`;
   }

@@ -21,7 +21,12 @@ function ways(list: Way[]): HTMLElement {
 
 export function card(title: string, lines: (Node | string | undefined)[], list: Way[]): HTMLElement {
   const said = lines.filter((l): l is Node | string => l !== undefined && l !== "");
-  return el("div", { class: "card", role: "group", "aria-label": title }, el("h2", {}, title), ...said.map((l) => (typeof l === "string" ? el("p", {}, l) : l)), ways(list));
+  return el("div", { class: "card", role: "group", "aria-label": title }, el("h2", {}, title), ...said.map((l) => (typeof l === "string" ? el("p", {}, ...prose(l)) : l)), ways(list));
+}
+
+// prose writes what stands between backquotes as code.
+function prose(text: string): (Node | string)[] {
+  return text.split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 }
 
 /** progress shows that something takes time, and how long it has. */
