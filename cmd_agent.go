@@ -87,7 +87,7 @@ processes, and the shell keeps them.
 		},
 	}
 	c.Flags().StringVar(&relay, "relay", "", "the relay's `HOST:PORT`")
-	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token that `scrier token create` printed from `FILE`; - is standard input")
+	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token, as scrier token create printed it, from `FILE`; - is standard input")
 	c.Flags().StringVar(&token, "token", "", "the `TOKEN` itself, where nobody else sees command lines")
 	c.Flags().StringVar(&state, "state", stateDir("scrier-agent"), "keep state in `DIR`")
 	c.Flags().StringArrayVar(&labels, "label", nil, "give the envoy a label `k=v`; may be repeated")

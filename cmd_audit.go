@@ -73,7 +73,7 @@ func auditList(t *target) *cobra.Command {
 			return table(c.OutOrStdout(), []string{"SEQ", "TIME", "TYPE", "OPERATOR", "ENVOY", "SESSION", "SOURCE", "CODE", "DETAIL"}, rows)
 		},
 	}
-	c.Flags().IntVar(&limit, "limit", 200, "how many, at most 1000")
+	c.Flags().IntVar(&limit, "limit", 200, "show the newest `N`, at most 1000")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -39,11 +39,12 @@ func vncCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "vnc ENVOY [--port N | --console [--view] [--purpose TEXT]] [--listen ADDR] [--viewer PROGRAM|none]",
 		Short: "Open an envoy's desktop in a VNC viewer of yours",
-		Long: `Lend a VNC viewer on this machine one connection to a VNC server on an envoy. ENVOY is a hostname, an id, or a
-prefix of one that only one envoy has. Without a viewer of your own, open the desktop in a browser.
+		Long: `Open a desktop on an envoy in a VNC viewer of yours. The viewer gets one connection, to the VNC server on the
+envoy. ENVOY is a hostname, an id, or a prefix of one that only one envoy has. If you have no viewer, open the
+desktop in a browser.
 
 --console shows the screen of who sits at the envoy. They are asked, with your name and --purpose, and have
-30 seconds to answer; they see for how long you are there, and can end it.
+30 seconds to answer. While you are there they see it, and they can end it.
 ` + strings.Replace(desktopHelp, "%s", "vncviewer, xtigervncviewer, xtightvncviewer, remmina, gvncviewer", 1) +
 			exitHelp("0    the viewer or the desktop was closed", append(desktopExits[:len(desktopExits):len(desktopExits)],
 				wire.ConsoleOff, wire.ConsoleEmpty, wire.ConsoleLocked, wire.ConsoleRefused, wire.ConsoleNoAnswer, wire.ConsoleMissing, wire.ConsoleUnsupported, wire.ConsoleEnded)...) +
@@ -78,11 +79,12 @@ func rdpCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rdp ENVOY [--port N] [--listen ADDR] [--viewer PROGRAM|none]",
 		Short: "Open an envoy's desktop in an RDP viewer of yours",
-		Long: `Lend an RDP viewer on this machine one connection to an RDP server on an envoy. ENVOY is a hostname, an id, or a
-prefix of one that only one envoy has. Without a viewer of your own, open the desktop in a browser.
+		Long: `Open a desktop on an envoy in an RDP viewer of yours. The viewer gets one connection, to the RDP server on the
+envoy. ENVOY is a hostname, an id, or a prefix of one that only one envoy has. If you have no viewer, open the
+desktop in a browser.
 
-The viewer sees the server's own certificate under the address of this machine, so it may warn. Compare
-what it shows with the server's.
+The viewer connects to an address of this machine and is shown the certificate of the server there, so it may
+warn. Compare what it shows with the server's certificate.
 ` + strings.Replace(desktopHelp, "%s", "xfreerdp3, xfreerdp, wlfreerdp3, wlfreerdp, remmina", 1) +
 			exitHelp("0    the viewer or the desktop was closed", desktopExits...) +
 			"  All codes are in docs/errors.md.\n",

@@ -27,7 +27,7 @@ works while the relay is down. Run it as root or as the relay's user.
 --relay looks at a relay elsewhere, as far as that can be done from here: its port, certificates and clock.
 If you have been logged in there, its fingerprint is compared.
 
-Each line begins with ok, warn (look at it), fail, or skip (it cannot be told here). Each check takes 3 seconds
+Each line begins with ok, warn (look at it), fail, or skip (it cannot be checked from here). Each check takes 3 seconds
 at most, and most are made at once.
 ` + exitHelp("0    nothing failed\n1    something failed"),
 		Example: `  scrier doctor --state /var/lib/scrier-relay

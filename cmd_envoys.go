@@ -47,7 +47,7 @@ func envoysCommand() *cobra.Command {
 	c := group(&cobra.Command{
 		Use: "envoys", Short: "List and manage the enrolled machines",
 		Long: `Envoys are the enrolled machines. ENVOY is a hostname, an id, or a prefix of one that only one
-envoy has; several matches are listed, never guessed.`,
+envoy has; if several match, they are listed, and nothing is guessed.`,
 	})
 	t.flags(c)
 

@@ -68,7 +68,7 @@ you. It works once, within 15 minutes.
 			return printLink(c, l)
 		},
 	}
-	c.Flags().StringVar(&username, "username", "", "the operator's name (default: whoever the key belongs to)")
+	c.Flags().StringVar(&username, "username", "", "log in as the operator `NAME` (default: whoever the key belongs to)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "private key `FILE`, or a .pub whose private half is in ssh-agent or beside it")
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's `FINGERPRINT`, which begins with SHA256:")
 	c.Flags().BoolVar(&browser, "browser", false, "print a link that signs a browser in")
@@ -128,9 +128,8 @@ func logoutCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logout [--all] [--forget] [--relay HOST:PORT]",
 		Short: "Forget the login at a relay",
-		Long: `Forget the login at the relay of the last login, or at all relays: key and certificate are deleted
-from this machine. What a relay's fingerprint is, stays known; --forget forgets it too, for a relay
-that was set up anew.
+		Long: `Log out of the relay of the last login, or of all relays: the login's key and certificate are deleted from
+this machine. The relay's fingerprint is remembered. --forget forgets it too, for a relay that was set up anew.
 ` + exitHelp("0    logged out"),
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {

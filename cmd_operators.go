@@ -70,8 +70,8 @@ works once, within 15 minutes, and not after the operator was changed.
 			return nil
 		},
 	}
-	c.Flags().StringVar(&username, "username", "", "the operator's name")
-	c.Flags().StringVar(&role, "role", "", "admin, operator, viewer or compliance")
+	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
+	c.Flags().StringVar(&role, "role", "", "the `ROLE`: admin, operator, viewer or compliance")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "the operator's public key `FILE`; not for an admin who is a user of this host")
 	must(c.MarkFlagRequired("username"))
 	must(c.MarkFlagRequired("role"))
@@ -234,8 +234,8 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 			return nil
 		},
 	}
-	c.Flags().StringVar(&username, "username", "", "the operator's name")
-	c.Flags().StringVar(&role, "role", "", "the new role")
+	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
+	c.Flags().StringVar(&role, "role", "", "the new `ROLE`: admin, operator, viewer or compliance")
 	completeRole(c)
 	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
 	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links, passkeys and tokens")
@@ -261,7 +261,7 @@ func operatorsDelete(t *target) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&username, "username", "", "the operator's name")
+	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
 	must(c.MarkFlagRequired("username"))
 	return c
 }
@@ -293,7 +293,7 @@ else reads. Operators make their own with scrier login --browser.
 			return nil
 		},
 	}
-	c.Flags().StringVar(&username, "username", "", "the operator's name")
+	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
 	must(c.MarkFlagRequired("username"))
 	return c
 }

@@ -24,7 +24,8 @@ func relayCommand() *cobra.Command {
 
 Its state (envoys, operators, sessions, the audit log, the certificate authority) is in --state;
 the admin socket in there serves "scrier token", "operators", "envoys", "sessions" and "audit" with
-the same --state on this host. SIGTERM, SIGINT and SIGHUP end it in order.
+the same --state on this host. SIGTERM, SIGINT and SIGHUP end it properly:
+open sessions are told, and get ten seconds.
 ` + exitHelp("0    ended by SIGTERM, SIGINT or SIGHUP", wire.BadConfig, wire.StateInUse, wire.AuditUnavailable),
 		Example: `  scrier relay --state /var/lib/scrier-relay --listen :8443`,
 		Args:    exact(0, "no arguments"),

@@ -83,7 +83,7 @@ func printableLines(s string) string {
 type target struct{ state, relay string }
 
 func (t *target) flags(c *cobra.Command) {
-	c.PersistentFlags().StringVar(&t.state, "state", "", "talk to the relay on this host that has this state `DIR`ectory, over its admin socket")
+	c.PersistentFlags().StringVar(&t.state, "state", "", "talk over its admin socket to the relay on this host that keeps its state in `DIR`")
 	c.PersistentFlags().StringVar(&t.relay, "relay", "", "talk to the relay at `HOST:PORT` instead of that of the last login")
 }
 

@@ -3,14 +3,18 @@ package main
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 )
 
-// TestHelp asks each command for its help, which must list its exit statuses.
+// TestHelp asks each command for its help, which must list its exit statuses, and give what each flag takes a name
+// for people: neither a type of Go's nor half a sentence.
 func TestHelp(t *testing.T) {
+	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+) ?(.*?)   `)
+	takes := regexp.MustCompile(`^(|[A-Z:]+|k=v)$`)
 	for path := range leaves(newRoot()) {
 		root := newRoot()
 		var out bytes.Buffer
@@ -21,6 +25,14 @@ func TestHelp(t *testing.T) {
 		}
 		if !strings.Contains(out.String(), "\nUsage:\n  "+path) {
 			t.Errorf("%s --help does not show how to use it:\n%s", path, out.String())
+		}
+		if strings.Contains(out.String(), "[flags]") {
+			t.Errorf("%s --help names no flags where it shows how to use it:\n%s", path, out.String())
+		}
+		for _, m := range flag.FindAllStringSubmatch(out.String(), -1) {
+			if !takes.MatchString(m[2]) {
+				t.Errorf("%s --help says that %s takes %q", path, m[1], m[2])
+			}
 		}
 		library := path == "scrier help" || strings.HasPrefix(path, "scrier completion ")
 		if !library && !strings.Contains(out.String(), "\nEXIT STATUS\n") {
