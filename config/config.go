@@ -60,7 +60,7 @@ func Load(path, manual string, named bool, c Checker) error {
 func decode(data []byte, c Checker) error {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return err
+		return plain(err)
 	}
 	var body ast.Node
 	for _, doc := range file.Docs {
@@ -103,6 +103,9 @@ func plain(err error) error {
 	}
 	if e, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
 		return &yaml.SyntaxError{Message: strings.Replace(e.Message, "unknown field", "unknown key", 1), Token: e.Token}
+	}
+	if e, ok := errors.AsType[*yaml.SyntaxError](err); ok && (strings.Contains(e.Message, "tab character") || strings.Contains(e.Message, "'\t'")) {
+		return &yaml.SyntaxError{Message: "a tab stands here, and YAML wants spaces", Token: e.Token}
 	}
 	if e, ok := errors.AsType[*yaml.OverflowError](err); ok {
 		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is too large or too small here", e.SrcNum), Token: e.Token}

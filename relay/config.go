@@ -149,7 +149,7 @@ func LoadConfig(path string, named bool) (Config, error) {
 // Check says what is not valid.
 func (c *Config) Check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		return fmt.Errorf("listen: %q is not host:port", c.Listen)
+		return fmt.Errorf("listen: %q is not host:port; for all addresses it is like \":8443\"", c.Listen)
 	}
 	for _, h := range c.Hosts {
 		if !isHost(h) {
