@@ -120,6 +120,9 @@ func (a *api) request(ctx context.Context, who access.Operator, c ConnectRequest
 	if c.Protocol != "" && c.Protocol != kind {
 		return nil, wire.Errorf(wire.BadRequest, "kind and protocol are one thing and differ; give one of the two")
 	}
+	if kind == "" {
+		return nil, wire.Errorf(wire.BadRequest, "kind is missing: it is ssh, rdp or vnc")
+	}
 	req := &session.Request{
 		Kind: wire.Kind(kind), Envoy: c.EnvoyID, Login: c.Login, Port: c.Port, Desktop: session.DesktopRequest(c.Desktop),
 		Terminal: session.TerminalRequest{
