@@ -24,6 +24,11 @@ export type Hands = {
 
 const longAgo = "59 min ago"; // about the widest that stands there
 
+// release is the agent's version without its commit, which tells nothing in a list.
+function release(e: Envoy): string {
+  return e.version.split(" ", 1)[0] ?? "";
+}
+
 /** columns are the fleet's. */
 export function columns(h: Hands): Column<Envoy>[] {
   const col = (name: string, c: Omit<Column<Envoy>, "name" | "title">): Column<Envoy> => ({ name, title: orders[name]?.title ?? "", sortable: name in orders, ...c });
@@ -37,7 +42,7 @@ export function columns(h: Hands): Column<Envoy>[] {
     col("load", { cell: (e) => (reachable(e) ? html`<span class="num">${(e.facts.load / 100).toFixed(2)}</span>` : none()), text: (e) => (e.facts.load / 100).toFixed(2), rank: 7, end: true }),
     col("disk", { cell: (e) => (reachable(e) ? html`<span class="num ${e.facts.disk >= 95 ? "bad-text" : e.facts.disk >= 85 ? "warn-text" : ""}">${e.facts.disk} %</span>` : none()), text: () => "100 %", rank: 6, end: true }),
     col("users", { cell: (e) => html`<span class="num" title=${(e.facts.users ?? []).join(", ")}>${e.facts.users?.length || html`<span class="muted">0</span>`}</span>`, text: () => "00", rank: 8, end: true }),
-    col("version", { cell: (e) => html`<span class="clip num" title=${e.version}>${e.version}</span>`, text: (e) => e.version, least: 56, rank: 9 }),
+    col("version", { cell: (e) => html`<span class="clip num" title=${e.version}>${release(e)}</span>`, text: release, least: 56, rank: 9 }),
     col("seen", { cell: (e) => html`<span class="num" title=${exact(e.last_seen)}>${ago(e.last_seen, h.now)}</span>`, text: (e) => {
       const t = ago(e.last_seen, h.now);
       return t.length > longAgo.length ? t : longAgo;
