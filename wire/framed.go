@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// readerSize is enough for heartbeats and keys, of which one read brings several; what is longer goes past the
+// reader's buffer. There may be ten thousand readers, of which nearly all wait.
+const readerSize = 512
+
 // sendTimeout bounds how long a peer may refuse to take a message before it counts as lost.
 const sendTimeout = 15 * time.Second
 
@@ -33,7 +37,7 @@ type ahead struct {
 
 // NewFramed wraps s; from now on nobody else reads it.
 func NewFramed(s Stream) *Framed {
-	return &Framed{Stream: s, r: bufio.NewReaderSize(s, MaxData+16)}
+	return &Framed{Stream: s, r: bufio.NewReaderSize(s, readerSize)}
 }
 
 // Read gives the bytes behind the frames that were received, for a stream that stops being
@@ -159,7 +163,7 @@ func (f *Framed) receive(next func() (FrameType, []byte, error)) (Message, error
 		if t == frameAnswer { // a secret: nothing of it stays
 			clear(payload)
 			if f.r.Buffered() == 0 {
-				f.r = bufio.NewReaderSize(f.Stream, MaxData+16)
+				f.r = bufio.NewReaderSize(f.Stream, readerSize)
 			}
 		}
 		if m != nil || err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,87 @@ func TestReceiveAhead(t *testing.T) {
 	if m, err := f.Receive(); err != nil || m.(*wire.Ping).N != 9 {
 		t.Fatalf("%+v, %v", m, err)
 	}
+}
+
+// pieces is a stream that brings bytes in pieces of changing length, as packets do.
+type pieces struct {
+	wire.Stream
+	all  []byte
+	next int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.all) == 0 {
+		return 0, io.EOF
+	}
+	p.next = p.next%1500 + 7
+	n := copy(b, p.all[:min(p.next, len(p.all))])
+	p.all = p.all[n:]
+	return n, nil
+}
+
+// A frame may be as long as it likes, whatever the reader reads ahead.
+func TestReceiveLongAndShort(t *testing.T) {
+	var sent []int
+	var all bytes.Buffer
+	for _, n := range []int{0, 1, 2, 500, 505, 506, 507, 508, 509, 510, 511, 512, 513, 1024, 4096, wire.MaxData - 1, wire.MaxData, 3, wire.MaxData, 0} {
+		buf := make([]byte, wire.DataHeader+n)
+		for i := range buf {
+			buf[i] = byte(n + i)
+		}
+		all.Write(wire.DataFrame(buf, n))
+		sent = append(sent, n)
+		if err := wire.Send(&all, &wire.Skip{Screen: bytes.Repeat([]byte{byte(n)}, n), To: uint64(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all.WriteString("what follows")
+	f := wire.NewFramed(&pieces{all: all.Bytes()})
+	for _, n := range sent {
+		m, err := f.Receive()
+		if err != nil {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+		d, ok := m.(*wire.Data)
+		if !ok || len(d.Bytes) != n {
+			t.Fatalf("%d bytes came as %T", n, m)
+		}
+		for i, b := range d.Bytes {
+			if b != byte(n+wire.DataHeader+i) {
+				t.Fatalf("byte %d of %d is another one", i, n)
+			}
+		}
+		if m, err = f.Receive(); err != nil || len(m.(*wire.Skip).Screen) != n {
+			t.Fatalf("a message with %d bytes: %T, %v", n, m, err)
+		}
+	}
+	if rest, err := io.ReadAll(f); err != nil || string(rest) != "what follows" {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+// A stream that waits for its next frame costs next to nothing: a relay has one for each agent.
+func TestFramedIsSmall(t *testing.T) {
+	const n, most = 1000, 2 << 10 // bytes of each
+	all := make([]*wire.Framed, n)
+	before := liveHeap()
+	for i := range all {
+		all[i] = wire.NewFramed(&pieces{})
+	}
+	each := (liveHeap() - before) / n
+	runtime.KeepAlive(all)
+	if each > most {
+		t.Errorf("each takes %d bytes, more than %d", each, most)
+	}
+}
+
+// liveHeap is how much memory is in use, in bytes.
+func liveHeap() int64 {
+	runtime.GC()
+	runtime.GC() // empties pools as well
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // broken is a stream whose Read panics.
