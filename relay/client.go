@@ -27,18 +27,22 @@ const (
 
 // serve runs one accepted connection to its end.
 func (r *Relay) serve(ctx context.Context, a arrived) {
-	link, alpn := a.link, a.alpn
 	err := r.panics.Contain("link", func() error {
-		switch alpn {
+		switch a.alpn {
 		case wire.ALPNAgent:
 			return r.serveAgent(ctx, a)
 		case wire.ALPNClient:
 			return r.serveClient(ctx, a)
 		}
 		return wire.Errorf(wire.Protocol, "a link of an unknown kind")
-	}, "addr", link.Peer().Addr)
-	r.Log.Debug("link ended", "addr", link.Peer().Addr, "alpn", alpn, "err", err)
-	if cerr := link.Close(wire.CodeOf(err), wire.DetailOf(err)); cerr != nil {
+	}, "addr", a.addr)
+	r.served(a, err)
+}
+
+// served ends a connection, however it went.
+func (r *Relay) served(a arrived, err error) {
+	r.Log.Debug("link ended", "addr", a.addr, "alpn", a.alpn, "err", err)
+	if cerr := a.link.Close(wire.CodeOf(err), wire.DetailOf(err)); cerr != nil {
 		r.Log.Debug("close link", "err", cerr)
 	}
 }

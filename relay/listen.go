@@ -167,6 +167,7 @@ type http3Server interface{ ServeQUICConn(*quic.Conn) error }
 // arrived is a link whose handshake is through.
 type arrived struct {
 	link     wire.Link
+	addr     net.Addr // where it came from; an agent may roam
 	alpn     string
 	acquaint func() // says that the peer has shown who it is
 }
@@ -185,17 +186,16 @@ func (l *listener) accept(ctx context.Context, serve func(arrived), browsers htt
 			return fmt.Errorf("accept: %w", err)
 		}
 		wg.Go(func() {
-			if !l.ready(conn) {
-				return
-			}
-			state := conn.ConnectionState().TLS
-			if alpn := state.NegotiatedProtocol; alpn != wire.ALPNH3 {
-				if len(state.PeerCertificates) == 0 {
+			alpn, known, ok := l.ready(conn)
+			switch {
+			case !ok:
+			case alpn == wire.ALPNH3:
+				l.serveBrowser(conn, browsers)
+			default:
+				if !known {
 					defer l.strictly(conn)()
 				}
-				serve(arrived{link: wire.QUICLink(conn), alpn: alpn, acquaint: func() { acquaint(conn.Context()) }})
-			} else {
-				l.serveBrowser(conn, browsers)
+				serve(arrived{link: wire.QUICLink(conn), addr: conn.RemoteAddr(), alpn: alpn, acquaint: func() { acquaint(conn.Context()) }})
 			}
 		})
 	}
@@ -256,18 +256,19 @@ func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
 }
 
 // ready waits until the handshake has succeeded or failed. Accept returns before the client's
-// certificate was checked.
-func (l *listener) ready(conn *quic.Conn) bool {
+// certificate was checked. known says that there is one.
+func (l *listener) ready(conn *quic.Conn) (alpn string, known, ok bool) {
 	a, ok := conn.Context().Value(arrivalKey{}).(*arrival)
 	if !ok {
-		return false
+		return "", false, false
 	}
 	a.closable(func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(wire.Busy), "") })
 	select {
 	case <-conn.HandshakeComplete():
-		return a.done() && conn.Context().Err() == nil
+		state := conn.ConnectionState().TLS
+		return state.NegotiatedProtocol, len(state.PeerCertificates) > 0, a.done() && conn.Context().Err() == nil
 	case <-conn.Context().Done():
-		return false
+		return "", false, false
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"scrier/certs"
@@ -39,8 +38,7 @@ type agent struct {
 	boot    string
 	link    wire.Link
 	control *wire.Framed
-
-	renewals chan wire.Message // Renew and Kept, in order
+	end     context.CancelCauseFunc // ends the link, and does not wait for that
 
 	mu      sync.Mutex
 	cert    store.Certificate // that the agent is known to have
@@ -53,6 +51,9 @@ type agent struct {
 	settled string // the reported hostname for which the envoy's name needs no look ([Fleet.followAll])
 	pings   map[uint64]chan struct{}
 	asked   int // pings that were sent and have no answer yet, also those that nobody waits for any more
+
+	renewals []wire.Message // Renew and Kept that wait, in order
+	renewing bool           // somebody serves them
 }
 
 // source is the agent's address, without the port.
@@ -71,73 +72,101 @@ func (a *agent) certificate() store.Certificate {
 // still counts is asked here, before anything is served. expired says that its certificate may only be
 // renewed.
 func (f *Fleet) Serve(ctx context.Context, link wire.Link, id certs.Identity, expired bool) error {
-	envoy, err := wire.ParseEnvoyID(id.ID)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	a, err := f.newAgent(link, id, end)
 	if err != nil {
 		return err
 	}
-	leaf := link.Peer().Certificates[0]
-	key := certs.PinOf(leaf)
-	a := &agent{fleet: f, id: envoy, link: link, expires: leaf.NotAfter, pings: map[uint64]chan struct{}{}, renewals: make(chan wire.Message, maxRenewals)}
-	a.cert = store.Certificate{Generation: id.Generation, Key: key[:], Source: a.source()}
-	if err := f.admit(ctx, a); err != nil {
+	leave, err := a.begin(ctx, expired)
+	if leave == nil {
 		return err
 	}
-	return a.serve(ctx, expired)
+	defer leave()
+	return a.run(ctx)
 }
 
-func (a *agent) serve(ctx context.Context, expired bool) error {
+func (f *Fleet) newAgent(link wire.Link, id certs.Identity, end context.CancelCauseFunc) (*agent, error) {
+	envoy, err := wire.ParseEnvoyID(id.ID)
+	if err != nil {
+		return nil, err
+	}
+	leaf := link.Peer().Certificates[0]
+	key := certs.PinOf(leaf)
+	a := &agent{fleet: f, id: envoy, link: link, end: end, expires: leaf.NotAfter, pings: map[uint64]chan struct{}{}}
+	a.cert = store.Certificate{Generation: id.Generation, Key: key[:], Source: a.source()}
+	return a, nil
+}
+
+// begin is what comes before an agent is the envoy's. leave is nil if it does not become so: it was refused, or came
+// for a renewal alone.
+func (a *agent) begin(ctx context.Context, expired bool) (leave func(), err error) {
+	if err := a.fleet.admit(ctx, a); err != nil {
+		return nil, err
+	}
 	helloCtx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	s, err := a.link.Accept(helloCtx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a.control = wire.NewFramed(s)
 	if err := s.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return err
+		return nil, err
 	}
 	first, err := a.control.Receive()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch m := first.(type) {
 	case *wire.Renew:
-		return a.renewOnly(ctx, m, expired)
+		return nil, a.renewOnly(ctx, m, expired)
 	case *wire.Hello:
 		return a.greet(ctx, m, expired)
 	default:
-		return wire.Errorf(wire.Protocol, "%T is not a greeting", m)
+		return nil, wire.Errorf(wire.Protocol, "%T is not a greeting", m)
 	}
 }
 
-// greet serves a link that begins with Hello.
-func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) error {
+// greet makes who says Hello the envoy's agent.
+func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) (leave func(), err error) {
 	f := a.fleet
 	if expired {
 		err := wire.Errorf(wire.Expired, "the certificate has expired; it may be renewed")
-		return errors.Join(err, a.refuse(err))
+		return nil, errors.Join(err, a.refuse(err))
 	}
 	if err := a.control.SetDeadline(time.Time{}); err != nil {
-		return err
+		return nil, err
 	}
 	a.boot = strings.ToValidUTF8(m.Boot[:min(len(m.Boot), maxBoot)], "")
 	a.facts, a.seen = f.timed(m.Facts, m.Time), f.Now()
 	joining, end := a.whileLinked(ctx)
-	leave, err := f.join(joining, a)
+	leave, err = f.join(joining, a)
 	end()
 	if err != nil {
-		return errors.Join(err, a.refuse(err))
+		return nil, errors.Join(err, a.refuse(err))
 	}
-	defer leave()
 	if err := a.control.Send(&wire.Welcome{Relay: f.Name, Time: wire.Millis(f.Now()), Interval: uint32(heartbeats / time.Second)}); err != nil {
-		return err
+		leave()
+		return nil, err
 	}
 	f.Log.Info("agent connected", "envoy", a.id, "name", a.facts.Hostname, "addr", a.link.Peer().Addr)
-	g, gctx := errgroup.WithContext(ctx)
-	for _, part := range []func(context.Context) error{a.listen, a.serveRenewals, a.watch, a.accept} {
-		g.Go(func() error { return a.guard(func() error { return part(gctx) }) })
-	}
-	return g.Wait()
+	return leave, nil
+}
+
+// run serves the envoy's agent until its link ends. While it has nothing to say, that costs the two goroutines which
+// wait for it. There may be ten thousand of them, and Go takes stack back only from who uses less than a fourth of it:
+// so what is below them is short, and work that needs more has returned before, or has a goroutine for its time.
+func (a *agent) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { // ends the reads
+		err := wire.Cause(ctx, wire.RelayShutdown)
+		_ = a.link.Close(wire.CodeOf(err), wire.DetailOf(err)) // it may have ended
+	})()
+	var others sync.WaitGroup
+	others.Go(func() { a.end(a.accept(ctx)) })
+	a.end(a.guard(func() error { return a.listen(ctx, &others) }))
+	others.Wait()
+	return context.Cause(ctx)
 }
 
 // whileLinked is ctx up to the link's end. When a whole fleet comes back to a slow disk, an agent may give
@@ -149,9 +178,9 @@ func (a *agent) whileLinked(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// guard runs a part of the link's life that has a goroutine of its own: a panic ends this link alone.
+// guard makes an error of a panic, so that it ends this link alone.
 func (a *agent) guard(f func() error) error {
-	return a.fleet.Panics.Contain("link", f, "envoy", a.id, "addr", a.link.Peer().Addr)
+	return a.fleet.Panics.Contain("link", f, "envoy", a.id)
 }
 
 // accept ends the link when the agent opens a stream.
@@ -171,8 +200,8 @@ func (a *agent) refuse(err error) error {
 	return nil
 }
 
-// listen reads what the agent says on its control stream.
-func (a *agent) listen(context.Context) error {
+// listen reads what the agent says on its control stream, until the link's end. What has to wait is done beside it.
+func (a *agent) listen(ctx context.Context, beside *sync.WaitGroup) error {
 	limit := rate.NewLimiter(controlRate, controlBurst)
 	for {
 		m, err := a.control.ReceiveWithin(wholeTimeout)
@@ -194,19 +223,15 @@ func (a *agent) listen(context.Context) error {
 		}
 		switch m := m.(type) {
 		case *wire.Heartbeat:
-			facts := a.fleet.timed(m.Facts, m.Time)
-			a.mu.Lock()
-			a.facts, a.seen = facts, a.fleet.Now()
-			back := a.silent
-			a.silent = false
-			a.mu.Unlock()
-			a.fleet.changed(a.id, !back)
+			a.reported(m)
 		case *wire.Pong: // to nothing
 		case *wire.Renew, *wire.Kept:
-			select {
-			case a.renewals <- m:
-			default:
-				return wire.Errorf(wire.Protocol, "more than %d renewals at once", maxRenewals)
+			first, err := a.wants(m)
+			if err != nil {
+				return err
+			}
+			if first {
+				beside.Go(func() { a.serveRenewals(ctx) })
 			}
 		default:
 			return wire.Errorf(wire.Protocol, "unexpected %T on the control stream", m)
@@ -214,50 +239,15 @@ func (a *agent) listen(context.Context) error {
 	}
 }
 
-// serveRenewals does what the agent asks for its certificate. That may have to wait, for the envoy's turn
-// or for the disk, and listen must not: an agent whose answer to a ping nobody reads seems to be gone, and a
-// copy would get its place.
-func (a *agent) serveRenewals(ctx context.Context) error {
-	for {
-		var err error
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case m := <-a.renewals:
-			switch m := m.(type) {
-			case *wire.Renew:
-				err = a.renew(ctx, m)
-			case *wire.Kept:
-				err = a.kept(ctx, true)
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// watch ends the link when its time is over: the certificate's, or the context's.
-func (a *agent) watch(ctx context.Context) error {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done(): // the relay shuts down, or listen found a reason
-			err := wire.Cause(ctx, wire.RelayShutdown)
-			return errors.Join(err, a.link.Close(wire.CodeOf(err), wire.DetailOf(err)))
-		case <-a.link.Context().Done():
-			return a.link.Err()
-		case <-tick.C:
-			a.mu.Lock()
-			over := a.fleet.Now().After(a.expires)
-			a.mu.Unlock()
-			if over {
-				err := wire.Errorf(wire.Expired, "the certificate was not renewed in time")
-				return errors.Join(err, a.link.Close(wire.Expired, wire.DetailOf(err)))
-			}
-		}
-	}
+// reported takes a heartbeat.
+func (a *agent) reported(m *wire.Heartbeat) {
+	facts := a.fleet.timed(m.Facts, m.Time)
+	a.mu.Lock()
+	a.facts, a.seen = facts, a.fleet.Now()
+	back := a.silent
+	a.silent = false
+	a.mu.Unlock()
+	a.fleet.changed(a.id, !back)
 }
 
 // answered notes the answer to a ping, which may come when nobody waits for it any more. It is false for

@@ -97,6 +97,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 			return errors.Join(f.copies.Close(ctx), f.save(ctx))
 		case <-silent.C:
 			f.findSilent()
+			f.findExpired()
 			f.followAll(ctx)
 			if err := f.copies.Flush(ctx); err != nil {
 				f.Log.Error("audit", "err", err)

@@ -38,6 +38,52 @@ func (a *agent) renewOnly(ctx context.Context, m *wire.Renew, expired bool) erro
 	return err
 }
 
+// wants puts what the agent asks for its certificate behind what waits. first says that nobody serves that yet. It
+// may have to wait, for the envoy's turn or for the disk, and listen must not: an agent whose answer to a ping nobody
+// reads seems to be gone, and a copy would get its place.
+func (a *agent) wants(m wire.Message) (first bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.renewals) >= maxRenewals {
+		return false, wire.Errorf(wire.Protocol, "more than %d renewals at once", maxRenewals)
+	}
+	a.renewals = append(a.renewals, m)
+	first, a.renewing = !a.renewing, true
+	return first, nil
+}
+
+// wanted is the first of what waits; nil: nothing, and it is not served any more.
+func (a *agent) wanted() (m wire.Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.renewals) == 0 {
+		a.renewals, a.renewing = nil, false
+		return nil
+	}
+	m, a.renewals = a.renewals[0], a.renewals[1:]
+	return m
+}
+
+// serveRenewals serves what waits; what fails ends the link.
+func (a *agent) serveRenewals(ctx context.Context) {
+	for m := a.wanted(); m != nil; m = a.wanted() {
+		if err := a.guard(func() error { return a.serveRenewal(ctx, m) }); err != nil {
+			a.end(err)
+			return
+		}
+	}
+}
+
+func (a *agent) serveRenewal(ctx context.Context, m wire.Message) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if m, ok := m.(*wire.Renew); ok {
+		return a.renew(ctx, m)
+	}
+	return a.kept(ctx, true)
+}
+
 // renew serves a Renew on the envoy's link.
 func (a *agent) renew(ctx context.Context, m *wire.Renew) error {
 	chain, err := a.renewed(ctx, m, (*Fleet).holds)

@@ -8,8 +8,8 @@ import (
 	"scrier/wire"
 )
 
-// silentEvery is how often the fleet looks for silent agents. It must look, as an envoy becomes stale
-// because nothing happens.
+// silentEvery is how often the fleet looks for silent agents, and for certificates that are over. It must look, as an
+// envoy becomes stale because nothing happens.
 const silentEvery = 5 * time.Second
 
 func (f *Fleet) changed(id wire.EnvoyID, seen bool) {
@@ -34,6 +34,20 @@ func (f *Fleet) findSilent() {
 	f.mu.Unlock()
 	for _, id := range silent {
 		f.changed(id, false)
+	}
+}
+
+// findExpired ends the links whose certificate is over.
+func (f *Fleet) findExpired() {
+	now := f.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.live {
+		a.mu.Lock()
+		if now.After(a.expires) {
+			a.end(wire.Errorf(wire.Expired, "the certificate was not renewed in time"))
+		}
+		a.mu.Unlock()
 	}
 }
 

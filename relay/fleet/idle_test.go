@@ -1,0 +1,143 @@
+package fleet
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+// held is what a process has in use: bytes of heap and stacks, and goroutines.
+type held struct{ bytes, goroutines int64 }
+
+func holds() held {
+	for range 4 { // each takes back half of a stack at most
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return held{int64(m.HeapAlloc + m.StackInuse), int64(runtime.NumGoroutine())}
+}
+
+// A relay may have ten thousand agents, and nearly all of them do nothing but say from time to time that they are
+// there. What QUIC and TLS take for each is not counted here.
+func TestAnIdleAgentIsSmall(t *testing.T) {
+	const (
+		agents     = 300
+		bytes      = 40 << 10 // of each, both ends of its link; the race detector makes stacks larger
+		goroutines = 2
+	)
+	var heard atomic.Int64
+	b := newBase(t, func(c *Config) {
+		c.Changed = func(_ wire.EnvoyID, seen bool) {
+			if seen {
+				heard.Add(1)
+			}
+		}
+	})
+	var all []*caller
+	var leaves []*x509.Certificate
+	for range agents {
+		c := b.enrolledAt("192.0.2.1")
+		leaf, err := x509.ParseCertificate(c.chain[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, leaves = append(all, c), append(leaves, leaf)
+	}
+	before := holds()
+	var links []wire.Link
+	var served sync.WaitGroup
+	defer func() {
+		for _, l := range links {
+			if err := l.Close(wire.None, ""); err != nil {
+				t.Error(err)
+			}
+		}
+		served.Wait()
+	}()
+	for i, c := range all {
+		near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1000}, Certificates: leaves[i : i+1]})
+		links = append(links, near)
+		served.Go(func() { _ = b.Serve(context.Background(), far, c.id, false) }) // it ends with the link
+		s, err := near.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wire.Send(s, &wire.Hello{Boot: "boot", Time: wire.Millis(time.Now()), Facts: wire.Facts{Hostname: "web1"}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wire.Expect[wire.Welcome](s); err != nil {
+			t.Fatal(err)
+		}
+		if err := wire.Send(s, &wire.Heartbeat{Time: wire.Millis(time.Now()), Facts: wire.Facts{Hostname: "web1", Users: []string{"ann"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for late := time.Now().Add(patience); heard.Load() < agents; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%d heartbeats of %d were heard", heard.Load(), agents)
+		}
+	}
+	var now held
+	for late := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // what served the greeting is about to end
+		now = holds()
+		if now.goroutines-before.goroutines <= goroutines*agents || time.Now().After(late) {
+			break
+		}
+	}
+	if n := now.goroutines - before.goroutines; n > goroutines*agents {
+		t.Errorf("%d agents have %d goroutines, more than %d each", agents, n, goroutines)
+	}
+	each := (now.bytes - before.bytes) / agents
+	t.Logf("each agent takes %d bytes", each)
+	if each > bytes {
+		t.Errorf("each agent takes %d bytes, more than %d", each, bytes)
+	}
+}
+
+// A link ends when the certificate is over that was not renewed.
+func TestNotRenewedInTime(t *testing.T) {
+	var later atomic.Int64
+	b := newBase(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	c := b.enrolledAt("192.0.2.1")
+	leaf, err := x509.ParseCertificate(c.chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, answers := c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		t.Fatalf("it was answered with %T", m)
+	}
+	id, err := wire.ParseEnvoyID(c.id.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := b.agent(id).link
+	later.Store(int64(time.Until(leaf.NotAfter) - time.Hour))
+	b.findExpired()
+	if err := link.Context().Err(); err != nil {
+		t.Fatalf("it ended an hour early: %v", link.Err())
+	}
+	later.Store(int64(time.Until(leaf.NotAfter) + time.Minute))
+	b.findExpired()
+	select {
+	case <-link.Context().Done():
+	case <-time.After(patience):
+		t.Fatal("the link lives on")
+	}
+	if code := wire.CodeOf(link.Err()); code != wire.Expired {
+		t.Errorf("it ended with %s", code)
+	}
+	for range answers { // up to its end
+	}
+}
