@@ -3,6 +3,8 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,6 +160,43 @@ func TestIdentify(t *testing.T) {
 	check("agent after a day", agent, true, wire.None)
 	ahead = AgentLife + renewalGrace
 	check("agent after the grace", agent, false, wire.ClockSkew)
+}
+
+// A client shows its own certificate, and not the relay's CA behind it: the relay would keep that for each link.
+func TestClientsShowNoCA(t *testing.T) {
+	ca := newCA(t, time.Now)
+	s, pin := &Server{CA: ca, Name: "relay"}, ca.Pin()
+	for alpn, role := range map[string]Role{wire.ALPNAgent: RoleAgent, wire.ALPNClient: RoleOperator} {
+		key, err := NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain, err := ca.Issue(Identity{Role: role, ID: "id", Generation: 1}, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		server := tls.Server(far, s.QUIC())
+		client := tls.Client(near, Client{ALPN: alpn, Pin: &pin, Cert: &tls.Certificate{Certificate: chain, PrivateKey: key}, Now: time.Now}.TLS())
+		shaken := make(chan error, 1)
+		go func() { shaken <- client.HandshakeContext(t.Context()) }()
+		if err := server.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-shaken; err != nil {
+			t.Fatal(err)
+		}
+		shown := server.ConnectionState().PeerCertificates
+		if len(shown) != 1 {
+			t.Errorf("%s: %d certificates are shown", role, len(shown))
+		}
+		if id, _, err := s.Identify(shown); err != nil || id.Role != role {
+			t.Errorf("%s is taken for %s: %v", role, id.Role, err)
+		}
+		if err := errors.Join(near.Close(), far.Close()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // The relay's own certificate is made anew while it is still good for a month.

@@ -259,7 +259,10 @@ func (c Client) TLS() *tls.Config {
 		SessionTicketsDisabled: true,
 	}
 	if c.Cert != nil {
-		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Cert, nil }
+		// The CA that comes behind it is the relay's own: it would parse it, and keep it, for each link.
+		leaf := *c.Cert
+		leaf.Certificate = leaf.Certificate[:1]
+		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &leaf, nil }
 	}
 	return conf
 }
