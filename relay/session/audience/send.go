@@ -1,6 +1,7 @@
 package audience
 
 import (
+	"sync"
 	"time"
 
 	"scrier/wire"
@@ -15,31 +16,21 @@ const (
 	ackDelay = 30 * time.Millisecond
 )
 
+// frames are buffers for one Data frame each. A seat has one while it sends: nearly all of them wait.
+var frames = sync.Pool{New: func() any { return new([wire.DataHeader + wire.MaxData]byte) }}
+
 // send sends the viewer what there is for it, at the pace of its acknowledgements, until its end.
 func (v *Seat) send(f *wire.Framed) error {
-	buf := make([]byte, wire.DataHeader+wire.MaxData)
 	delay := time.NewTimer(ackDelay)
 	defer delay.Stop()
 	late := false // the input's acknowledgement has waited long enough
 	for {
-		n, messages, last, err := v.due(buf[wire.DataHeader:], late)
-		if err != nil {
+		some, last, err := v.sendDue(f, late)
+		if last || err != nil {
 			return err
 		}
 		late = false
-		if n > 0 || len(messages) > 0 {
-			var frame []byte
-			if n > 0 {
-				frame = wire.DataFrame(buf, n)
-			}
-			if err := f.WriteBy(time.Now().Add(viewerStall), messages, frame); err != nil {
-				return &wire.Error{Code: wire.ViewerLost, Err: err}
-			}
-		}
-		if last {
-			return nil
-		}
-		if n > 0 || len(messages) > 0 {
+		if some {
 			continue
 		}
 		if v.owesAck() {
@@ -53,6 +44,24 @@ func (v *Seat) send(f *wire.Framed) error {
 		}
 		<-v.wake
 	}
+}
+
+// sendDue sends what is due now. some says that there was something; last, that nothing follows.
+func (v *Seat) sendDue(f *wire.Framed, late bool) (some, last bool, err error) {
+	buf := frames.Get().(*[wire.DataHeader + wire.MaxData]byte)
+	defer frames.Put(buf)
+	n, messages, last, err := v.due(buf[wire.DataHeader:], late)
+	if err != nil || n == 0 && len(messages) == 0 {
+		return false, last, err
+	}
+	var frame []byte
+	if n > 0 {
+		frame = wire.DataFrame(buf[:], n)
+	}
+	if err := f.WriteBy(time.Now().Add(viewerStall), messages, frame); err != nil {
+		return true, last, &wire.Error{Code: wire.ViewerLost, Err: err}
+	}
+	return true, last, nil
 }
 
 // due is what is to be sent now: messages, then n bytes in p. last says that nothing follows; late,

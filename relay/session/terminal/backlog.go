@@ -11,8 +11,8 @@ type backlog struct {
 	head uint64 // of the next byte
 }
 
-// firstRing is what most shells never outgrow.
-const firstRing = 32 << 10
+// firstRing is how large a shell's ring is with its first output: a greeting and a prompt.
+const firstRing = 4 << 10
 
 // start is the number of the oldest byte that is kept.
 func (b *backlog) start() uint64 { return b.head - min(b.head, uint64(len(b.ring))) }

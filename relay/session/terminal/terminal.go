@@ -11,7 +11,6 @@ package terminal
 import (
 	"context"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,8 +38,8 @@ const (
 	aheadDetached = backlogSize - wire.MaxData
 )
 
-// outPiece is how much output is taken in at once, in bytes. Some output is much work for the screen: who
-// else needs the mutex waits for no more than this.
+// outPiece is how much output is read and taken in at once, in bytes. Some output is much work for the screen: who
+// else needs the mutex waits for no more than this. It is also what each shell that is quiet has for its next output.
 const outPiece = 4 << 10
 
 // Terminal joins a channel to its audience. It implements [session.Stage].
@@ -124,7 +123,7 @@ func (t *Terminal) Run(ctx context.Context) *wire.Exit {
 
 // pump moves the channel's output into the backlog.
 func (t *Terminal) pump(ctx context.Context) {
-	buf := make([]byte, wire.MaxData)
+	buf := make([]byte, outPiece)
 	for {
 		for !t.mayRead() {
 			select {
@@ -134,9 +133,9 @@ func (t *Terminal) pump(ctx context.Context) {
 			}
 		}
 		n, err := t.channel.Read(buf)
-		t.session.Count(0, n)
-		for p := range slices.Chunk(buf[:n], outPiece) {
-			t.take(p)
+		if n > 0 {
+			t.session.Count(0, n)
+			t.take(buf[:n])
 		}
 		if err != nil { // io.EOF or a broken transport: how the channel ended tells them apart
 			return
