@@ -97,11 +97,13 @@ func (s *Screen) sweep() {
 		if g.empty() {
 			continue
 		}
-		cells += len(g.cells)
-		for _, c := range g.cells {
-			if id := c.text & codeMask; c.text&clustered != 0 && !k.used[id] {
-				k.used[id] = true
-				n++
+		for _, r := range g.lines {
+			cells += len(r)
+			for _, c := range r {
+				if id := c.text & codeMask; c.text&clustered != 0 && !k.used[id] {
+					k.used[id] = true
+					n++
+				}
 			}
 		}
 	}

@@ -71,7 +71,10 @@ func (s *Screen) Spaced() bool {
 func (s *Screen) Bytes() int {
 	n := 0
 	for _, g := range []*grid{&s.normal, &s.alt} {
-		n += 16*cap(g.cells) + cap(g.wrapped) + 2*cap(g.order)
+		n += 24*cap(g.lines) + cap(g.wrapped) + 2*cap(g.order)
+		for _, r := range g.lines[:cap(g.lines)] {
+			n += 16 * cap(r)
+		}
 	}
 	return n + 64*cap(s.clusters.all) + cap(s.clusters.used) + 4*1024
 }

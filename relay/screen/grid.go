@@ -1,7 +1,7 @@
 package screen
 
-// historyOf is how many lines above the screen are kept for resizes: with those of a screen of 24 they fit into
-// the pages of memory that it takes anyway, and a screen of a thousand does not become much larger.
+// historyOf is how many lines above the screen are kept for resizes: some of a screen of 24, and so few of a screen of
+// a thousand that it does not become much larger.
 func historyOf(rows int) int { return max(42-rows, min(rows*3/4, 100)) }
 
 // scrollback is how many lines a viewer keeps above the screen, as the page is set. It matters for one
@@ -13,9 +13,9 @@ const scrollback = 10_000
 // The lines above the screen are there for resizes, which move lines both ways. The alternate screen has none.
 type grid struct {
 	cols, rows int
-	cells      []cell
-	wrapped    []bool   // by line of cells: it goes on from the line above
-	order      []uint16 // which line of cells is where: the history, oldest first, then the screen
+	lines      []row    // nil: nothing was written to it yet; many shells show a few lines, and then wait for days
+	wrapped    []bool   // by line: it goes on from the line above
+	order      []uint16 // which of the lines is where: the history, oldest first, then the screen
 	history    int      // how many lines of history there is room for
 	have       int      // how many there are
 	base       int      // how many lines the viewer has above the screen
@@ -37,35 +37,53 @@ type saved struct {
 // empty says that there are no lines: the alternate screen while it is not in use.
 func (g *grid) empty() bool { return g.rows == 0 }
 
-// allot gives the grid its lines, all of them fill, or takes them again with rows 0.
+// allot gives the grid its lines, all of them fill.
 func (g *grid) allot(cols, rows, history int, fill cell) {
 	total := rows + history
-	if n := total * cols; cap(g.cells) < n || cap(g.cells) > 2*n {
-		g.cells = make([]cell, n)
-	} else {
-		g.cells = g.cells[:n]
+	if have := g.lines[:cap(g.lines)]; len(have) < total || len(have) > 2*total {
+		g.lines, g.order, g.wrapped = make([]row, total), make([]uint16, total), make([]bool, total)
+		copy(g.lines, have)
 	}
-	if cap(g.order) < total || cap(g.order) > 2*total {
-		g.order, g.wrapped = make([]uint16, total), make([]bool, total)
-	}
-	g.order, g.wrapped = g.order[:total], g.wrapped[:total]
-	for i := range g.order {
+	clear(g.lines[total:cap(g.lines)])
+	g.lines, g.order, g.wrapped = g.lines[:total], g.order[:total], g.wrapped[:total]
+	for i, r := range g.lines {
 		g.order[i] = uint16(i)
+		if cap(r) < cols || cap(r) > 2*cols {
+			g.lines[i] = nil
+		} else {
+			g.lines[i] = r[:cols]
+		}
 	}
 	clear(g.wrapped)
-	row(g.cells).fill(fill)
 	g.cols, g.rows, g.history, g.have = cols, rows, history, 0
+	for i := range g.lines {
+		g.fill(i, fill)
+	}
 }
 
 // release empties the alternate screen, whose memory stays for the next time.
 func (g *grid) release(cols, rows int) {
-	*g = grid{cells: g.cells, wrapped: g.wrapped, order: g.order, saved: g.saved, cols: cols, bottom: rows - 1, limit: 0}
+	*g = grid{lines: g.lines, wrapped: g.wrapped, order: g.order, saved: g.saved, cols: cols, bottom: rows - 1, limit: 0}
 	g.resetTabs(cols)
 }
 
 func (g *grid) row(y int) row {
-	i := int(g.order[g.history+y]) * g.cols
-	return row(g.cells[i : i+g.cols : i+g.cols])
+	i := g.order[g.history+y]
+	if g.lines[i] == nil {
+		g.lines[i] = make(row, g.cols)
+	}
+	return g.lines[i]
+}
+
+// fill makes all of a line c.
+func (g *grid) fill(line int, c cell) {
+	if g.lines[line] == nil {
+		if c == (cell{}) {
+			return
+		}
+		g.lines[line] = make(row, g.cols)
+	}
+	g.lines[line].fill(c)
 }
 
 func (g *grid) wraps(y int) bool       { return g.wrapped[g.order[g.history+y]] }
@@ -73,7 +91,7 @@ func (g *grid) setWraps(y int, b bool) { g.wrapped[g.order[g.history+y]] = b }
 
 // wipe makes a whole line fill.
 func (g *grid) wipe(y int, fill cell) {
-	g.row(y).fill(fill)
+	g.fill(int(g.order[g.history+y]), fill)
 	g.setWraps(y, false)
 }
 

@@ -15,22 +15,30 @@ func TestMemory(t *testing.T) {
 		t.Errorf("a cell has %d bytes", n)
 	}
 	const many = 64
-	var before, after runtime.MemStats
-	screens := make([]*Screen, many)
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	for i := range screens {
-		screens[i] = New(wire.Size{Cols: 80, Rows: 24})
-		screens[i].Write([]byte(strings.Repeat("plain output\r\n", 100)))
+	for name, c := range map[string]struct {
+		output string
+		most   uint64
+	}{
+		"plain output": {strings.Repeat("plain output\r\n", 100), 64 << 10},
+		"a prompt":     {"Last login: today\r\n\r\nuser@host:~$ ", 12 << 10}, // what is not written to takes nothing
+	} {
+		var before, after runtime.MemStats
+		screens := make([]*Screen, many)
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for i := range screens {
+			screens[i] = New(wire.Size{Cols: 80, Rows: 24})
+			screens[i].Write([]byte(c.output))
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		each := (after.HeapAlloc - before.HeapAlloc) / many
+		t.Logf("%d bytes for 80x24 with %s", each, name)
+		if each > c.most {
+			t.Errorf("%d bytes for 80x24 with %s, more than %d", each, name, c.most)
+		}
+		runtime.KeepAlive(screens)
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	each := (after.HeapAlloc - before.HeapAlloc) / many
-	t.Logf("%d bytes for 80x24", each)
-	if each > 64<<10 {
-		t.Errorf("%d bytes for 80x24", each)
-	}
-	runtime.KeepAlive(screens)
 }
 
 // What a host can make grow, each in its way.
