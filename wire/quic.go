@@ -16,8 +16,8 @@ import (
 
 // QUIC's settings, the same on every link.
 const (
-	keepAlive       = 15 * time.Second // below what NATs keep a UDP mapping for
-	idleTimeout     = 45 * time.Second // three keep-alives lost
+	keepAlive       = 20 * time.Second // below what NATs keep a UDP mapping for; agents' heartbeats (15 s) make it unnecessary
+	idleTimeout     = 45 * time.Second // two keep-alives lost, each of which is sent again and again
 	handshakeIdle   = 5 * time.Second
 	streamWindow    = 1 << 20   // bounds a relay's memory: sessions x 1 MiB each way
 	initialWindow   = 512 << 10 // a shell's burst fits without waiting for an update
