@@ -19,6 +19,7 @@ type Config struct {
 	AllowedPorts  []uint16       `yaml:"allowed_ports"`
 	Keys          keys.Mode      `yaml:"keys"`
 	AllowedLogins []string       `yaml:"allowed_logins"`
+	MaxSessions   int            `yaml:"max_sessions"` // at once, of all kinds
 	Console       console.Config `yaml:"console"`
 	Desktop       Desktop        `yaml:"desktop"`
 }
@@ -70,9 +71,13 @@ func DefaultConfig() Config {
 		},
 		AllowedPorts: []uint16{22, 3389, 5900},
 		Keys:         keys.Home,
+		MaxSessions:  256,
 		Console:      console.DefaultConfig(),
 	}
 }
+
+// mostSessions is somewhat less than what QUIC lets a relay open on a link, so that one too many can be told why.
+const mostSessions = 1000
 
 // LoadConfig reads agent.yaml; see [config.Load].
 func LoadConfig(path string, named bool) (Config, error) {
@@ -88,6 +93,9 @@ func (c *Config) Check() error {
 	}
 	if !slices.Contains([]keys.Mode{keys.Home, keys.Dropin}, c.Keys) {
 		return fmt.Errorf("keys: %q is neither home nor dropin", c.Keys)
+	}
+	if c.MaxSessions < 1 || c.MaxSessions > mostSessions {
+		return fmt.Errorf("max_sessions: %d is not between 1 and %d", c.MaxSessions, mostSessions)
 	}
 	host, _, err := net.SplitHostPort(c.SSH.Addr)
 	if err != nil {

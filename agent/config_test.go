@@ -29,6 +29,7 @@ func TestLoadConfig(t *testing.T) {
 		"console: {consent: never, control: false}\n": func(c *Config) {
 			c.Console.Consent, c.Console.Control = console.Never, false
 		},
+		"max_sessions: 1000\n":                 func(c *Config) { c.MaxSessions = 1000 },
 		"console:\n  enabled: false\n":         func(c *Config) { c.Console.Enabled = false },
 		"desktop: {listeners: [ann, bob.b]}\n": func(c *Config) { c.Desktop.Listeners = []string{"ann", "bob.b"} },
 		"desktop: {}\n":                        func(*Config) {},
@@ -56,6 +57,8 @@ func TestLoadConfig(t *testing.T) {
 		"ssh: {addr: 127.0.0.1}\n":            "host:port",
 		"ssh: {mode: sshd, run_as: ann}\n":    "run_as",
 		"ssh: {mode: sshd}\nssh: {mode: x}\n": "[2:1]",
+		"max_sessions: 0\n":                   "between 1 and 1000",
+		"max_sessions: 1001\n":                "between 1 and 1000",
 		"console: {consent: maybe}\n":         "neither always nor never",
 		"console:\n  enabled: 3\n":            "[2:12]",
 		"console:\n  enable: true\n":          "[2:3]",

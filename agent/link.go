@@ -19,7 +19,7 @@ import (
 const (
 	dialTimeout    = 15 * time.Second
 	welcomeTimeout = 15 * time.Second
-	maxSessions    = 256             // at once; the relay's own limit is lower
+	maxTold        = 32              // streams too many that are told why at the same time
 	sshAskedEvery  = 5 * time.Minute // not more often: sshd logs each connection
 	maxInterval    = time.Minute     // between heartbeats, whatever the relay wants
 
@@ -217,7 +217,7 @@ func (l *agentLink) listen() error {
 func (l *agentLink) accept(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots := make(chan struct{}, maxSessions)
+	slots, told := make(chan struct{}, l.Config.MaxSessions), make(chan struct{}, maxTold)
 	for {
 		s, err := l.link.Accept(ctx)
 		if err != nil {
@@ -226,7 +226,15 @@ func (l *agentLink) accept(ctx context.Context) error {
 		select {
 		case slots <- struct{}{}:
 		default:
-			s.Reset(wire.Busy)
+			select {
+			case told <- struct{}{}:
+				wg.Go(func() {
+					defer func() { <-told }()
+					l.full(s)
+				})
+			default:
+				s.Reset(wire.Busy)
+			}
 			continue
 		}
 		wg.Go(func() {
@@ -234,6 +242,13 @@ func (l *agentLink) accept(ctx context.Context) error {
 			l.serve(l.link.Context(), s)
 		})
 	}
+}
+
+// full refuses one session more than there may be.
+func (l *agentLink) full(s wire.Stream) {
+	err := wire.Errorf(wire.Busy, "%d sessions are open on this machine, as many as max_sessions in its agent.yaml allows; end one, or raise that and restart the agent", l.Config.MaxSessions)
+	l.Log.Warn("session refused", "code", wire.CodeOf(err), "err", err)
+	refuse(s, err)
 }
 
 // renewals remembers when this process last got a certificate. time.Time keeps the monotonic clock,

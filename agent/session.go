@@ -91,12 +91,17 @@ func (l *agentLink) serve(ctx context.Context, s wire.Stream) {
 		if errors.Is(err, errSpliced) {
 			return // the stream was reset with the reason already
 		}
-		if serr := answer(s, wire.Refuse(err)); serr != nil {
-			s.Reset(wire.CodeOf(err))
-			return
-		}
-		wire.Finish(s, openTimeout)
+		refuse(s, err)
 	}
+}
+
+// refuse tells the relay why there is no session.
+func refuse(s wire.Stream, err error) {
+	if answer(s, wire.Refuse(err)) != nil {
+		s.Reset(wire.CodeOf(err))
+		return
+	}
+	wire.Finish(s, openTimeout)
 }
 
 // answer sends the one message that a session's stream gets. A relay that does not take it does not hold
