@@ -17,6 +17,7 @@ import (
 // the number of its process group and of its session. The kernel may give a pid to another process
 // once the process is reaped; so it is reaped last, when no more signals are sent to that number.
 type process struct {
+	groups  *groups // the server's
 	cmd     *exec.Cmd
 	pty     *pty     // nil without a terminal
 	stdin   *os.File // the terminal's master, or a pipe
@@ -34,6 +35,7 @@ type process struct {
 // start runs args for a session. The caller must then call run.
 func (s *Server) start(args []string, session *session) (*process, error) {
 	p := &process{
+		groups: s.groups,
 		cut:    make(chan struct{}),
 		exited: make(chan struct{}),
 		done:   make(chan struct{}),

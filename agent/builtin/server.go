@@ -46,6 +46,7 @@ type Server struct {
 
 	asRoot   bool   // this process is root, so its children must become the account
 	ttyGroup uint32 // see [pty.give]; only looked up by root
+	groups   *groups
 }
 
 // New resolves the account and checks that it can log in. Its errors are
@@ -74,7 +75,7 @@ func New(c Config) (*Server, error) {
 	if err := checkShell(a); err != nil {
 		return nil, err
 	}
-	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0}
+	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0, groups: new(groups)}
 	if s.asRoot {
 		s.ttyGroup = ttyGroup(ctx, db)
 	}

@@ -1,11 +1,7 @@
 package builtin
 
 import (
-	"bytes"
-	"errors"
-	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,22 +33,22 @@ func (p *process) signal(sig unix.Signal) error {
 	if sig == unix.SIGINT || sig == unix.SIGQUIT {
 		return p.pty.interrupt(sig)
 	}
-	group, err := p.foregroundLocked()
+	group, err := p.foregroundLocked(p.membersLocked(time.Now()))
 	if err != nil {
 		return err
 	}
 	return unix.Kill(-group, sig)
 }
 
-// foregroundLocked is the terminal's foreground group, if processes of this session are in it. The
+// foregroundLocked is the terminal's foreground group, if it is one of the session's groups. The
 // terminal remembers only a number: the group may have ended, and a group of somebody else may have
 // the number now.
-func (p *process) foregroundLocked() (int, error) {
+func (p *process) foregroundLocked(members []int) (int, error) {
 	group, err := p.pty.foreground()
 	if err != nil {
 		return 0, err
 	}
-	if group <= 0 || !slices.Contains(p.membersLocked(), group) {
+	if group <= 0 || !slices.Contains(members, group) {
 		return 0, unix.ESRCH
 	}
 	return group, nil
@@ -66,14 +62,14 @@ func (p *process) hangup() { close(p.cut) }
 // go on if they ignore it (nohup).
 func (p *process) end() {
 	p.mu.Lock()
-	groups := []int{p.cmd.Process.Pid}
+	groups, members := []int{p.cmd.Process.Pid}, p.membersLocked(time.Now())
 	if p.pty != nil {
-		if g, err := p.foregroundLocked(); err == nil && g != groups[0] {
+		if g, err := p.foregroundLocked(members); err == nil && g != groups[0] {
 			groups = append(groups, g)
 		}
 	}
-	p.killLocked(groups, unix.SIGHUP)
-	p.killLocked(groups, unix.SIGCONT) // a stopped process handles SIGHUP only when it goes on
+	p.killLocked(groups, members, unix.SIGHUP)
+	p.killLocked(groups, members, unix.SIGCONT) // a stopped process handles SIGHUP only when it goes on
 	p.mu.Unlock()
 	if p.pty != nil {
 		p.pty.master.Close() // reads and writes of the terminal fail from now on
@@ -83,7 +79,7 @@ func (p *process) end() {
 		return
 	}
 	p.mu.Lock()
-	p.killLocked(groups, unix.SIGKILL)
+	p.killLocked(groups, p.membersLocked(time.Now()), unix.SIGKILL)
 	p.mu.Unlock()
 	p.gone(groups, killGrace)
 }
@@ -110,9 +106,8 @@ func (p *process) gone(groups []int, long time.Duration) bool {
 	}
 }
 
-// killLocked signals those of the groups that still have processes of this session.
-func (p *process) killLocked(groups []int, sig unix.Signal) {
-	members := p.membersLocked()
+// killLocked signals those of the groups that still have processes of this session: members.
+func (p *process) killLocked(groups, members []int, sig unix.Signal) {
 	for _, g := range groups {
 		// Nobody else can have the number of the session's own group before its first process is
 		// reaped.
@@ -125,46 +120,11 @@ func (p *process) killLocked(groups []int, sig unix.Signal) {
 func (p *process) lives(groups []int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.membersLocked(), func(g int) bool { return slices.Contains(groups, g) })
+	return slices.ContainsFunc(p.membersLocked(time.Now().Add(-groupPoll)), func(g int) bool { return slices.Contains(groups, g) })
 }
 
-// membersLocked lists the groups of the session's living processes, from /proc. The session's
-// number is the pid of its first process, which is not reaped yet, so it is nobody else's.
-func (p *process) membersLocked() []int {
-	var groups []int
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if err != nil {
-			continue // gone meanwhile
-		}
-		state, group, session, err := parseStat(stat)
-		if err == nil && session == p.cmd.Process.Pid && state != 'Z' && state != 'X' && !slices.Contains(groups, group) {
-			groups = append(groups, group)
-		}
-	}
-	return groups
-}
-
-// parseStat reads a process's state, group and session from /proc/PID/stat. The second field is
-// its name in parentheses. A process chooses that name, and it may hold parentheses too.
-func parseStat(stat []byte) (state byte, group, session int, err error) {
-	i := bytes.LastIndexByte(stat, ')')
-	f := bytes.Fields(stat[i+1:])
-	if i < 0 || len(f) < 4 || len(f[0]) != 1 {
-		return 0, 0, 0, errors.New("malformed stat")
-	}
-	if group, err = strconv.Atoi(string(f[2])); err != nil {
-		return 0, 0, 0, err
-	}
-	if session, err = strconv.Atoi(string(f[3])); err != nil {
-		return 0, 0, 0, err
-	}
-	return f[0][0], group, session, nil
+// membersLocked lists the groups of the session's living processes, see [groups.of]. The session's number is the pid of
+// its first process, which is not reaped yet, so it is nobody else's.
+func (p *process) membersLocked(since time.Time) []int {
+	return p.groups.of(p.cmd.Process.Pid, since)
 }
