@@ -40,7 +40,8 @@ const (
 type DB struct {
 	file *boltfile.File
 
-	turn   chan struct{} // held by the one writer; unlike bbolt's own lock a context ends the wait for it
+	turn   chan struct{} // held by who writes; unlike bbolt's own lock a context ends the wait for it
+	open   *batch        // nil: none; guarded by turn
 	closed bool          // guarded by turn
 	log    *slog.Logger
 
@@ -89,32 +90,17 @@ func (d *DB) View(ctx context.Context, f func(store.Tx) error) error {
 	return t.run(f)
 }
 
-// Update implements [store.KV]; f runs once.
+// Update implements [store.KV]. Changes that wait at the same time share a transaction of bbolt's ([batch]);
+// f runs twice if that one comes to nothing because of another.
 func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("change state: %w", err)
 	}
-	select {
-	case d.turn <- struct{}{}:
-		defer func() { <-d.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for other changes of the state: %w", context.Cause(ctx))
+	again, err := d.try(ctx, f, false)
+	if again {
+		_, err = d.try(ctx, f, true)
 	}
-	b, err := d.file.DB.Begin(true)
-	if err != nil {
-		return fmt.Errorf("change state: %w", err)
-	}
-	defer b.Rollback() // does nothing after Commit
-	t := &tx{ctx: ctx, bucket: b.Bucket(kvBucket), writable: true}
-	if err := t.run(f); err != nil {
-		return err
-	}
-	used := b.Size()
-	if err := b.Commit(); err != nil {
-		return fmt.Errorf("commit state: %w", err)
-	}
-	d.noteHeadroom(d.file.Allocate(used))
-	return nil
+	return err
 }
 
 // Healthy says whether the space that is allocated ahead is there. Without it changes may still succeed.
@@ -141,6 +127,9 @@ func (d *DB) noteHeadroom(err error) {
 func (d *DB) Close() error {
 	d.turn <- struct{}{} // the wait ends when the commit under way does
 	defer func() { <-d.turn }()
+	if d.open != nil {
+		d.commit()
+	}
 	if d.closed {
 		return nil
 	}
@@ -155,5 +144,8 @@ func (d *DB) Close() error {
 func (d *DB) Check() error {
 	d.turn <- struct{}{} // bbolt's check and a writer would race for the free list
 	defer func() { <-d.turn }()
+	if d.open != nil {
+		d.commit()
+	}
 	return d.file.Check()
 }

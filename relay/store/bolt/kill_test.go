@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,35 +22,51 @@ const (
 	killsEnv  = "SCRIER_TEST_KILLS"       // how often the writer is killed
 )
 
+// writers change the state at the same time.
+const writers = 4
+
 // write changes the state until it is killed, and prints the number of each change that was
-// acknowledged. Change n puts row n, and takes away row n-50.
+// acknowledged. Change n of a writer puts its row n, and takes away its row n-50.
 func write(path string) {
 	d, err := Open(config(path))
 	if err != nil {
 		fmt.Println("open:", err)
 		return
 	}
-	next := 0
+	var next [writers]int
 	err = d.View(context.Background(), func(tx store.Tx) error {
 		for key := range tx.Scan("row/") {
-			n, _ := strconv.Atoi(strings.TrimPrefix(key, "row/"))
-			next = n + 1
+			w, n := rowOf(key)
+			next[w] = n + 1
 		}
 		return nil
 	})
-	fmt.Println("ready", next)
-	for n := next; err == nil; n++ {
-		err = d.Update(context.Background(), func(tx store.Tx) error {
-			if err := tx.Put(fmt.Sprintf("row/%09d", n), []byte(strings.Repeat("v", n%3000))); err != nil {
-				return err
+	fmt.Println("ready", err)
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for n := next[w]; err == nil; n++ {
+				if err := d.Update(context.Background(), func(tx store.Tx) error {
+					if err := tx.Put(rowKey(w, n), []byte(strings.Repeat("v", n%3000))); err != nil {
+						return err
+					}
+					return tx.Delete(rowKey(w, n-50))
+				}); err != nil {
+					fmt.Println("update:", err)
+					return
+				}
+				fmt.Println("ack", w, n)
 			}
-			return tx.Delete(fmt.Sprintf("row/%09d", n-50))
 		})
-		if err == nil {
-			fmt.Println("ack", n)
-		}
 	}
-	fmt.Println("update:", err)
+	group.Wait()
+}
+
+func rowKey(writer, n int) string { return fmt.Sprintf("row/%d/%09d", writer, n) }
+
+func rowOf(key string) (writer, n int) {
+	_, _ = fmt.Sscanf(key, "row/%d/%d", &writer, &n)
+	return writer, n
 }
 
 // TestKilledWriter is H74: whatever the moment of a kill -9, all that was acknowledged is there,
@@ -66,24 +83,30 @@ func TestKilledWriter(t *testing.T) {
 	total := 0
 	for range kills {
 		acked := killWriter(t, path, time.Duration(rand.IntN(60_000))*time.Microsecond)
-		total = max(total, acked+1)
 		d := open(t, path)
 		if err := d.Check(); err != nil {
 			t.Fatalf("check after a kill: %v", err)
 		}
 		err := d.View(context.Background(), func(tx store.Tx) error {
-			last, n := -1, 0
-			for key, value := range tx.Scan("row/") {
-				i, _ := strconv.Atoi(strings.TrimPrefix(key, "row/"))
-				if last >= 0 && i != last+1 || len(value) != i%3000 {
-					t.Errorf("row %d with %d bytes follows row %d", i, len(value), last)
-				}
-				last = i
-				n++
+			var last, rows [writers]int
+			for w := range last {
+				last[w] = -1
 			}
-			// At most the one change that was on its way when the process died goes beyond.
-			if last < acked || n > 50 || last+1 >= 50 && n != 50 {
-				t.Errorf("acknowledged up to %d, found %d rows up to %d", acked, n, last)
+			for key, value := range tx.Scan("row/") {
+				w, i := rowOf(key)
+				if last[w] >= 0 && i != last[w]+1 || len(value) != i%3000 {
+					t.Errorf("row %d of writer %d with %d bytes follows row %d", i, w, len(value), last[w])
+				}
+				last[w] = i
+				rows[w]++
+			}
+			total = 0
+			for w, last := range last {
+				// At most the one change that was on its way when the process died goes beyond.
+				if last < acked[w] || acked[w] >= 0 && last > acked[w]+1 || rows[w] > 50 || last+1 >= 50 && rows[w] != 50 {
+					t.Errorf("writer %d: acknowledged up to %d, found %d rows up to %d", w, acked[w], rows[w], last)
+				}
+				total += last + 1
 			}
 			return nil
 		})
@@ -105,9 +128,9 @@ func TestKilledWriter(t *testing.T) {
 	t.Logf("%d kills, %d acknowledged changes", kills, total)
 }
 
-// killWriter runs a writer, kills it some time after its first acknowledged change, and returns
-// the last that it acknowledged.
-func killWriter(t *testing.T, path string, after time.Duration) (acked int) {
+// killWriter runs the writers, kills them some time after their first acknowledged change, and returns
+// the last that each of them acknowledged, -1 if none.
+func killWriter(t *testing.T, path string, after time.Duration) (acked [writers]int) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), writerEnv+"="+path)
@@ -121,25 +144,29 @@ func killWriter(t *testing.T, path string, after time.Duration) (acked int) {
 	}
 	timer := time.AfterFunc(time.Minute, func() { _ = child.Process.Kill() })
 	defer timer.Stop()
-	acked = -1
+	for w := range acked {
+		acked[w] = -1
+	}
+	begun := false
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		var n int
-		switch _, err := fmt.Sscanf(lines.Text(), "ack %d", &n); {
+		var w, n int
+		switch _, err := fmt.Sscanf(lines.Text(), "ack %d %d", &w, &n); {
 		case err == nil:
-			if acked < 0 {
+			if !begun {
 				timer.Reset(after)
 			}
-			acked = n
-		case !strings.HasPrefix(lines.Text(), "ready"):
+			begun = true
+			acked[w] = n
+		case lines.Text() != "ready <nil>":
 			t.Errorf("writer: %s", lines.Text())
 		}
 	}
 	if err := child.Wait(); err == nil {
 		t.Error("the writer ended by itself")
 	}
-	if acked < 0 {
-		t.Fatal("the writer acknowledged nothing")
+	if !begun {
+		t.Fatal("the writers acknowledged nothing")
 	}
 	return acked
 }

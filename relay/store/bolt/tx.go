@@ -17,8 +17,9 @@ type tx struct {
 	bucket   *bbolt.Bucket
 	writable bool
 	over     bool
-	writes   int   // a cursor must be placed anew after each
-	err      error // why a scan stopped early; fails the transaction
+	writes   int               // a cursor must be placed anew after each
+	before   map[string][]byte // what the keys that were written had, sealed; nil: nothing
+	err      error             // why a scan stopped early; fails the transaction
 }
 
 // run calls f and makes sure that the transaction is not used afterwards.
@@ -64,7 +65,7 @@ func (t *tx) Put(key string, value []byte) error {
 	case len(value) > store.MaxValue:
 		return store.ErrTooLarge
 	}
-	t.writes++
+	t.remember(key)
 	return t.bucket.Put([]byte(key), seal(key, value))
 }
 
@@ -75,8 +76,32 @@ func (t *tx) Delete(key string) error {
 	case !t.writable:
 		return store.ErrReadOnly
 	}
-	t.writes++
+	t.remember(key)
 	return t.bucket.Delete([]byte(key))
+}
+
+// remember counts a write, and keeps what the key had before the first one.
+func (t *tx) remember(key string) {
+	t.writes++
+	if _, known := t.before[key]; !known {
+		t.before[key] = bytes.Clone(t.bucket.Get([]byte(key)))
+	}
+}
+
+// undo puts everything back to where it was.
+func (t *tx) undo() error {
+	for key, sealed := range t.before {
+		var err error
+		if sealed == nil {
+			err = t.bucket.Delete([]byte(key))
+		} else {
+			err = t.bucket.Put([]byte(key), sealed)
+		}
+		if err != nil {
+			return fmt.Errorf("undo a change of %q: %w", key, err)
+		}
+	}
+	return nil
 }
 
 func (t *tx) Scan(prefix string) iter.Seq2[string, []byte] { return t.ScanFrom(prefix, prefix) }

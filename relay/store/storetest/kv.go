@@ -311,6 +311,55 @@ func serialised(t *testing.T, open Backend) {
 	})
 }
 
+// failing has changes that fail, panic and succeed at the same time.
+func failing(t *testing.T, open Backend) {
+	kv := fresh(t, open)
+	update(t, kv, func(tx store.Tx) error { return tx.Put("shared", []byte("0")) })
+	wrong := errors.New("no")
+	const workers, rounds = 9, 20
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			for i := range rounds {
+				key := fmt.Sprintf("row/%d/%02d", w, i)
+				err := func() (err error) {
+					defer func() {
+						if p := recover(); p != nil {
+							err = fmt.Errorf("%v", p)
+						}
+					}()
+					return kv.Update(context.Background(), func(tx store.Tx) error {
+						v, err := tx.Get("shared")
+						if string(v) != "0" {
+							t.Errorf("%s sees what another had to take back: %q, %v", key, v, err)
+						}
+						if err := tx.Put(key, nil); err != nil || w%3 == 0 {
+							return err
+						}
+						if err := errors.Join(tx.Put("shared", []byte(key)), tx.Delete("row/0/00")); err != nil {
+							return err
+						}
+						if w%3 == 1 {
+							return wrong
+						}
+						panic("boom")
+					})
+				}()
+				if good := w%3 == 0; good != (err == nil) || w%3 == 1 && !errors.Is(err, wrong) {
+					t.Errorf("%s: %v", key, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	view(t, kv, func(tx store.Tx) error {
+		if got := keys(tx, "row/"); len(got) != workers/3*rounds {
+			t.Errorf("%d rows are there, %d were acknowledged", len(got), workers/3*rounds)
+		}
+		return nil
+	})
+}
+
 func cancelled(t *testing.T, open Backend) {
 	kv := fresh(t, open)
 	cause := errors.New("the operator went away")

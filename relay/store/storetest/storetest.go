@@ -27,6 +27,7 @@ func Run(t *testing.T, open Backend) {
 		{"update is all or nothing", atomic},
 		{"update survives a panic", panics},
 		{"updates are serialised", serialised},
+		{"a failed update hits no other", failing},
 		{"context", cancelled},
 		{"transaction ends with its function", afterwards},
 		{"durable", durable},
