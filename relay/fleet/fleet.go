@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -110,7 +111,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 }
 
-// save writes the facts of all connected agents in one transaction.
+// save writes the facts of all connected agents.
 func (f *Fleet) save(ctx context.Context) error {
 	f.mu.Lock()
 	agents := make([]*agent, 0, len(f.live))
@@ -121,19 +122,24 @@ func (f *Fleet) save(ctx context.Context) error {
 	return f.saveAll(ctx, agents)
 }
 
-// saveAll writes the facts of some agents in one transaction.
+// maxSaved is how many agents are written in one transaction: other changes must not wait for ten thousand.
+const maxSaved = 512
+
+// saveAll writes the facts of some agents.
 func (f *Fleet) saveAll(ctx context.Context, agents []*agent) error {
-	if len(agents) == 0 {
-		return nil
-	}
-	return f.KV.Update(ctx, func(tx store.Tx) error {
-		for _, a := range agents {
-			if err := a.saveTo(tx); err != nil && wire.CodeOf(err) != wire.NoSuchEnvoy {
-				return err
+	for some := range slices.Chunk(agents, maxSaved) {
+		if err := f.KV.Update(ctx, func(tx store.Tx) error {
+			for _, a := range some {
+				if err := a.saveTo(tx); err != nil && wire.CodeOf(err) != wire.NoSuchEnvoy {
+					return err
+				}
 			}
+			return nil
+		}); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // saveGone writes the facts of an agent whose link has ended. Those that go while the disk is busy share

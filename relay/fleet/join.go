@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -42,22 +43,7 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	if err := f.displace(ctx, a); err != nil {
 		return nil, err
 	}
-	// A revocation that came after the handshake has changed the row but could not find this link: so
-	// look at the row again, in the transaction that records the connection.
-	err = f.KV.Update(ctx, func(tx store.Tx) error {
-		e, err := a.row(tx)
-		if err == nil {
-			err = e.Use(a.certificate())
-		}
-		if err == nil {
-			err = a.describe(&e)
-		}
-		if err != nil {
-			return err
-		}
-		return store.PutEnvoy(tx, e)
-	})
-	if err != nil {
+	if err := f.use(ctx, a); err != nil {
 		return nil, f.unmasked(ctx, a, err)
 	}
 	f.mu.Lock()
@@ -68,6 +54,40 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 	}
 	f.changed(a.id, false)
 	return func() { f.drop(a, &wire.Error{Code: wire.AgentLost}) }, nil
+}
+
+// use notes that a's certificate is used, if that is something new: after a crash it must be known. What else
+// changes when an agent comes is told again by who comes back, and is written with what is reported
+// ([Fleet.save]): so a fleet that comes back all at once does not wait for the disk. The caller has the
+// envoy's turn, so nobody else uses a certificate of its meanwhile.
+func (f *Fleet) use(ctx context.Context, a *agent) error {
+	var news bool
+	used := func(tx store.Tx) (store.Envoy, error) {
+		e, err := a.row(tx)
+		if err != nil {
+			return e, err
+		}
+		before := e
+		err = e.Use(a.certificate())
+		news = e.Generation != before.Generation || e.Source != before.Source || !bytes.Equal(e.Key, before.Key)
+		return e, err
+	}
+	if err := f.KV.View(ctx, func(tx store.Tx) error {
+		_, err := used(tx)
+		return err
+	}); err != nil || !news {
+		return err
+	}
+	return f.KV.Update(ctx, func(tx store.Tx) error {
+		e, err := used(tx)
+		if err == nil {
+			err = a.describe(&e)
+		}
+		if err != nil {
+			return err
+		}
+		return store.PutEnvoy(tx, e)
+	})
 }
 
 // recheck looks at the row after the link is in the table of live links. A revocation writes the row

@@ -48,7 +48,8 @@ func TestWhoGaveUpTakesNoTurn(t *testing.T) {
 		for len(kv.asked) > 0 {
 			<-kv.asked
 		}
-		near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
+		// It has moved, which is to be written.
+		near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
 		served := make(chan error, 1)
 		go func() { served <- b.Serve(context.Background(), far, c.id, name == "Renew") }()
 		s, err := near.Open(t.Context())
@@ -142,4 +143,46 @@ func TestAFleetGoesInFewTransactions(t *testing.T) {
 			t.Errorf("%s was last seen at %s, not at %s", a.id, row.LastSeen, a.seen)
 		}
 	}
+}
+
+// An agent that comes back as it was does not wait for the disk: what it says is written later, and when it
+// goes. That a certificate is new, or comes from another address, is written before anything is served.
+func TestWhoComesBackIsNotWritten(t *testing.T) {
+	var kv watchedKV
+	b := newBase(t, func(c *Config) {
+		kv = watchedKV{c.KV, make(chan struct{}, 100)}
+		c.KV = &kv
+	})
+	c := b.enrolledAt("192.0.2.1")
+	id, err := wire.ParseEnvoyID(c.id.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	comes := func(from *caller, want int) {
+		t.Helper()
+		for len(kv.asked) > 0 {
+			<-kv.asked
+		}
+		_, answers := from.connect()
+		if m, ok := (<-answers).(*wire.Welcome); !ok {
+			t.Fatalf("it was answered with %T", m)
+		}
+		if got := len(kv.asked); got != want {
+			t.Errorf("it was welcomed after %d changes, want %d", got, want)
+		}
+		if row, v := b.envoy(c.id.ID); v.State != Online || row.Source != from.addr || row.Generation != from.id.Generation {
+			t.Errorf("it is %s, generation %d at %s", v.State, row.Generation, row.Source)
+		}
+		a := b.agent(id)
+		b.drop(a, &wire.Error{Code: wire.AgentLost})
+		if row, _ := b.envoy(c.id.ID); row.LastSeen.UnixNano() != a.seen.UnixNano() || row.Boot != "boot" {
+			t.Errorf("it was last seen at %s with boot %q", row.LastSeen, row.Boot)
+		}
+	}
+	comes(c, 0)
+	comes(c.at("192.0.2.2"), 1)
+	comes(c.at("192.0.2.2"), 0)
+	newer := c.at("192.0.2.2") // this state is a backup
+	newer.id.Generation = 2
+	comes(newer, 1)
 }
