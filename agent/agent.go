@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"scrier/agent/builtin"
@@ -43,7 +44,8 @@ type Agent struct {
 	boot      string
 	sessions  sessions
 	startups  startups
-	renewNext bool // the relay says that the certificate is over; used by connect only
+	renewNext bool         // the relay says that the certificate is over; used by connect only
+	spread    atomic.Int64 // nanoseconds: what the relay has said last ([wire.Spread])
 
 	renewals
 }
@@ -122,11 +124,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		if wire.CodeOf(err) == wire.Revoked {
 			return err
 		}
-		alive := time.Duration(0)
+		e := ending{busy: wire.CodeOf(err) == wire.Busy, spread: time.Duration(a.spread.Load())}
 		if up {
-			alive = time.Since(start)
+			e.alive = time.Since(start)
+			e.gone = wire.Forgotten(err) || wire.CodeOf(err) == wire.RelayShutdown
 		}
-		wait := b.next(alive)
+		wait := b.next(e)
 		a.Log.Warn("no link to the relay", "relay", a.enrolment.Relay, "err", err, "retry_in", wait.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():

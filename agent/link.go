@@ -102,11 +102,15 @@ func (l *agentLink) greet() (time.Duration, error) {
 	if err := l.control.SetDeadline(time.Time{}); err != nil {
 		return 0, err
 	}
+	l.told(w.Spread)
 	if skew := time.UnixMilli(w.Time).Sub(l.Now()); skew.Abs() > 5*time.Minute {
 		l.Log.Warn("this machine's clock is wrong", "relay_minus_here", skew.Round(time.Second))
 	}
 	return min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), nil
 }
+
+// told remembers over how long the relay wants its fleet to come back, for when there is no link.
+func (l *agentLink) told(millis uint32) { l.spread.Store(int64(millis) * int64(time.Millisecond)) }
 
 // why returns the reason why the link ended, if it did, and else err, the error of a stream. When a
 // link ends, its streams fail, and their errors do not say why.
@@ -193,6 +197,8 @@ func (l *agentLink) listen() error {
 			err = l.control.Send(&wire.Pong{N: m.N})
 		case *wire.Authenticated:
 			l.sessions.authenticated(m.Session)
+		case *wire.Spread:
+			l.told(m.Millis)
 		case *wire.Renewed:
 			err = l.renewed(m)
 			if err != nil && wire.CodeOf(err) != wire.Protocol { // the disk is full, for example: the old one goes on

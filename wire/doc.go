@@ -23,6 +23,7 @@
 //	agent -> Heartbeat …         relay -> Ping … agent -> Pong
 //	agent -> Renew               relay -> Renewed, agent -> Kept; instead of Hello if the certificate has expired
 //	                             relay -> Authenticated (the session's key is no longer needed)
+//	                             relay -> Spread (Welcome's word on that has changed)
 //
 // The relay opens one stream a session:
 //

@@ -52,6 +52,8 @@ const (
 	frameCall      FrameType = 0x36 // CLI -> relay, empty; HTTP/1.1 follows
 
 	firstOptional FrameType = 0x40 // from here on unknown types are skipped
+
+	frameSpread FrameType = 0x40 // relay -> agent
 )
 
 // Sizes of payloads, in bytes.

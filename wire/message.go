@@ -22,7 +22,17 @@ type Welcome struct {
 	Relay    string `cbor:"1,keyasint"` // name, for logs
 	Time     int64  `cbor:"2,keyasint"` // the relay's clock, Unix milliseconds
 	Interval uint32 `cbor:"3,keyasint"` // seconds between heartbeats
+	Spread   uint32 `cbor:"4,keyasint"` // as in [Spread]; 0: not told
 }
+
+// Spread tells an agent over how many milliseconds the fleet is to come back once the relay was gone: it waits for a
+// random part of them. The relay's last word counts. An agent takes no more than [MaxSpread].
+type Spread struct {
+	Millis uint32 `cbor:"1,keyasint"`
+}
+
+// MaxSpread is how long a relay may have its agents spread their return.
+const MaxSpread = time.Minute
 
 // Heartbeat tells how the machine is.
 type Heartbeat struct {
@@ -423,6 +433,7 @@ func (*Renew) frame() FrameType         { return frameRenew }
 func (*Renewed) frame() FrameType       { return frameRenewed }
 func (*Kept) frame() FrameType          { return frameKept }
 func (*Authenticated) frame() FrameType { return frameAuthenticated }
+func (*Spread) frame() FrameType        { return frameSpread }
 func (*Open) frame() FrameType          { return frameOpen }
 func (*Opened) frame() FrameType        { return frameOpened }
 func (*Refused) frame() FrameType       { return frameRefused }
@@ -469,6 +480,8 @@ func newMessage(t FrameType) Message {
 		return new(Kept)
 	case frameAuthenticated:
 		return new(Authenticated)
+	case frameSpread:
+		return new(Spread)
 	case frameOpen:
 		return new(Open)
 	case frameOpened:

@@ -115,6 +115,9 @@ func dialError(addr string, err error) error {
 	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		return &Error{Code: numbered(uint64(e.ErrorCode)), Detail: e.ErrorMessage, Err: err}
 	}
+	if refusedConnection(err) {
+		return &Error{Code: Busy, Detail: "the relay at " + addr + " takes no more connections at the moment", Err: err}
+	}
 	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode == noApplicationProtocol {
 		return &Error{Code: VersionMismatch, Detail: "the relay at " + addr + " speaks another version of the protocol", Err: err}
 	}
@@ -122,6 +125,18 @@ func dialError(addr string, err error) error {
 		return &Error{Code: Unauthenticated, Detail: "the relay refused the certificate", Err: err}
 	}
 	return &Error{Code: RelayUnreachable, Detail: "no answer from " + addr, Err: err}
+}
+
+// refusedConnection says that the peer is there, and has no place for a handshake.
+func refusedConnection(err error) bool {
+	e, ok := errors.AsType[*quic.TransportError](err)
+	return ok && e.ErrorCode == quic.ConnectionRefused && e.Remote
+}
+
+// Forgotten says whether err, a link's, means that the peer knows nothing of the link: it was restarted.
+func Forgotten(err error) bool {
+	_, ok := errors.AsType[*quic.StatelessResetError](err)
+	return ok
 }
 
 // QUICLink makes a Link of an accepted connection whose handshake is complete.
@@ -202,6 +217,9 @@ func quicError(err error) error {
 	}
 	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
 		return &Error{Code: numbered(uint64(e.ErrorCode)), Detail: e.ErrorMessage, Err: err}
+	}
+	if refusedConnection(err) {
+		return &Error{Code: Busy, Err: err}
 	}
 	return err
 }

@@ -39,6 +39,7 @@ type agent struct {
 	link    wire.Link
 	control *wire.Framed
 	end     context.CancelCauseFunc // ends the link, and does not wait for that
+	told    time.Duration           // how it is to come back; of greet, and of listen when greet is over
 
 	mu      sync.Mutex
 	cert    store.Certificate // that the agent is known to have
@@ -52,7 +53,7 @@ type agent struct {
 	pings   map[uint64]chan struct{}
 	asked   int // pings that were sent and have no answer yet, also those that nobody waits for any more
 
-	renewals []wire.Message // Renew and Kept that wait, in order
+	renewals []wire.Message // Renew and Kept that wait, in order; and Spread, to be sent
 	renewing bool           // somebody serves them
 }
 
@@ -146,7 +147,7 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) (leave f
 	if err != nil {
 		return nil, errors.Join(err, a.refuse(err))
 	}
-	if err := a.control.Send(&wire.Welcome{Relay: f.Name, Time: wire.Millis(f.Now()), Interval: uint32(heartbeats / time.Second)}); err != nil {
+	if err := a.control.Send(a.welcome()); err != nil {
 		leave()
 		return nil, err
 	}
@@ -224,6 +225,12 @@ func (a *agent) listen(ctx context.Context, beside *sync.WaitGroup) error {
 		switch m := m.(type) {
 		case *wire.Heartbeat:
 			a.reported(m)
+			if m := a.newSpread(); m != nil {
+				first, err := a.wants(m)
+				if err == nil && first { // else the agent does not even take what it has asked for
+					beside.Go(func() { a.serveRenewals(ctx) })
+				}
+			}
 		case *wire.Pong: // to nothing
 		case *wire.Renew, *wire.Kept:
 			first, err := a.wants(m)

@@ -57,6 +57,7 @@ type Fleet struct {
 	live  map[wire.EnvoyID]*agent
 	turns map[wire.EnvoyID]*turn
 	gone  []*agent // to be written; see saveGone
+	known int      // envoys that may come back; see spread.go
 
 	saving sync.Mutex // one saveGone at a time
 
@@ -86,11 +87,12 @@ const (
 	saveEvery = time.Minute
 )
 
-// Run writes what agents report, at intervals, until ctx ends.
+// Run writes what agents report, and counts them, at intervals, until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
 	tick, silent := time.NewTicker(saveEvery), time.NewTicker(silentEvery)
 	defer tick.Stop()
 	defer silent.Stop()
+	f.count(ctx)
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,6 +109,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 			if err := f.save(ctx); err != nil {
 				f.Log.Error("save the envoys' facts", "err", err)
 			}
+			f.count(ctx)
 		}
 	}
 }

@@ -78,8 +78,11 @@ func (a *agent) serveRenewal(ctx context.Context, m wire.Message) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if m, ok := m.(*wire.Renew); ok {
+	switch m := m.(type) {
+	case *wire.Renew:
 		return a.renew(ctx, m)
+	case *wire.Spread:
+		return a.control.Send(m)
 	}
 	return a.kept(ctx, true)
 }
