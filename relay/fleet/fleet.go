@@ -82,16 +82,17 @@ const maxCopies = 1024
 const (
 	heartbeats = 15 * time.Second
 	staleAfter = 40 * time.Second
-	// saveEvery is how often what agents report is written: a write for each heartbeat of ten
-	// thousand agents would keep the disk busy with nothing.
-	saveEvery = time.Minute
+	// saveEvery is how often what an agent reports is written, while it is connected: a write for each heartbeat of
+	// ten thousand agents would keep the disk busy with nothing. A relay that is killed forgets no more than that.
+	saveEvery = 5 * time.Minute
+	maxSaves  = 512 // agents in one transaction, which sessions that are opened wait for
 )
 
 // Run writes what agents report, and counts them, at intervals, until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
-	tick, silent := time.NewTicker(saveEvery), time.NewTicker(silentEvery)
-	defer tick.Stop()
+	silent, count := time.NewTicker(silentEvery), time.NewTicker(countEvery)
 	defer silent.Stop()
+	defer count.Stop()
 	f.count(ctx)
 	for {
 		select {
@@ -105,16 +106,33 @@ func (f *Fleet) Run(ctx context.Context) error {
 			if err := f.copies.Flush(ctx); err != nil {
 				f.Log.Error("audit", "err", err)
 			}
-		case <-tick.C:
-			if err := f.save(ctx); err != nil {
+			if err := f.saveDue(ctx); err != nil {
 				f.Log.Error("save the envoys' facts", "err", err)
 			}
+		case <-count.C:
 			f.count(ctx)
 		}
 	}
 }
 
-// save writes the facts of all connected agents.
+// saveDue writes the facts of agents that were not written for a while, some at a time.
+func (f *Fleet) saveDue(ctx context.Context) error {
+	var due []*agent
+	now := f.Now()
+	f.mu.Lock()
+	for _, a := range f.live {
+		a.mu.Lock()
+		if now.Sub(a.saved).Abs() >= saveEvery && len(due) < maxSaves { // the map is read in another order each time
+			a.saved = now
+			due = append(due, a)
+		}
+		a.mu.Unlock()
+	}
+	f.mu.Unlock()
+	return f.saveAll(ctx, due)
+}
+
+// save writes the facts of all connected agents in one transaction.
 func (f *Fleet) save(ctx context.Context) error {
 	f.mu.Lock()
 	agents := make([]*agent, 0, len(f.live))

@@ -3,8 +3,10 @@ package fleet
 import (
 	"context"
 	"crypto/x509"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -139,5 +141,57 @@ func TestNotRenewedInTime(t *testing.T) {
 		t.Errorf("it ended with %s", code)
 	}
 	for range answers { // up to its end
+	}
+}
+
+// What an agent reports is not written each time, but from time to time, and of many agents not all at once.
+func TestReportsAreSavedFromTimeToTime(t *testing.T) {
+	var later atomic.Int64
+	b := newBase(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	const agents = 3
+	for range agents {
+		_, answers := b.enrolledAt("192.0.2.1").connect()
+		if m, ok := (<-answers).(*wire.Welcome); !ok {
+			t.Fatalf("it was answered with %T", m)
+		}
+	}
+	written := func() (n int) {
+		t.Helper()
+		b.Fleet.mu.Lock()
+		live := slices.Collect(maps.Values(b.live))
+		b.Fleet.mu.Unlock()
+		for _, a := range live { // a report that nothing else writes
+			a.mu.Lock()
+			a.facts.Load++
+			a.mu.Unlock()
+		}
+		if err := b.saveDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range live {
+			var facts wire.Facts
+			row, _ := b.envoy(a.id.String())
+			if err := wire.Unmarshal(row.Facts, &facts); err != nil {
+				t.Fatal(err)
+			}
+			if facts.Load != 0 {
+				n++
+			}
+		}
+		return n
+	}
+	if n := written(); n != 0 {
+		t.Errorf("%d of %d are written although they came just now", n, agents)
+	}
+	later.Store(int64(saveEvery))
+	if n := written(); n != agents {
+		t.Errorf("%d of %d are written after %s", n, agents, saveEvery)
+	}
+	for _, a := range b.live {
+		if a.saved.Before(b.Now().Add(-saveEvery / 2)) {
+			t.Error("it is due again at once")
+		}
 	}
 }

@@ -18,6 +18,9 @@ const (
 
 	// away is how long an envoy that was not seen still counts as one that may come back.
 	away = 30 * 24 * time.Hour
+
+	// countEvery is how often such envoys are counted.
+	countEvery = time.Minute
 )
 
 // spread is over how long this fleet is to come back.
