@@ -58,7 +58,7 @@ func (r *Relay) serveAgent(ctx context.Context, a arrived) error {
 		return err
 	}
 	defer leave()
-	a.acquaint()
+	a.acquaint(id.ID)
 	return r.fleet.Serve(ctx, a.link, id, expired)
 }
 
@@ -89,7 +89,7 @@ func (r *Relay) serveClient(ctx context.Context, a arrived) error {
 			return err
 		}
 		defer leave()
-		a.acquaint()
+		a.acquaint(id.ID)
 		c.id, c.expires = id, chain[0].NotAfter
 		defer r.links.add(id.ID, cancel)()
 	} else {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"scrier/wire"
 )
 
@@ -21,8 +23,11 @@ const (
 	handshakePart = 4
 
 	// patient is how old a handshake is before another may take its place: an honest one is over by then,
-	// also over a long way.
-	patient = time.Second
+	// also over a long way. When the processors are behind it is several times what honest ones took lately:
+	// otherwise each would give way just before its end. It is never more than mostPatient.
+	patient, mostPatient = time.Second, 4 * time.Second
+	times                = 4
+	smooth               = 8 // how many of them count
 )
 
 // handshakes are the connections that have begun and are not through. When there are too many, the
@@ -42,22 +47,32 @@ type handshakes struct {
 	open list.List      // of *handshake, the oldest first
 	by   map[string]int // of each network
 	left int            // gave way, and are not gone yet
+
+	took time.Duration // by those that showed an identity lately, from the beginning to the end
+
+	proved *simplelru.LRU[string, time.Time] // when an identity had an arrival given back
 }
 
 // handshake is one of them.
 type handshake struct {
 	of      *handshakes
+	addr    string
 	network string
 	since   time.Time
 
 	// Guarded by of.mu.
+	took    time.Duration // until it was done
 	at      *list.Element // nil: it does not count any more
 	gaveWay bool
 	close   func() // ends its connection, once there is one
 }
 
 func newHandshakes(max int) *handshakes {
-	return &handshakes{max: max, now: time.Now, arrivals: newRates(arrivals, arrivalsBurst), by: map[string]int{}}
+	proved, err := simplelru.NewLRU[string, time.Time](maxRated, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &handshakes{max: max, now: time.Now, arrivals: newRates(arrivals, arrivalsBurst), by: map[string]int{}, proved: proved}
 }
 
 var (
@@ -69,26 +84,27 @@ var (
 // begin takes a place for a handshake, or refuses. The place is given back by done, or when ctx ends.
 func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, error) {
 	network, now, limits := wire.Network(addr.String()), h.now(), h.arrivals.all(addr.String())
+	old := func(o *handshake) bool { return now.Sub(o.since) >= h.patienceLocked() }
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if fewest(limits, now) < 1 {
 		return nil, errTooFast
 	}
 	if h.by[network] >= h.part() {
-		if !h.giveWayLocked(func(o *handshake) bool { return o.network == network && now.Sub(o.since) >= patient }) {
+		if !h.giveWayLocked(func(o *handshake) bool { return o.network == network && old(o) }) {
 			return nil, errOneOfAll
 		}
 	} else if h.open.Len() >= h.max {
 		// Who has no handshake yet goes before who has several, however young these are.
 		first := h.by[network] == 0
-		if !h.giveWayLocked(func(o *handshake) bool { return now.Sub(o.since) >= patient || first && h.by[o.network] > 1 }) {
+		if !h.giveWayLocked(func(o *handshake) bool { return old(o) || first && h.by[o.network] > 1 }) {
 			return nil, errTooMany
 		}
 	}
 	for _, l := range limits { // who was turned away has cost nothing
 		l.AllowN(now, 1)
 	}
-	s := &handshake{of: h, network: network, since: now}
+	s := &handshake{of: h, addr: addr.String(), network: network, since: now}
 	s.at = h.open.PushBack(s)
 	h.by[network]++
 	context.AfterFunc(ctx, s.gone)
@@ -110,6 +126,27 @@ func (h *handshakes) arrives(addr string) bool {
 		l.AllowN(now, 1)
 	}
 	return true
+}
+
+// showed says that its peer has shown an identity: the arrival does not count against the peer's network, which
+// may have ten thousand machines that come back at once. An identity that comes again and again has no more
+// than one given back in a time.
+func (s *handshake) showed(identity string) {
+	h := s.of
+	limits, now := h.arrivals.all(s.addr), h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if last, ok := h.proved.Get(identity); ok && now.Sub(last) < givenBackEvery {
+		return
+	}
+	h.proved.Add(identity, now)
+	giveBack(limits, now)
+	h.took += (s.took - h.took) / smooth
+}
+
+// patienceLocked is how old a handshake is before another may take its place.
+func (h *handshakes) patienceLocked() time.Duration {
+	return min(max(times*h.took, patient), mostPatient)
 }
 
 // doubts says whether who comes from addr has to prove first that it does: when many handshakes go on,
@@ -183,6 +220,7 @@ func (s *handshake) done() bool {
 	defer s.of.mu.Unlock()
 	if s.at != nil {
 		s.of.removeLocked(s)
+		s.took = s.of.now().Sub(s.since)
 	}
 	return !s.gaveWay
 }

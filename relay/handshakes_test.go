@@ -96,6 +96,53 @@ func TestTheOldestOfANetworkGivesWay(t *testing.T) {
 	}
 }
 
+// When honest handshakes take long, as the processors are behind, none gives way just before its end; and who
+// does not go on still gives way before long, whoever says that it takes so long.
+func TestSlowHandshakesDoNotGiveWay(t *testing.T) {
+	h := newHands(t, 16)
+	slow := func(times int, each time.Duration) {
+		for i := range times {
+			s, end, _ := h.must("198.51.100.1")
+			h.pass(each)
+			s.done()
+			s.showed(fmt.Sprint(each, i))
+			end()
+		}
+	}
+	full := func() {
+		t.Helper()
+		for range 4 {
+			h.must("192.0.2.1")
+		}
+	}
+	refused := func() bool {
+		_, _, _, err := h.from("192.0.2.1")
+		return err != nil
+	}
+	slow(50, 700*time.Millisecond)
+	full()
+	h.pass(patient)
+	if !refused() {
+		t.Error("a handshake gave way that is as old as others before their end")
+	}
+	h.pass(2 * patient)
+	if refused() {
+		t.Error("one that does not go on keeps its place")
+	}
+	slow(50, time.Hour)
+	full()
+	h.pass(mostPatient)
+	if refused() {
+		t.Error("one that does not go on keeps its place, as others take an hour")
+	}
+	slow(100, 10*time.Millisecond)
+	full()
+	h.pass(patient)
+	if refused() {
+		t.Error("the processors are not behind any more")
+	}
+}
+
 // When all places are taken, the oldest gives way to a network that has none.
 func TestTheOldestOfAllGivesWay(t *testing.T) {
 	const most = 16
@@ -181,6 +228,47 @@ func TestArrivalsAreBounded(t *testing.T) {
 	h.pass(time.Second)
 	if _, _, _, err := h.from("192.0.2.1"); err != nil {
 		t.Errorf("a second later: %v", err)
+	}
+}
+
+// A fleet behind one address is not kept out by the rate at which strangers may come; who cannot show an
+// identity, or shows the same one again and again, is.
+func TestAFleetBehindOneAddressComesBack(t *testing.T) {
+	h := newHands(t, 16)
+	for i := range 20 * arrivalsBurst {
+		s, end, _ := h.must("192.0.2.1")
+		s.done()
+		s.showed(fmt.Sprint("envoy ", i))
+		end()
+	}
+	begun := 0
+	for range 2 * arrivalsBurst {
+		if s, end, _, err := h.from("192.0.2.1"); err == nil {
+			begun++
+			s.done()
+			s.showed("one")
+			end()
+		}
+	}
+	if most := arrivalsBurst + 1; begun != most {
+		t.Errorf("one identity came %d times at once, at most %d", begun, most)
+	}
+	h.pass(time.Hour)
+	s, end, _ := h.must("192.0.2.1")
+	s.done()
+	h.pass(time.Hour)
+	s.showed("two")
+	end()
+	begun = 0
+	for range 2 * arrivalsBurst {
+		if s, end, _, err := h.from("192.0.2.1"); err == nil {
+			begun++
+			s.done()
+			end()
+		}
+	}
+	if begun > arrivalsBurst {
+		t.Errorf("what was given back made %d of %d connections at once", begun, arrivalsBurst)
 	}
 }
 

@@ -169,7 +169,7 @@ type arrived struct {
 	link     wire.Link
 	addr     net.Addr // where it came from; an agent may roam
 	alpn     string
-	acquaint func() // says that the peer has shown who it is
+	acquaint func(identity string) // says that the peer has shown who it is
 }
 
 // accept gives each connection to serve, in a goroutine of its own, and does nothing else. So a client
@@ -195,7 +195,12 @@ func (l *listener) accept(ctx context.Context, serve func(arrived), browsers htt
 				if !known {
 					defer l.strictly(conn)()
 				}
-				serve(arrived{link: wire.QUICLink(conn), addr: conn.RemoteAddr(), alpn: alpn, acquaint: func() { acquaint(conn.Context()) }})
+				serve(arrived{link: wire.QUICLink(conn), addr: conn.RemoteAddr(), alpn: alpn, acquaint: func(identity string) {
+					acquaint(conn.Context())
+					if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
+						a.showed(identity)
+					}
+				}})
 			}
 		})
 	}

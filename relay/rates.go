@@ -13,9 +13,10 @@ import (
 // How fast the strangers of one network may make the relay work. Each is many times what a company
 // needs that comes in through one address on Monday morning.
 const (
-	// Connections: each costs the relay a signature, which is more than it costs who asks. A fleet
-	// behind one address is back in some seconds.
+	// Connections: each costs the relay a signature, which is more than it costs who asks. Who shows an
+	// identity has it given back, once in a time: so a fleet behind one address is not kept out by itself.
 	arrivals, arrivalsBurst = 50, 250 // a second, and at once
+	givenBackEvery          = time.Second
 
 	// Of browsers that have not signed in; the bytes are those of links without a login as well.
 	strangerRequests, strangerRequestsBurst = 100, 1000
@@ -81,6 +82,13 @@ func fewest(limits []*rate.Limiter, now time.Time) float64 {
 		tokens = min(tokens, l.TokensAt(now))
 	}
 	return tokens
+}
+
+// giveBack makes one undone that was counted against all of these limits.
+func giveBack(limits []*rate.Limiter, now time.Time) {
+	for _, l := range limits {
+		l.AllowN(now, -1) // never above the burst, as that bounds it when it is looked at next
+	}
 }
 
 // acquainted are the networks from which somebody has shown who they are, the latest. Its methods may
