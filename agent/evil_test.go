@@ -235,3 +235,46 @@ func TestEvilWelcomes(t *testing.T) {
 		})
 	}
 }
+
+// The relay's last word on how its fleet comes back counts.
+func TestSpreadIsRemembered(t *testing.T) {
+	near, far := wiretest.Streams()
+	link, _ := wiretest.Pair(wire.Peer{}, wire.Peer{})
+	a := &Agent{Settings: Settings{Config: DefaultConfig(), Now: time.Now, Log: slog.New(slog.DiscardHandler)}}
+	a.Config.SSH.Addr = "127.0.0.1:1"
+	a.Config.AllowedPorts, a.Config.Console.Enabled = nil, false
+	l := &agentLink{Agent: a, link: link, control: wire.NewFramed(near)}
+	relay := wire.NewFramed(far)
+	says := func(m wire.Message) {
+		if err := relay.Send(m); err != nil {
+			t.Error(err)
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := wire.Expect[wire.Hello](relay); err != nil {
+			t.Error(err)
+		}
+		says(&wire.Welcome{Interval: 15, Spread: 2000})
+	})
+	if _, err := l.greet(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if got := time.Duration(a.spread.Load()); got != 2*time.Second {
+		t.Errorf("after Welcome it is %s", got)
+	}
+	wg.Go(func() { _ = l.listen() }) // ends with the stream
+	says(&wire.Spread{Millis: 1<<32 - 1})
+	says(&wire.Spread{Millis: 3000})
+	says(&wire.Ping{N: 1})
+	if _, err := wire.Expect[wire.Pong](relay); err != nil {
+		t.Fatal(err)
+	}
+	if got := time.Duration(a.spread.Load()); got != 3*time.Second {
+		t.Errorf("after Spread it is %s", got)
+	}
+	near.Reset(wire.None)
+	wg.Wait()
+	_ = link.Close(wire.None, "")
+}

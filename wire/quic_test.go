@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"math/big"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ func TestQUICLinks(t *testing.T) {
 	})
 }
 
-func listenQUIC(t *testing.T) *quic.Listener {
+func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,9 +57,14 @@ func listenQUIC(t *testing.T) *quic.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{
+	return &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf}, PrivateKey: key}}, NextProtos: []string{"test"},
-	}, wire.QUICConfig(64))
+	}
+}
+
+func listenQUIC(t *testing.T) *quic.Listener {
+	t.Helper()
+	l, err := quic.ListenAddr("127.0.0.1:0", serverTLS(t), wire.QUICConfig(64))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,5 +77,75 @@ func TestDialUnknownName(t *testing.T) {
 	e, ok := errors.AsType[*wire.Error](err)
 	if !ok || e.Code != wire.RelayUnreachable || !strings.Contains(e.Advice, "DNS") || strings.Contains(e.Advice, "https") {
 		t.Errorf("%v, %+v", err, e)
+	}
+}
+
+// Who dials can tell a relay that is there, and has no place, from one that does not answer.
+func TestDialWhoHasNoPlace(t *testing.T) {
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &quic.Transport{Conn: socket, ConnContext: func(context.Context, *quic.ClientInfo) (context.Context, error) {
+		return nil, errors.New("no place")
+	}}
+	l, err := transport.Listen(serverTLS(t), wire.QUICConfig(64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = wire.Dialer{TLS: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"test"}}}.Dial(t.Context(), l.Addr().String())
+	if wire.CodeOf(err) != wire.Busy || wire.Forgotten(err) {
+		t.Errorf("%v", err)
+	}
+	if err := errors.Join(l.Close(), transport.Close(), socket.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A link knows from others an end that came because the peer was restarted, and knows nothing of it.
+func TestForgotten(t *testing.T) {
+	conf, secret := serverTLS(t), quic.StatelessResetKey{1}
+	listen := func(addr *net.UDPAddr) (*quic.Listener, *net.UDPConn, func() error) {
+		socket, err := net.ListenUDP("udp4", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := &quic.Transport{Conn: socket, StatelessResetKey: &secret}
+		l, err := transport.Listen(conf, wire.QUICConfig(64))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, socket, func() error { return errors.Join(l.Close(), transport.Close()) }
+	}
+	l, socket, end := listen(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	link, err := wire.Dialer{TLS: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"test"}}}.Dial(t.Context(), l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Accept(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := socket.Close(); err != nil { // as by kill -9: nobody is told
+		t.Fatal(err)
+	}
+	_ = end()
+	_, socket, end = listen(l.Addr().(*net.UDPAddr))
+	s, err := link.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for link.Err() == nil && t.Context().Err() == nil {
+		_, _ = s.Write(make([]byte, 100))
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !wire.Forgotten(link.Err()) {
+		t.Errorf("%v", link.Err())
+	}
+	_ = link.Close(wire.None, "")
+	if wire.Forgotten(wire.Errorf(wire.RelayShutdown, "")) || wire.Forgotten(nil) {
+		t.Error("other ends look like it")
+	}
+	if err := errors.Join(end(), socket.Close()); err != nil {
+		t.Error(err)
 	}
 }
