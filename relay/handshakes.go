@@ -25,7 +25,7 @@ const (
 	// patient is how old a handshake is before another may take its place: an honest one is over by then,
 	// also over a long way. When the processors are behind it is several times what honest ones took lately:
 	// otherwise each would give way just before its end. It is never more than mostPatient.
-	patient, mostPatient = time.Second, 4 * time.Second
+	patient, mostPatient = time.Second, 2 * time.Second
 	times                = 4
 	smooth               = 8 // how many of them count
 )

@@ -7,7 +7,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // hands are handshakes whose time a test moves.
@@ -354,5 +357,57 @@ func TestForgedArrivalsKeepNobodyOut(t *testing.T) {
 		if h.doubts(victim) {
 			t.Error("it is not forgotten")
 		}
+	})
+}
+
+// Whatever strangers of some networks begin, and however long honest handshakes took before, a network that has
+// none gets one at once: so they keep no fleet out.
+func TestStrangersKeepNoFleetOut(t *testing.T) {
+	const most = 32
+	rapid.Check(t, func(r *rapid.T) {
+		strangers := rapid.IntRange(1, most/2).Draw(r, "strangers")
+		before := time.Duration(rapid.Int64Range(0, int64(2*mostPatient)).Draw(r, "before"))
+		type step struct {
+			from int // a stranger's network; 0: the fleet
+			wait time.Duration
+		}
+		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
+			return step{rapid.IntRange(0, strangers).Draw(r, "from"), time.Duration(rapid.Int64Range(0, int64(patient)).Draw(r, "wait"))}
+		}), 1, 100).Draw(r, "steps")
+		synctest.Test(t, func(t *testing.T) {
+			h := newHands(t, most)
+			h.took = before
+			var ends []func()
+			begin := func(ip string) *handshake {
+				s, end, _, err := h.from(ip)
+				if err != nil {
+					return nil
+				}
+				ends = append(ends, end)
+				synctest.Wait() // what gave way is gone
+				return s
+			}
+			for range most { // as many as they get
+				for n := range strangers {
+					begin(fmt.Sprint("198.51.100.", n+1))
+				}
+			}
+			for i, s := range steps {
+				h.pass(s.wait)
+				if s.from > 0 {
+					begin(fmt.Sprint("198.51.100.", s.from))
+					continue
+				}
+				s := begin("192.0.2.1")
+				if s == nil || !s.done() {
+					r.Fatalf("step %d: the fleet was kept out", i)
+				}
+				s.showed(fmt.Sprint("envoy ", i))
+			}
+			for _, end := range ends {
+				end()
+			}
+			synctest.Wait()
+		})
 	})
 }
