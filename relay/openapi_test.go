@@ -117,6 +117,95 @@ func TestDescriptionIsTheRoutes(t *testing.T) {
 	}
 }
 
+// A parameter that a route does not have, or twice, is refused by the name of those that it has; so is a method that
+// a path does not have.
+func TestQueriesAndMethodsAreHeldToTheDescription(t *testing.T) {
+	r := start(t)
+	refused := func(method, path string, status int, words ...string) http.Header {
+		t.Helper()
+		resp := call(t, r, method, path, nil)
+		var p wire.Problem
+		if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || p.Status != resp.StatusCode {
+			t.Errorf("%s %s: status %d, %+v, %v", method, path, resp.StatusCode, p, err)
+		}
+		if resp.StatusCode != status || p.Code != wire.BadRequest || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: status %d, %+v", method, path, resp.StatusCode, p)
+		}
+		for _, w := range words {
+			if !strings.Contains(p.Detail, w) {
+				t.Errorf("%s %s: %q does not say %q", method, path, p.Detail, w)
+			}
+		}
+		return resp.Header
+	}
+	asked, paths := 0, described(t, r).Paths
+	for pattern, has := range paths {
+		path := placeholder.ReplaceAllString(pattern, "x")
+		for method, op := range has {
+			method = strings.ToUpper(method)
+			known := "it takes none"
+			for _, p := range op.Parameters {
+				if p.In == "query" {
+					known = p.Name
+					refused(method, path+"?"+p.Name+"=1&"+p.Name+"=1", 400, p.Name+" is given 2 times")
+					asked++
+				}
+			}
+			refused(method, path+"?operater=ann", 400, method+" "+pattern+` has no parameter "operater"`, known)
+			refused(method, path+"?%zz", 400, "not well formed")
+		}
+		var allowed []string // also by a pattern that the path fits as well
+		for other, has := range paths {
+			if other == pattern || regexp.MustCompile("^"+placeholder.ReplaceAllString(other, "[^/]+")+"$").MatchString(path) {
+				for method := range has {
+					allowed = append(allowed, strings.ToUpper(method))
+				}
+			}
+		}
+		slices.Sort(allowed)
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} {
+			if slices.Contains(allowed, method) {
+				continue
+			}
+			got := strings.Split(refused(method, path, 405, method+" does not go with /api/v1"+path).Get("Allow"), ", ")
+			slices.Sort(got)
+			if !slices.Equal(got, allowed) {
+				t.Errorf("%s: %v are allowed, and not %v", path, got, allowed)
+			}
+		}
+	}
+	if asked < 5 {
+		t.Errorf("%d parameters are described", asked)
+	}
+	refused("GET", "/envoys?after=638d3cb9-4804-4402-8d4a-410fcf2cd37e", 400, "after goes with limit")
+	refused("GET", "/sessions?all=yes", 400, `all is true or false, and not "yes"`)
+}
+
+// What is wrong with a request's JSON is said in JSON's words.
+func TestMalformedRequests(t *testing.T) {
+	r := start(t)
+	for body, want := range map[string]string{
+		``:                       "the request has no JSON",
+		`{"name": "web1"`:        "the request's JSON breaks off",
+		`{"name": "web1"} {}`:    "the request goes on behind its JSON",
+		`{"nme": "web1"}`:        `there is no field "nme"`,
+		`{"name": 1}`:            "name is number, and should be a string",
+		`{"replace": "yes"}`:     "replace is string, and should be true or false",
+		`[]`:                     "the request is array, and should be an object",
+		`name=web1`:              "the request is no JSON: invalid character",
+		`{"ttl": "a fortnight"}`: `ttl "a fortnight" is not a duration like 15m or 24h`,
+		`{"name": "a b"}`:        `"a b" is not a name`,
+	} {
+		req := httptest.NewRequest("POST", "/api/v1/tokens", strings.NewReader(body))
+		w := httptest.NewRecorder()
+		r.api.ServeHTTP(w, req.WithContext(web.WithCaller(req.Context(), is(access.Local("test")))))
+		var p wire.Problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Code != wire.BadRequest || !strings.Contains(p.Detail, want) {
+			t.Errorf("%s: %+v, %v", body, p, err)
+		}
+	}
+}
+
 // What the routes answer is what the description says, to the field.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	r := start(t)

@@ -65,6 +65,9 @@ func (a *api) envoys(r *http.Request, _ access.Operator) (any, error) {
 		return nil, err
 	}
 	if limit == 0 {
+		if q.Get("after") != "" {
+			return nil, wire.Errorf(wire.BadRequest, "after goes with limit")
+		}
 		return a.Fleet.List(r.Context())
 	}
 	var after wire.EnvoyID

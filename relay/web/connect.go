@@ -250,7 +250,10 @@ func (a *api) ticket(r *http.Request, id wire.SessionID, secret []byte) Ticket {
 }
 
 func (a *api) sessions(r *http.Request, who access.Operator) (any, error) {
-	all := r.URL.Query().Get("all") == "true"
+	all, err := flagOf(r.URL.Query(), "all")
+	if err != nil {
+		return nil, err
+	}
 	list, err := a.Sessions.List(r.Context(), all, maxPage)
 	return own(list, who), err
 }

@@ -63,3 +63,15 @@ func numberOf(q url.Values, name string, def uint64) (uint64, error) {
 	}
 	return n, nil
 }
+
+// flagOf reads what is true or false, false if there is none.
+func flagOf(q url.Values, name string) (bool, error) {
+	switch s := q.Get(name); s {
+	case "true":
+		return true, nil
+	case "", "false":
+		return false, nil
+	default:
+		return false, wire.Errorf(wire.BadRequest, "%s is true or false, and not %q", name, wire.Printable(s))
+	}
+}

@@ -6,14 +6,14 @@
 package web
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,12 +124,26 @@ func API(c Config) http.Handler {
 		}
 	})
 	m.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		a.fail(w, wire.Errorf(wire.NotFound, "there is no %s %s", r.Method, wire.Printable(r.URL.Path)))
+		a.fail(w, wire.Errorf(wire.NotFound, "there is no %s %s", wire.Printable(r.Method), wire.Printable(r.URL.Path)).Advise("see GET /api/v1/openapi.json"))
 	})
 	m.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		a.fail(w, wire.Errorf(wire.BadRequest, "%s does not go with %s", r.Method, wire.Printable(r.URL.Path)))
+		allowed := strings.Join(methods(m, cmp.Or(r.URL.RawPath, r.URL.Path)), ", ")
+		w.Header().Set("Allow", allowed)
+		a.problem(w, http.StatusMethodNotAllowed, wire.Errorf(wire.BadRequest, "%s does not go with %s", wire.Printable(r.Method), wire.Printable(r.URL.Path)).
+			Advise("here it is %s; see GET /api/v1/openapi.json", allowed))
 	})
 	return m
+}
+
+// methods are those that a path takes.
+func methods(m chi.Routes, path string) []string {
+	var all []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if m.Match(chi.NewRouteContext(), method, path) {
+			all = append(all, method)
+		}
+	}
+	return all
 }
 
 // slowly gives an answer more time than the server does.
@@ -146,6 +160,10 @@ func slowly(h rawHandler) rawHandler {
 func (a *api) guard(to route, h rawHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if to.verb == anyone {
+			if err := to.known(r); err != nil {
+				a.fail(w, err)
+				return
+			}
 			h(w, r, access.Operator{})
 			return
 		}
@@ -182,7 +200,7 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 	})
 }
 
-// caller is who asks, if they may.
+// caller is who asks, if they may, and ask for what there is.
 func (a *api) caller(r *http.Request, caller Caller, to route) (access.Operator, error) {
 	who, err := caller(r.Context())
 	if err == nil {
@@ -191,20 +209,10 @@ func (a *api) caller(r *http.Request, caller Caller, to route) (access.Operator,
 	if err == nil && to.signed && !to.confirms {
 		err = who.Undoubted()
 	}
+	if err == nil {
+		err = to.known(r)
+	}
 	return who, err
-}
-
-// whole reads a request's body, which can then be read again.
-func whole(r *http.Request) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return nil, &wire.Error{Code: wire.BadRequest, Detail: "the request's body did not arrive", Err: err}
-	}
-	if len(data) > maxBody {
-		return nil, wire.Errorf(wire.BadRequest, "a request has at most %d bytes", maxBody)
-	}
-	r.Body = io.NopCloser(bytes.NewReader(data))
-	return data, nil
 }
 
 // json is a route's handler with its value as the answer.
@@ -243,23 +251,6 @@ func (a *api) write(w http.ResponseWriter, v any) {
 	}
 }
 
-// maxBody is many times what any request needs.
-const maxBody = 64 << 10
-
-// body reads a request's JSON strictly.
-func body[T any](r *http.Request) (T, error) {
-	var v T
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		return v, &wire.Error{Code: wire.BadRequest, Detail: "the request's JSON: " + wire.Printable(err.Error()), Err: err}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return v, wire.Errorf(wire.BadRequest, "the request goes on behind its JSON")
-	}
-	return v, nil
-}
-
 func (a *api) fail(w http.ResponseWriter, err error) {
 	code := wire.CodeOf(err)
 	if errors.Is(err, context.Canceled) {
@@ -267,7 +258,11 @@ func (a *api) fail(w http.ResponseWriter, err error) {
 	} else if code == wire.Internal {
 		a.Log.Error("request failed", "err", err)
 	}
-	p := wire.ProblemOf(err, status(code))
+	a.problem(w, status(code), err)
+}
+
+func (a *api) problem(w http.ResponseWriter, status int, err error) {
+	p := wire.ProblemOf(err, status)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	if err := json.NewEncoder(w).Encode(p); err != nil {
