@@ -172,7 +172,7 @@ var codes = map[Code]codeText{
 	KeyfileNoSpace:      {"keyfile_nospace", "the disk or quota of the account is full", "free some space in that account"},
 	KeyfileImmutable:    {"keyfile_immutable", "authorized_keys is immutable or append-only", "use keys: dropin on that machine"},
 	KeyfileReadOnly:     {"keyfile_readonly", "the account's home is mounted read-only", "use keys: dropin on that machine"},
-	KeyfilePermissions:  {"keyfile_permissions", "authorized_keys cannot be read or written, or its owner or mode is unsafe", "it should belong to the account and be writable by nobody else (chmod 600); a file that the account itself cannot write needs keys: dropin"},
+	KeyfilePermissions:  {"keyfile_permissions", "authorized_keys cannot be read or written, or its owner or mode is unsafe", "the file, its folder and the home have to belong to the account, and nobody else may write them (`chmod go-w`); a file that the account itself cannot write needs keys: dropin"},
 	KeyfileTimeout:      {"keyfile_timeout", "the account's home does not answer", "check the file system that the home is on"},
 	KeyfileChanged:      {"keyfile_changed", "authorized_keys kept changing while it was edited", "try again when the other program is done"},
 	KeyfileShared:       {"keyfile_shared", "one authorized_keys file serves several accounts", "give each account a file of its own (AuthorizedKeysFile with %u)"},

@@ -30,6 +30,7 @@ type candidate struct {
 	match  *Match   // if the operator's key gives a shell here
 	barred string   // if the operator's key is here and gives none, where it is and the reason
 	err    *wire.Error
+	unread bool // the operator's key is here, in a file that sshd does not read for its owner or mode
 	shell  worker.Shell
 
 	private []uint32 // groups that may write the user's files
@@ -242,8 +243,13 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 			if best.Standing >= line.Restricted {
 				break
 			}
-			if f.Code != wire.None && bad == nil {
-				bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
+			if f.Code != wire.None {
+				unread := slices.ContainsFunc(f.Found, func(l worker.Found) bool { return l.Key == i })
+				if bad == nil || unread && !c.unread {
+					bad = &wire.Error{Code: f.Code, Detail: c.Login + ": " + f.Detail}
+				}
+				c.unread = c.unread || unread
+				continue
 			}
 			if hit := slices.IndexFunc(f.Found, func(l worker.Found) bool { return l.Key == i }); hit >= 0 && f.Found[hit].Standing > best.Standing {
 				file, best, at, where = f, f.Found[hit], n, c.files[n]
@@ -296,7 +302,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 // choose makes one answer of all candidates': the only match, or the refusal that tells the operator
 // most.
 func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, login string, who Operator) (Match, error) {
-	var matches, locked, barred, failed []*candidate
+	var matches, locked, barred, loose, failed []*candidate
 	for _, c := range all {
 		switch {
 		case c.match != nil:
@@ -311,6 +317,8 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 			}
 		case c.barred != "":
 			barred = append(barred, c)
+		case c.unread:
+			loose = append(loose, c)
 		case c.err != nil:
 			failed = append(failed, c)
 			if c.err.Code == wire.KeyfileTimeout {
@@ -330,6 +338,8 @@ func (k *Keys) choose(ctx context.Context, all []*candidate, unread []string, lo
 		return Match{}, locked[0].err
 	case len(barred) > 0:
 		return Match{}, wire.Errorf(wire.KeyRestricted, "the key of %s, %s", barred[0].Login, barred[0].barred)
+	case len(loose) > 0:
+		return Match{}, loose[0].err
 	case len(failed) > 0 && len(all) == 1:
 		return Match{}, failed[0].err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -229,6 +231,57 @@ func TestTypes(t *testing.T) {
 		}
 		h.Must(os.RemoveAll(u.Home))
 		h.Users = nil
+	}
+}
+
+// Whoever has a key in a file that sshd does not read hears which file it is, its mode and the rule, also when no login
+// was named. Whoever has none there only hears that they have none.
+func TestKeyInALooseFile(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	key, _ := keystest.NewKey(t)
+	other, _ := keystest.NewKey(t)
+	k := h.open(h.config())
+	for _, login := range []string{"scrann", "scrbob"} {
+		h.PutKeys(h.User(login), keystest.Text(other))
+	}
+	u := h.User("scrloose")
+	h.PutKeys(u, keystest.Text(key))
+	for name, c := range map[string]struct{ path, mode string }{
+		"file":   {u.File(), "0666"},
+		"folder": {u.SSH(""), "0777"},
+		"home":   {u.Home, "0757"},
+	} {
+		before, err := os.Stat(c.path)
+		h.Must(err)
+		mode, err := strconv.ParseUint(c.mode, 8, 32)
+		h.Must(err)
+		h.Must(os.Chmod(c.path, os.FileMode(mode)))
+		for _, login := range []string{"", u.Login} {
+			_, err = k.Find(t.Context(), Operator{Keys: []ssh.PublicKey{key}}, login)
+			if wire.CodeOf(err) != wire.KeyfilePermissions {
+				t.Errorf("%s, login %q: %v", name, login, err)
+			}
+			for _, want := range []string{u.Login + ": " + c.path + " belongs to", "has mode " + c.mode, "StrictModes", "`chmod go-w " + c.path + "`"} {
+				if !strings.Contains(wire.DetailOf(err), want) {
+					t.Errorf("%s, login %q: %v does not say %q", name, login, err, want)
+				}
+			}
+		}
+		third, _ := keystest.NewKey(t)
+		if _, err := k.Find(t.Context(), Operator{Keys: []ssh.PublicKey{third}}, ""); wire.CodeOf(err) != wire.PubkeyNotAuthorized {
+			t.Errorf("%s: somebody else hears of it: %v", name, err)
+		}
+		h.Must(os.Chmod(c.path, before.Mode().Perm()))
+		if m, err := k.Find(t.Context(), Operator{Keys: []ssh.PublicKey{key}}, ""); err != nil || m.Login != u.Login {
+			t.Errorf("%s, mended: %+v, %v", name, m, err)
+		}
+	}
+	// Another file that sshd does read counts, whatever the first is like.
+	h.PutKeys(h.Users[0], keystest.Text(key))
+	h.Must(os.Chmod(u.File(), 0o666))
+	if m, err := k.Find(t.Context(), Operator{Keys: []ssh.PublicKey{key}}, ""); err != nil || m.Login != "scrann" {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 

@@ -34,7 +34,7 @@ func (w Worker) install(q Request, p *place) (Result, error) {
 	}
 	text := line.Addition(q.Line, a.Tail)
 	if a.Size+int64(len(text)) > line.MaxFile {
-		return a, wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.name, a.Size)
+		return a, wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes", p.real, a.Size)
 	}
 	w.reach("opened")
 	if err := w.append(p, f, text); err != nil {
@@ -45,7 +45,7 @@ func (w Worker) install(q Request, p *place) (Result, error) {
 	// into a file that has no name any more.
 	var now unix.Stat_t
 	if err := unix.Fstatat(p.dir, p.name, &now, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return a, fmt.Errorf("stat %s: %w", p.name, err)
+		return a, fmt.Errorf("stat %s: %w", p.real, err)
 	}
 	if !same(&now, &f.st) {
 		a.Changed, a.Size, a.Tail = true, now.Size, true // Tail is a guess; the next try corrects it
@@ -57,12 +57,12 @@ func (w Worker) install(q Request, p *place) (Result, error) {
 func (w Worker) append(p *place, f *file, text []byte) error {
 	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return fmt.Errorf("open %s for writing: %w", p.name, err)
+		return fmt.Errorf("open %s for writing: %w", p.real, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || !same(&st, &f.st) {
 		unix.Close(fd)
-		return wire.Errorf(wire.KeyfileChanged, "%s was replaced", p.name)
+		return wire.Errorf(wire.KeyfileChanged, "%s was replaced", p.real)
 	}
 	w.reach("writing")
 	n, err := writeOnce(fd, text)
@@ -75,10 +75,10 @@ func (w Worker) append(p *place, f *file, text []byte) error {
 		if err == nil {
 			err = unix.ENOSPC
 		}
-		return fmt.Errorf("append to %s: %w", p.name, err)
+		return fmt.Errorf("append to %s: %w", p.real, err)
 	}
 	if err := unix.Close(fd); err != nil { // on NFS it is here that a full disk shows
-		return fmt.Errorf("close %s: %w", p.name, err)
+		return fmt.Errorf("close %s: %w", p.real, err)
 	}
 	return nil
 }
@@ -141,9 +141,9 @@ func (f *file) tail() (bool, error) {
 // fit refuses a file from which a line could not be taken out again later.
 func (p *place) fit(f *file) error {
 	if f.st.Uid != p.uid {
-		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d, so the account cannot write it; keys: dropin writes no home", p.name, f.st.Uid)
+		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d, so the account cannot write it; keys: dropin writes no home", p.real, f.st.Uid)
 	}
-	for fd, name := range map[int]string{f.fd: p.name, p.dir: "the folder of " + p.name} {
+	for fd, name := range map[int]string{f.fd: p.real, p.dir: "the folder of " + p.real} {
 		var st unix.Statx_t
 		err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st)
 		if err == nil && st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0 {
@@ -151,10 +151,10 @@ func (p *place) fit(f *file) error {
 		}
 	}
 	if err := unix.Faccessat(p.dir, p.name, unix.W_OK, 0); err != nil {
-		return fmt.Errorf("write %s, which keys: dropin does not do: %w", p.name, err)
+		return fmt.Errorf("write %s, which keys: dropin does not do: %w", p.real, err)
 	}
 	if err := unix.Faccessat(p.dir, ".", unix.W_OK|unix.X_OK, 0); err != nil {
-		return fmt.Errorf("write the folder of %s, which keys: dropin does not do: %w", p.name, err)
+		return fmt.Errorf("write the folder of %s, which keys: dropin does not do: %w", p.real, err)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func (w Worker) clean(q Request, p *place) (Result, error) {
 		return Result{Missing: true}, nil
 	}
 	if errors.Is(err, errRedo) {
-		err = wire.Errorf(wire.KeyfileChanged, "%s kept changing", p.name)
+		err = wire.Errorf(wire.KeyfileChanged, "%s kept changing", p.real)
 	}
 	var off error
 	if a.Neutralised, a.Left, off = w.neutralise(p, c); off != nil {
@@ -98,7 +98,7 @@ func (w Worker) neutralise(p *place, c line.Cleaning) (done, left int, err error
 	}
 	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return 0, len(offsets), fmt.Errorf("open %s for writing: %w", p.name, err)
+		return 0, len(offsets), fmt.Errorf("open %s for writing: %w", p.real, err)
 	}
 	defer unix.Close(fd)
 	for i, at := range offsets {
@@ -108,7 +108,7 @@ func (w Worker) neutralise(p *place, c line.Cleaning) (done, left int, err error
 			return i, len(offsets) - i, errRedo
 		}
 		if _, err := unix.Pwrite(fd, []byte{'#'}, at); err != nil {
-			return i, len(offsets) - i, fmt.Errorf("write %s in place: %w", p.name, err)
+			return i, len(offsets) - i, fmt.Errorf("write %s in place: %w", p.real, err)
 		}
 	}
 	return len(offsets), 0, nil

@@ -41,7 +41,7 @@ func (w Worker) replace(q Request, p *place, c line.Cleaning) (int, error) {
 		return 0, nil
 	}
 	if f.st.Uid != p.uid {
-		return 0, wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, f.st.Uid)
+		return 0, wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.real, f.st.Uid)
 	}
 	// If our line was the last and had no newline, the line before it has none now. What is appended
 	// from now on must not continue that line.
@@ -58,7 +58,7 @@ func (w Worker) replace(q Request, p *place, c line.Cleaning) (int, error) {
 	}
 	if err != nil {
 		p.unlink(t.name)
-		return 0, fmt.Errorf("exchange %s: %w", p.name, err)
+		return 0, fmt.Errorf("exchange %s: %w", p.real, err)
 	}
 	w.reach("exchanged")
 	var out unix.Stat_t
@@ -99,7 +99,7 @@ func (p *place) unlink(name string) { _ = unix.Unlinkat(p.dir, name, 0) } // if 
 // new one meanwhile.
 func (w Worker) undo(p *place, t *temp) error {
 	if err := p.exchange(t); err != nil {
-		return fmt.Errorf("exchange %s back: %w", p.name, err)
+		return fmt.Errorf("exchange %s back: %w", p.real, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.dir, t.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || !same(&st, &t.st) {
@@ -138,7 +138,7 @@ func (w Worker) rename(p *place, f *file, t *temp, content []byte, repair bool) 
 	}
 	if err := unix.Renameat(p.dir, t.name, p.dir, p.name); err != nil {
 		p.unlink(t.name)
-		return fmt.Errorf("rename over %s: %w", p.name, err)
+		return fmt.Errorf("rename over %s: %w", p.real, err)
 	}
 	if after, err := f.settle(); err == nil && bytes.HasPrefix(after, content) {
 		return w.forward(p, after[len(content):], repair)

@@ -11,7 +11,8 @@ import (
 	"scrier/wire"
 )
 
-// look matches the operator's keys against one file.
+// look matches the operator's keys against one file. What it finds in a file that sshd does not read, for its owner or
+// mode, comes with that error.
 func (w Worker) look(q Request, p *place) (Result, error) {
 	f, err := p.open()
 	if err != nil {
@@ -55,7 +56,7 @@ func (w Worker) look(q Request, p *place) (Result, error) {
 		}
 		a.Found = append(a.Found, line)
 	}
-	return a, nil
+	return a, p.loose
 }
 
 // zone is how sshd reads times. Local times are in the zone of /etc/localtime, as the worker's

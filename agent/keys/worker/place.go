@@ -24,11 +24,14 @@ type place struct {
 	w       Worker
 	dir     int // O_PATH
 	name    string
+	real    string // the whole path, without links, for messages
 	uid     uint32
 	strict  bool
 	private []uint32
 	follow  bool
 	out     string // where a link leads that leaves the home; empty if none does
+	looks   bool   // nothing is trusted or written: what is wrong with owners and modes goes into loose
+	loose   error
 }
 
 // place opens the folder of an absolute path. Symbolic links are resolved first, as sshd does, and what they
@@ -44,7 +47,7 @@ func (w Worker) place(q Request, file string) (*place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for %s%s: %w", file, fileSystem(home, err), err)
 	}
-	p := &place{w: w, uid: q.UID, strict: q.Strict, private: q.Private, follow: q.Follow}
+	p := &place{w: w, real: real, uid: q.UID, strict: q.Strict, private: q.Private, follow: q.Follow, looks: q.Task == Look}
 	root, rest := "/", real[1:]
 	if realHome, err := resolve(home); err == nil && path.IsAbs(home) {
 		if below, ok := beneath(realHome, real); ok {
@@ -153,7 +156,7 @@ func (p *place) checkFolder(fd int, name string) error {
 		return fmt.Errorf("stat %s: %w", name, err)
 	}
 	if p.strict && st.Uid != 0 && st.Uid != p.uid {
-		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o", name, st.Uid, st.Mode&0o7777)
+		return p.loosely(wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o: sshd reads no keys there, as it belongs neither to root nor to uid %d (StrictModes)", name, st.Uid, st.Mode&0o7777, p.uid))
 	}
 	return p.checkMode(&st, name)
 }
@@ -164,12 +167,24 @@ func (p *place) checkMode(st *unix.Stat_t, name string) error {
 	if !p.strict || st.Mode&0o022 == 0 {
 		return nil
 	}
-	err := wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o", name, st.Uid, st.Mode&0o7777)
+	err := wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d and has mode %#o: sshd reads no keys there, as others may write it (StrictModes); `chmod go-w %[1]s`", name, st.Uid, st.Mode&0o7777)
 	if st.Mode&0o002 != 0 {
-		return err
+		return p.loosely(err)
 	}
 	if !slices.Contains(p.private, st.Gid) {
-		return &groupError{st.Gid, err}
+		return p.loosely(&groupError{st.Gid, err})
+	}
+	return nil
+}
+
+// loosely keeps the first thing that is wrong with owners and modes. A file that sshd does not read is looked at all
+// the same: whoever has a key there must hear of the mode, and all others that they have none.
+func (p *place) loosely(err error) error {
+	if !p.looks {
+		return err
+	}
+	if p.loose == nil {
+		p.loose = err
 	}
 	return nil
 }
@@ -269,19 +284,19 @@ type file struct {
 func (p *place) open() (*file, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(p.dir, p.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, fmt.Errorf("stat %s: %w", p.name, err)
+		return nil, fmt.Errorf("stat %s: %w", p.real, err)
 	}
 	if err := p.check(&st); err != nil {
 		return nil, err // before opening it: with some devices opening alone does something
 	}
 	fd, err := p.w.openBeneath(p.dir, p.name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", p.name, err)
+		return nil, fmt.Errorf("open %s: %w", p.real, err)
 	}
 	f := &file{fd: fd}
 	if err := unix.Fstat(fd, &f.st); err != nil {
 		f.close()
-		return nil, fmt.Errorf("stat %s: %w", p.name, err)
+		return nil, fmt.Errorf("stat %s: %w", p.real, err)
 	}
 	if err := p.check(&f.st); err != nil {
 		f.close()
@@ -293,21 +308,21 @@ func (p *place) open() (*file, error) {
 func (p *place) check(st *unix.Stat_t) error {
 	switch {
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-		return wire.Errorf(wire.KeyfileSymlink, "%s is a symbolic link", p.name)
+		return wire.Errorf(wire.KeyfileSymlink, "%s is a symbolic link", p.real)
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return wire.Errorf(wire.KeyfileNotRegular, "%s is not a regular file", p.name)
+		return wire.Errorf(wire.KeyfileNotRegular, "%s is not a regular file", p.real)
 	case st.Nlink > 1 && !p.follow:
-		return wire.Errorf(wire.KeyfileHardlink, "%s has %d names", p.name, st.Nlink)
+		return wire.Errorf(wire.KeyfileHardlink, "%s has %d names", p.real, st.Nlink)
 	case st.Nlink == 0:
 		return unix.ENOENT
 	case st.Uid != p.uid && st.Uid != 0: // those of root are read, as sshd does, but never written
-		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d", p.name, st.Uid)
+		return wire.Errorf(wire.KeyfilePermissions, "%s belongs to uid %d, and sshd reads what belongs to uid %d or root (StrictModes)", p.real, st.Uid, p.uid)
 	case p.out != "" && !p.follow && st.Uid != p.uid:
 		return p.linkError()
 	case st.Size > p.most():
-		return wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes, at most %d are handled", p.name, st.Size, p.most())
+		return wire.Errorf(wire.KeyfileTooBig, "%s has %d bytes, at most %d are handled", p.real, st.Size, p.most())
 	}
-	return p.checkMode(st, p.name)
+	return p.checkMode(st, p.real)
 }
 
 // most is how large a file may be. One that is only read may be larger.

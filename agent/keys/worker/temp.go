@@ -31,7 +31,7 @@ func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error
 	t := &temp{name: tempPrefix + q.Agent + "-" + hex.EncodeToString(random[:]), content: content}
 	fd, err := unix.Openat(p.dir, t.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("create a file beside %s: %w", p.name, err)
+		return nil, fmt.Errorf("create a file beside %s: %w", p.real, err)
 	}
 	w.reach("created")
 	err = func() error {
@@ -71,7 +71,7 @@ func (w Worker) temp(q Request, p *place, f *file, content []byte) (*temp, error
 	}
 	if err != nil {
 		p.unlink(t.name)
-		return nil, fmt.Errorf("write a file beside %s: %w", p.name, err)
+		return nil, fmt.Errorf("write a file beside %s: %w", p.real, err)
 	}
 	return t, nil
 }
