@@ -138,12 +138,9 @@ func report(w io.Writer, err error) int {
 		return int(e)
 	}
 	if e, ok := errors.AsType[*wire.Error](err); ok {
-		text := e.Code.Meaning()
-		if e.Detail != "" {
-			text += ": " + wire.Printable(e.Detail)
-			if e.Code == wire.BadConfig || e.Code == wire.Usage || e.Code == wire.BadRequest {
-				text = printableLines(e.Detail) // the detail says it all, and a file's lines stay lines
-			}
+		text := wire.Printable(e.Text())
+		if e.Code == wire.BadConfig || e.Code == wire.Usage || e.Code == wire.BadRequest {
+			text = printableLines(e.Text()) // a file's lines stay lines
 		}
 		fmt.Fprintf(w, "scrier: %s (%s)\n", text, e.Code)
 		if hint := wire.HintOf(e); hint != "" && e.Code != wire.Usage {

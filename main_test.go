@@ -19,8 +19,8 @@ func TestReport(t *testing.T) {
 		{nil, 0, ""},
 		{exitStatus(3), 3, ""},
 		{&wire.Error{Code: wire.Killed, Detail: "by ann"}, 112, "scrier: the session was ended by an administrator, or by its operator elsewhere: by ann (killed)\n"},
-		{fmt.Errorf("list: %w", wire.Errorf(wire.NoSuchEnvoy, "web9")), 80, "scrier: no envoy has this name or id: web9 (no_such_envoy)\nhint: see `scrier envoys list`\n"},
-		{wire.Errorf(wire.Conflict, "enrolled").Advise("remove it\x1b"), 73, "scrier: it exists already, or was changed meanwhile: enrolled (conflict)\nhint: remove it\\x1b\n"},
+		{fmt.Errorf("list: %w", wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q", "web9")), 80, "scrier: no envoy is called \"web9\" (no_such_envoy)\nhint: see `scrier envoys list`\n"},
+		{wire.Errorf(wire.Conflict, "enrolled").Advise("remove it\x1b"), 73, "scrier: enrolled (conflict)\nhint: remove it\\x1b\n"},
 		{errors.New("write: disk full"), 70, "scrier: write: disk full (internal)\n"},
 	} {
 		var b bytes.Buffer

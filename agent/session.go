@@ -130,7 +130,7 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 	}
 	defer forget()
 	wait := min(time.Duration(open.Timeout)*time.Millisecond, maxWait)
-	prep, cancel := context.WithTimeoutCause(ctx, wait, wire.Errorf(wire.AgentTimeout, "the agent needed more than %s", wait))
+	prep, cancel := context.WithTimeoutCause(ctx, wait, wire.Errorf(wire.AgentTimeout, "the agent needed more than %s", wire.Period(wait)))
 	defer cancel()
 	if open.Kind != wire.KindSSH {
 		return l.serveDesktop(ctx, prep, log, s, open)

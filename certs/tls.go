@@ -184,7 +184,7 @@ func (s *Server) verifyPeer(want Role) func(tls.ConnectionState) error {
 	return func(cs tls.ConnectionState) error {
 		if len(cs.PeerCertificates) == 0 {
 			if want == RoleAgent {
-				return wire.Errorf(wire.Unauthenticated, "no certificate")
+				return wire.Errorf(wire.Unauthenticated, "the peer shows no certificate")
 			}
 			return nil
 		}

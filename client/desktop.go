@@ -105,7 +105,7 @@ func lend(ctx context.Context, stream wire.Stream, d *door, req DesktopRequest) 
 	waiting, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	timer := time.AfterFunc(wait, func() {
-		giveUp(wire.Errorf(wire.Cancelled, "no viewer connected to %s within %s", d.addr(), wait))
+		giveUp(wire.Errorf(wire.Cancelled, "no viewer connected to %s within %s", d.addr(), wire.Period(wait)))
 	})
 	defer timer.Stop()
 	held := wire.ReadAhead(stream, heldMax, func(err error) {

@@ -31,7 +31,7 @@ func (d *dialogue) attached(ctx context.Context) (*wire.Attached, error) {
 			return nil, err
 		}
 		if e, ok := m.(*wire.Exit); ok && e.Code != wire.None { // somebody else is asked now, for example
-			return nil, &wire.Error{Code: e.Code, Detail: wire.Printable(e.Detail)}
+			return nil, ended(e.Code, e.Detail)
 		}
 		switch m := m.(type) {
 		case *wire.Attached:

@@ -147,20 +147,25 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 		return Login{}, k.noCurrent(now)
 	}
 	if !ok || r.Username == "" {
-		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay)
+		return Login{}, notLoggedIn(relay)
 	}
 	l := Login{Relay: relay, Known: r}
 	if l.pin, err = certs.ParsePin(r.Pin); err != nil {
 		return Login{}, err
 	}
 	if !now.Before(r.Expires) {
-		return Login{}, wire.Errorf(wire.Expired, "the login at %s was valid until %s", relay, r.Expires.Local().Format(time.DateTime))
+		return Login{}, wire.Errorf(wire.Expired, "the login at %s was valid until %s", relay, r.Expires.Local().Format(time.DateTime)).
+			Advise("log in again with `scrier login %s`", relay)
 	}
 	l.cert, err = certs.LoadPair(h.pairPath(relay))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay)
+		return Login{}, notLoggedIn(relay)
 	}
 	return l, err
+}
+
+func notLoggedIn(relay string) error {
+	return wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay).Advise("log in with `scrier login %s`", relay)
 }
 
 // noCurrent says that no relay is the one of the last login, and at which there is a login all the same.
@@ -172,7 +177,7 @@ func (k known) noCurrent(now time.Time) error {
 		}
 	}
 	if len(others) == 0 {
-		return wire.Errorf(wire.Unauthenticated, "you are not logged in")
+		return wire.Errorf(wire.Unauthenticated, "you are not logged in at any relay")
 	}
 	slices.Sort(others)
 	return wire.Errorf(wire.Unauthenticated, "you have logged out of the relay of your last login").

@@ -177,7 +177,7 @@ func (l *lifeline) ending(ctx context.Context) error {
 		return gone
 	}
 	if code, ok := wire.ParseCode(row.Reason); ok && code != wire.None {
-		return &wire.Error{Code: code, Detail: wire.Printable(row.Detail)}
+		return ended(code, row.Detail)
 	}
 	return gone
 }

@@ -231,7 +231,7 @@ func TestShellDoesNotGoOn(t *testing.T) {
 		code   wire.Code
 		says   string
 	}{
-		"ended":      {refuse: &wire.Problem{Code: wire.NotFound}, row: `{"reason":"viewer_lost","detail":"nobody was attached for 1m0s"}`, code: wire.ViewerLost},
+		"ended":      {refuse: &wire.Problem{Code: wire.NotFound}, row: `{"reason":"viewer_lost","detail":"nobody was attached for 1m"}`, code: wire.ViewerLost},
 		"forgotten":  {refuse: &wire.Problem{Code: wire.NotFound}, row: `{}`, code: wire.NotFound},
 		"signed out": {refuse: &wire.Problem{Code: wire.Expired}, code: wire.Expired},
 		"left":       {press: "\r~.", says: command},

@@ -58,7 +58,7 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 	}
 	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &pin, Now: r.Now})
 	if err != nil {
-		return Login{}, err
+		return Login{}, r.untrusted(err)
 	}
 	defer link.Close(wire.None, "")
 	var signer ssh.Signer
@@ -97,6 +97,19 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 		}
 		return h.answer(r, pin, link, s, challenge, signer)
 	}
+}
+
+// untrusted says what to do about a relay that shows another fingerprint: the person has just given the expected one, or
+// it was remembered.
+func (r LoginRequest) untrusted(err error) error {
+	e, ok := errors.AsType[*wire.Error](err)
+	if !ok || e.Code != wire.RelayUntrusted {
+		return err
+	}
+	if r.Fingerprint != "" {
+		return e.Advise("compare what was given with --fingerprint, and HOST:PORT, with what the relay's administrator says")
+	}
+	return e.Advise("%s", setUpAnew(r.Relay))
 }
 
 // offered names keys, so that the person can tell an admin which they have, or see that one is missing.
@@ -139,7 +152,8 @@ func (h Home) trust(ctx context.Context, r LoginRequest) (certs.Pin, error) {
 	if r.Fingerprint != "" {
 		pin, err := certs.ParsePin(r.Fingerprint)
 		if err == nil && old != "" && old != pin.String() {
-			err = wire.Errorf(wire.RelayUntrusted, "%s is known with the fingerprint %s", r.Relay, old)
+			err = wire.Errorf(wire.RelayUntrusted, "the relay at %s is known here with the fingerprint %s, and not with %s", r.Relay, old, pin).
+				Advise("%s", setUpAnew(r.Relay))
 		}
 		return pin, err
 	}
@@ -158,7 +172,8 @@ func (h Home) trust(ctx context.Context, r LoginRequest) (certs.Pin, error) {
 	}
 	ok, err := r.Confirm(r.Relay, pin.String())
 	if err == nil && !ok {
-		err = wire.Errorf(wire.RelayUntrusted, "the fingerprint was not accepted")
+		err = wire.Errorf(wire.RelayUntrusted, "the fingerprint was not accepted, so nothing was saved").
+			Advise("ask the relay's administrator for its fingerprint, and whether HOST:PORT is right")
 	}
 	return pin, err
 }

@@ -39,7 +39,7 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	}
 	link, err := r.redial(ctx)
 	if err != nil {
-		return nil, err
+		return nil, r.advise(err)
 	}
 	r.link = link
 	r.http = &http.Client{Transport: &http.Transport{DialContext: r.call}}
@@ -187,16 +187,20 @@ func (r *Relay) ask(ctx context.Context, method, path string, body []byte, proof
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&p); err != nil || p.Code == wire.None {
 		return nil, wire.Errorf(wire.Internal, "the relay answered %s", resp.Status)
 	}
-	return nil, p.Err()
+	return nil, r.advise(p.Err())
 }
 
 // failed tells why a request got no answer: the code that its stream or the link ended with, or
 // that there was none.
 func (r *Relay) failed(err error) error {
 	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code != wire.None {
-		return e
+		return r.advise(e)
 	}
-	if r.link != nil && r.link.Err() != nil {
+	if r.link == nil {
+		return (&wire.Error{Code: wire.RelayUnreachable, Detail: "the relay broke off before it had answered over its admin socket", Err: err}).
+			Advise("see the relay's log on this host")
+	}
+	if r.link.Err() != nil {
 		return r.why()
 	}
 	return &wire.Error{Code: wire.RelayUnreachable, Detail: "the relay did not answer", Err: err}
@@ -208,7 +212,28 @@ func (r *Relay) why() error {
 	if wire.CodeOf(err) == wire.Internal {
 		err = &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
 	}
+	return r.advise(err)
+}
+
+// advise names the relay in what the person can do: the commands in the hint work as they stand there.
+func (r *Relay) advise(err error) error {
+	e, ok := errors.AsType[*wire.Error](err)
+	if !ok || r.Login.Relay == "" {
+		return err
+	}
+	told := *e // it may be the link's, which others hold too
+	switch e.Code {
+	case wire.Unauthenticated, wire.Expired, wire.OperatorChanged:
+		return told.Advise("log in again with `scrier login %s`", r.Login.Relay)
+	case wire.RelayUntrusted:
+		return told.Advise("%s", setUpAnew(r.Login.Relay))
+	}
 	return err
+}
+
+// setUpAnew is what to do when a relay shows another fingerprint than the one that is known.
+func setUpAnew(relay string) string {
+	return fmt.Sprintf("compare the fingerprint with what the relay's administrator says; only if the relay was set up anew: `scrier logout --forget --relay %s`, then `scrier login %[1]s`", relay)
 }
 
 // Escape makes a name part of a path.

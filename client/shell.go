@@ -125,6 +125,15 @@ func (r *Relay) ended(err error) error {
 	return err
 }
 
+// ended is why a session ended, as the relay says.
+func ended(code wire.Code, detail string) error {
+	e := &wire.Error{Code: code, Detail: wire.Printable(detail)}
+	if code == wire.Expired { // the code is also a login's
+		return e.Advise("open the session again")
+	}
+	return e
+}
+
 // prove signs that the operator holds the key that the request names.
 func (r *Relay) prove(c *wire.Connect, key ssh.Signer) error {
 	exporter, err := r.link.Peer().Export(certs.ExporterLabel, certs.ExporterSize)
@@ -198,7 +207,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		return 0, l.advise(why)
 	case exit.Code != wire.None:
 		fmt.Fprintln(req.Messages) // what follows must not stand behind the prompt
-		return 0, &wire.Error{Code: exit.Code, Detail: wire.Printable(exit.Detail)}
+		return 0, ended(exit.Code, exit.Detail)
 	case exit.Signal != "":
 		fmt.Fprintf(req.Messages, "The remote shell was ended by SIG%s.\n", wire.Printable(exit.Signal))
 		return wire.NoStatus, nil

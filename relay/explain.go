@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,7 +29,15 @@ func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
 		v.Warnings = append([]string{fmt.Sprintf("last seen %s ago", r.Now().Sub(v.LastSeen).Round(time.Second))}, v.Warnings...)
 	}
 	if notes := strings.Join(v.Warnings, "; "); notes != "" {
-		detail = strings.TrimPrefix(fmt.Sprintf("%s (known of %s: %s)", detail, v.Hostname, notes), " ")
+		known := fmt.Sprintf("known of %s: %s", v.Hostname, notes)
+		if detail != "" {
+			known = detail + " (" + known + ")"
+		}
+		detail = known
 	}
-	return &wire.Error{Code: code, Detail: detail, Err: err}
+	told := &wire.Error{Code: code, Detail: detail, Err: err}
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		told.Advice = e.Advice
+	}
+	return told
 }

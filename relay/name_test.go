@@ -62,7 +62,7 @@ func TestNameInDoubt(t *testing.T) {
 	opens("one that says that it has the name", "host", wire.HostKeyMismatch)
 	opens("the same, by its id", liar.id.String(), wire.None)
 	_, err := r.open(t.Context(), access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Admin, Epoch: 1}, &session.Request{Envoy: "host", Kind: wire.KindVNC, Native: true})
-	if wire.CodeOf(err) != wire.AmbiguousEnvoy || !strings.Contains(wire.DetailOf(err), liar.id.String()) {
+	if wire.CodeOf(err) != wire.AmbiguousEnvoy || !strings.Contains(wire.HintOf(err), liar.id.String()) {
 		t.Errorf("a desktop: %v", err)
 	}
 	// An agent that reports the other's host keys as well does not have them.

@@ -73,13 +73,15 @@ func (r *Relay) reserve(ctx context.Context, who access.Operator, req *session.R
 	}
 	if doubt != nil {
 		if req.Kind != wire.KindSSH { // nothing proves there that it is the same machine
-			return nil, wire.Errorf(wire.AmbiguousEnvoy, "%q is also the name of an envoy that is not connected; give the id, %s, or remove the other", req.Envoy, envoy.ID)
+			return nil, wire.Errorf(wire.AmbiguousEnvoy, "%q is also the name of an envoy that is not connected", req.Envoy).
+				Advise("give the id, %s, or remove the other with `scrier envoys remove`", envoy.ID)
 		}
 		req.HostKeys = doubt.HostKeys
 	}
 	switch envoy.State {
 	case fleet.Revoked:
-		return nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339))
+		return nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339)).
+			Advise("to use the machine again, enrol it anew with a token")
 	case fleet.Quarantined:
 		return nil, wire.Errorf(wire.Quarantined, "envoy %s is in quarantine since %s", envoy.Hostname, envoy.Quarantine.Since.Format(time.RFC3339))
 	}
@@ -118,7 +120,7 @@ func (r *Relay) finish(ctx context.Context, o *opening) (err error) {
 // check finds the kind of a request, which checks it.
 func (r *Relay) check(req *session.Request) (kind.Kind, error) {
 	if !r.Config.Scrier.Enabled {
-		return nil, wire.Errorf(wire.Disabled, "scrier.enabled is false in server.yaml")
+		return nil, &wire.Error{Code: wire.Disabled}
 	}
 	k := r.kind[req.Kind]
 	if k == nil {
@@ -140,9 +142,9 @@ func (r *Relay) show(ctx context.Context, o *opening) error {
 	limit := time.Duration(r.Config.Scrier.AgentTimeout)
 	ctx, stop := o.Dialogue().Within(ctx, limit, func(step string) error {
 		if step == "" {
-			return wire.Errorf(wire.AgentTimeout, "no answer within %s", limit)
+			return wire.Errorf(wire.AgentTimeout, "no answer within %s", wire.Period(limit))
 		}
-		return wire.Errorf(wire.AgentTimeout, "no answer within %s: it waited for %s", limit, step)
+		return wire.Errorf(wire.AgentTimeout, "no answer within %s: it waited for %s", wire.Period(limit), step)
 	})
 	defer stop()
 	ctx, end := context.WithCancelCause(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -132,7 +133,7 @@ type codeText struct{ name, meaning, hint string }
 var codes = map[Code]codeText{
 	None:                {"ok", "ended in the ordinary way", ""},
 	Usage:               {"usage", "the command line is not understood", "see the command's --help"},
-	BadRequest:          {"bad_request", "the request is not well formed", "check the values that were given; `--help` shows their form"},
+	BadRequest:          {"bad_request", "the request is not well formed", ""},
 	Unauthenticated:     {"unauthenticated", "there is no valid login", "log in with `scrier login HOST:PORT`"},
 	NotFound:            {"not_found", "there is no such thing", "list what there is with the `list` command"},
 	EnvoyOffline:        {"envoy_offline", "the envoy is not connected to the relay", "check on the machine that `scrier agent run` is running and can reach the relay"},
@@ -143,7 +144,7 @@ var codes = map[Code]codeText{
 	Conflict:            {"conflict", "it exists already, or was changed meanwhile", "list what there is, then try again with another name or key"},
 	AuditUnavailable:    {"audit_unavailable", "the audit log cannot be written, so nothing may start", "check free space and permissions of the relay's state directory"},
 	Busy:                {"busy", "too much is going on at once", "wait a moment and try again"},
-	RelayUntrusted:      {"relay_untrusted", "the relay's identity is not the one that was pinned", "compare the fingerprint with the relay's administrator; if the relay was set up anew, `scrier logout --forget --relay HOST:PORT` and log in again"},
+	RelayUntrusted:      {"relay_untrusted", "the relay is not the one that is trusted", "compare the fingerprint with the relay's administrator; if the relay was set up anew, `scrier logout --forget --relay HOST:PORT` and log in again"},
 	Forbidden:           {"forbidden", "your role does not allow this", "ask an administrator of the relay"},
 	BadConfig:           {"bad_config", "a configuration file is not valid", ""},
 	Limit:               {"limit", "the limit of open sessions is reached", "end a session (`scrier sessions list`, `scrier sessions kill ID`) or raise scrier.max_sessions in server.yaml"},
@@ -180,11 +181,11 @@ var codes = map[Code]codeText{
 	RelayRestart:        {"relay_restart", "the relay was restarted", "open the session again"},
 	RelayShutdown:       {"relay_shutdown", "the relay is shutting down", "open the session again when the relay is back"},
 	Killed:              {"killed", "the session was ended by an administrator, or by its operator elsewhere", ""},
-	OperatorChanged:     {"operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login`"},
-	Expired:             {"expired", "the login has expired", "log in again with `scrier login`"},
+	OperatorChanged:     {"operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login HOST:PORT`"},
+	Expired:             {"expired", "the login, the session or the certificate has expired", "log in again with `scrier login HOST:PORT`"},
 	NoTerminal:          {"no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"},
 	KeyUnusable:         {"key_unusable", "the SSH key cannot be used", "add it to ssh-agent (`ssh-add`), or name another with --ssh-key-file"},
-	Disabled:            {"disabled", "sessions are switched off on this relay", "set scrier.enabled: true in server.yaml"},
+	Disabled:            {"disabled", "sessions are switched off on this relay", "set scrier.enabled: true in server.yaml and restart the relay"},
 	StateInUse:          {"state_in_use", "another process uses this state directory", "stop the other process, or use another --state"},
 	ViewerLost:          {"viewer_lost", "the operator's connection was lost", "open the session again"},
 	Cancelled:           {"cancelled", "the operator gave up", ""},
@@ -198,9 +199,9 @@ var codes = map[Code]codeText{
 	DesktopFailed:       {"desktop_failed", "the machine's desktop server broke off or refused", "see the log of the RDP or VNC server on that machine"},
 	DesktopLogin:        {"desktop_login", "the desktop server did not accept the user name or password", "try again with the right ones; they are the machine's, not the relay's"},
 	DesktopSecurity:     {"desktop_security", "the desktop server does not speak the security that was asked for", "ask for another one (any, nla or tls)"},
-	ListenerUntrusted:   {"listener_untrusted", "the program that listens at the port belongs to a user who may not serve desktops", "check who listens there; name the user in desktop.listeners of agent.yaml on that machine if it is right"},
+	ListenerUntrusted:   {"listener_untrusted", "the program that listens at the port belongs to a user who may not serve desktops", "check on that machine which program listens there (`ss -ltnp`)"},
 	CertificateMismatch: {"certificate_mismatch", "the RDP server's certificate is not the one that the agent reported", "check what listens at the port on that machine"},
-	NativeOff:           {"native_off", "this relay does not let native viewers in", "open the desktop in a browser, or set scrier.desktop.native_viewers: true in server.yaml"},
+	NativeOff:           {"native_off", "this relay does not let native viewers in", "open the desktop in a browser, or set scrier.desktop.native_viewers: true in server.yaml and restart the relay"},
 	ConsoleOff:          {"console_off", "the machine's policy does not share its screen", "see console in agent.yaml on that machine"},
 	ConsoleEmpty:        {"console_empty", "nobody is logged in at the machine's screen", "open a desktop of your own with RDP or VNC instead"},
 	ConsoleLocked:       {"console_locked", "the machine's screen is locked, so nobody can be asked", "try again when the user is back"},
@@ -291,6 +292,25 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// sentences are the codes whose details are whole sentences. Their meaning in front of it would say the same twice, or
+// less than it.
+var sentences = [...]Code{
+	Usage, BadRequest, BadConfig, NotFound, Conflict, Cancelled, Unauthenticated, Expired, Forbidden, RelayUnreachable, RelayUntrusted,
+	AuditUnavailable, Busy, StateInUse, TargetRefused, PortNotAllowed, Revoked, TokenInvalid, VersionMismatch, WrongHost, ProofRequired,
+	KeyUnproved, NoSSHPubkey, NoSuchEnvoy, AmbiguousEnvoy, KeyfilePermissions,
+}
+
+// Text is what a person is told: what the code means, and the detail, or the detail alone where it tells all.
+func (e *Error) Text() string {
+	switch {
+	case e.Detail == "":
+		return e.Code.Meaning()
+	case slices.Contains(sentences[:], e.Code):
+		return e.Detail
+	}
+	return e.Code.Meaning() + ": " + e.Detail
+}
 
 // Advise gives e a hint of its own.
 func (e *Error) Advise(format string, args ...any) *Error {

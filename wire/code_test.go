@@ -90,6 +90,43 @@ func TestHintOf(t *testing.T) {
 	}
 }
 
+// A hint of its own goes with an error to whoever asked, as one line; the code's does not need to.
+func TestHintsTravel(t *testing.T) {
+	for _, c := range []struct {
+		err  *Error
+		want string
+	}{
+		{Errorf(Conflict, "taken").Advise("remove\n%s\x1b", "it"), "remove\\nit\\x1b"},
+		{Errorf(Conflict, "taken"), Conflict.Hint()},
+	} {
+		var r Refused
+		data, err := Marshal(Refuse(fmt.Errorf("ask: %w", c.err)))
+		if err == nil {
+			err = Unmarshal(data, &r)
+		}
+		if got := HintOf(r.Err()); err != nil || got != c.want {
+			t.Errorf("refused: the hint is %q, not %q, %v", got, c.want, err)
+		}
+		if got := HintOf(ProblemOf(c.err, 409).Err()); got != c.want {
+			t.Errorf("in a problem the hint is %q, not %q", got, c.want)
+		}
+	}
+}
+
+// The meaning stands in front of a detail that is part of a sentence only.
+func TestText(t *testing.T) {
+	for want, err := range map[string]*Error{
+		"the session was ended by an administrator, or by its operator elsewhere: ended by ann": Errorf(Killed, "ended by ann"),
+		"the envoy is not connected to the relay":                                               {Code: EnvoyOffline},
+		"no relay is running on /state":                                                         Errorf(RelayUnreachable, "no relay is running on /state"),
+		"the relay does not answer":                                                             {Code: RelayUnreachable},
+	} {
+		if got := err.Text(); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
 func TestErrorCarriesItsCode(t *testing.T) {
 	cause := errors.New("secret path")
 	err := fmt.Errorf("open session: %w", &Error{Code: Limit, Detail: "10 of 10", Err: cause})

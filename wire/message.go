@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -172,16 +173,24 @@ type Opened struct {
 type Refused struct {
 	Code   Code   `cbor:"1,keyasint"`
 	Detail string `cbor:"2,keyasint"`
+	Hint   string `cbor:"3,keyasint,omitempty"` // where that of the code does not fit; a relay passes on none of an agent's
 }
 
 // Refuse makes the answer for err; only a detail that was meant for a peer goes into it.
 func Refuse(err error) *Refused {
-	return &Refused{Code: CodeOf(err), Detail: cutString(DetailOf(err), 1024)}
+	r := &Refused{Code: CodeOf(err), Detail: cutString(DetailOf(err), maxWords)}
+	if e, ok := errors.AsType[*Error](err); ok {
+		r.Hint = cutString(e.Advice, maxWords)
+	}
+	return r
 }
 
-// Err is the refusal as an error. Its detail, the peer's words, is one line that can be shown.
+// maxWords bounds what a peer says about an error, in bytes.
+const maxWords = 1024
+
+// Err is the refusal as an error. Its detail and its hint, the peer's words, are one line each that can be shown.
 func (r *Refused) Err() error {
-	return &Error{Code: r.Code, Detail: Printable(cutString(r.Detail, 1024))}
+	return &Error{Code: r.Code, Detail: Printable(cutString(r.Detail, maxWords)), Advice: Printable(cutString(r.Hint, maxWords))}
 }
 
 // Size is a terminal's, in characters.

@@ -21,11 +21,11 @@ func ProblemOf(err error, status int) Problem {
 	return Problem{Type: problemPrefix + c.String(), Title: c.Meaning(), Status: status, Code: c, Detail: DetailOf(err), Hint: HintOf(err)}
 }
 
-// Err is the problem as an error. Its detail, the peer's words, is one line that can be shown.
+// Err is the problem as an error. Its detail and its hint, the peer's words, are one line each that can be shown.
 func (p Problem) Err() error {
 	code := p.Code
 	if named, ok := ParseCode(strings.TrimPrefix(p.Type, problemPrefix)); ok {
 		code = named
 	}
-	return &Error{Code: code, Detail: Printable(cutString(p.Detail, 1024))}
+	return &Error{Code: code, Detail: Printable(cutString(p.Detail, maxWords)), Advice: Printable(cutString(p.Hint, maxWords))}
 }

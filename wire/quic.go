@@ -70,7 +70,7 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 func (d Dialer) dial(ctx context.Context, addr string, remote *net.UDPAddr) (*quicLink, error) {
 	socket, err := net.ListenUDP("udp", nil)
 	if err != nil {
-		return nil, &Error{Code: RelayUnreachable, Detail: "cannot open a UDP socket", Err: err}
+		return nil, Errorf(RelayUnreachable, "cannot open a UDP socket: %w", err).Advise("see the limits on open files and on networks of this machine")
 	}
 	transport := &quic.Transport{Conn: socket}
 	closeSocket := func() {

@@ -41,7 +41,7 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 	})
 	w.Close()
 	if err != nil {
-		return wire.Errorf(wire.ConsoleRefused, "the question could not be shown: %w", err)
+		return wire.Errorf(wire.DesktopFailed, "the question could not be shown: %w", err)
 	}
 	go func() {
 		defer close(read)
@@ -58,7 +58,7 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 	select {
 	case <-ch.done:
 	case <-timer.C:
-		return errOr(ch.stop(), wire.Errorf(wire.ConsoleNoAnswer, "%s did not answer", s.login))
+		return errOr(ch.stop(), &wire.Error{Code: wire.ConsoleNoAnswer, Detail: s.login})
 	case <-ctx.Done():
 		if err := ch.stop(); err != nil {
 			c.log.Warn("a dialog cannot be withdrawn", "err", err)
@@ -73,9 +73,9 @@ func (c *Console) ask(ctx context.Context, s *screen, p prompt) error {
 		}
 		return nil
 	case none:
-		return wire.Errorf(wire.ConsoleNoAnswer, "%s did not answer", s.login)
+		return &wire.Error{Code: wire.ConsoleNoAnswer, Detail: s.login}
 	}
-	return wire.Errorf(wire.ConsoleRefused, "%s did not allow it", s.login)
+	return &wire.Error{Code: wire.ConsoleRefused, Detail: s.login}
 }
 
 func errOr(err error, otherwise *wire.Error) error {

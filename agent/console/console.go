@@ -104,7 +104,7 @@ func (c *Console) view(q Request) bool { return q.View || !c.cfg.Control }
 // sharable returns an error if the screen could not be shared, before anybody is asked.
 func (c *Console) sharable(s *screen, q Request) error {
 	if s.locked {
-		return wire.Errorf(wire.ConsoleLocked, "the screen of %s is locked", s.login)
+		return wire.Errorf(wire.ConsoleLocked, "it is that of %s", s.login)
 	}
 	var err error
 	switch s.kind {

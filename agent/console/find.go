@@ -19,7 +19,7 @@ const (
 
 // find is the screen to be shared.
 func (c *Console) find(ctx context.Context) (*screen, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, findTime, wire.Errorf(wire.ConsoleEmpty, "the search took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, findTime, wire.Errorf(wire.ConsoleEmpty, "or it could not be found out in time"))
 	defer cancel()
 	front, all, err := c.candidates(ctx)
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *Console) find(ctx context.Context) (*screen, error) {
 	if last != nil && wire.CodeOf(last) != wire.Internal {
 		return nil, last
 	}
-	return nil, wire.Errorf(wire.ConsoleEmpty, "no user of this machine has a screen")
+	return nil, &wire.Error{Code: wire.ConsoleEmpty}
 }
 
 // candidates are the users who may sit at the screen, the likeliest first, each with their processes.

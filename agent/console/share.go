@@ -89,7 +89,7 @@ func (s *Share) watch() {
 	select {
 	case <-s.stop:
 	case <-s.notice.done:
-		s.err = wire.Errorf(wire.ConsoleEnded, "%s ended the sharing", s.Login)
+		s.err = &wire.Error{Code: wire.ConsoleEnded, Detail: s.Login}
 	case <-server:
 		s.err = wire.Errorf(wire.DesktopFailed, "the server of the screen ended: its user may have logged out")
 	}

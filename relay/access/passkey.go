@@ -165,7 +165,7 @@ func usePasskey(tx store.Tx, key store.Passkey, used *webauthn.Credential, now t
 		return wire.Errorf(wire.Unauthenticated, "the passkey was removed")
 	}
 	if row.SignCount != key.SignCount {
-		return wire.Errorf(wire.Conflict, "the passkey was used twice at once")
+		return wire.Errorf(wire.Conflict, "the passkey was used twice at once").Advise("try again")
 	}
 	row.SignCount, row.BackupState, row.Used = used.Authenticator.SignCount, used.Flags.BackupState, now
 	return store.UsePasskey(tx, row)
@@ -266,7 +266,7 @@ func notTheLast(tx store.Tx, who Operator) error {
 	}
 	has, err := credentialsOf(tx, o)
 	if err == nil && has.none() {
-		err = wire.Errorf(wire.Conflict, "it is the last thing that proves that you are %s; add an SSH key or another passkey first", who.Username)
+		err = wire.Errorf(wire.Conflict, "it is the last thing that proves that you are %s", who.Username).Advise("add an SSH key or another passkey first")
 	}
 	return err
 }

@@ -48,9 +48,11 @@ func (c Config) checkWhole() error {
 	case gone && !c.Expected && !anchored:
 		return nil // a new one
 	case gone && !c.AcceptRollback:
-		return wire.Errorf(wire.AuditUnavailable, "%w: %s is gone; put it back, or, to begin a new log, start with --accept-rollback", ErrRollback, c.Path)
+		return wire.Errorf(wire.AuditUnavailable, "%w: %s is gone", ErrRollback, c.Path).
+			Advise("put it back, or, to begin a new log, start with --accept-rollback")
 	case gone && anchored && !keyed:
-		return wire.Errorf(wire.AuditUnavailable, "%s and its key %s are gone, but %s is there: put all three back, or, to begin a new log, move it away as well", c.Path, c.KeyPath, anchorPath(c.Path))
+		return wire.Errorf(wire.AuditUnavailable, "%s and its key %s are gone, but %s is there", c.Path, c.KeyPath, anchorPath(c.Path)).
+			Advise("put all three back, or, to begin a new log, move %s away as well", anchorPath(c.Path))
 	case !gone && c.Expected && !keyed:
 		return keyGone(c.KeyPath)
 	}
@@ -75,6 +77,6 @@ func walk(tx *bbolt.Tx) error {
 }
 
 func damaged(path string, err error) error {
-	return wire.Errorf(wire.AuditUnavailable, "the audit log %s is damaged (%w) and was left as it is: keep a copy of it as evidence; "+
-		"then put the newest backup in its place, or, to begin a new log, move it away, and start with --accept-rollback", path, err)
+	return wire.Errorf(wire.AuditUnavailable, "the audit log %s is damaged (%w) and was left as it is", path, err).
+		Advise("keep a copy of it as evidence; then put the newest backup in its place, or, to begin a new log, move it away, and start with --accept-rollback")
 }

@@ -49,7 +49,8 @@ func loadKey(path, name string, create bool) (signingKey, error) {
 }
 
 func keyGone(path string) error {
-	return wire.Errorf(wire.AuditUnavailable, "the audit log is there, but its signing key %s is gone: restore the key, or move the log and its .head away and start with --accept-rollback to begin a new one", path)
+	return wire.Errorf(wire.AuditUnavailable, "the audit log is there, but its signing key %s is gone", path).
+		Advise("put the key back, or, to begin a new log, move the log and its .head away and start with --accept-rollback")
 }
 
 func parseKey(path, text, name string) (signingKey, error) {

@@ -188,7 +188,8 @@ func (l *Log) compareAnchor() (*rollback, error) {
 	}
 	if c.size > size {
 		if !l.cfg.AcceptRollback {
-			return nil, wire.Errorf(wire.AuditUnavailable, "%w: it has %d records of %d; if a backup was restored on purpose, start with --accept-rollback", ErrRollback, size, c.size)
+			return nil, wire.Errorf(wire.AuditUnavailable, "%w: it has %d records of %d", ErrRollback, size, c.size).
+				Advise("put the newer one back; if a backup was restored on purpose, start with --accept-rollback")
 		}
 		l.cfg.Log.Warn("the audit log is older than it was, which was accepted", "records", size, "anchored", c.size)
 		return &rollback{anchored: c.size, size: size}, nil
@@ -223,7 +224,8 @@ func (l *Log) withoutAnchor() (*rollback, error) {
 		return nil, writeAnchor(l.cfg.Path, signed)
 	}
 	if !l.cfg.AcceptRollback {
-		return nil, wire.Errorf(wire.AuditUnavailable, "%w: it has %d records, and %s, which says how many there were, is gone; put it back, or, if the log is the right one, start with --accept-rollback", ErrNoAnchor, size, anchorPath(l.cfg.Path))
+		return nil, wire.Errorf(wire.AuditUnavailable, "%w: it has %d records, and %s, which says how many there were, is gone", ErrNoAnchor, size, anchorPath(l.cfg.Path)).
+			Advise("put it back, or, if the log is the right one, start with --accept-rollback")
 	}
 	l.cfg.Log.Warn("the audit log has lost its anchor, which was accepted", "records", size)
 	return &rollback{size: size, lost: true}, nil

@@ -192,9 +192,10 @@ func unavailable(err error) error {
 	if wire.CodeOf(err) == wire.AuditUnavailable {
 		return err
 	}
-	return wire.Errorf(wire.AuditUnavailable, "write audit log: %w", err)
+	return wire.Errorf(wire.AuditUnavailable, "the audit log cannot be written, so nothing may start: %w", err)
 }
 
 func tampered(format string, args ...any) error {
-	return wire.Errorf(wire.AuditUnavailable, "%w: %s; keep a copy of its files as evidence; to begin a new log, move them away and start with --accept-rollback", ErrTampered, fmt.Sprintf(format, args...))
+	return wire.Errorf(wire.AuditUnavailable, "%w: %s", ErrTampered, fmt.Sprintf(format, args...)).
+		Advise("keep a copy of its files as evidence; to begin a new log, move them away and start with --accept-rollback")
 }

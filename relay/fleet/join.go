@@ -148,7 +148,7 @@ func (f *Fleet) displace(ctx context.Context, a *agent) error {
 	old.mu.Unlock()
 	f.duplicate(ctx, a, "two live machines: boot "+wire.Printable(a.boot)+" from "+a.link.Peer().Addr.String()+" refused, boot "+wire.Printable(old.boot)+" from "+old.link.Peer().Addr.String()+" kept")
 	f.changed(a.id, false)
-	return wire.Errorf(wire.DuplicateIdentity, "another machine is connected with this identity")
+	return &wire.Error{Code: wire.DuplicateIdentity}
 }
 
 // drop takes a out of the table, if it is still there, ends its link and its sessions, and

@@ -29,7 +29,7 @@ func (t *Tunnel) Why(err error) error {
 func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
 	a := f.agent(id)
 	if a == nil {
-		return nil, wire.Errorf(wire.EnvoyOffline, "its agent is not connected")
+		return nil, &wire.Error{Code: wire.EnvoyOffline}
 	}
 	s, err := a.link.Open(ctx)
 	if err != nil {
@@ -85,7 +85,7 @@ func (a *agent) lost(err error) error {
 	}
 	switch code := wire.CodeOf(err); {
 	case slices.Contains(agentCodes, code), code == wire.Protocol:
-		return err
+		return &wire.Error{Code: code, Detail: wire.DetailOf(err), Err: err} // what to do about it, no machine tells an operator
 	case code == wire.None, code == wire.Cancelled: // Splice resets with Cancelled
 		// The server broke off as soon as the agent had opened it. A stream's reset overtakes what was sent
 		// before it, here the agent's answer.

@@ -167,9 +167,9 @@ func (d *Dialogue) Ask(ctx context.Context, a *wire.Ask) (*wire.Answer, error) {
 			return answer, nil
 		case <-changed:
 		case <-away:
-			return nil, wire.Errorf(wire.LoginUnanswered, "nobody was attached for %s", grace)
+			return nil, wire.Errorf(wire.LoginUnanswered, "nobody was attached for %s", wire.Period(grace))
 		case <-late.C:
-			return nil, wire.Errorf(wire.LoginUnanswered, "no answer within %s, which is for all answers of one login", answerTime)
+			return nil, wire.Errorf(wire.LoginUnanswered, "no answer within %s, which is for all answers of one login", wire.Period(answerTime))
 		case <-ctx.Done():
 			return nil, wire.Cause(ctx, wire.Cancelled)
 		}

@@ -88,7 +88,7 @@ func (t *Table) healthy(err error) {
 		t.Log.Error("the audit log cannot be written: no session opens, and those that are open end", "in", t.AuditGrace, "err", err)
 		t.doom = time.AfterFunc(t.AuditGrace, func() {
 			t.EndWhere(func(store.Session) bool { return true },
-				wire.Errorf(wire.AuditUnavailable, "the audit log could not be written for %s", t.AuditGrace))
+				wire.Errorf(wire.AuditUnavailable, "the audit log could not be written for %s, so the session was ended", wire.Period(t.AuditGrace)))
 		})
 	}
 }

@@ -128,7 +128,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 	s.dialogue = newDialogue(s)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.timer = time.AfterFunc(t.MaxAge, func() {
-		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", t.MaxAge))
+		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", wire.Period(t.MaxAge)))
 	})
 	t.mu.Lock()
 	t.live[row.ID] = s

@@ -98,7 +98,7 @@ func (t *Table) find(id wire.SessionID) *Session {
 func (t *Table) Kill(ctx context.Context, by audit.Event, id wire.SessionID) error {
 	s := t.find(id)
 	if s == nil {
-		return wire.Errorf(wire.NotFound, "there is no open session %s", id)
+		return wire.Errorf(wire.NotFound, "there is no open session %s", id).Advise("see `scrier sessions list`")
 	}
 	by.Type, by.Session, by.Envoy, by.EnvoyName = "session.kill", id.String(), s.row.Envoy.String(), s.row.EnvoyName
 	if _, err := t.Journal.AppendEnd(ctx, by); err != nil {

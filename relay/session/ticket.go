@@ -38,7 +38,7 @@ type ticket struct {
 func (t *Table) Ticket(id wire.SessionID, v Viewer) ([]byte, error) {
 	s := t.find(id)
 	if s == nil {
-		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id)
+		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id).Advise("see `scrier sessions list`")
 	}
 	return s.Ticket(v)
 }
@@ -81,7 +81,7 @@ func (t *Table) Redeem(secret []byte) (*Session, Viewer, error) {
 		return nil, Viewer{}, &wire.Error{Code: wire.TicketInvalid}
 	}
 	if t.find(k.session.ID()) == nil && !k.session.dialogue.untold() {
-		return nil, Viewer{}, wire.Errorf(wire.NotFound, "there is no open session %s", k.session.ID())
+		return nil, Viewer{}, wire.Errorf(wire.NotFound, "there is no open session %s", k.session.ID()).Advise("see `scrier sessions list`")
 	}
 	return k.session, k.viewer, nil
 }

@@ -60,7 +60,7 @@ func AddPasskey(tx Tx, p Passkey) error {
 		n++
 	}
 	if n >= maxPasskeys {
-		return wire.Errorf(wire.Conflict, "an operator has at most %d passkeys; remove one first", maxPasskeys)
+		return wire.Errorf(wire.Conflict, "an operator has at most %d passkeys", maxPasskeys).Advise("remove one first")
 	}
 	if err := claim(tx, passkeyIDPrefix+p.ID(), p.Operator, "the passkey is registered already"); err != nil {
 		return err

@@ -41,7 +41,8 @@ func checkSchema(tx Tx) error {
 	case err != nil:
 		return wire.Errorf(wire.VersionMismatch, "the state's schema version %q is not a number", data)
 	case version > Schema:
-		return wire.Errorf(wire.VersionMismatch, "the state was written by a newer version of scrier (schema %d, this one knows %d): use that version or a backup from before", version, Schema)
+		return wire.Errorf(wire.VersionMismatch, "the state was written by a newer version of scrier (schema %d, this one knows %d)", version, Schema).
+			Advise("use that version, or a backup of the state from before")
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TokenByID(tx Tx, id string, now time.Time) (Token, error) {
 			return t, nil
 		}
 	}
-	return Token{}, wire.Errorf(wire.NotFound, "there is no such token: it was used, it has expired, or it was revoked") // id is not repeated: it may be a token
+	return Token{}, wire.Errorf(wire.NotFound, "there is no such token: it was used, it has expired, or it was revoked").Advise("see `scrier token list`") // id is not repeated: it may be a token
 }
 
 // DeleteToken removes a token if there is one.

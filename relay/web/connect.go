@@ -202,7 +202,7 @@ func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
 	watch := err == nil && req.Watch && (own || a.LiveView && who.May(access.WatchSessions) == nil)
 	if wire.CodeOf(err) == wire.NotFound || err == nil && !own && !watch {
 		// The same words for a session that is somebody else's and for none.
-		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id)
+		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id).Advise("see `scrier sessions list`")
 	}
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func (a *api) auditVerify(w http.ResponseWriter, r *http.Request, _ access.Opera
 		a.fail(w, err)
 		return
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), verifyTimeout, wire.Errorf(wire.Busy, "the log is too long to be verified within %s; export it and verify the export", verifyTimeout))
+	ctx, cancel := context.WithTimeoutCause(r.Context(), verifyTimeout, wire.Errorf(wire.Busy, "the log is too long to be verified within %s", wire.Period(verifyTimeout)).Advise("export it, and verify the export with `scrier audit verify`"))
 	defer cancel()
 	report, err := verify(ctx, a.Audit)
 	if err != nil {

@@ -55,7 +55,7 @@ func (k *Kind) Check(req *session.Request) error {
 		return err
 	}
 	if req.Native && !k.Native {
-		return wire.Errorf(wire.NativeOff, "scrier.desktop.native_viewers is false in server.yaml")
+		return &wire.Error{Code: wire.NativeOff}
 	}
 	if !req.Native && len(k.Guacd) == 0 {
 		return wire.Errorf(wire.GuacdUnavailable, "scrier.guacd_addr of server.yaml is empty")

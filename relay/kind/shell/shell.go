@@ -140,7 +140,8 @@ func expected(reported [][]byte, known []string) ([][]byte, error) {
 		}
 	}
 	if len(both) == 0 {
-		return nil, wire.Errorf(wire.HostKeyMismatch, "another envoy of this name has other host keys: if it was this machine, remove it; else give the id of the one that you mean")
+		return nil, wire.Errorf(wire.HostKeyMismatch, "another envoy of this name has other host keys").
+			Advise("if it was this machine, remove it with `scrier envoys remove ID`; else give the id of the one that you mean")
 	}
 	return both, nil
 }

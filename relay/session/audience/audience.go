@@ -133,7 +133,7 @@ func (a *Audience) waitLocked() {
 	limit := a.session.Grace()
 	a.until = time.Now().Add(limit)
 	a.grace = time.AfterFunc(limit, func() {
-		a.session.End(wire.Errorf(wire.ViewerLost, "nobody was attached for %s", limit))
+		a.session.End(wire.Errorf(wire.ViewerLost, "nobody was attached for %s", wire.Period(limit)))
 	})
 }
 

@@ -104,7 +104,8 @@ func (d *Display) Run(ctx context.Context) *wire.Exit {
 // shown.
 func (d *Display) Admit(who session.Viewer) error {
 	if d.desktop.Allows().Console && who.OperatorID != d.session.OperatorID() {
-		return wire.Errorf(wire.Forbidden, "the user at the screen let %s see it, and nobody else", d.session.Operator())
+		return wire.Errorf(wire.Forbidden, "the user at the screen let %s see it, and nobody else", d.session.Operator()).
+			Advise("ask the user for a session of your own")
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (r *Raw) Run(ctx context.Context) *wire.Exit {
 
 // Serve implements [session.Stage]: the viewer's stream is raw behind Attached.
 func (r *Raw) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wire.Attach) error {
-	var err error = wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined")
+	var err error = wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined").Advise("open a session of your own")
 	r.once.Do(func() {
 		defer close(r.over)
 		r.err = &wire.Error{Code: wire.Internal} // of a panic

@@ -99,7 +99,7 @@ const (
 )
 
 func tooLate(what string, limit time.Duration) func() error {
-	return func() error { return wire.Errorf(wire.SSHTimeout, "waited %s for %s", limit, what) }
+	return func() error { return wire.Errorf(wire.SSHTimeout, "waited %s for %s", wire.Period(limit), what) }
 }
 
 // within runs a step of the server's, which ends with ctx or its limit at the latest: closing the transport is

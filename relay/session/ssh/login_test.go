@@ -236,9 +236,9 @@ func TestSlowLogins(t *testing.T) {
 		late string
 	}{
 		"an authentication of 90 s":  {open(&strict{config: slow(90 * time.Second)}, nil), ""},
-		"an authentication of 150 s": {open(&strict{config: slow(150 * time.Second)}, nil), "waited 2m0s for the SSH server's authentication"},
+		"an authentication of 150 s": {open(&strict{config: slow(150 * time.Second)}, nil), "waited 2m for the SSH server's authentication"},
 		"a shell of 50 s":            {open(&strict{config: slow(0), wait: 50 * time.Second}, nil), ""},
-		"a shell of 70 s":            {open(&strict{config: slow(0), wait: 70 * time.Second}, nil), "waited 1m0s for the SSH server to open the shell"},
+		"a shell of 70 s":            {open(&strict{config: slow(0), wait: 70 * time.Second}, nil), "waited 1m for the SSH server to open the shell"},
 		"a person who thinks": {open(thinking, &talker{answer: func(context.Context, *wire.Ask) ([]string, error) {
 			time.Sleep(10 * time.Minute)
 			return []string{"x"}, nil

@@ -86,7 +86,7 @@ func (c *Client) shell(p PTY) (*Shell, error) {
 	return s, s.start(p)
 }
 
-var errNoTerminal = wire.Errorf(wire.AccountNotLoginable, "the SSH server gives no terminal (PermitTTY no?)")
+var errNoTerminal = wire.Errorf(wire.AccountNotLoginable, "the SSH server gives no terminal").Advise("see PermitTTY in sshd_config on that machine, and the SSH server's log")
 
 // start asks for the terminal, and then for the shell.
 func (s *Shell) start(p PTY) error {

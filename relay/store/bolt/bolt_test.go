@@ -162,7 +162,7 @@ func TestDamageIsRefused(t *testing.T) {
 			d, err := Open(cfg)
 			if err != nil {
 				refused++
-				if wire.CodeOf(err) != wire.Internal || !strings.Contains(err.Error(), "backup") {
+				if wire.CodeOf(err) != wire.BadConfig || !strings.Contains(wire.HintOf(err), "backup") {
 					t.Errorf("the refusal does not say how to get out: %v", err)
 				}
 				if now, _ := os.ReadFile(path); !bytes.Equal(now, spoilt) {

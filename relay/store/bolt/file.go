@@ -71,8 +71,7 @@ func walkBucket(b *bbolt.Bucket, check func(k, v []byte) error) error {
 }
 
 func damaged(path string, err error) error {
-	return wire.Errorf(wire.Internal, "the state file %s is damaged (%w) and was left as it is: keep a copy of it; "+
-		"then put the newest backup in its place, or save what can be read with `bbolt compact -o NEW %s` "+
-		"(go.etcd.io/bbolt/cmd/bbolt), or move it away to begin with an empty state, in which case every envoy has to be enrolled again",
-		path, err, path)
+	return wire.Errorf(wire.BadConfig, "the state file %s is damaged (%w) and was left as it is", path, err).
+		Advise("keep a copy of it; then put the newest backup in its place, or save what can be read with `bbolt compact -o NEW %s` "+
+			"(go.etcd.io/bbolt/cmd/bbolt), or move it away to begin with an empty state, in which case every envoy has to be enrolled again", path)
 }
