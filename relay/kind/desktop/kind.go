@@ -207,6 +207,10 @@ func checkOpened(req *session.Request, o *wire.Opened) error {
 		return wire.Errorf(wire.Protocol, "the agent named no login")
 	case len(o.Certificate) != 0 && len(o.Certificate) != sha256.Size:
 		return wire.Errorf(wire.Protocol, "the agent reported a certificate's fingerprint of %d bytes", len(o.Certificate))
+	case o.View && req.Console == nil: // no guacd is asked for a desktop that its own operator may only look at
+		return wire.Errorf(wire.Protocol, "the agent allows to look only, and nobody's screen was asked for")
+	case req.Kind != wire.KindRDP && (len(o.Certificate) != 0 || o.Security != ""):
+		return wire.Errorf(wire.Protocol, "the agent reported what only an RDP server has")
 	case req.Kind == wire.KindRDP && (len(o.Certificate) == 0 || o.Security == ""):
 		return wire.Errorf(wire.Protocol, "the agent reported no certificate of the RDP server")
 	case o.Security != "" && o.Security != wire.NLA && o.Security != wire.TLS:
