@@ -67,6 +67,7 @@ type examiner struct {
 	Settings
 	conf relay.Config
 	here bool   // there is a relay's state directory
+	far  bool   // the directory that was named is an agent's
 	addr string // of the relay; empty: it is not known
 	pin  *certs.Pin
 }
@@ -84,7 +85,8 @@ func Run(ctx context.Context, s Settings) Report {
 		e.Synced = synced
 	}
 	_, err := os.Stat(e.State)
-	e.here = !errors.Is(err, fs.ErrNotExist)
+	e.far = agents(e.State)
+	e.here = !errors.Is(err, fs.ErrNotExist) && !e.far
 	first := e.configuration()
 	e.find()
 	groups := []func(context.Context) []Finding{

@@ -202,6 +202,17 @@ func TestRelayIsDown(t *testing.T) {
 	}
 }
 
+func TestAnAgentsDirectory(t *testing.T) {
+	p := newPlace(t)
+	p.file("enrolment.json", "{}", 0o600)
+	p.file("agent.pem", "", 0o600)
+	r := Run(t.Context(), p.Settings)
+	p.want(r, "state directory", "directory", Fail, "is the state of an agent, and not of a relay")
+	if r.Failed != 1 || r.Skipped != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestAnAgentsMachine(t *testing.T) {
 	p := newPlace(t)
 	p.State = filepath.Join(p.State, "none")

@@ -23,6 +23,10 @@ const (
 // state looks at the relay's directory.
 func (e *examiner) state(context.Context) []Finding {
 	const name = "state directory"
+	if e.far {
+		return group(name, Finding{What: "directory", Status: Fail, Detail: e.State + " is the state of an agent, and not of a relay",
+			Hint: "name the relay's state directory with --state, or a relay elsewhere with --relay; how the agent is, its log says, and `scrier envoys show` at its relay"})
+	}
 	if !e.here {
 		f := Finding{What: "directory", Status: Skip, Detail: "there is no relay on this machine: no " + e.State}
 		if e.Agent != "" {
@@ -37,6 +41,15 @@ func (e *examiner) state(context.Context) []Finding {
 		return group(name, Finding{What: "directory", Status: Fail, Detail: fmt.Sprintf("%s cannot be read: %v", e.State, err), Hint: "run this as root or as the relay's user"})
 	}
 	return group(name, e.modes(dir), e.whole(), e.space(), e.auditHead())
+}
+
+// agents says whether a directory is an agent's state, and no relay's.
+func agents(dir string) bool {
+	there := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return err == nil
+	}
+	return (there("enrolment.json") || there("agent.yaml")) && !there("ca.crt") && !there("state.db") && !there("server.yaml")
 }
 
 // owner is who owns a file.
