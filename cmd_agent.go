@@ -60,6 +60,9 @@ processes, and the shell keeps them.
   scrier agent enroll --relay relay.example.com:8443 --token-file /run/secrets/scrier-token`,
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := named("state", state); err != nil {
+				return err
+			}
 			parsed, err := parseLabels(labels)
 			if err != nil {
 				return err
@@ -113,13 +116,13 @@ func readToken(c *cobra.Command, path string) (string, error) {
 		text, err := term.ReadPassword(int(tty.Fd()))
 		fmt.Fprintln(c.ErrOrStderr())
 		if err != nil {
-			return "", fmt.Errorf("read the token: %w", err)
+			return "", wire.Errorf(wire.Usage, "the token cannot be read: %w", err)
 		}
 		in = bytes.NewReader(text)
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxToken))
 	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
+		return "", wire.Errorf(wire.Usage, "the token cannot be read: %w", err)
 	}
 	if text = bytes.TrimSpace(text); len(text) == 0 {
 		return "", wire.Errorf(wire.Usage, "there is no token: name its file with --token-file, or give it on standard input")
@@ -218,6 +221,9 @@ func (s *agentFlags) flags(c *cobra.Command) {
 }
 
 func (s *agentFlags) open(c *cobra.Command) (*agent.Agent, error) {
+	if err := named("state", s.state); err != nil {
+		return nil, err
+	}
 	state := agent.State{Dir: s.state}
 	path, named := s.config, s.config != ""
 	if !named {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"scrier/certs"
 	"scrier/relay/audit"
 	"scrier/wire"
 )
@@ -98,23 +99,65 @@ func auditExport(t *target) *cobra.Command {
 
 // exportTo replaces a file by an export when the export is whole, and leaves it alone otherwise.
 func exportTo(ctx context.Context, t *target, path string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return wire.Errorf(wire.BadRequest, "cannot write the export: %w", err)
+	real := path
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return wire.Errorf(wire.BadRequest, "cannot write the export: %s is a folder; name the file in it", path)
+	} else if err == nil && !info.Mode().IsRegular() { // a device or a pipe, which nothing takes the place of
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return unwritten(path, err)
+		}
+		return errors.Join(exportInto(ctx, t, path, f), f.Close())
+	} else if err == nil {
+		if real, err = filepath.EvalSymlinks(path); err != nil {
+			return unwritten(path, err)
+		}
 	}
-	err = export(ctx, t, f)
-	if err == nil {
-		err = f.Sync()
+	f, err := os.CreateTemp(filepath.Dir(real), "."+filepath.Base(real)+"-*")
+	if err != nil {
+		return unwritten(path, err)
+	}
+	if err = exportInto(ctx, t, path, f); err == nil {
+		err = unwritten(path, f.Sync())
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		if err = os.Rename(f.Name(), path); err != nil {
-			err = wire.Errorf(wire.BadRequest, "cannot write the export: %w", err)
-		}
+		err = unwritten(path, os.Rename(f.Name(), real))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// unwritten says that a file of the user's cannot be written, by the name that they gave.
+func unwritten(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return wire.Errorf(wire.BadRequest, "cannot write the export: %w", certs.About(path, err))
+}
+
+// exportInto is export to a file that the user has named so.
+func exportInto(ctx context.Context, t *target, path string, f *os.File) error {
+	w := &sink{Writer: f}
+	if err := export(ctx, t, w); w.err == nil {
+		return err
+	}
+	return unwritten(path, w.err)
+}
+
+// sink keeps the error of a file, which is not one of the relay's.
+type sink struct {
+	io.Writer
+	err error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
 }
 
 func export(ctx context.Context, t *target, w io.Writer) error {
@@ -187,11 +230,15 @@ func verifyInput(c *cobra.Command, t *target, args []string) (io.ReadCloser, err
 	// Fetched as a whole first: a broken connection must not look like an incomplete log.
 	f, err := os.CreateTemp("", "scrier-audit-*")
 	if err != nil {
-		return nil, err
+		return nil, wire.Errorf(wire.BadRequest, "cannot keep the log while it is verified: %w", err).Advise("set TMPDIR to a folder with room; or export the log to a file, and verify that")
 	}
 	temp := temporary{f}
 	_ = os.Remove(f.Name()) // at once, where an open file can be removed
-	if err := export(c.Context(), t, f); err != nil {
+	w := &sink{Writer: f}
+	if err := export(c.Context(), t, w); err != nil {
+		if w.err != nil {
+			err = wire.Errorf(wire.BadRequest, "cannot keep the log while it is verified: %w", w.err).Advise("set TMPDIR to a folder with room; or export the log to a file, and verify that")
+		}
 		return nil, errors.Join(err, temp.Close())
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"strings"
@@ -130,5 +131,10 @@ func (d *desktop) run(c *cobra.Command, req client.DesktopRequest) error {
 	}
 	defer r.Close()
 	req.Port, req.Listen, req.Out, req.Messages = d.port, d.listen, c.OutOrStdout(), c.ErrOrStderr()
-	return interrupted(ctx, r.Desktop(ctx, req))
+	err = r.Desktop(ctx, req)
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code == wire.TargetRefused && req.Console == nil {
+		told := *e
+		err = told.Advise("check on that machine that its %s server runs, and at which port it listens; --port names another", strings.ToUpper(string(req.Kind)))
+	}
+	return interrupted(ctx, err)
 }

@@ -251,8 +251,8 @@ func operatorsDelete(t *target) *cobra.Command {
 		Long:  "Delete an operator. Their logins and sessions end at once.\n" + exitHelp("0    deleted", wire.ProofRequired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Args:  exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if username == "" {
-				return wire.Errorf(wire.Usage, "--username is empty")
+			if err := named("username", username); err != nil {
+				return err
 			}
 			if _, err := t.do(c, "DELETE", "/users/"+client.Escape(username), nil); err != nil {
 				return err
@@ -278,8 +278,8 @@ else reads. Operators make their own with scrier login --browser.
 		Example: `  scrier operators link --username bob`,
 		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if username == "" {
-				return wire.Errorf(wire.Usage, "--username is empty")
+			if err := named("username", username); err != nil {
+				return err
 			}
 			data, err := t.do(c, "POST", "/users/"+client.Escape(username)+"/links", struct{}{})
 			if err != nil {

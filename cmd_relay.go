@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -30,11 +31,11 @@ open sessions are told, and get ten seconds.
 		Example: `  scrier relay --state /var/lib/scrier-relay --listen :8443`,
 		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			path, named := config, config != ""
-			if !named {
-				path = filepath.Join(state, "server.yaml")
+			if err := named("state", state); err != nil {
+				return err
 			}
-			conf, err := relay.LoadConfig(path, named)
+			path := cmp.Or(config, filepath.Join(state, "server.yaml"))
+			conf, err := relay.LoadConfig(path, config != "")
 			if err != nil {
 				return err
 			}

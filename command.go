@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -68,6 +71,38 @@ func usage(c *cobra.Command, err error) error {
 		return wire.Errorf(wire.Usage, "%s; see `%s --help`", text, c.CommandPath())
 	}
 	return err
+}
+
+// named refuses a flag that was given without a value.
+func named(flag, value string) error {
+	if value == "" {
+		return wire.Errorf(wire.Usage, "--%s is empty", flag)
+	}
+	return nil
+}
+
+// typed gives errors of this machine's files, which say all, a code.
+func typed(err error) error {
+	if _, ok := errors.AsType[*wire.Error](err); ok || err == nil {
+		return err
+	}
+	e, ok := errors.AsType[*fs.PathError](err)
+	if !ok {
+		return err
+	}
+	if e.Path == os.Stdout.Name() {
+		return wire.Errorf(wire.BadRequest, "standard output cannot be written: %w", e.Err)
+	}
+	told := wire.Errorf(wire.BadConfig, "%w", err)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return told.Advise("run this as the user to whom it belongs")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return told.Advise("make room there")
+	case errors.Is(err, syscall.EROFS):
+		return told.Advise("its file system is read-only: name another place")
+	}
+	return told
 }
 
 // printableLines is [wire.Printable] for each line.

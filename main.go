@@ -38,7 +38,7 @@ func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
-	return statusOf(c, report(os.Stderr, usage(c, err)), err)
+	return statusOf(c, report(os.Stderr, typed(usage(c, err))), err)
 }
 
 func newRoot() *cobra.Command {

@@ -35,7 +35,7 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 	if err != nil {
 		return wire.EnvoyID{}, err
 	}
-	if err := e.State.create(); err != nil {
+	if err := certs.MakeState(e.State.Dir); err != nil {
 		return wire.EnvoyID{}, err
 	}
 	if err := e.State.check(); err != nil {

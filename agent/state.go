@@ -37,14 +37,6 @@ func (s State) ConfigPath() string { return filepath.Join(s.Dir, "agent.yaml") }
 
 func (s State) hostKeyPath() string { return filepath.Join(s.Dir, "ssh_host_ed25519_key") }
 
-// create makes the directory.
-func (s State) create() error {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return &wire.Error{Code: wire.BadConfig, Detail: "cannot make the state directory: " + err.Error(), Err: err}
-	}
-	return nil
-}
-
 // check says what in the directory somebody else on this machine could have read or written.
 func (s State) check() error {
 	err := errors.Join(unlessMissing(certs.CheckTrusted(s.Dir)), unlessMissing(certs.CheckTrusted(s.ConfigPath())))

@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -121,17 +123,37 @@ func LoadPair(path string) (*tls.Certificate, error) {
 	return pair, nil
 }
 
+// About is an error of writing a file, which may name a temporary one beside it, as an error of that file.
+func About(path string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: "write", Path: path, Err: e.Err}
+	}
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return &fs.PathError{Op: "write", Path: path, Err: e.Err}
+	}
+	return fmt.Errorf("write %s: %w", path, err)
+}
+
+// MakeState makes a state directory, unless it is there. It has mode 0700.
+func MakeState(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return wire.Errorf(wire.BadConfig, "cannot make the state directory: %w", err).
+			Advise("name another with --state, or run this as a user who may make it")
+	}
+	return nil
+}
+
 // WriteFile replaces a file of the program's own state. It has mode 0600 and is synced; after a crash
 // there is the old content or the new, and no mixture.
 func WriteFile(path string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return About(path, err)
 	}
 	defer func() {
 		if err != nil {
 			_ = os.Remove(f.Name()) // the first error is the one that is returned
-			err = fmt.Errorf("write %s: %w", path, err)
+			err = About(path, err)
 		}
 	}()
 	if _, err = f.Write(data); err == nil {

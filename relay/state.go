@@ -70,8 +70,8 @@ func unlessMissing(err error) error {
 
 // beginState prepares the directory, and says whether the state in it is to be made.
 func beginState(dir string) (first bool, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, &wire.Error{Code: wire.BadConfig, Detail: "cannot make the state directory: " + err.Error(), Err: err}
+	if err := certs.MakeState(dir); err != nil {
+		return false, err
 	}
 	if first, err = checkState(dir); err != nil || !first {
 		return false, err
