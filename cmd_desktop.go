@@ -110,7 +110,7 @@ func (d *desktop) flags(c *cobra.Command, port string) {
 	c.Flags().Uint16Var(&d.port, "port", 0, "connect to port `N` of the envoy (default "+port+")")
 	c.Flags().StringVar(&d.listen, "listen", "", "wait for the viewer at `ADDR`, a host:port on loopback (default: a free port of 127.0.0.1)")
 	c.Flags().StringVar(&d.viewer, "viewer", "", "start this `PROGRAM`, or \"none\"")
-	c.Flags().StringVar(&d.relay, "relay", "", "use the relay at `HOST:PORT` instead of that of the last login")
+	c.Flags().StringVar(&d.relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
 }
 
 // run opens the desktop; see [client.Relay.Desktop].

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -20,12 +21,15 @@ func loginCommand() *cobra.Command {
 	var username, keyFile, fingerprint string
 	var browser bool
 	c := &cobra.Command{
-		Use:   "login HOST[:PORT] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…] [--browser]",
+		Use:   "login [HOST[:PORT]] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…] [--browser]",
 		Short: "Log in to a relay with your SSH key",
 		Long: `Log in to a relay: prove that you hold an SSH key that is registered there, with ssh-agent or a key
 file, and get a certificate that is good for 8 hours. The relay's fingerprint is asked about at the
 first login and remembered; with --fingerprint nothing is asked. The port is 8443 unless it is named.
 IdentityFile, IdentityAgent and IdentitiesOnly of ~/.ssh/config count, for the relay's host.
+
+Without HOST the login at the current relay is renewed, as the same operator and with the same key. See
+"scrier relays list".
 
 A key that an administrator has registered counts for an operator when its owner says so: at the first
 login you are asked whether you are that operator. With --username nothing is asked.
@@ -35,17 +39,34 @@ you. It works once, within 15 minutes.
 ` + exitHelp("0    logged in", wire.NoSSHPubkey, wire.KeyUnusable, wire.KeyUnproved, wire.Unauthenticated, wire.RelayUntrusted, wire.RelayUnreachable, wire.BadConfig, wire.Cancelled, wire.ClockSkew, wire.Busy, wire.AuditUnavailable),
 		Example: `  scrier login relay.example.com --fingerprint SHA256:…
   scrier login 192.0.2.7:8443 --username ann --ssh-key-file ~/.ssh/id_work.pub
-  scrier login relay.example.com --browser`,
-		Args: exact(1, "the relay's HOST:PORT"),
+  scrier login relay.example.com --browser
+  scrier login`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return exact(1, "the relay's HOST:PORT, or nothing")(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			home, err := client.FindHome()
 			if err != nil {
 				return err
 			}
-			req := client.LoginRequest{
-				Relay: args[0], Username: username, Fingerprint: fingerprint,
-				Keys: sshKeys(keyFile, hostOf(args[0]), username), Now: time.Now, Confirm: confirm, Claim: confirmClaim,
+			req := client.LoginRequest{Username: username, Fingerprint: fingerprint, Now: time.Now, Confirm: confirm, Claim: confirmClaim}
+			useKey := keyFile
+			if len(args) == 1 {
+				req.Relay = args[0]
+			} else {
+				last, err := lastLogin(home)
+				if err != nil {
+					return err
+				}
+				req.Relay, req.Username = last.Relay, cmp.Or(username, last.Username)
+				if keyFile == "" && req.Username == last.Username {
+					useKey = last.KeyFile
+				}
 			}
+			req.Keys = sshKeys(useKey, hostOf(req.Relay), username)
 			if browser && keyFile == "" {
 				if l, err := home.Current(req.Relay, time.Now()); err == nil && fits(l, req) {
 					err := printLink(c, l)
@@ -73,6 +94,23 @@ you. It works once, within 15 minutes.
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's `FINGERPRINT`, which begins with SHA256:")
 	c.Flags().BoolVar(&browser, "browser", false, "print a link that signs a browser in")
 	return c
+}
+
+// lastLogin is the login that is to be renewed.
+func lastLogin(home client.Home) (client.KnownRelay, error) {
+	last, ok, err := home.Last()
+	if err != nil || ok {
+		return last, err
+	}
+	relays, _, err := stillLoggedIn(home)
+	if err != nil {
+		return last, err
+	}
+	how := ""
+	if len(relays) > 0 {
+		how = fmt.Sprintf(", or choose one of %s with `scrier relays use RELAY`", strings.Join(relays, ", "))
+	}
+	return last, wire.Errorf(wire.Usage, "there is no login to renew: name the relay, `scrier login HOST:PORT`%s", how)
 }
 
 // fits says whether an earlier login is the one that was asked for.
@@ -128,8 +166,9 @@ func logoutCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logout [--all] [--forget] [--relay HOST:PORT]",
 		Short: "Forget the login at a relay",
-		Long: `Log out of the relay of the last login, or of all relays: the login's key and certificate are deleted from
-this machine. The relay's fingerprint is remembered. --forget forgets it too, for a relay that was set up anew.
+		Long: `Log out of the current relay, or of all relays: the login's key and certificate are deleted from this machine.
+It says at which relays you are still logged in. The relay's fingerprint is remembered. --forget forgets it too,
+for a relay that was set up anew.
 ` + exitHelp("0    logged out"),
 		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -141,12 +180,15 @@ this machine. The relay's fingerprint is remembered. --forget forgets it too, fo
 			if err != nil {
 				return err
 			}
-			if len(forgotten) == 0 {
-				fmt.Fprintln(c.OutOrStdout(), "you were not logged in")
-				return nil
+			switch {
+			case len(forgotten) > 0:
+				fmt.Fprintf(c.OutOrStdout(), "logged out at %s\n", wire.Printable(strings.Join(forgotten, ", ")))
+			case relay != "":
+				fmt.Fprintf(c.OutOrStdout(), "you were not logged in at %s\n", wire.Printable(relay))
+			default:
+				fmt.Fprintln(c.OutOrStdout(), "you were not logged in at a current relay")
 			}
-			fmt.Fprintf(c.OutOrStdout(), "logged out at %s\n", strings.Join(forgotten, ", "))
-			return nil
+			return tellOthers(c, home)
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "at all relays")

@@ -102,7 +102,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
 	c.Flags().StringVar(&attach, "attach", "", "go on with the open `SESSION` of this id")
 	c.Flags().BoolVar(&noSkip, "no-skip", false, "show all output, also what is still on its way when Ctrl-C, Ctrl-\\ or Ctrl-Z is typed")
-	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of that of the last login")
+	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
 	return passesStatus(c)
 }
 

@@ -119,7 +119,7 @@ type target struct{ state, relay string }
 
 func (t *target) flags(c *cobra.Command) {
 	c.PersistentFlags().StringVar(&t.state, "state", "", "talk over its admin socket to the relay on this host that keeps its state in `DIR`")
-	c.PersistentFlags().StringVar(&t.relay, "relay", "", "talk to the relay at `HOST:PORT` instead of that of the last login")
+	c.PersistentFlags().StringVar(&t.relay, "relay", "", "talk to the relay at `HOST:PORT` instead of the current one")
 }
 
 // dial connects: to the admin socket if --state was given, else with the operator's login.
@@ -205,6 +205,15 @@ func printJSON(w io.Writer, data json.RawMessage) error {
 	}
 	_, err := w.Write(wire.PrintableJSON(b.Bytes()))
 	return err
+}
+
+// printValue is [printJSON] of a value of ours.
+func printValue(w io.Writer, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return printJSON(w, data)
 }
 
 // table prints columns; every cell may hold strings of the far side.

@@ -40,7 +40,7 @@ func FindHome() (Home, error) {
 
 // known is the file relays.json: the relays that were logged in to.
 type known struct {
-	Current string           `json:"current"` // host:port of the last login
+	Current string           `json:"current"` // host:port of the last login, or of the one that was chosen since
 	Relays  map[string]Known `json:"relays"`  // by host:port
 }
 
@@ -131,7 +131,7 @@ type Login struct {
 	cert *tls.Certificate
 }
 
-// Current finds the login to use: the relay that was named, or that of the last login.
+// Current finds the login to use: the relay that was named, or the current one.
 func (h Home) Current(relay string, now time.Time) (Login, error) {
 	k, err := h.load()
 	if err != nil {
@@ -147,7 +147,7 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 		return Login{}, k.noCurrent(now)
 	}
 	if !ok || r.Username == "" {
-		return Login{}, notLoggedIn(relay)
+		return Login{}, k.notLoggedIn(relay)
 	}
 	l := Login{Relay: relay, Known: r}
 	if l.pin, err = certs.ParsePin(r.Pin); err != nil {
@@ -159,20 +159,16 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 	}
 	l.cert, err = certs.LoadPair(h.pairPath(relay))
 	if errors.Is(err, fs.ErrNotExist) {
-		return Login{}, notLoggedIn(relay)
+		return Login{}, wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay).Advise("log in with `scrier login %s`", relay)
 	}
 	return l, err
 }
 
-func notLoggedIn(relay string) error {
-	return wire.Errorf(wire.Unauthenticated, "you are not logged in at %s", relay).Advise("log in with `scrier login %s`", relay)
-}
-
-// noCurrent says that no relay is the one of the last login, and at which there is a login all the same.
+// noCurrent says that no relay is the current one, and at which there is a login all the same.
 func (k known) noCurrent(now time.Time) error {
 	var others []string
-	for relay, r := range k.Relays {
-		if r.Username != "" && now.Before(r.Expires) {
+	for relay := range k.Relays {
+		if k.relay(relay).LoggedIn(now) {
 			others = append(others, relay)
 		}
 	}
@@ -180,8 +176,17 @@ func (k known) noCurrent(now time.Time) error {
 		return wire.Errorf(wire.Unauthenticated, "you are not logged in at any relay")
 	}
 	slices.Sort(others)
-	return wire.Errorf(wire.Unauthenticated, "you have logged out of the relay of your last login").
-		Advise("you are still logged in at %s: name the relay with --relay, or log in again", strings.Join(others, ", "))
+	return wire.Errorf(wire.Unauthenticated, "no relay is the current one: you have logged out of it").
+		Advise("you are still logged in at %s: %s", strings.Join(others, ", "), Choose(others))
+}
+
+// Choose says how to go on at one of the relays at which there is a login.
+func Choose(relays []string) string {
+	name := "RELAY"
+	if len(relays) == 1 {
+		name = relays[0]
+	}
+	return "choose it with `scrier relays use " + name + "`, or name it with --relay"
 }
 
 // Logout deletes the login at one relay, or at all of them, and returns at which. The pins stay, as

@@ -71,7 +71,13 @@ func TestNoCurrentRelay(t *testing.T) {
 	if _, err := h.Logout("", false, false); err != nil {
 		t.Fatal(err)
 	}
-	if got := hint(); !strings.Contains(got, "logged in at a:1, b:1: ") {
+	if got := hint(); !strings.Contains(got, "logged in at a:1, b:1: ") || !strings.Contains(got, "`scrier relays use RELAY`") {
 		t.Errorf("with two others: %q", got)
+	}
+	if _, err := h.Logout("a:1", false, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := hint(); !strings.Contains(got, "logged in at b:1: ") || !strings.Contains(got, "`scrier relays use b:1`") {
+		t.Errorf("with one other: %q", got)
 	}
 }

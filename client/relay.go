@@ -85,7 +85,7 @@ func noSocket(state string, err error) error {
 		return wire.Errorf(wire.RelayUnreachable, "you may not use the admin socket in %s (%w)", state, err).Advise("run this as root or as the relay's user")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return wire.Errorf(wire.RelayUnreachable, "no relay is running on %s (%w)", state, err).
-			Advise("name the state directory of a relay that runs on this host; without --state the relay of your last login is asked")
+			Advise("name the state directory of a relay that runs on this host; without --state your current relay is asked (`scrier relays list`)")
 	}
 	return wire.Errorf(wire.RelayUnreachable, "the admin socket in %s cannot be used (%w)", state, err).Advise("check --state")
 }
@@ -97,6 +97,14 @@ func (r *Relay) Close() error {
 		return r.link.Close(wire.None, "")
 	}
 	return nil
+}
+
+// Address is where the relay was reached; empty over its admin socket.
+func (r *Relay) Address() string {
+	if r.link == nil {
+		return ""
+	}
+	return r.link.Peer().Addr.String()
 }
 
 // call opens a stream for HTTP.
