@@ -53,7 +53,7 @@ desktop in a browser.
 		Example: `  scrier vnc web1
   scrier vnc web1 --port 5901 --viewer none
   scrier vnc web1 --console --view --purpose "the printer"`,
-		Args: exact(1, "one ENVOY"),
+		Args: oneEnvoy,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
 			case !shared && (console.View || console.Purpose != ""):
@@ -91,13 +91,24 @@ warn. Compare what it shows with the server's certificate.
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier rdp win1
   scrier rdp win1 --listen 127.0.0.1:33890 --viewer none`,
-		Args: exact(1, "one ENVOY"),
+		Args: oneEnvoy,
 		RunE: func(c *cobra.Command, args []string) error {
 			return d.run(c, client.DesktopRequest{Envoy: args[0], Kind: wire.KindRDP})
 		},
 	}
 	d.flags(c, "3389")
 	return c
+}
+
+// oneEnvoy is an ENVOY without a login: who uses a native viewer gives it there.
+func oneEnvoy(c *cobra.Command, args []string) error {
+	if err := exact(1, "one ENVOY")(c, args); err != nil {
+		return err
+	}
+	if at := strings.LastIndexByte(args[0], '@'); at >= 0 {
+		return wire.Errorf(wire.Usage, "`%s` takes no login, as the viewer asks for it: `%s %s`", c.CommandPath(), c.CommandPath(), wire.Printable(args[0][at+1:]))
+	}
+	return nil
 }
 
 // desktop is the flags of both commands.

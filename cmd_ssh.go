@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,13 +15,14 @@ import (
 )
 
 func sshCommand() *cobra.Command {
-	var login, keyFile, relay, attach string
+	var login, envoy, keyFile, relay, attach string
 	var noSkip bool
 	c := &cobra.Command{
-		Use:   "ssh ENVOY [--login USER] [--ssh-key-file F] | ssh --attach SESSION",
+		Use:   "ssh [USER@]ENVOY [-l USER] [--ssh-key-file F] | ssh --attach SESSION",
 		Short: "Open a shell on an envoy",
 		Long: `Open a shell on an envoy, as the user whose authorized_keys there holds your SSH key. ENVOY is a
-hostname, an id, or a prefix of one that only one envoy has. If ~/.ssh/config has an IdentityFile for that
+hostname, an id, or a prefix of one that only one envoy has. USER@ENVOY, -l and --login say who to be there; of several @
+the last one counts, as with ssh. If ~/.ssh/config has an IdentityFile for that
 name and says IdentitiesOnly, only this key counts.
 
 With --ssh-key-file only that key counts. It need not be registered if the relay allows that
@@ -48,12 +50,17 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.LoginUnanswered, wire.SSHTimeout, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier ssh web1
-  scrier ssh web1 --login deploy
+  scrier ssh deploy@web1
+  scrier ssh -l deploy web1
   scrier ssh 3f2a --ssh-key-file ~/.ssh/id_work.pub
   scrier ssh --attach 01a209a2-1760-7c47-b1f5-7fdf7dbc07d2`,
 		Args: func(c *cobra.Command, args []string) error {
 			if attach == "" {
-				return exact(1, "one ENVOY")(c, args)
+				err := exact(1, "one ENVOY")(c, args)
+				if err == nil {
+					envoy, login, err = loginAt(args[0], login)
+				}
+				return err
 			}
 			if login != "" || keyFile != "" {
 				return wire.Errorf(wire.Usage, "--attach goes on with a session as it is: --login and --ssh-key-file do not go with it")
@@ -74,8 +81,8 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			defer r.Close()
 			req := client.ShellRequest{Attach: attach, Login: login, Terminal: terminal, Messages: os.Stderr, NoSkip: noSkip}
 			if attach == "" {
-				req.Envoy = args[0]
-				key, err := oneKey(ctx, sshKeys(keyFile, args[0], login))
+				req.Envoy = envoy
+				key, err := oneKey(ctx, sshKeys(keyFile, envoy, login))
 				if err != nil {
 					return interrupted(ctx, err)
 				}
@@ -98,12 +105,29 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			return nil
 		},
 	}
-	c.Flags().StringVar(&login, "login", "", "the `USER` to be on the envoy (default: the one who has your key)")
+	c.Flags().StringVarP(&login, "login", "l", "", "the `USER` to be on the envoy (default: the one who has your key)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
 	c.Flags().StringVar(&attach, "attach", "", "go on with the open `SESSION` of this id")
 	c.Flags().BoolVar(&noSkip, "no-skip", false, "show all output, also what is still on its way when Ctrl-C, Ctrl-\\ or Ctrl-Z is typed")
 	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
 	return passesStatus(c)
+}
+
+// loginAt parts USER@ENVOY at the last @, as ssh does, since a login may have one. login is what -l names.
+func loginAt(arg, login string) (envoy, user string, err error) {
+	at := strings.LastIndexByte(arg, '@')
+	if at < 0 {
+		return arg, login, nil
+	}
+	envoy, user = arg[at+1:], arg[:at]
+	switch {
+	case user == "" || envoy == "":
+		return "", "", wire.Errorf(wire.Usage, "%q is not USER@ENVOY: a part of it is missing", wire.Printable(arg))
+	case login != "" && login != user:
+		return "", "", wire.Errorf(wire.Usage, "%s names the login %s, and -l the login %s: leave one of the two out",
+			wire.Printable(arg), wire.Printable(user), wire.Printable(login))
+	}
+	return envoy, user, nil
 }
 
 // oneKey is the key that --ssh-key-file names, or that ssh is configured to use alone for the envoy; nil: all count.

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"scrier/wire"
+)
+
+// USER@ENVOY is understood as by ssh, and -l beside it says the same or is refused.
+func TestLoginAt(t *testing.T) {
+	for _, c := range []struct{ arg, login, envoy, user string }{
+		{"web1", "", "web1", ""},
+		{"web1", "ann", "web1", "ann"},
+		{"ann@web1", "", "web1", "ann"},
+		{"ann@web1", "ann", "web1", "ann"},
+		{"ann@corp@web1", "", "web1", "ann@corp"},
+		{"web1", "ann@corp", "web1", "ann@corp"},
+		{"ann@corp@web1", "ann@corp", "web1", "ann@corp"},
+		{`CORP\ann@web1`, "", "web1", `CORP\ann`},
+	} {
+		envoy, user, err := loginAt(c.arg, c.login)
+		if err != nil || envoy != c.envoy || user != c.user {
+			t.Errorf("%s -l %q is %q at %q, %v", c.arg, c.login, user, envoy, err)
+		}
+	}
+	for _, c := range []struct{ arg, login, says string }{
+		{"@web1", "", "a part of it is missing"},
+		{"ann@", "", "a part of it is missing"},
+		{"@", "ann", "a part of it is missing"},
+		{"ann@web1", "bob", "leave one of the two out"},
+		{"ann@corp@web1", "ann", "leave one of the two out"},
+	} {
+		_, _, err := loginAt(c.arg, c.login)
+		if wire.CodeOf(err) != wire.Usage || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s -l %q: %v", c.arg, c.login, err)
+		}
+	}
+}
