@@ -146,15 +146,44 @@ func (l signInLink) of(t *target) string {
 	if l.URL != "" {
 		return wire.Printable(l.URL)
 	}
-	origin := "https://HOST:PORT"
-	if t.state == "" {
-		if home, err := client.FindHome(); err == nil {
-			if login, err := home.Current(t.relay, time.Now()); err == nil {
-				origin = pageOrigin(login.Relay)
-			}
-		}
+	origin := "https://" + placeholder
+	if addr := t.known(); addr != "" {
+		origin = pageOrigin(addr)
 	}
 	return wire.Printable(origin + l.Path)
+}
+
+// placeholder stands where a relay's address belongs that is not known.
+const placeholder = "HOST:PORT"
+
+// address is the relay in a line to hand over: by what it calls itself, else by what it is called here. What a relay
+// says is taken only if a shell takes it for one word.
+func (t *target) address(named string) string {
+	for _, addr := range []string{named, t.known()} {
+		if a, err := client.RelayAddress(addr); err == nil && plain(strings.NewReplacer("[", "", "]", "").Replace(a)) {
+			if strings.HasPrefix(a, "[") {
+				a = "'" + a + "'" // brackets are a pattern for shells
+			}
+			return a
+		}
+	}
+	return placeholder
+}
+
+// known is what the relay is called here; empty over its admin socket.
+func (t *target) known() string {
+	if t.state != "" {
+		return ""
+	}
+	home, err := client.FindHome()
+	if err != nil {
+		return ""
+	}
+	login, err := home.Current(t.relay, time.Now())
+	if err != nil {
+		return ""
+	}
+	return login.Relay
 }
 
 // pageOrigin is where a relay's pages are.

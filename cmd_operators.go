@@ -57,13 +57,14 @@ works once, within 15 minutes, and not after the operator was changed.
 				Username    string
 				Role        string
 				Fingerprint string `json:"relay_fingerprint"`
+				Relay       string `json:"relay_address"`
 				Link        *signInLink
 			}](data)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s is %s of the relay with the fingerprint %s\nHand over this line:\n  scrier login HOST:PORT --username %s --fingerprint %s\n",
-				wire.Printable(v.Username), article(v.Role), wire.Printable(v.Fingerprint), wire.Printable(v.Username), wire.Printable(v.Fingerprint))
+			fmt.Fprintf(c.OutOrStdout(), "%s is %s of the relay with the fingerprint %s\nHand over this line:\n  scrier login %s --username %s --fingerprint %s\n",
+				wire.Printable(v.Username), article(v.Role), wire.Printable(v.Fingerprint), t.address(v.Relay), wire.Printable(v.Username), wire.Printable(v.Fingerprint))
 			if v.Link != nil {
 				fmt.Fprintf(c.OutOrStdout(), "Or, for a browser, this link; it works once, within 15 minutes:\n  %s\n", v.Link.of(t))
 			}

@@ -48,13 +48,14 @@ removed when the token is used, with its sessions.
 			v, err := decode[struct {
 				ID, Token string
 				Expires   time.Time
+				Relay     string `json:"relay_address"`
 			}](data)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", wire.Printable(v.Token))
-			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay HOST:PORT\nTo take it back: scrier token revoke %s%s\n",
-				v.Expires.Local().Format(time.DateTime), wire.Printable(v.ID), wire.Printable(t.again()))
+			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay %s\nTo take it back: scrier token revoke %s%s\n",
+				v.Expires.Local().Format(time.DateTime), t.address(v.Relay), wire.Printable(v.ID), wire.Printable(t.again()))
 			return nil
 		},
 	}

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,7 +130,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	}
 	r.api = web.API(web.Config{
 		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
-		Events: r.events, About: r.about, Connect: r.connectWeb, Hashes: r.tls.Hashes, Origin: r.origin,
+		Events: r.events, About: r.about, Connect: r.connectWeb, Hashes: r.tls.Hashes, Origin: r.origin, Address: r.address,
 		LiveView: s.Config.Scrier.LiveView, Panics: r.panics,
 	})
 	r.web, r.h3 = r.site().Handlers()
@@ -241,19 +240,36 @@ func (r *Relay) signedOut(operator, signin string) {
 // the one address that it listens on.
 func (r *Relay) origin() string {
 	addr := r.listener.tcp.Addr().(*net.TCPAddr)
-	host := addr.IP.String()
-	named := slices.IndexFunc(r.Config.Hosts, func(h string) bool { return !strings.HasPrefix(h, "*") })
-	if named >= 0 {
-		host = strings.Trim(r.Config.Hosts[named], "[]")
-	} else if r.Config.TLS.ACME != "" {
-		host = r.Config.TLS.ACME
-	} else if addr.IP.IsUnspecified() {
+	host := r.name()
+	if host == "" && addr.IP.IsUnspecified() {
 		return ""
+	} else if host == "" {
+		host = addr.IP.String()
 	}
 	if addr.Port == 443 { // browsers leave it out
 		return "https://" + strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
 	}
 	return "https://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
+
+// name is what the relay is called in its configuration; empty if it has no name there.
+func (r *Relay) name() string {
+	for _, h := range r.Config.Hosts {
+		if !strings.HasPrefix(h, "*") {
+			return strings.Trim(h, "[]")
+		}
+	}
+	return r.Config.TLS.ACME
+}
+
+// address is host:port by which machines and operators reach the relay; empty if it has no name. The address that it
+// listens on is not told: it may be one that nobody else can reach.
+func (r *Relay) address() string {
+	name := r.name()
+	if name == "" {
+		return ""
+	}
+	return net.JoinHostPort(name, strconv.Itoa(r.listener.tcp.Addr().(*net.TCPAddr).Port))
 }
 
 // hosts are the names in the relay's certificate, for browsers.

@@ -166,6 +166,7 @@ type Token struct {
 	Fingerprint string    `json:"fingerprint"`
 	Expires     time.Time `json:"expires"`
 	Name        string    `json:"name,omitempty"`
+	Address     string    `json:"relay_address,omitempty"` // host:port, if `hosts` of server.yaml has a name
 }
 
 func (a *api) makeToken(r *http.Request, who access.Operator) (any, error) {
@@ -188,7 +189,7 @@ func (a *api) makeToken(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Token{ID: t.ID, Token: secret.String(), Fingerprint: a.Pin.String(), Expires: t.Expires.UTC(), Name: t.Name}, nil
+	return Token{ID: t.ID, Token: secret.String(), Fingerprint: a.Pin.String(), Expires: t.Expires.UTC(), Name: t.Name, Address: a.address()}, nil
 }
 
 func (a *api) tokens(r *http.Request, _ access.Operator) (any, error) {
@@ -207,7 +208,8 @@ func (a *api) users(r *http.Request, _ access.Operator) (any, error) {
 type Created struct {
 	access.User
 	RelayFingerprint string `json:"relay_fingerprint"`
-	Link             *Link  `json:"link,omitempty"` // missing when the operator was made and the link was not
+	RelayAddress     string `json:"relay_address,omitempty"` // host:port, if `hosts` of server.yaml has a name
+	Link             *Link  `json:"link,omitempty"`          // missing when the operator was made and the link was not
 }
 
 func (a *api) createUser(r *http.Request, who access.Operator) (any, error) {
@@ -223,7 +225,15 @@ func (a *api) createUser(r *http.Request, who access.Operator) (any, error) {
 	if err != nil {
 		a.Log.Error("make a sign-in link for a new operator", "operator", u.Username, "err", err)
 	}
-	return Created{User: u, RelayFingerprint: a.Pin.String(), Link: link}, nil
+	return Created{User: u, RelayFingerprint: a.Pin.String(), RelayAddress: a.address(), Link: link}, nil
+}
+
+// address is where machines and operators reach this relay, if that is known.
+func (a *api) address() string {
+	if a.Address == nil {
+		return ""
+	}
+	return a.Address()
 }
 
 func (a *api) updateUser(r *http.Request, who access.Operator) (any, error) {

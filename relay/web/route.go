@@ -42,7 +42,9 @@ type Config struct {
 	Hashes func(host string) []string
 	// Origin, if not nil, is https://host:port of this relay as browsers reach it, empty if it is not
 	// known; links to sign in begin with it where they are not asked for by a browser.
-	Origin   func() string
+	Origin func() string
+	// Address, if not nil, is host:port of this relay for machines and operators, empty if it is not known.
+	Address  func() string
 	LiveView bool // operators whose role allows it may watch sessions of others
 	Log      *slog.Logger
 	Events   *Events

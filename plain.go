@@ -1,0 +1,13 @@
+package main
+
+import "strings"
+
+// plain says whether a shell takes s for one word as it is, and for no option: of letters, digits and a few signs. What
+// comes from a relay or a machine is put into a command line only if it is plain.
+func plain(s string) bool {
+	const signs = "._:@/+-"
+	odd := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(signs, r)
+	}
+	return s != "" && s[0] != '-' && !strings.ContainsFunc(s, odd)
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// What is plain stays one word for every shell, and is no option.
+func TestPlain(t *testing.T) {
+	for _, s := range []string{"web1", "a.b-c_d", "638d3cb9-4804-4402-8d4a-410fcf2cd37e", "relay.example.com:8443", "ann@corp", "A+b/c"} {
+		if !plain(s) {
+			t.Errorf("%q is plain", s)
+		}
+	}
+	for _, c := range " \t\n\r\x00\x1b!\"#$%&'()*,;<=>?[\\]^`{|}~ü\u200b\u202e" {
+		if s := "a" + string(c) + "b"; plain(s) {
+			t.Errorf("%q is not plain", s)
+		}
+	}
+	for _, s := range []string{"", "-a", "--login=x", "~ann", "a\xffb"} {
+		if plain(s) {
+			t.Errorf("%q is not plain", s)
+		}
+	}
+}
+
+// The address in a line to hand over is what the relay is called; what a shell would take apart is not printed.
+func TestAddressToHandOver(t *testing.T) {
+	t.Setenv("SCRIER_HOME", t.TempDir())
+	for named, want := range map[string]string{
+		"":                            placeholder,
+		"relay.example.com:443":       "relay.example.com:443",
+		"[2001:db8::1]:8443":          "'[2001:db8::1]:8443'",
+		"relay.example.com;reboot:1":  placeholder,
+		"$(reboot).example.com:1":     placeholder,
+		"-x:1":                        placeholder,
+		strings.Repeat("a", 9) + "'b": placeholder,
+	} {
+		if got := (&target{}).address(named); got != want {
+			t.Errorf("%q is %s, not %s", named, got, want)
+		}
+	}
+}
