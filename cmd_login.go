@@ -160,7 +160,7 @@ const placeholder = "HOST:PORT"
 // says is taken only if a shell takes it for one word.
 func (t *target) address(named string) string {
 	for _, addr := range []string{named, t.known()} {
-		if a, err := client.RelayAddress(addr); err == nil && plain(strings.NewReplacer("[", "", "]", "").Replace(a)) {
+		if a, err := client.RelayAddress(addr); err == nil && plainAddress(a) {
 			if strings.HasPrefix(a, "[") {
 				a = "'" + a + "'" // brackets are a pattern for shells
 			}

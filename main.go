@@ -75,6 +75,7 @@ The machines dial out; no inbound port is open on them.`,
 		switch c.Name() {
 		case "completion":
 			group(c)
+			completionScripts(c)
 		case "help":
 			c.RunE = help
 		}
@@ -82,6 +83,7 @@ The machines dial out; no inbound port is open on them.`,
 	// A group does nothing without one of its commands, and each line of usage names the flags by itself.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	plainUsage(root)
+	completions(root)
 	return root
 }
 

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // plain says whether a shell takes s for one word as it is, and for no option: of letters, digits and a few signs. What
 // comes from a relay or a machine is put into a command line only if it is plain.
@@ -11,3 +14,9 @@ func plain(s string) bool {
 	}
 	return s != "" && s[0] != '-' && !strings.ContainsFunc(s, odd)
 }
+
+// plainAddress says the same of host:port. The brackets of an IPv6 address are a pattern for shells, but one that does no
+// harm.
+func plainAddress(s string) bool { return plain(s) || bracketed.MatchString(s) }
+
+var bracketed = regexp.MustCompile(`^\[[0-9a-f:.]+\]:[0-9]+$`)

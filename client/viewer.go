@@ -50,6 +50,14 @@ func viewers(kind wire.Kind) []Viewer {
 	}
 }
 
+// ViewerNames lists the programs that are known for a kind.
+func ViewerNames(kind wire.Kind) (names []string) {
+	for _, v := range viewers(kind) {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
 func uri(scheme string, before ...string) func(host, port string) []string {
 	return func(host, port string) []string {
 		return append(before[:len(before):len(before)], scheme+"://"+net.JoinHostPort(host, port))
