@@ -45,8 +45,9 @@ on it, as far as agent.yaml of this machine allows. It listens on no port.`,
 func agentEnrollCommand() *cobra.Command {
 	var relay, token, tokenFile, state string
 	var labels []string
+	var asJSON bool
 	c := &cobra.Command{
-		Use:     "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--label k=v]…",
+		Use:     "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--label k=v]… [--json]",
 		Aliases: []string{"enrol"},
 		Short:   "Enrol this machine with a token",
 		Long: `Enrol this machine: make a key here, which never leaves, and spend the token for a certificate.
@@ -84,6 +85,9 @@ processes, and the shell keeps them.
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printValue(c.OutOrStdout(), map[string]string{"id": id.String(), "relay": at, "state": state})
+			}
 			fmt.Fprintf(c.OutOrStdout(), "enrolled as %s\n", id)
 			fmt.Fprintf(c.ErrOrStderr(), "Now run `scrier agent run --state %s`, as a service if you like (see docs/agent.md).\n", state)
 			return nil
@@ -94,6 +98,7 @@ processes, and the shell keeps them.
 	c.Flags().StringVar(&token, "token", "", "the `TOKEN` itself, where nobody else sees command lines")
 	c.Flags().StringVar(&state, "state", stateDir("scrier-agent"), "keep state in `DIR`")
 	c.Flags().StringArrayVar(&labels, "label", nil, "give the envoy a label `k=v`; may be repeated")
+	c.Flags().BoolVar(&asJSON, "json", false, `print {"id", "relay", "state"}`)
 	must(c.MarkFlagRequired("relay"))
 	return c
 }
@@ -169,8 +174,9 @@ reconnects by itself for ever; only a revoked identity ends it.
 
 func agentSweepCommand() *cobra.Command {
 	var s agentFlags
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "sweep [--config agent.yaml] [--state DIR]",
+		Use:   "sweep [--config agent.yaml] [--state DIR] [--json]",
 		Short: "Remove session keys that a crash left in authorized_keys files",
 		Long: `Remove what sessions of this agent left in authorized_keys files, for all users. "agent run" does
 the same when it starts; this is for an agent that will not run again. Other lines stay as they are.
@@ -184,19 +190,26 @@ A file that cannot be read is reported; it is an error only if this agent has wr
 			}
 			swept, err := a.Sweep(c.Context())
 			if err == nil {
-				err = reportSweep(c, swept)
+				err = reportSweep(c, swept, asJSON)
 			}
 			return errors.Join(err, a.Close())
 		},
 	}
 	s.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 // reportSweep tells what a sweep has done. What it could not clean is an error; what it could not
 // read, and never wrote to, is not: any user can make such a file.
-func reportSweep(c *cobra.Command, swept keys.Swept) error {
-	fmt.Fprintf(c.OutOrStdout(), "session keys: %d removed, %d made harmless\n", swept.Removed, swept.Neutralised)
+func reportSweep(c *cobra.Command, swept keys.Swept, asJSON bool) error {
+	if asJSON {
+		if err := printValue(c.OutOrStdout(), sweptView(swept)); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(c.OutOrStdout(), "session keys: %d removed, %d made harmless\n", swept.Removed, swept.Neutralised)
+	}
 	for _, f := range swept.Unread {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: %s (%s); this agent has no note of having written there\n", wire.Printable(f.Login), wire.Printable(f.Detail), f.Code)
 	}
@@ -207,6 +220,23 @@ func reportSweep(c *cobra.Command, swept keys.Swept) error {
 		return wire.Errorf(swept.Failed[0].Code, "%d files were not swept; what is left there expires by itself", len(swept.Failed))
 	}
 	return nil
+}
+
+// sweptView is what a sweep has done, in JSON.
+func sweptView(swept keys.Swept) any {
+	type file struct {
+		Login  string `json:"login"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	}
+	files := func(in []keys.Failure) []file {
+		out := []file{}
+		for _, f := range in {
+			out = append(out, file{f.Login, f.Code.String(), f.Detail})
+		}
+		return out
+	}
+	return map[string]any{"removed": swept.Removed, "neutralised": swept.Neutralised, "failed": files(swept.Failed), "unread": files(swept.Unread)}
 }
 
 type agentFlags struct {

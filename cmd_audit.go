@@ -176,8 +176,9 @@ const (
 
 func auditVerify(t *target) *cobra.Command {
 	var key string
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "verify [FILE]",
+		Use:   "verify [FILE] [--key KEY] [--json]",
 		Short: "Check that nobody changed the log",
 		Long: `Check an export: every record's hash, the chain from record to record, the Merkle tree and the signed
 checkpoints. It works offline. Without FILE the log of the relay is fetched and checked; "-" is
@@ -208,10 +209,14 @@ verify prints somewhere else.
 			if err = errors.Join(err, in.Close()); err != nil {
 				return err
 			}
+			if asJSON {
+				return verdictJSON(c.OutOrStdout(), report)
+			}
 			return verdict(c.OutOrStdout(), report, key == "")
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "the verifier `KEY` to trust instead of the one in the export")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
@@ -270,7 +275,34 @@ func verdict(w io.Writer, r audit.Report, keyFromExport bool) error {
 	if keyFromExport && r.Key != "" {
 		fmt.Fprintf(w, "checked with the export's own key: %s\n", wire.Printable(r.Key))
 	}
-	switch r.Verdict {
+	return exitOf(r.Verdict)
+}
+
+// verdictJSON is verdict for programs.
+func verdictJSON(w io.Writer, r audit.Report) error {
+	v := struct {
+		Verdict    string    `json:"verdict"` // ok, incomplete_tail or tampered
+		Records    uint64    `json:"records"` // that are unchanged
+		Covered    uint64    `json:"covered"` // of these, by a signed checkpoint
+		FirstBad   *uint64   `json:"first_bad,omitempty"`
+		Why        string    `json:"why,omitempty"`
+		Key        string    `json:"key,omitempty"`
+		Trusted    bool      `json:"trusted"` // the key is the one that --key names, and not the export's own
+		Checkpoint string    `json:"checkpoint,omitempty"`
+		Exported   time.Time `json:"exported,omitzero"`
+	}{
+		Verdict: strings.ReplaceAll(r.Verdict.String(), " ", "_"), Records: r.Records, Covered: r.Covered, Why: r.Why,
+		Key: r.Key, Trusted: r.Trusted, Checkpoint: string(r.Checkpoint), Exported: r.Exported.UTC(),
+	}
+	if r.Verdict == audit.Tampered {
+		v.FirstBad = &r.FirstBad
+	}
+	return errors.Join(printValue(w, v), exitOf(r.Verdict))
+}
+
+// exitOf is a verdict as an exit status.
+func exitOf(v audit.Verdict) error {
+	switch v {
 	case audit.OK:
 		return nil
 	case audit.IncompleteTail:

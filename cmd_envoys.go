@@ -111,9 +111,9 @@ certificates count no more. To use the machine again, enrol it again.`, "revoked
 }
 
 func renameEnvoy(t *target) *cobra.Command {
-	var follow bool
+	var follow, asJSON bool
 	rename := &cobra.Command{
-		Use:   "rename ENVOY NAME | ENVOY --follow",
+		Use:   "rename ENVOY NAME | ENVOY --follow [--json]",
 		Short: "Give an envoy a name",
 		Long: `Give an envoy a name, which stays whatever hostname its machine has. An envoy that was enrolled without a
 name follows the hostname that its agent reports, unless another envoy has that name; --follow has this one do so.
@@ -135,6 +135,9 @@ name follows the hostname that its agent reports, unless another envoy has that 
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
 			e, err := decode[envoy](data)
 			if err != nil {
 				return err
@@ -148,6 +151,7 @@ name follows the hostname that its agent reports, unless another envoy has that 
 		},
 	}
 	rename.Flags().BoolVar(&follow, "follow", false, "follow the hostname that the agent reports")
+	rename.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return rename
 }
 

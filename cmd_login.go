@@ -19,9 +19,9 @@ import (
 
 func loginCommand() *cobra.Command {
 	var username, keyFile, fingerprint string
-	var browser bool
+	var browser, asJSON bool
 	c := &cobra.Command{
-		Use:   "login [HOST[:PORT]] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…] [--browser]",
+		Use:   "login [HOST[:PORT]] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…] [--browser] [--json]",
 		Short: "Log in to a relay with your SSH key",
 		Long: `Log in to a relay: prove that you hold an SSH key that is registered there, with ssh-agent or a key
 file, and get a certificate that is good for 8 hours. The relay's fingerprint is asked about at the
@@ -69,7 +69,7 @@ you. It works once, within 15 minutes.
 			req.Keys = sshKeys(useKey, hostOf(req.Relay), username)
 			if browser && keyFile == "" {
 				if l, err := home.Current(req.Relay, time.Now()); err == nil && fits(l, req) {
-					err := printLink(c, l)
+					err := printLink(c, l, asJSON)
 					if !slices.Contains([]wire.Code{wire.Unauthenticated, wire.Expired, wire.OperatorChanged, wire.Revoked}, wire.CodeOf(err)) {
 						return err
 					}
@@ -79,20 +79,26 @@ you. It works once, within 15 minutes.
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s (%s) is logged in at %s until %s\n", wire.Printable(l.Username), wire.Printable(l.Role), l.Relay, l.Expires.Local().Format(time.DateTime))
+			if asJSON && !browser {
+				return printValue(c.OutOrStdout(), relayViewOf(client.KnownRelay{Relay: l.Relay, Known: l.Known, Current: true}))
+			}
+			if !asJSON {
+				fmt.Fprintf(c.OutOrStdout(), "%s (%s) is logged in at %s until %s\n", wire.Printable(l.Username), wire.Printable(l.Role), l.Relay, l.Expires.Local().Format(time.DateTime))
+			}
 			if !browser {
 				return nil
 			}
 			if l, err = home.Current(l.Relay, time.Now()); err != nil { // as it was saved
 				return err
 			}
-			return printLink(c, l)
+			return printLink(c, l, asJSON)
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "log in as the operator `NAME` (default: whoever the key belongs to)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "private key `FILE`, or a .pub whose private half is in ssh-agent or beside it")
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's `FINGERPRINT`, which begins with SHA256:")
 	c.Flags().BoolVar(&browser, "browser", false, "print a link that signs a browser in")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the login, with --browser the link")
 	return c
 }
 
@@ -119,7 +125,7 @@ func fits(l client.Login, r client.LoginRequest) bool {
 }
 
 // printLink asks for a sign-in link with a login, and prints it.
-func printLink(c *cobra.Command, l client.Login) error {
+func printLink(c *cobra.Command, l client.Login, asJSON bool) error {
 	r, err := dialLogin(c.Context(), l)
 	if err != nil {
 		return err
@@ -133,13 +139,20 @@ func printLink(c *cobra.Command, l client.Login) error {
 	if err != nil {
 		return err
 	}
-	// The relay is where it was just reached, whatever it calls itself.
-	fmt.Fprintf(c.OutOrStdout(), "Open this link within 15 minutes; it works once, and signs the browser in as %s:\n  %s\n", wire.Printable(l.Username), wire.Printable(pageOrigin(l.Relay)+link.Path))
+	link.URL = pageOrigin(l.Relay) + link.Path // where it was just reached, whatever it calls itself
+	if asJSON {
+		return printValue(c.OutOrStdout(), link)
+	}
+	fmt.Fprintf(c.OutOrStdout(), "Open this link within 15 minutes; it works once, and signs the browser in as %s:\n  %s\n", wire.Printable(l.Username), wire.Printable(link.URL))
 	return nil
 }
 
 // signInLink is a link as the API gives it.
-type signInLink struct{ URL, Path string }
+type signInLink struct {
+	URL     string    `json:"url"`
+	Path    string    `json:"path"`
+	Expires time.Time `json:"expires"`
+}
 
 // of is the whole link, by what the relay calls itself, else by what it is called here.
 func (l signInLink) of(t *target) string {
@@ -190,10 +203,10 @@ func (t *target) known() string {
 func pageOrigin(relay string) string { return "https://" + strings.TrimSuffix(relay, ":443") }
 
 func logoutCommand() *cobra.Command {
-	var all, pins bool
+	var all, pins, asJSON bool
 	var relay string
 	c := &cobra.Command{
-		Use:   "logout [--all] [--forget] [--relay HOST:PORT]",
+		Use:   "logout [--all] [--forget] [--relay HOST:PORT] [--json]",
 		Short: "Forget the login at a relay",
 		Long: `Log out of the current relay, or of all relays: the login's key and certificate are deleted from this machine.
 It says at which relays you are still logged in. The relay's fingerprint is remembered. --forget forgets it too,
@@ -209,6 +222,13 @@ for a relay that was set up anew.
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				left, _, err := stillLoggedIn(home)
+				if err != nil {
+					return err
+				}
+				return printValue(c.OutOrStdout(), map[string][]string{"logged_out": append([]string{}, forgotten...), "logged_in": append([]string{}, left...)})
+			}
 			switch {
 			case len(forgotten) > 0:
 				fmt.Fprintf(c.OutOrStdout(), "logged out at %s\n", wire.Printable(strings.Join(forgotten, ", ")))
@@ -223,6 +243,7 @@ for a relay that was set up anew.
 	c.Flags().BoolVar(&all, "all", false, "at all relays")
 	c.Flags().BoolVar(&pins, "forget", false, "forget the relay's fingerprint as well")
 	c.Flags().StringVar(&relay, "relay", "", "at the relay `HOST:PORT`")
+	c.Flags().BoolVar(&asJSON, "json", false, `print {"logged_out", "logged_in"}: relays from which you are out, and at which you are still in`)
 	return c
 }
 

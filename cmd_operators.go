@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -32,8 +33,9 @@ viewers see envoys and sessions; compliance sees sessions and the audit log.`,
 
 func operatorsCreate(t *target) *cobra.Command {
 	var username, role, keyFile string
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "create --username U --role admin|operator|viewer|compliance [--ssh-key-file F] [--state DIR]",
+		Use:   "create --username U --role admin|operator|viewer|compliance [--ssh-key-file F] [--json] [--state DIR]",
 		Short: "Make an operator",
 		Long: `Make an operator. --ssh-key-file is the operator's public key. If U is also a user of this host, an
 admin's key is the one in that user's home: ~U/.ssh/id_ed25519.pub, else ~U/.ssh/id_rsa.pub, whoever runs
@@ -52,6 +54,9 @@ works once, within 15 minutes, and not after the operator was changed.
 			data, err := t.do(c, "POST", "/users", map[string]any{"username": username, "role": role, "keys": []string{key}})
 			if err != nil {
 				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
 			}
 			v, err := decode[struct {
 				Username    string
@@ -74,6 +79,7 @@ works once, within 15 minutes, and not after the operator was changed.
 	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
 	c.Flags().StringVar(&role, "role", "", "the `ROLE`: admin, operator, viewer or compliance")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "the operator's public key `FILE`; not for an admin who is a user of this host")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	must(c.MarkFlagRequired("username"))
 	must(c.MarkFlagRequired("role"))
 	completeRole(c)
@@ -188,9 +194,9 @@ func fingerprints(keys, unproved []string) string {
 func operatorsUpdate(t *target) *cobra.Command {
 	var username, role string
 	var keyFiles []string
-	var revoke bool
+	var revoke, asJSON bool
 	c := &cobra.Command{
-		Use:   "update --username U [--role admin|operator|viewer|compliance] [--ssh-key-file F]… [--revoke-all] [--state DIR]",
+		Use:   "update --username U [--role admin|operator|viewer|compliance] [--ssh-key-file F]… [--revoke-all] [--json] [--state DIR]",
 		Short: "Change an operator's role or keys, or end all that they have open",
 		Long: `Change an operator's role, or replace their SSH keys by those given. Logins and sessions from before
 end at once; the operator logs in again. With --state a key counts at once; else when its owner logs in
@@ -221,15 +227,20 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 			if username == "" || len(in) == 0 && !revoke {
 				return wire.Errorf(wire.Usage, "nobody or nothing to change: give --username, and --role, --ssh-key-file or --revoke-all")
 			}
+			var data json.RawMessage
+			var err error
 			if len(in) > 0 {
-				if _, err := t.do(c, "PUT", "/users/"+client.Escape(username), in); err != nil {
+				if data, err = t.do(c, "PUT", "/users/"+client.Escape(username), in); err != nil {
 					return err
 				}
 			}
 			if revoke {
-				if _, err := t.do(c, "POST", "/users/"+client.Escape(username)+"/revoke", nil); err != nil {
+				if data, err = t.do(c, "POST", "/users/"+client.Escape(username)+"/revoke", nil); err != nil {
 					return err
 				}
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was changed and has to log in again\n", wire.Printable(username))
 			return nil
@@ -240,14 +251,16 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 	completeRole(c)
 	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
 	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links, passkeys and tokens")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	must(c.MarkFlagRequired("username"))
 	return c
 }
 
 func operatorsDelete(t *target) *cobra.Command {
 	var username string
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "delete --username U [--state DIR]",
+		Use:   "delete --username U [--json] [--state DIR]",
 		Short: "Delete an operator",
 		Long:  "Delete an operator. Their logins and sessions end at once.\n" + exitHelp("0    deleted", wire.ProofRequired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Args:  exact(0, "no arguments"),
@@ -258,19 +271,24 @@ func operatorsDelete(t *target) *cobra.Command {
 			if _, err := t.do(c, "DELETE", "/users/"+client.Escape(username), nil); err != nil {
 				return err
 			}
+			if asJSON {
+				return printValue(c.OutOrStdout(), map[string]string{"username": username})
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was deleted\n", wire.Printable(username))
 			return nil
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
+	c.Flags().BoolVar(&asJSON, "json", false, `print {"username"}`)
 	must(c.MarkFlagRequired("username"))
 	return c
 }
 
 func operatorsLink(t *target) *cobra.Command {
 	var username string
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "link --username U [--state DIR]",
+		Use:   "link --username U [--json] [--state DIR]",
 		Short: "Make a link that signs an operator's browser in",
 		Long: `Make a link that signs a browser in as an operator. It works once, within 15 minutes, and not after
 the operator was changed. Whoever opens it first is the operator: hand it over on a way that nobody
@@ -286,6 +304,9 @@ else reads. Operators make their own with scrier login --browser.
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
 			link, err := decode[signInLink](data)
 			if err != nil {
 				return err
@@ -295,6 +316,7 @@ else reads. Operators make their own with scrier login --browser.
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
+	c.Flags().BoolVar(&asJSON, "json", false, `print {"url", "path", "expires"}; the url is missing where the relay does not know its name`)
 	must(c.MarkFlagRequired("username"))
 	return c
 }

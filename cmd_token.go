@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -136,7 +135,7 @@ func revokeToken(t *target) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"id": args[0]})
+				return printValue(c.OutOrStdout(), map[string]string{"id": args[0]})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was revoked\n", wire.Printable(args[0]))
 			return nil

@@ -161,10 +161,10 @@ func TestCompletion(t *testing.T) {
 		{"envoys show --relay x:1 ", ""},
 		{"sessions kill 01a20944", "01a20944-d6c6-7e7a-9f1b-f1e52f739cbb"},
 		{"token revoke 0", "0123456789abcdef"},
-		{"webusers update --username ", "ann"},
-		{"webusers delete --username=a", "ann"},
-		{"webusers create --username ", ""},
-		{"webusers update --role ", "admin operator viewer compliance"},
+		{"operators update --username ", "ann"},
+		{"operators delete --username=a", "ann"},
+		{"operators create --username ", ""},
+		{"operators update --role ", "admin operator viewer compliance"},
 	} {
 		args := strings.Split(c.line, " ")
 		line := append([]string{args[0], args[1], "--state", n.state}, args[2:]...)
@@ -206,7 +206,7 @@ func TestCompletionWithoutRelay(t *testing.T) {
 	t.Setenv("SCRIER_HOME", home)
 	lines := [][]string{
 		{"ssh", ""}, {"ssh", "ann@"}, {"rdp", ""}, {"vnc", ""}, {"ssh", "--attach", ""}, {"ssh", "web1", "-l", ""}, {"envoys", "show", ""},
-		{"sessions", "kill", ""}, {"token", "revoke", ""}, {"webusers", "link", "--username", ""}, {"relays", "use", ""}, {"login", ""}, {"ssh", "--relay", ""},
+		{"sessions", "kill", ""}, {"token", "revoke", ""}, {"operators", "link", "--username", ""}, {"relays", "use", ""}, {"login", ""}, {"ssh", "--relay", ""},
 		{"envoys", "show", "--state", home, ""},
 	}
 	try := func(why string) {
@@ -330,7 +330,7 @@ func TestCompletionInShells(t *testing.T) {
 				{show + "'we$\t", ""},
 				{show + "pw\t\t\n", "pw"},
 				{"scrier sessions kill --state " + n.state + " \t\t", ""},
-				{"scrier webusers link --state " + n.state + " --username \t\t", ""},
+				{"scrier operators link --state " + n.state + " --username \t\t", ""},
 				{show + "web1\n", "web1"},
 			} {
 				before, lists := len(n.paths()), n.given()
