@@ -156,9 +156,9 @@ name follows the hostname that its agent reports, unless another envoy has that 
 }
 
 func releaseEnvoy(t *target) *cobra.Command {
-	var yes bool
+	var yes, asJSON bool
 	release := &cobra.Command{
-		Use:   "release ENVOY [--yes]",
+		Use:   "release ENVOY [--yes] [--json]",
 		Short: "Release an envoy from quarantine",
 		Long: `Release an envoy from quarantine. It got there because two machines have used its identity, so one of
 them is a copy. The command shows what happened and from which addresses, and asks. After a release the
@@ -193,6 +193,9 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 			if err != nil {
 				return interrupted(c.Context(), err)
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
 			e, err := decode[envoy](data)
 			if err != nil {
 				return err
@@ -202,6 +205,7 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 		},
 	}
 	release.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	release.Flags().BoolVar(&asJSON, "json", false, "print JSON: the envoy as it was")
 	return release
 }
 
@@ -247,8 +251,9 @@ func parties(q *quarantine) [][]string {
 }
 
 func endEnvoy(t *target, name, short, long, done string, route func(string) (method, path string)) *cobra.Command {
-	return &cobra.Command{
-		Use:   name + " ENVOY",
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   name + " ENVOY [--json]",
 		Short: short,
 		Long:  long + "\n" + exitHelp("0    "+done, wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Args:  exact(1, "one ENVOY"),
@@ -258,6 +263,9 @@ func endEnvoy(t *target, name, short, long, done string, route func(string) (met
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), data)
+			}
 			e, err := decode[envoy](data)
 			if err != nil {
 				return err
@@ -266,6 +274,8 @@ func endEnvoy(t *target, name, short, long, done string, route func(string) (met
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the envoy as it was")
+	return c
 }
 
 func listEnvoys(w io.Writer, envoys []envoy) error {

@@ -56,8 +56,9 @@ func sessionsCommand() *cobra.Command {
 	list.Flags().BoolVar(&all, "all", false, "also those that have ended")
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 
+	var killJSON bool
 	kill := &cobra.Command{
-		Use:   "kill ID",
+		Use:   "kill ID [--json]",
 		Short: "End a session",
 		Long:  "End an open session. Its operator is told.\n" + exitHelp("0    ended", wire.BadRequest, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
 		Args:  exact(1, "a session's ID"),
@@ -65,10 +66,14 @@ func sessionsCommand() *cobra.Command {
 			if _, err := t.do(c, "DELETE", "/sessions/"+client.Escape(args[0]), nil); err != nil {
 				return err
 			}
+			if killJSON {
+				return printValue(c.OutOrStdout(), map[string]string{"id": args[0]})
+			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was ended\n", wire.Printable(args[0]))
 			return nil
 		},
 	}
+	kill.Flags().BoolVar(&killJSON, "json", false, `print {"id"}`)
 	c.AddCommand(list, kill)
 	return c
 }
