@@ -69,7 +69,7 @@ works once, within 15 minutes, and not after the operator was changed.
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s is %s of the relay with the fingerprint %s\nHand over this line:\n  scrier login %s --username %s --fingerprint %s\n",
-				wire.Printable(v.Username), article(v.Role), wire.Printable(v.Fingerprint), t.address(v.Relay), wire.Printable(v.Username), wire.Printable(v.Fingerprint))
+				wire.Printable(v.Username), article(v.Role), wire.Printable(v.Fingerprint), t.address(v.Relay), pasted(v.Username, "NAME"), pasted(v.Fingerprint, "FINGERPRINT"))
 			if v.Link != nil {
 				fmt.Fprintf(c.OutOrStdout(), "Or, for a browser, this link; it works once, within 15 minutes:\n  %s\n", v.Link.of(t))
 			}

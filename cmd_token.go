@@ -54,7 +54,7 @@ removed when the token is used, with its sessions.
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", wire.Printable(v.Token))
 			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay %s\nTo take it back: scrier token revoke %s%s\n",
-				v.Expires.Local().Format(time.DateTime), t.address(v.Relay), wire.Printable(v.ID), wire.Printable(t.again()))
+				v.Expires.Local().Format(time.DateTime), t.address(v.Relay), pasted(v.ID, "ID"), wire.Printable(t.again()))
 			return nil
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ func completions(root *cobra.Command) {
 	walk = func(c *cobra.Command) {
 		if f, ok := arguments[c.CommandPath()]; ok {
 			c.ValidArgsFunction = f
+			delete(arguments, c.CommandPath())
 		}
 		flag := func(f *pflag.Flag) {
 			name, _ := pflag.UnquoteUsage(f)
@@ -79,6 +81,9 @@ func completions(root *cobra.Command) {
 		}
 	}
 	walk(root)
+	if len(arguments) > 0 {
+		panic(fmt.Sprintf("no such commands: %v", slices.Sorted(maps.Keys(arguments))))
+	}
 }
 
 // completing is an offering for the library. What goes wrong is not said: the person is typing.

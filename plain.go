@@ -15,6 +15,14 @@ func plain(s string) bool {
 	return s != "" && s[0] != '-' && !strings.ContainsFunc(s, odd)
 }
 
+// pasted is what a relay says, in a line to paste. What is not plain is left for the person to fill in.
+func pasted(said, otherwise string) string {
+	if plain(said) {
+		return said
+	}
+	return otherwise
+}
+
 // plainAddress says the same of host:port. The brackets of an IPv6 address are a pattern for shells, but one that does no
 // harm.
 func plainAddress(s string) bool { return plain(s) || bracketed.MatchString(s) }

@@ -24,6 +24,18 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// What a relay says is pasted only if it is plain.
+func TestPasted(t *testing.T) {
+	for said, want := range map[string]string{
+		"SHA256:vYD3Z3HPe6fk0CNyj5p7tNgy6hnhXVCxiJyIEMcn4zU": "SHA256:vYD3Z3HPe6fk0CNyj5p7tNgy6hnhXVCxiJyIEMcn4zU",
+		"SHA256:a; reboot": "FINGERPRINT", "": "FINGERPRINT",
+	} {
+		if got := pasted(said, "FINGERPRINT"); got != want {
+			t.Errorf("%q is pasted as %s", said, got)
+		}
+	}
+}
+
 // The address in a line to hand over is what the relay is called; what a shell would take apart is not printed.
 func TestAddressToHandOver(t *testing.T) {
 	t.Setenv("SCRIER_HOME", t.TempDir())
