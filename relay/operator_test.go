@@ -253,11 +253,13 @@ func TestChangedOperatorIsOut(t *testing.T) {
 func TestWhoChangesThemselvesGetsTheAnswer(t *testing.T) {
 	for _, c := range []struct{ method, path, body string }{
 		{"PUT", "/api/v1/users/ann", `{"role":"viewer"}`},
+		{"PUT", "/api/v1/users/ann", `{"role":"viewer","revoke_all":true}`},
 		{"POST", "/api/v1/users/ann/revoke", ""},
 		{"DELETE", "/api/v1/users/ann", ""},
 	} {
 		t.Run(c.method, func(t *testing.T) {
 			r := start(t)
+			newPerson(t, r, "bob", access.Admin) // the last one would be refused
 			ann := newPerson(t, r, "ann", access.Admin)
 			cert, err := ann.login(attempt{})
 			if err != nil {

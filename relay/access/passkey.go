@@ -275,13 +275,19 @@ func notTheLast(tx store.Tx, who Operator) error {
 // may have added one.
 func (a *Access) RemovePasskeys(ctx context.Context, by Operator, user string) error {
 	var o store.Operator
-	if err := a.KV.View(ctx, func(tx store.Tx) (err error) {
-		o, err = find(tx, user)
-		return err
-	}); err != nil {
+	look := func(tx store.Tx) (err error) {
+		if o, err = find(tx, user); err != nil {
+			return err
+		}
+		return adminLeft(tx, by, o, o, true)
+	}
+	if err := a.KV.View(ctx, look); err != nil {
 		return err
 	}
 	err := a.change(ctx, by, record("operator.passkeys_remove", by, map[string]string{"username": o.Username, "id": o.ID}), func(tx store.Tx) error {
+		if err := look(tx); err != nil {
+			return err
+		}
 		rows, err := store.Passkeys(tx, o.ID)
 		if err != nil {
 			return err

@@ -62,6 +62,21 @@ func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) 
 // before end. Of an operator for whom root of the relay's host makes a key count, the passkeys go: an administrator
 // may have named the key first and then registered a passkey of their own, which must not open what the key opens.
 func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (User, error) {
+	return a.update(ctx, by, id, u, "operator.update", false)
+}
+
+// Revoke ends all that an operator has open or could open anew without a key of theirs: logins, sign-ins, sessions,
+// links, passkeys and enrolment tokens.
+func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, error) {
+	return a.update(ctx, by, id, User{}, "operator.revoke", true)
+}
+
+// UpdateAndRevoke does both in one: who does it to themselves has no login for the second of two requests.
+func (a *Access) UpdateAndRevoke(ctx context.Context, by Operator, id string, u User) (User, error) {
+	return a.update(ctx, by, id, u, "operator.update", true)
+}
+
+func (a *Access) update(ctx context.Context, by Operator, id string, u User, kind string, all bool) (User, error) {
 	if u.Role != "" {
 		if _, err := ParseRole(string(u.Role)); err != nil {
 			return User{}, err
@@ -77,6 +92,7 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		if row, err = find(tx, id); err != nil {
 			return err
 		}
+		before := row
 		if u.Role != "" {
 			row.Role = string(u.Role)
 		}
@@ -86,16 +102,25 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 		}
 		row.Epoch++
 		row.Changed = a.Now()
-		return nil
+		return adminLeft(tx, by, before, row, all)
 	}
 	if err := a.KV.View(ctx, edit); err != nil {
 		return User{}, err
 	}
+	fields := describe(row)
+	if all && kind == "operator.update" {
+		fields["revoke_all"] = "true"
+	}
 	var passkeys []store.Passkey
-	err = a.change(ctx, by, record("operator.update", by, describe(row)),
+	err = a.change(ctx, by, record(kind, by, fields),
 		func(tx store.Tx) (err error) {
 			if err := edit(tx); err != nil {
 				return err
+			}
+			if all {
+				if err := revokeAll(tx, row); err != nil {
+					return err
+				}
 			}
 			if settles {
 				if err := store.DeletePasskeysOf(tx, row.ID); err != nil {
@@ -116,43 +141,18 @@ func (a *Access) Update(ctx context.Context, by Operator, id string, u User) (Us
 	return updated, nil
 }
 
-// Revoke ends all that an operator has open or could open anew without a key of theirs: logins, sign-ins, sessions,
-// links, passkeys and enrolment tokens.
-func (a *Access) Revoke(ctx context.Context, by Operator, id string) (User, error) {
-	var row store.Operator
-	edit := func(tx store.Tx) (err error) {
-		row, err = find(tx, id)
-		row.Epoch++
-		row.Changed = a.Now()
+// revokeAll removes what an operator could come in by without a key of theirs, and their tokens.
+func revokeAll(tx store.Tx, o store.Operator) error {
+	if _, err := store.DeleteSignInsOf(tx, o.ID); err != nil {
 		return err
 	}
-	if err := a.KV.View(ctx, edit); err != nil {
-		return User{}, err
+	if _, err := store.DeleteLinksOf(tx, o.ID); err != nil {
+		return err
 	}
-	err := a.change(ctx, by, record("operator.revoke", by, describe(row)),
-		func(tx store.Tx) error {
-			if err := edit(tx); err != nil {
-				return err
-			}
-			if _, err := store.DeleteSignInsOf(tx, row.ID); err != nil {
-				return err
-			}
-			if _, err := store.DeleteLinksOf(tx, row.ID); err != nil {
-				return err
-			}
-			if err := store.DeletePasskeysOf(tx, row.ID); err != nil {
-				return err
-			}
-			if err := deleteTokensOf(tx, row); err != nil {
-				return err
-			}
-			return store.PutOperator(tx, row)
-		})
-	if err != nil {
-		return User{}, err
+	if err := store.DeletePasskeysOf(tx, o.ID); err != nil {
+		return err
 	}
-	a.Changed(row.ID)
-	return userOf(row), nil
+	return deleteTokensOf(tx, o)
 }
 
 // deleteTokensOf removes the tokens that an operator has made: they must enrol no machine any more.
@@ -175,14 +175,19 @@ func deleteTokensOf(tx store.Tx, o store.Operator) error {
 func (a *Access) Delete(ctx context.Context, by Operator, id string) error {
 	var row store.Operator
 	look := func(tx store.Tx) (err error) {
-		row, err = find(tx, id)
-		return err
+		if row, err = find(tx, id); err != nil {
+			return err
+		}
+		return adminLeft(tx, by, row, store.Operator{}, false)
 	}
 	if err := a.KV.View(ctx, look); err != nil {
 		return err
 	}
 	err := a.change(ctx, by, record("operator.delete", by, describe(row)),
 		func(tx store.Tx) error {
+			if err := look(tx); err != nil {
+				return err
+			}
 			if err := deleteTokensOf(tx, row); err != nil {
 				return err
 			}

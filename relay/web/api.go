@@ -42,8 +42,8 @@ func (a *api) userRoutes() []route {
 		{method: "GET", pattern: "/self", verb: access.SeeSelf, what: "Who is calling, and what they may do", handle: a.self, out: Self{}},
 		{method: "GET", pattern: "/users", verb: access.SeeUsers, what: "List the operators", packs: true, handle: a.users, out: []access.User{}},
 		{method: "POST", pattern: "/users", verb: access.ChangeUsers, signed: true, what: "Make an operator", handle: a.createUser, in: access.User{}, out: Created{}},
-		{method: "PUT", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Change an operator's role and keys, those that are given", handle: a.updateUser, in: access.User{}, out: access.User{}},
-		{method: "DELETE", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Delete an operator", handle: a.deleteUser},
+		{method: "PUT", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Change an operator's role and keys, those that are given", handle: a.updateUser, in: UserChange{}, out: access.User{}, more: "What would leave no admin who can log in is refused, but over the admin socket."},
+		{method: "DELETE", pattern: "/users/{user}", verb: access.ChangeUsers, signed: true, what: "Delete an operator", handle: a.deleteUser, more: "The last admin who can log in is not deleted, but over the admin socket."},
 		{method: "POST", pattern: "/users/{user}/revoke", verb: access.ChangeUsers, signed: true, what: "End all logins, sign-ins, sessions, links and passkeys of an operator", handle: a.revokeUser, out: access.User{}},
 	}
 }
@@ -236,12 +236,22 @@ func (a *api) address() string {
 	return a.Address()
 }
 
+// UserChange is what becomes of an operator.
+type UserChange struct {
+	access.User
+	// RevokeAll also ends all logins, sign-ins and sessions, and removes links, passkeys and tokens.
+	RevokeAll bool `json:"revoke_all,omitempty"`
+}
+
 func (a *api) updateUser(r *http.Request, who access.Operator) (any, error) {
-	req, err := body[access.User](r)
+	req, err := body[UserChange](r)
 	if err != nil {
 		return nil, err
 	}
-	return a.Access.Update(r.Context(), who, chi.URLParam(r, "user"), req)
+	if req.RevokeAll {
+		return a.Access.UpdateAndRevoke(r.Context(), who, chi.URLParam(r, "user"), req.User)
+	}
+	return a.Access.Update(r.Context(), who, chi.URLParam(r, "user"), req.User)
 }
 
 func (a *api) revokeUser(r *http.Request, who access.Operator) (any, error) {
