@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -156,7 +154,8 @@ name follows the hostname that its agent reports, unless another envoy has that 
 }
 
 func releaseEnvoy(t *target) *cobra.Command {
-	var yes, asJSON bool
+	var sure consent
+	var asJSON bool
 	release := &cobra.Command{
 		Use:   "release ENVOY [--yes] [--json]",
 		Short: "Release an envoy from quarantine",
@@ -168,6 +167,9 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 ` + exitHelp("0    released", wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Conflict, wire.Forbidden, wire.Cancelled, wire.RelayUnreachable, wire.AuditUnavailable),
 		Args: exact(1, "one ENVOY"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := sure.possible(c); err != nil {
+				return err
+			}
 			r, err := t.dial(c.Context())
 			if err != nil {
 				return err
@@ -175,8 +177,8 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 			defer r.Close()
 			path := "/envoys/" + client.Escape(args[0])
 			var seen any // nothing: whatever it is in quarantine for
-			if !yes {
-				data, err := r.Do(c.Context(), "GET", path, nil)
+			if !sure.yes {
+				data, err := r.Do(c.Context(), "GET", path+"?strict=true", nil)
 				if err != nil {
 					return interrupted(c.Context(), err)
 				}
@@ -184,7 +186,7 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 				if err != nil {
 					return err
 				}
-				if err := confirmRelease(c, e); err != nil {
+				if err := confirmRelease(c, sure, e); err != nil {
 					return err
 				}
 				path, seen = "/envoys/"+client.Escape(e.ID), map[string]time.Time{"since": e.Quarantine.Since} // what was shown
@@ -204,35 +206,23 @@ envoy and enrol the machine again: ` + "`scrier envoys revoke ENVOY`" + `.
 			return nil
 		},
 	}
-	release.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	sure.flag(release)
 	release.Flags().BoolVar(&asJSON, "json", false, "print JSON: the envoy as it was")
 	return release
 }
 
 // confirmRelease tells what happened, and asks.
-func confirmRelease(c *cobra.Command, e envoy) error {
+func confirmRelease(c *cobra.Command, sure consent, e envoy) error {
 	q := e.Quarantine
 	if q == nil {
 		return wire.Errorf(wire.Conflict, "envoy %s is not in quarantine", e.Hostname).
 			Advise("there is nothing to release; `scrier envoys show %s` says how it is", e.Hostname)
 	}
-	w := c.ErrOrStderr()
-	fmt.Fprintf(w, "%s (%s) is in quarantine since %s: %s.\n", wire.Printable(e.Hostname), wire.Printable(e.ID), when(q.Since), wire.Printable(q.Why))
+	lines := []string{e.Hostname + " (" + e.ID + ") is in quarantine since " + when(q.Since) + ": " + q.Why + "."}
 	for _, line := range parties(q) {
-		fmt.Fprintf(w, "  %s\n", wire.Printable(line[0]+": "+line[1]))
+		lines = append(lines, "  "+line[0]+": "+line[1])
 	}
-	fmt.Fprint(w, "The newest certificate will count. Is the machine that has it the right one, and is the copy gone? (yes/no) ")
-	answer, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), 64)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	switch strings.TrimSpace(answer) {
-	case "yes":
-		return nil
-	case "":
-		return wire.Errorf(wire.Usage, "nobody answered; `%s --yes` does not ask", c.CommandPath())
-	}
-	return wire.Errorf(wire.Cancelled, "%s stays in quarantine", e.Hostname)
+	return sure.ask(c, lines, "The newest certificate will count. Is the machine that has it the right one, and is the copy gone?", e.Hostname+" stays in quarantine")
 }
 
 // parties are the two certificates of a quarantine, as rows of a table.
@@ -251,17 +241,37 @@ func parties(q *quarantine) [][]string {
 }
 
 func endEnvoy(t *target, name, short, long, done string, route func(string) (method, path string)) *cobra.Command {
+	var sure consent
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   name + " ENVOY [--json]",
+		Use:   name + " ENVOY [--yes] [--json]",
 		Short: short,
-		Long:  long + "\n" + exitHelp("0    "+done, wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
-		Args:  exact(1, "one ENVOY"),
+		Long: long + `
+
+It says which envoy that is and what ends with it, and asks.
+` + exitHelp("0    "+done, wire.Unauthenticated, wire.Expired, wire.NoSuchEnvoy, wire.AmbiguousEnvoy, wire.Forbidden, wire.Cancelled, wire.RelayUnreachable, wire.AuditUnavailable),
+		Example: `  scrier envoys ` + name + ` web1
+  scrier envoys ` + name + ` 638d3cb9 --yes`,
+		Args: exact(1, "one ENVOY"),
 		RunE: func(c *cobra.Command, args []string) error {
-			method, path := route(args[0])
-			data, err := t.do(c, method, path, nil)
+			if err := sure.possible(c); err != nil {
+				return err
+			}
+			r, err := t.dial(c.Context())
 			if err != nil {
 				return err
+			}
+			defer r.Close()
+			which := args[0]
+			if !sure.yes {
+				if which, err = confirmEnd(c, r, sure, which, name); err != nil {
+					return err
+				}
+			}
+			method, path := route(which)
+			data, err := r.Do(c.Context(), method, path, nil)
+			if err != nil {
+				return interrupted(c.Context(), err)
 			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), data)
@@ -274,8 +284,31 @@ func endEnvoy(t *target, name, short, long, done string, route func(string) (met
 			return nil
 		},
 	}
+	sure.flag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the envoy as it was")
 	return c
+}
+
+// confirmEnd says what ends with an envoy, and asks. The id is that of the envoy that was shown: a name may be another
+// one's by the time of the answer.
+func confirmEnd(c *cobra.Command, r *client.Relay, sure consent, which, name string) (id string, err error) {
+	data, err := r.Do(c.Context(), "GET", "/envoys/"+client.Escape(which)+"?strict=true", nil)
+	if err != nil {
+		return "", interrupted(c.Context(), err)
+	}
+	e, err := decode[envoy](data)
+	if err != nil {
+		return "", err
+	}
+	sessions, err := ending(c, r, "on it", func(s sessionRow) bool { return s.EnvoyID == e.ID })
+	if err != nil {
+		return "", err
+	}
+	lines := []string{e.Hostname + " (" + e.ID + ") is " + e.State + ", last seen " + ago(e.LastSeen) + ".", sessions}
+	if e.State != "revoked" {
+		lines = append(lines, "Its identity counts no more then: to use the machine again, enrol it again.")
+	}
+	return e.ID, sure.ask(c, lines, strings.ToUpper(name[:1])+name[1:]+" "+e.Hostname+"?", e.Hostname+" stays as it is")
 }
 
 func listEnvoys(w io.Writer, envoys []envoy) error {

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
@@ -144,6 +144,8 @@ func publicKey(file string) (string, error) {
 type operator struct {
 	ID, Username, Role string
 	Keys, Unproved     []string
+	Passkeys           int
+	Created, Changed   time.Time
 }
 
 func operatorsList(t *target) *cobra.Command {
@@ -195,16 +197,20 @@ func operatorsUpdate(t *target) *cobra.Command {
 	var username, role string
 	var keyFiles []string
 	var revoke, asJSON bool
+	var sure consent
 	c := &cobra.Command{
-		Use:   "update --username U [--role admin|operator|viewer|compliance] [--ssh-key-file F]… [--revoke-all] [--json] [--state DIR]",
+		Use:   "update --username U [--role admin|operator|viewer|compliance] [--ssh-key-file F]… [--revoke-all [--yes]] [--json] [--state DIR]",
 		Short: "Change an operator's role or keys, or end all that they have open",
 		Long: `Change an operator's role, or replace their SSH keys by those given. Logins and sessions from before
 end at once; the operator logs in again. With --state a key counts at once; else when its owner logs in
 with it, or adds it on the page My account.
 
 --revoke-all is for an operator whose laptop was stolen: it ends their logins, sign-ins and sessions, and
-removes their links, passkeys and tokens. Their SSH keys stay: replace those that were stolen too.
-` + exitHelp("0    changed", wire.BadRequest, wire.ProofRequired, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.AuditUnavailable, wire.Forbidden, wire.RelayUnreachable),
+removes their links, passkeys and tokens. Their SSH keys stay: replace those that were stolen too. It says what ends,
+and asks.
+
+Who changes themselves has to log in again, too. The last admin who can log in stays one, but for --state.
+` + exitHelp("0    changed", wire.BadRequest, wire.ProofRequired, wire.NotFound, wire.NoSSHPubkey, wire.KeyUnusable, wire.Conflict, wire.LastAdmin, wire.AuditUnavailable, wire.Forbidden, wire.Cancelled, wire.RelayUnreachable),
 		Example: `  scrier operators update --username bob --role admin
   scrier operators update --username bob --revoke-all`,
 		Args: exact(0, "no arguments"),
@@ -227,22 +233,46 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 			if username == "" || len(in) == 0 && !revoke {
 				return wire.Errorf(wire.Usage, "nobody or nothing to change: give --username, and --role, --ssh-key-file or --revoke-all")
 			}
-			var data json.RawMessage
-			var err error
-			if len(in) > 0 {
-				if data, err = t.do(c, "PUT", "/users/"+client.Escape(username), in); err != nil {
+			if revoke {
+				if err := sure.possible(c); err != nil {
 					return err
 				}
 			}
-			if revoke {
-				if data, err = t.do(c, "POST", "/users/"+client.Escape(username)+"/revoke", nil); err != nil {
+			r, err := t.dial(c.Context())
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			id := username
+			if revoke && !sure.yes {
+				if id, err = confirmOperator(c, r, sure, username, "End all that %s has open?", "nothing was changed"); err != nil {
 					return err
 				}
+			}
+			method, path, body := "PUT", "/users/"+client.Escape(id), any(in)
+			switch {
+			case revoke && len(in) == 0:
+				method, path, body = "POST", path+"/revoke", nil
+			case revoke:
+				in["revoke_all"] = true // in one request: who changes themselves has no login for a second one
+			}
+			data, err := r.Do(c.Context(), method, path, body)
+			if err != nil {
+				return interrupted(c.Context(), err)
 			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), data)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s was changed and has to log in again\n", wire.Printable(username))
+			u, err := decode[operator](data)
+			if err != nil {
+				return err
+			}
+			if isSelf(r, u.Username) {
+				fmt.Fprintf(c.OutOrStdout(), "%s was changed. That is you: your logins, sign-ins and sessions have ended with it, this login too.\nLog in again: scrier login %s\n",
+					wire.Printable(u.Username), r.Login.Relay)
+				return nil
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s was changed and has to log in again\n", wire.Printable(u.Username))
 			return nil
 		},
 	}
@@ -251,35 +281,106 @@ removes their links, passkeys and tokens. Their SSH keys stay: replace those tha
 	completeRole(c)
 	c.Flags().StringArrayVar(&keyFiles, "ssh-key-file", nil, "a public key `FILE`; may be repeated")
 	c.Flags().BoolVar(&revoke, "revoke-all", false, "end logins, sign-ins and sessions, remove links, passkeys and tokens")
+	sure.flag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	must(c.MarkFlagRequired("username"))
 	return c
 }
 
+// isSelf says whether an operator is whose login this is.
+func isSelf(r *client.Relay, username string) bool {
+	return r.Login.Relay != "" && r.Login.Username == username
+}
+
+// confirmOperator says what ends with an operator, and asks. The id is that of the operator who was shown.
+func confirmOperator(c *cobra.Command, r *client.Relay, sure consent, username, question, kept string) (id string, err error) {
+	data, err := r.Do(c.Context(), "GET", "/users", nil)
+	if err != nil {
+		return "", interrupted(c.Context(), err)
+	}
+	users, err := decode[[]operator](data)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(users, func(u operator) bool { return u.Username == username })
+	if i < 0 {
+		i = slices.IndexFunc(users, func(u operator) bool { return u.ID == username })
+	}
+	if i < 0 {
+		return "", wire.Errorf(wire.NotFound, "there is no operator %q", username)
+	}
+	u := users[i]
+	sessions, err := ending(c, r, "of theirs", func(s sessionRow) bool { return s.Operator == u.Username })
+	if err != nil {
+		return "", err
+	}
+	if data, err = r.Do(c.Context(), "GET", "/tokens", nil); err != nil {
+		return "", interrupted(c.Context(), err)
+	}
+	tokens, err := decode[[]tokenRow](data)
+	if err != nil {
+		return "", err
+	}
+	tokens = slices.DeleteFunc(tokens, func(t tokenRow) bool { return t.CreatedBy != u.Username })
+	lines := []string{
+		u.Username + " (" + u.ID + ") has the role " + u.Role + ", " + count(len(u.Keys), "SSH key") + " and " + count(u.Passkeys, "passkey") + ".",
+		"Their logins and sign-ins end, and links, passkeys and " + count(len(tokens), "enrolment token") + " of theirs go.",
+		sessions,
+	}
+	if isSelf(r, u.Username) {
+		lines = append(lines, "That is you: this login ends, too.")
+	}
+	return u.ID, sure.ask(c, lines, fmt.Sprintf(question, u.Username), kept)
+}
+
 func operatorsDelete(t *target) *cobra.Command {
 	var username string
+	var sure consent
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "delete --username U [--json] [--state DIR]",
+		Use:   "delete --username U [--yes] [--json] [--state DIR]",
 		Short: "Delete an operator",
-		Long:  "Delete an operator. Their logins and sessions end at once.\n" + exitHelp("0    deleted", wire.ProofRequired, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
-		Args:  exact(0, "no arguments"),
+		Long: `Delete an operator. Their logins and sessions end at once. It says what ends, and asks.
+
+The last admin who can log in is not deleted, but with --state.
+` + exitHelp("0    deleted", wire.ProofRequired, wire.NotFound, wire.LastAdmin, wire.Forbidden, wire.Cancelled, wire.RelayUnreachable, wire.AuditUnavailable),
+		Example: `  scrier operators delete --username bob
+  scrier operators delete --username bob --yes --state /var/lib/scrier-relay`,
+		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := named("username", username); err != nil {
 				return err
 			}
-			if _, err := t.do(c, "DELETE", "/users/"+client.Escape(username), nil); err != nil {
+			if err := sure.possible(c); err != nil {
 				return err
+			}
+			r, err := t.dial(c.Context())
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			id := username
+			if !sure.yes {
+				if id, err = confirmOperator(c, r, sure, username, "Delete %s?", username+" stays"); err != nil {
+					return err
+				}
+			}
+			if _, err := r.Do(c.Context(), "DELETE", "/users/"+client.Escape(id), nil); err != nil {
+				return interrupted(c.Context(), err)
 			}
 			if asJSON {
 				return printValue(c.OutOrStdout(), map[string]string{"username": username})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s was deleted\n", wire.Printable(username))
+			if isSelf(r, username) {
+				fmt.Fprintln(c.OutOrStdout(), "That was you: your logins, sign-ins and sessions have ended with it, this login too.")
+			}
 			return nil
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "the operator's `NAME`")
 	c.Flags().BoolVar(&asJSON, "json", false, `print {"username"}`)
+	sure.flag(c)
 	must(c.MarkFlagRequired("username"))
 	return c
 }

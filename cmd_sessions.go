@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,12 +35,7 @@ func sessionsCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), data)
 			}
-			sessions, err := decode[[]struct {
-				ID, Operator, Login, Kind, State, Reason, Detail string
-				Envoy                                            string `json:"envoy_name"`
-				Created                                          time.Time
-				Sent, Received                                   uint64
-			}](data)
+			sessions, err := decode[[]sessionRow](data)
 			if err != nil {
 				return err
 			}
@@ -56,26 +53,118 @@ func sessionsCommand() *cobra.Command {
 	list.Flags().BoolVar(&all, "all", false, "also those that have ended")
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 
-	var killJSON bool
-	kill := &cobra.Command{
-		Use:   "kill ID [--json]",
+	c.AddCommand(list, killSession(&t))
+	return c
+}
+
+// sessionRow is what tables and questions show of a session.
+type sessionRow struct {
+	ID, Operator, Login, Kind, State, Reason, Detail string
+	Envoy                                            string `json:"envoy_name"`
+	EnvoyID                                          string `json:"envoy_id"`
+	Created                                          time.Time
+	Sent, Received                                   uint64
+}
+
+// name tells one session from another to a person.
+func (s sessionRow) name() string {
+	who := s.Operator + " on " + s.Envoy
+	if s.Login != "" {
+		who += " as " + s.Login
+	}
+	return who + " (" + s.Kind + ", begun " + ago(s.Created) + ")"
+}
+
+// openSessions are those that can still be ended.
+func openSessions(c *cobra.Command, r *client.Relay) ([]sessionRow, error) {
+	data, err := r.Do(c.Context(), "GET", "/sessions", nil)
+	if err != nil {
+		return nil, interrupted(c.Context(), err)
+	}
+	all, err := decode[[]sessionRow](data)
+	return slices.DeleteFunc(all, func(s sessionRow) bool { return s.State == "closing" || s.State == "closed" }), err
+}
+
+func killSession(t *target) *cobra.Command {
+	var sure consent
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "kill ID [--yes] [--json]",
 		Short: "End a session",
-		Long:  "End an open session. Its operator is told.\n" + exitHelp("0    ended", wire.BadRequest, wire.NotFound, wire.Forbidden, wire.RelayUnreachable, wire.AuditUnavailable),
-		Args:  exact(1, "a session's ID"),
+		Long: `End an open session. Its operator is told. ID is the session's, as "scrier sessions list" has it, or the
+beginning of one that only one open session has: then the command says which session that is, and asks.
+` + exitHelp("0    ended", wire.BadRequest, wire.NotFound, wire.Forbidden, wire.Cancelled, wire.RelayUnreachable, wire.AuditUnavailable),
+		Example: `  scrier sessions kill 01a20943-d6c6-7e7a-9f1b-f1e52f739cbb
+  scrier sessions kill 01a20943 --yes`,
+		Args: exact(1, "a session's ID"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if _, err := t.do(c, "DELETE", "/sessions/"+client.Escape(args[0]), nil); err != nil {
+			id := strings.ToLower(args[0])
+			_, err := wire.ParseSessionID(id)
+			whole := err == nil
+			if !whole {
+				if strings.Trim(id, "0123456789abcdef-") != "" {
+					return wire.Errorf(wire.BadRequest, "%q is not a session's id, nor the beginning of one", args[0]).Advise("`scrier sessions list` has the ids")
+				}
+				if err := sure.possible(c); err != nil {
+					return err
+				}
+			}
+			r, err := t.dial(c.Context())
+			if err != nil {
 				return err
 			}
-			if killJSON {
-				return printValue(c.OutOrStdout(), map[string]string{"id": args[0]})
+			defer r.Close()
+			if !whole {
+				s, err := sessionLike(c, r, id)
+				if err != nil {
+					return err
+				}
+				id = s.ID
+				if !sure.yes {
+					if err := sure.ask(c, []string{id + ": " + s.name()}, "End this session?", "the session goes on"); err != nil {
+						return err
+					}
+				}
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s was ended\n", wire.Printable(args[0]))
+			if _, err := r.Do(c.Context(), "DELETE", "/sessions/"+client.Escape(id), nil); err != nil {
+				return interrupted(c.Context(), err)
+			}
+			if asJSON {
+				return printValue(c.OutOrStdout(), map[string]string{"id": id})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s was ended\n", wire.Printable(id))
 			return nil
 		},
 	}
-	kill.Flags().BoolVar(&killJSON, "json", false, `print {"id"}`)
-	c.AddCommand(list, kill)
+	sure.flag(c)
+	c.Flags().BoolVar(&asJSON, "json", false, `print {"id"}`)
 	return c
+}
+
+// maxLike is how many sessions an error lists.
+const maxLike = 10
+
+// sessionLike is the one open session whose id begins so.
+func sessionLike(c *cobra.Command, r *client.Relay, prefix string) (sessionRow, error) {
+	all, err := openSessions(c, r)
+	if err != nil {
+		return sessionRow{}, err
+	}
+	found := slices.DeleteFunc(all, func(s sessionRow) bool { return !strings.HasPrefix(s.ID, prefix) })
+	switch len(found) {
+	case 0:
+		return sessionRow{}, wire.Errorf(wire.NotFound, "no open session has an id that begins with %q", prefix).Advise("`scrier sessions list` has the ids")
+	case 1:
+		return found[0], nil
+	}
+	var names []string
+	for _, s := range found[:min(len(found), maxLike)] {
+		names = append(names, s.ID+", "+s.name())
+	}
+	if n := len(found) - len(names); n > 0 {
+		names = append(names, fmt.Sprintf("and %d more", n))
+	}
+	return sessionRow{}, wire.Errorf(wire.BadRequest, "%q fits %d sessions: %s", prefix, len(found), strings.Join(names, "; ")).Advise("give more of the id")
 }
 
 // size is a number of bytes in a person's unit.

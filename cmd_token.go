@@ -66,6 +66,15 @@ removed when the token is used, with its sessions.
 	return c
 }
 
+// tokenRow is what the table shows of a token.
+type tokenRow struct {
+	ID, Name, Void   string
+	CreatedBy        string `json:"created_by"`
+	Replaces         string
+	Changed          bool `json:"maker_changed"`
+	Created, Expires time.Time
+}
+
 func listTokens(t *target) *cobra.Command {
 	var asJSON bool
 	list := &cobra.Command{
@@ -84,13 +93,7 @@ tokens; NOTE says so if they may not.
 			if asJSON {
 				return printJSON(c.OutOrStdout(), data)
 			}
-			tokens, err := decode[[]struct {
-				ID, Name, Void   string
-				CreatedBy        string `json:"created_by"`
-				Replaces         string
-				Changed          bool `json:"maker_changed"`
-				Created, Expires time.Time
-			}](data)
+			tokens, err := decode[[]tokenRow](data)
 			if err != nil {
 				return err
 			}

@@ -120,6 +120,8 @@ const (
 
 	LoginUnanswered Code = 410
 
+	LastAdmin Code = 440
+
 	SSHTimeout     Code = 510
 	KeyTypeRefused Code = 520
 
@@ -218,8 +220,10 @@ var codes = map[Code]codeText{
 	Quarantined:   {"quarantined", "two machines have used this envoy's identity, so it serves nobody until an administrator decides", "see `scrier envoys show ENVOY`, then `scrier envoys release ENVOY` or `scrier envoys revoke ENVOY`"},
 
 	LoginUnanswered: {"login_unanswered", "the envoy's SSH server asked something before it let the session in, and got no answer", "open the session with `scrier ssh` or in a browser, both of this version, and answer within two minutes"},
-	SSHTimeout:      {"ssh_timeout", "the envoy's SSH server took too long", "see the SSH server's log and the load on that machine: a PAM module, a directory service or DNS (UseDNS) may be slow"},
-	KeyTypeRefused:  {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
+
+	LastAdmin:      {"last_admin", "the last admin who can log in stays one", "make somebody else an admin, who logs in once, and do it then; root of the relay's host can do it at once, with --state"},
+	SSHTimeout:     {"ssh_timeout", "the envoy's SSH server took too long", "see the SSH server's log and the load on that machine: a PAM module, a directory service or DNS (UseDNS) may be slow"},
+	KeyTypeRefused: {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
 
 	TurnedAway: {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }

@@ -44,6 +44,5 @@ func adminLeft(tx store.Tx, by Operator, before, after store.Operator, bare bool
 	if err := unchanged(tx, by); err != nil { // they hear that first
 		return err
 	}
-	return wire.Errorf(wire.Conflict, "%s is the last admin who can log in", before.Username).
-		Advise("make somebody else an admin who logs in before this is done; root of the relay's host can do it all the same, with `scrier webusers` and --state")
+	return wire.Errorf(wire.LastAdmin, "%s is the only one", before.Username)
 }

@@ -26,7 +26,7 @@ func by(who access.Operator) audit.Event {
 func (a *api) fleetRoutes() []route {
 	return []route{
 		{method: "GET", pattern: "/envoys", verb: access.SeeEnvoys, what: "List the envoys", packs: true, handle: a.envoys, out: []fleet.Envoy{}, query: []param{{"limit", "at most so many, in the order of their ids; without it, all by hostname"}, {"after", "with limit: those behind this id"}}, more: "While there are more, the header Link names the next page."},
-		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}},
+		{method: "GET", pattern: "/envoys/{envoy}", verb: access.SeeEnvoys, what: "Show an envoy", handle: a.envoy, out: fleet.Envoy{}, query: []param{{"strict", "true: never guess between envoys of one name, as changes do not; without it the connected one is shown"}}},
 		{method: "POST", pattern: "/envoys/{envoy}/revoke", verb: access.ChangeEnvoys, what: "Revoke an envoy's identity", handle: a.revokeEnvoy, out: fleet.Envoy{}},
 		{method: "POST", pattern: "/envoys/{envoy}/rename", verb: access.ChangeEnvoys, signed: true, what: "Give an envoy a name, or have it follow its hostname", handle: a.renameEnvoy, in: RenameRequest{}, out: fleet.Envoy{}, more: "The answer is the envoy as it is then."},
 		{method: "POST", pattern: "/envoys/{envoy}/release", verb: access.ChangeEnvoys, what: "Release an envoy from quarantine", handle: a.releaseEnvoy, in: ReleaseRequest{}, out: fleet.Envoy{}, more: "The answer is the envoy as it was, with what happened. The newest certificate counts from then on."},
@@ -84,7 +84,15 @@ func (a *api) envoys(r *http.Request, _ access.Operator) (any, error) {
 }
 
 func (a *api) envoy(r *http.Request, _ access.Operator) (any, error) {
-	e, _, err := a.Fleet.FindLive(r.Context(), chi.URLParam(r, "envoy"))
+	name := chi.URLParam(r, "envoy")
+	if r.URL.Query().Get("strict") == "true" { // what is shown before a change is what will be changed
+		e, err := a.Fleet.Find(r.Context(), name)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
+	}
+	e, _, err := a.Fleet.FindLive(r.Context(), name)
 	if err != nil {
 		return nil, err
 	}

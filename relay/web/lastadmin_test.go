@@ -38,7 +38,7 @@ func TestLastAdmin(t *testing.T) {
 		"delete":                  d.access.Delete(t.Context(), ann, "ann"),
 		"delete by id":            d.access.Delete(t.Context(), ann, ann.ID),
 	} {
-		if wire.CodeOf(err) != wire.Conflict || !strings.Contains(wire.DetailOf(err), "ann is the last admin") {
+		if wire.CodeOf(err) != wire.LastAdmin || !strings.Contains(wire.DetailOf(err), "ann is the only one") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -76,7 +76,7 @@ func TestLastAdminsKeysAndPasskeys(t *testing.T) {
 		"passkeys": d.access.RemovePasskeys(t.Context(), ann, "ann"),
 		"all":      second(d.access.Revoke(t.Context(), ann, "ann")),
 	} {
-		if wire.CodeOf(err) != wire.Conflict {
+		if wire.CodeOf(err) != wire.LastAdmin {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
