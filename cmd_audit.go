@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"scrier/certs"
+	"scrier/client"
 	"scrier/relay/audit"
 	"scrier/wire"
 )
@@ -32,50 +33,78 @@ is found by "verify", which needs nothing but an export.`,
 	return c
 }
 
+// auditRow is what the table shows of a record.
+type auditRow struct {
+	Seq                          uint64
+	Time                         time.Time
+	Type, Operator, Source, Code string
+	Envoy                        string `json:"envoy_name"`
+	Session                      string `json:"session_id"`
+	Detail                       string
+	Fields                       map[string]string
+}
+
+// auditColumns are what a list of records can show.
+var auditColumns = []column[auditRow]{
+	{name: "seq", cell: func(r auditRow) string { return fmt.Sprint(r.Seq) }, compare: byNumber(func(r auditRow) uint64 { return r.Seq })},
+	{name: "time", cell: func(r auditRow) string { return client.Stamp(r.Time) }, compare: byTime(func(r auditRow) time.Time { return r.Time })},
+	{name: "type", cell: func(r auditRow) string { return r.Type }},
+	{name: "operator", cell: func(r auditRow) string { return r.Operator }},
+	{name: "envoy", cell: func(r auditRow) string { return r.Envoy }},
+	{name: "session", cell: func(r auditRow) string { return r.Session }},
+	{name: "source", cell: func(r auditRow) string { return r.Source }},
+	{name: "code", cell: func(r auditRow) string { return r.Code }},
+	{name: "detail", cell: auditRow.notes},
+}
+
+// notes are all that a record has beside its columns.
+func (r auditRow) notes() string {
+	notes := []string{}
+	if r.Detail != "" {
+		notes = append(notes, r.Detail)
+	}
+	if l := labels(r.Fields); l != "" {
+		notes = append(notes, l)
+	}
+	return strings.Join(notes, "; ")
+}
+
 func auditList(t *target) *cobra.Command {
-	var asJSON bool
+	l := listing[auditRow]{columns: auditColumns}
 	var limit int
+	var follow bool
 	c := &cobra.Command{
-		Use:   "list [--limit N] [--json]",
+		Use:   "list [--limit N] [--sort COLUMN[-]] [--columns A,B,C] [--watch] [--json]",
 		Short: "List the newest records",
-		Long:  "List the newest records of the audit log, oldest first.\n" + exitHelp("0    listed", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
-		Args:  exact(0, "no arguments"),
+		Long: `List the newest records of the audit log, oldest first. --sort sorts those that are listed, and not the whole log.
+
+--watch goes on until Ctrl-C and prints each record that is written, within two seconds; with --json each is an object
+on a line of its own. A relay that is started anew is waited for.
+` + exitHelp("0    listed\n130  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+		Example: `  scrier audit list --limit 1000 --sort operator --columns time,operator,type,envoy
+  scrier audit list --watch --json | jq 'select(.type == "operator.login_refused")'`,
+		Args: exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := l.prepare(); err != nil {
+				return err
+			}
+			if follow {
+				if l.sort != "" {
+					return wire.Errorf(wire.Usage, "--watch prints records as they are written: leave --sort out")
+				}
+				tail := auditTail{lines: lines[auditRow]{watcher: &watcher[auditRow]{listing: &l}, out: c.OutOrStdout(), err: c.ErrOrStderr()}, target: t, limit: limit}
+				return enough(c, tail.follow(c.Context()))
+			}
 			data, err := t.do(c, "GET", fmt.Sprintf("/audit?limit=%d", limit), nil)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), data)
-			}
-			records, err := decode[[]struct {
-				Seq                          uint64
-				Time                         time.Time
-				Type, Operator, Source, Code string
-				Envoy                        string `json:"envoy_name"`
-				Session                      string `json:"session_id"`
-				Detail                       string
-				Fields                       map[string]string
-			}](data)
-			if err != nil {
-				return err
-			}
-			var rows [][]string
-			for _, r := range records {
-				notes := []string{}
-				if r.Detail != "" {
-					notes = append(notes, r.Detail)
-				}
-				if l := labels(r.Fields); l != "" {
-					notes = append(notes, l)
-				}
-				rows = append(rows, []string{fmt.Sprint(r.Seq), r.Time.Local().Format(time.DateTime), r.Type, r.Operator, r.Envoy, r.Session, r.Source, r.Code, strings.Join(notes, "; ")})
-			}
-			return table(c.OutOrStdout(), []string{"SEQ", "TIME", "TYPE", "OPERATOR", "ENVOY", "SESSION", "SOURCE", "CODE", "DETAIL"}, rows)
+			return l.print(c, data, nil)
 		},
 	}
 	c.Flags().IntVar(&limit, "limit", 200, "show the newest `N`, at most 1000")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	l.flags(c)
+	c.Flags().BoolVar(&follow, "watch", false, "go on, and print what is written")
 	return c
 }
 

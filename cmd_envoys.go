@@ -49,33 +49,6 @@ envoy has; if several match, they are listed, and nothing is guessed.`,
 	})
 	t.flags(c)
 
-	var asJSON bool
-	list := &cobra.Command{
-		Use:   "list [--json]",
-		Short: "List the envoys",
-		Long:  "List the envoys with what their agents report.\n" + exitHelp("0    listed", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
-		Args:  exact(0, "no arguments"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			data, err := t.do(c, "GET", "/envoys", nil)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), data)
-			}
-			envoys, err := decode[[]envoy](data)
-			if err != nil {
-				return err
-			}
-			if len(envoys) == 0 {
-				fmt.Fprintln(c.ErrOrStderr(), "No envoys yet. Make a token with `scrier token create` and enrol a machine with it.")
-				return nil
-			}
-			return listEnvoys(c.OutOrStdout(), envoys)
-		},
-	}
-	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-
 	var showJSON bool
 	show := &cobra.Command{
 		Use:   "show ENVOY [--json]",
@@ -104,7 +77,7 @@ certificates count no more. To use the machine again, enrol it again.`, "revoked
 		func(name string) (string, string) { return "POST", "/envoys/" + client.Escape(name) + "/revoke" })
 	remove := endEnvoy(&t, "remove", "Revoke an envoy and forget it", `Revoke an envoy and take it off the list. Sessions and audit records of it stay.`, "removed",
 		func(name string) (string, string) { return "DELETE", "/envoys/" + client.Escape(name) })
-	c.AddCommand(list, show, renameEnvoy(&t), releaseEnvoy(&t), revoke, remove)
+	c.AddCommand(listEnvoys(&t), show, renameEnvoy(&t), releaseEnvoy(&t), revoke, remove)
 	return c
 }
 
@@ -311,15 +284,65 @@ func confirmEnd(c *cobra.Command, r *client.Relay, sure consent, which, name str
 	return e.ID, sure.ask(c, lines, strings.ToUpper(name[:1])+name[1:]+" "+e.Hostname+"?", e.Hostname+" stays as it is")
 }
 
-func listEnvoys(w io.Writer, envoys []envoy) error {
-	var rows [][]string
-	for _, e := range envoys {
-		rows = append(rows, []string{
-			e.Hostname, e.ID[:min(8, len(e.ID))], e.State, ago(e.LastSeen), e.Facts.OS, load(e.Facts), disk(e.Facts),
-			labels(e.Labels), strings.Join(e.Warnings, "; "),
-		})
+// envoyColumns are what a list of envoys can show.
+var envoyColumns = []column[envoy]{
+	{name: "hostname", cell: func(e envoy) string { return e.Hostname }},
+	{name: "id", cell: func(e envoy) string { return e.ID[:min(8, len(e.ID))] }},
+	{name: "state", cell: func(e envoy) string { return e.State }},
+	{name: "last-seen", cell: func(e envoy) string { return ago(e.LastSeen) }, compare: byTime(func(e envoy) time.Time { return e.LastSeen }), still: quiet[envoy]},
+	{name: "os", cell: func(e envoy) string { return e.Facts.OS }},
+	{name: "load", cell: func(e envoy) string { return load(e.Facts) }, compare: byNumber(func(e envoy) uint32 { return e.Facts.Load }), still: quiet[envoy]},
+	{name: "disk", cell: func(e envoy) string { return disk(e.Facts) }, compare: byNumber(func(e envoy) uint8 { return e.Facts.Disk }), still: quiet[envoy]},
+	{name: "labels", cell: func(e envoy) string { return labels(e.Labels) }},
+	{name: "warnings", cell: func(e envoy) string { return strings.Join(e.Warnings, "; ") }, still: stillWarnings},
+	{name: "full-id", cell: func(e envoy) string { return e.ID }, more: true},
+	{name: "version", cell: func(e envoy) string { return e.Facts.Version }, more: true},
+	{name: "arch", cell: func(e envoy) string { return e.Facts.Arch }, more: true},
+	{name: "enrolled", cell: func(e envoy) string { return client.Stamp(e.Enrolled) }, compare: byTime(func(e envoy) time.Time { return e.Enrolled }), more: true},
+	{name: "users", cell: func(e envoy) string { return strings.Join(e.Facts.Users, " ") }, more: true},
+	{name: "console", cell: func(e envoy) string { return e.Facts.Console }, more: true},
+}
+
+// stillWarnings are the warnings but for the one that says since when an envoy was not seen.
+func stillWarnings(e envoy) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(e.Warnings), func(w string) bool { return strings.HasPrefix(w, "last seen ") }), "; ")
+}
+
+func listEnvoys(t *target) *cobra.Command {
+	l := listing[envoy]{columns: envoyColumns, labels: func(e envoy) map[string]string { return e.Labels }}
+	var follow bool
+	c := &cobra.Command{
+		Use:   "list [--label k=v,k!=v] [--sort COLUMN[-]] [--columns A,B,C] [--watch] [--json]",
+		Short: "List the envoys",
+		Long: `List the envoys with what their agents report.
+
+` + watchHelp + `
+What changes all the time (last-seen, load, disk) is no change for that.
+` + exitHelp("0    listed\n130  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+		Example: `  scrier envoys list --label env=prod,role!=db --sort load-
+  scrier envoys list --columns hostname,full-id,version
+  scrier envoys list --watch --json | jq -r '.change + " " + .row.hostname'`,
+		Args: exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := l.prepare(); err != nil {
+				return err
+			}
+			if follow {
+				w := watcher[envoy]{listing: &l, target: t, path: "/envoys", event: "envoy", gone: "envoy-gone", id: func(e envoy) string { return e.ID }}
+				return w.watch(c)
+			}
+			data, err := t.do(c, "GET", "/envoys", nil)
+			if err != nil {
+				return err
+			}
+			return l.print(c, data, func() {
+				fmt.Fprintln(c.ErrOrStderr(), "No envoys yet. Make a token with `scrier token create` and enrol a machine with it.")
+			})
+		},
 	}
-	return table(w, []string{"HOSTNAME", "ID", "STATE", "LAST SEEN", "OS", "LOAD", "DISK", "LABELS", "WARNINGS"}, rows)
+	l.flags(c)
+	c.Flags().BoolVar(&follow, "watch", false, "go on, and show what changes")
+	return c
 }
 
 func showEnvoy(w io.Writer, e envoy) error {
@@ -373,7 +396,7 @@ func when(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return t.Local().Format(time.DateTime) + " (" + ago(t) + ")"
+	return client.Stamp(t) + " (" + ago(t) + ")"
 }
 
 func load(f wire.Facts) string { return strconv.FormatFloat(float64(f.Load)/100, 'f', 2, 64) }

@@ -83,7 +83,7 @@ you. It works once, within 15 minutes.
 				return printValue(c.OutOrStdout(), relayViewOf(client.KnownRelay{Relay: l.Relay, Known: l.Known, Current: true}))
 			}
 			if !asJSON {
-				fmt.Fprintf(c.OutOrStdout(), "%s (%s) is logged in at %s until %s\n", wire.Printable(l.Username), wire.Printable(l.Role), l.Relay, l.Expires.Local().Format(time.DateTime))
+				fmt.Fprintf(c.OutOrStdout(), "%s (%s) is logged in at %s until %s\n", wire.Printable(l.Username), wire.Printable(l.Role), l.Relay, client.Stamp(l.Expires))
 			}
 			if !browser {
 				return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -148,33 +149,37 @@ type operator struct {
 	Created, Changed   time.Time
 }
 
+// operatorColumns are what a list of operators can show.
+var operatorColumns = []column[operator]{
+	{name: "username", cell: func(u operator) string { return u.Username }},
+	{name: "role", cell: func(u operator) string { return u.Role }},
+	{name: "keys", cell: func(u operator) string { return fingerprints(u.Keys, u.Unproved) }, compare: byNumber(func(u operator) int { return len(u.Keys) })},
+	{name: "passkeys", cell: func(u operator) string { return strconv.Itoa(u.Passkeys) }, compare: byNumber(func(u operator) int { return u.Passkeys }), more: true},
+	{name: "id", cell: func(u operator) string { return u.ID }, more: true},
+	{name: "created", cell: func(u operator) string { return client.Stamp(u.Created) }, compare: byTime(func(u operator) time.Time { return u.Created }), more: true},
+	{name: "changed", cell: func(u operator) string { return client.Stamp(u.Changed) }, compare: byTime(func(u operator) time.Time { return u.Changed }), more: true},
+}
+
 func operatorsList(t *target) *cobra.Command {
-	var asJSON bool
+	l := listing[operator]{columns: operatorColumns}
 	c := &cobra.Command{
-		Use:   "list [--json] [--state DIR]",
-		Short: "List the operators",
-		Long:  "List the operators.\n" + exitHelp("0    listed", wire.Forbidden, wire.Unauthenticated, wire.Expired, wire.RelayUnreachable),
-		Args:  exact(0, "no arguments"),
+		Use:     "list [--sort COLUMN[-]] [--columns A,B,C] [--json] [--state DIR]",
+		Short:   "List the operators",
+		Long:    "List the operators.\n" + exitHelp("0    listed", wire.Forbidden, wire.Unauthenticated, wire.Expired, wire.RelayUnreachable),
+		Example: `  scrier operators list --columns username,role,passkeys,changed --sort changed-`,
+		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := l.prepare(); err != nil {
+				return err
+			}
 			data, err := t.do(c, "GET", "/users", nil)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), data)
-			}
-			users, err := decode[[]operator](data)
-			if err != nil {
-				return err
-			}
-			var rows [][]string
-			for _, u := range users {
-				rows = append(rows, []string{u.Username, u.Role, fingerprints(u.Keys, u.Unproved)})
-			}
-			return table(c.OutOrStdout(), []string{"USERNAME", "ROLE", "KEYS"}, rows)
+			return l.print(c, data, nil)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	l.flags(c)
 	return c
 }
 

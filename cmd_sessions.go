@@ -17,43 +17,7 @@ func sessionsCommand() *cobra.Command {
 	c := group(&cobra.Command{Use: "sessions", Short: "List and end sessions"})
 	t.flags(c)
 
-	var all, asJSON bool
-	list := &cobra.Command{
-		Use:   "list [--all] [--json]",
-		Short: "List the open sessions, or the last 1,000 of all",
-		Long:  "List the open sessions, or with --all the last 1,000, newest first.\n" + exitHelp("0    listed", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
-		Args:  exact(0, "no arguments"),
-		RunE: func(c *cobra.Command, _ []string) error {
-			path := "/sessions"
-			if all {
-				path += "?all=true"
-			}
-			data, err := t.do(c, "GET", path, nil)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), data)
-			}
-			sessions, err := decode[[]sessionRow](data)
-			if err != nil {
-				return err
-			}
-			var rows [][]string
-			for _, s := range sessions {
-				rows = append(rows, []string{s.ID, s.Operator, s.Envoy, s.Login, s.Kind, s.State, s.Reason, ago(s.Created), size(s.Sent), size(s.Received)})
-			}
-			if len(rows) == 0 {
-				fmt.Fprintln(c.ErrOrStderr(), "No sessions. `scrier ssh ENVOY` opens one; --all lists those that have ended.")
-				return nil
-			}
-			return table(c.OutOrStdout(), []string{"ID", "OPERATOR", "ENVOY", "LOGIN", "KIND", "STATE", "REASON", "BEGUN", "SENT", "RECEIVED"}, rows)
-		},
-	}
-	list.Flags().BoolVar(&all, "all", false, "also those that have ended")
-	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-
-	c.AddCommand(list, killSession(&t))
+	c.AddCommand(listSessions(&t), killSession(&t))
 	return c
 }
 
@@ -64,6 +28,73 @@ type sessionRow struct {
 	EnvoyID                                          string `json:"envoy_id"`
 	Created                                          time.Time
 	Sent, Received                                   uint64
+	Attached                                         bool
+	Watchers                                         []string
+}
+
+// sessionColumns are what a list of sessions can show.
+var sessionColumns = []column[sessionRow]{
+	{name: "id", cell: func(s sessionRow) string { return s.ID }},
+	{name: "operator", cell: func(s sessionRow) string { return s.Operator }},
+	{name: "envoy", cell: func(s sessionRow) string { return s.Envoy }},
+	{name: "login", cell: func(s sessionRow) string { return s.Login }},
+	{name: "kind", cell: func(s sessionRow) string { return s.Kind }},
+	{name: "state", cell: func(s sessionRow) string { return s.State }},
+	{name: "reason", cell: func(s sessionRow) string { return s.Reason }},
+	{name: "begun", cell: func(s sessionRow) string { return ago(s.Created) }, compare: byTime(func(s sessionRow) time.Time { return s.Created }), still: quiet[sessionRow]},
+	{name: "sent", cell: func(s sessionRow) string { return size(s.Sent) }, compare: byNumber(func(s sessionRow) uint64 { return s.Sent }), still: quiet[sessionRow]},
+	{name: "received", cell: func(s sessionRow) string { return size(s.Received) }, compare: byNumber(func(s sessionRow) uint64 { return s.Received }), still: quiet[sessionRow]},
+	{name: "created", cell: func(s sessionRow) string { return client.Stamp(s.Created) }, compare: byTime(func(s sessionRow) time.Time { return s.Created }), more: true},
+	{name: "attached", cell: func(s sessionRow) string { return map[bool]string{true: "yes", false: "no"}[s.Attached] }, more: true},
+	{name: "watchers", cell: func(s sessionRow) string { return strings.Join(s.Watchers, " ") }, more: true},
+	{name: "envoy-id", cell: func(s sessionRow) string { return s.EnvoyID }, more: true},
+	{name: "detail", cell: func(s sessionRow) string { return s.Detail }, more: true},
+}
+
+func listSessions(t *target) *cobra.Command {
+	l := listing[sessionRow]{columns: sessionColumns}
+	var all, follow bool
+	c := &cobra.Command{
+		Use:   "list [--all] [--sort COLUMN[-]] [--columns A,B,C] [--watch] [--json]",
+		Short: "List the open sessions, or the last 1,000 of all",
+		Long: `List the open sessions, or with --all the last 1,000, newest first.
+
+` + watchHelp + `
+What changes all the time (begun, sent, received) is no change for that. A session that has ended is gone; with --all it
+stays, and is changed.
+` + exitHelp("0    listed\n130  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+		Example: `  scrier sessions list --sort received-
+  scrier sessions list --all --columns created,operator,envoy,login,reason
+  scrier sessions list --watch`,
+		Args: exact(0, "no arguments"),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := l.prepare(); err != nil {
+				return err
+			}
+			path := "/sessions"
+			if all {
+				path += "?all=true"
+			}
+			if follow {
+				w := watcher[sessionRow]{listing: &l, target: t, path: path, event: "session", id: func(s sessionRow) string { return s.ID }}
+				if !all {
+					w.over = func(s sessionRow) bool { return s.State == "closed" }
+				}
+				return w.watch(c)
+			}
+			data, err := t.do(c, "GET", path, nil)
+			if err != nil {
+				return err
+			}
+			return l.print(c, data, func() {
+				fmt.Fprintln(c.ErrOrStderr(), "No sessions. `scrier ssh ENVOY` opens one; --all lists those that have ended.")
+			})
+		},
+	}
+	c.Flags().BoolVar(&all, "all", false, "also those that have ended")
+	l.flags(c)
+	c.Flags().BoolVar(&follow, "watch", false, "go on, and show what changes")
+	return c
 }
 
 // name tells one session from another to a person.

@@ -54,7 +54,7 @@ removed when the token is used, with its sessions.
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", wire.Printable(v.Token))
 			fmt.Fprintf(c.ErrOrStderr(), "Good once, until %s. On the machine, run this, which asks for it:\n  scrier agent enroll --relay %s\nTo take it back: scrier token revoke %s%s\n",
-				v.Expires.Local().Format(time.DateTime), t.address(v.Relay), pasted(v.ID, "ID"), wire.Printable(t.again()))
+				client.Stamp(v.Expires), t.address(v.Relay), pasted(v.ID, "ID"), wire.Printable(t.again()))
 			return nil
 		},
 	}
@@ -75,49 +75,53 @@ type tokenRow struct {
 	Created, Expires time.Time
 }
 
+// tokenColumns are what a list of tokens can show.
+var tokenColumns = []column[tokenRow]{
+	{name: "id", cell: func(v tokenRow) string { return v.ID }},
+	{name: "name", cell: func(v tokenRow) string { return v.Name }},
+	{name: "made-by", cell: func(v tokenRow) string { return v.CreatedBy }},
+	{name: "made", cell: func(v tokenRow) string { return ago(v.Created) }, compare: byTime(func(v tokenRow) time.Time { return v.Created })},
+	{name: "expires", cell: func(v tokenRow) string { return client.Stamp(v.Expires) }, compare: byTime(func(v tokenRow) time.Time { return v.Expires })},
+	{name: "note", cell: tokenRow.note},
+	{name: "replaces", cell: func(v tokenRow) string { return v.Replaces }, more: true},
+}
+
+// note is what there is to know of a token before it is used.
+func (v tokenRow) note() string {
+	switch {
+	case v.Void != "":
+		return "no good: " + v.Void
+	case v.Changed:
+		return "the role or keys of who made it have changed since"
+	case v.Replaces != "":
+		return "removes the envoy " + v.Replaces + " when it is used"
+	}
+	return ""
+}
+
 func listTokens(t *target) *cobra.Command {
-	var asJSON bool
+	l := listing[tokenRow]{columns: tokenColumns}
 	list := &cobra.Command{
-		Use:   "list [--json]",
+		Use:   "list [--sort COLUMN[-]] [--columns A,B,C] [--json]",
 		Short: "List the tokens that were not used",
 		Long: `List the tokens that were not used and have not expired, the newest first. The tokens themselves are
 kept nowhere: ID is the name to revoke one by. A token counts while the operator who made it may make
 tokens; NOTE says so if they may not.
 ` + exitHelp("0    listed", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
-		Args: exact(0, "no arguments"),
+		Example: `  scrier token list --sort expires`,
+		Args:    exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := l.prepare(); err != nil {
+				return err
+			}
 			data, err := t.do(c, "GET", "/tokens", nil)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), data)
-			}
-			tokens, err := decode[[]tokenRow](data)
-			if err != nil {
-				return err
-			}
-			if len(tokens) == 0 {
-				fmt.Fprintln(c.ErrOrStderr(), "No tokens. `scrier token create` makes one.")
-				return nil
-			}
-			var rows [][]string
-			for _, v := range tokens {
-				note := v.Void
-				if note != "" {
-					note = "no good: " + note
-				} else if v.Changed {
-					note = "the role or keys of who made it have changed since"
-				}
-				if v.Replaces != "" && note == "" {
-					note = "removes the envoy " + v.Replaces + " when it is used"
-				}
-				rows = append(rows, []string{v.ID, v.Name, v.CreatedBy, ago(v.Created), v.Expires.Local().Format(time.DateTime), note})
-			}
-			return table(c.OutOrStdout(), []string{"ID", "NAME", "MADE BY", "MADE", "EXPIRES", "NOTE"}, rows)
+			return l.print(c, data, func() { fmt.Fprintln(c.ErrOrStderr(), "No tokens. `scrier token create` makes one.") })
 		},
 	}
-	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	l.flags(list)
 	return list
 }
 

@@ -154,7 +154,7 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 		return Login{}, err
 	}
 	if !now.Before(r.Expires) {
-		return Login{}, wire.Errorf(wire.Expired, "the login at %s was valid until %s", relay, r.Expires.Local().Format(time.DateTime)).
+		return Login{}, wire.Errorf(wire.Expired, "the login at %s was valid until %s", relay, Stamp(r.Expires)).
 			Advise("log in again with `scrier login %s`", relay)
 	}
 	l.cert, err = certs.LoadPair(h.pairPath(relay))

@@ -230,7 +230,7 @@ func (h Home) answer(r LoginRequest, pin certs.Pin, link wire.Link, s wire.Strea
 	}
 	now := r.Now()
 	if now.Before(leaf.NotBefore) || !now.Before(leaf.NotAfter) {
-		return Login{}, wire.Errorf(wire.ClockSkew, "the relay's clock says %s, this one %s", time.UnixMilli(cert.Time).Format(time.DateTime), now.Format(time.DateTime))
+		return Login{}, wire.Errorf(wire.ClockSkew, "the relay's clock says %s, this one %s", Stamp(time.UnixMilli(cert.Time)), Stamp(now))
 	}
 	known1 := Known{Pin: pin.String(), Username: cert.Username, Role: cert.Role, Cluster: c.Cluster, Expires: leaf.NotAfter}
 	if r.Keys.KeyFile != "" {

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"scrier/wire"
+)
+
+// watching is a watcher without a relay.
+func watching(t *testing.T, asJSON bool, picks ...string) (w *watcher[envoy], out *bytes.Buffer) {
+	t.Helper()
+	l := &listing[envoy]{columns: envoyColumns, labels: func(e envoy) map[string]string { return e.Labels }, json: asJSON, picks: picks}
+	if !asJSON {
+		l.names = "hostname,state,load,warnings"
+	}
+	if err := l.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	w = &watcher[envoy]{listing: l, event: "envoy", gone: "envoy-gone", id: func(e envoy) string { return e.ID }}
+	out = &bytes.Buffer{}
+	w.show = &lines[envoy]{watcher: w, out: out, err: out}
+	if asJSON {
+		w.show = &stream[envoy]{out: out, err: out}
+	}
+	return w, out
+}
+
+func envoyJSON(name, state, label string, load int, warning string) string {
+	return fmt.Sprintf(`{"id":"%s-id","hostname":"%s","state":"%s","labels":{"env":"%s"},"facts":{"load":%d},"warnings":["%s"]}`, name, name, state, label, load, warning)
+}
+
+func begin(t *testing.T, w *watcher[envoy], envoys ...string) {
+	t.Helper()
+	items, err := w.read(json.RawMessage("[" + strings.Join(envoys, ",") + "]"))
+	if err == nil {
+		err = w.replace(items)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hear(t *testing.T, w *watcher[envoy], name, data string) {
+	t.Helper()
+	if err := w.apply(name, json.RawMessage(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// said are the lines but for their times.
+func said(out *bytes.Buffer) string {
+	text := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d\d:\d\d +`).ReplaceAllString(out.String(), "")
+	out.Reset()
+	return regexp.MustCompile(` {2,}`).ReplaceAllString(text, " ")
+}
+
+// A line is what somebody would want to know: neither a heartbeat nor what was not asked for.
+func TestWatchLines(t *testing.T) {
+	w, out := watching(t, false, "env=prod")
+	begin(t, w, envoyJSON("web1", "online", "prod", 5, ""), envoyJSON("test1", "online", "test", 5, ""))
+	if got := said(out); got != "TIME CHANGE HOSTNAME STATE LOAD WARNINGS\nlisted web1 online 0.05\n" {
+		t.Errorf("%q", got)
+	}
+	for _, c := range []struct{ name, data, want string }{
+		{"envoy", envoyJSON("web1", "online", "prod", 900, ""), ""},
+		{"envoy", envoyJSON("web1", "offline", "prod", 900, "last seen 3s ago"), "changed web1 offline 9.00 last seen 3s ago\n"},
+		{"envoy", envoyJSON("web1", "offline", "prod", 900, "last seen 9s ago"), ""},
+		{"envoy", envoyJSON("web1", "offline", "prod", 900, "the disk is full"), "changed web1 offline 9.00 the disk is full\n"},
+		{"envoy", envoyJSON("test1", "offline", "test", 1, ""), ""},
+		{"envoy", envoyJSON("test1", "offline", "prod", 1, ""), "added test1 offline 0.01\n"},
+		{"envoy", envoyJSON("web2", "online", "prod", 1, "\\u202e\\u001b[2J"), "added web2 online 0.01 ??[2J\n"},
+		{"envoy-gone", `{"id":"web1-id"}`, "gone web1 offline 9.00 the disk is full\n"},
+		{"envoy-gone", `{"id":"web1-id"}`, ""},
+		{"envoy", envoyJSON("web2", "online", "test", 1, ""), "gone web2 online 0.01\n"},
+		{"session", `{"id":"x"}`, ""},
+	} {
+		hear(t, w, c.name, c.data)
+		got := said(out)
+		if strings.Contains(c.want, "?") {
+			if strings.ContainsAny(got, "\x1b\u202e") {
+				t.Errorf("%s: %q", c.data, got)
+			}
+			continue
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, not %q", c.data, got, c.want)
+		}
+	}
+	// A relay that is there again: what has changed meanwhile.
+	begin(t, w, envoyJSON("new1", "online", "prod", 1, ""), envoyJSON("test1", "offline", "prod", 2, ""))
+	if got := said(out); got != "added new1 online 0.01\n" {
+		t.Errorf("%q", got)
+	}
+	begin(t, w)
+	if got := said(out); strings.Count(got, "gone ") != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWatchJSON(t *testing.T) {
+	w, out := watching(t, true)
+	begin(t, w, envoyJSON("web1", "online", "prod", 5, ""))
+	hear(t, w, "envoy", envoyJSON("web1", "online", "prod", 6, ""))
+	hear(t, w, "envoy", envoyJSON("web1", "offline", "prod", 6, ""))
+	hear(t, w, "envoy-gone", `{"id":"web1-id"}`)
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var v struct {
+			Change string
+			Time   time.Time
+			Row    map[string]any
+		}
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatal(err)
+		}
+		if _, zone := v.Time.Zone(); zone != 0 || v.Time.IsZero() {
+			t.Errorf("the time is %s", v.Time)
+		}
+		got = append(got, fmt.Sprint(v.Change, " ", v.Row["hostname"], " ", v.Row["state"]))
+	}
+	if want := []string{"listed web1 online", "changed web1 offline", "gone web1 offline"}; strings.Join(got, ";") != strings.Join(want, ";") {
+		t.Errorf("%q", got)
+	}
+}
+
+// What is lost is waited for, at growing intervals, and said once; what will not mend ends it.
+func TestFollowAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lost := &wire.Error{Code: wire.RelayUnreachable}
+		answers := []error{lost, lost, lost, nil, lost, nil, &wire.Error{Code: wire.Expired}}
+		var notes []string
+		var times []time.Duration
+		start := time.Now()
+		err := follow(t.Context(), func(s string) error { notes = append(notes, s); return nil }, func(_ context.Context, up func() error) error {
+			times = append(times, time.Since(start).Round(time.Second))
+			if len(times) == 1 { // up, and then lost
+				if err := up(); err != nil {
+					return err
+				}
+				return lost
+			}
+			a := answers[len(times)-1]
+			if a == nil {
+				if err := up(); err != nil {
+					return err
+				}
+				return lost
+			}
+			return a
+		})
+		if wire.CodeOf(err) != wire.Expired {
+			t.Error(err)
+		}
+		if got, want := fmt.Sprint(times), "[0s 2s 6s 14s 16s 20s 22s]"; got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+		if len(notes) != 5 || !strings.Contains(notes[0], "was lost") || notes[1] != "connected again" || notes[3] != "connected again" {
+			t.Errorf("%q", notes)
+		}
+	})
+	for _, first := range []error{&wire.Error{Code: wire.RelayUnreachable}, unshown{errors.New("no space")}} {
+		n := 0
+		err := follow(t.Context(), nil, func(_ context.Context, up func() error) error {
+			if n++; n > 1 {
+				t.Fatal("again")
+			}
+			if wire.CodeOf(first) == wire.Internal && up() != nil {
+				t.Error("up")
+			}
+			return first
+		})
+		if !errors.Is(err, first) {
+			t.Error(err)
+		}
+	}
+}
