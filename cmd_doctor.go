@@ -22,7 +22,7 @@ func doctorCommand() *cobra.Command {
 		Short: "Look for what is wrong with a relay",
 		Long: `Look for what is wrong with the relay of this host, and say what to do: its configuration, state directory,
 process, port (UDP and TCP), certificates, clock, and guacd, which draws desktops. It changes nothing, and
-works while the relay is down. Run it as root or as the relay's user.
+works while the relay is down. A relay that runs says itself where it listens, also if that is by --listen. Run it as root or as the relay's user.
 
 --relay looks at a relay elsewhere, as far as that can be done from here: its port, certificates and clock.
 If you have been logged in there, its fingerprint is compared.

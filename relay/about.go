@@ -16,7 +16,7 @@ func (r *Relay) about() web.About {
 	}
 	return web.About{
 		Version: wire.Version(), Cluster: r.ca.Cluster(), Fingerprint: r.Fingerprint(),
-		LiveView: r.Config.Scrier.LiveView, DetachGrace: int64(time.Duration(r.Config.Scrier.DetachGrace) / time.Second),
+		Listen: r.Addr(), LiveView: r.Config.Scrier.LiveView, DetachGrace: int64(time.Duration(r.Config.Scrier.DetachGrace) / time.Second),
 		MaxSessions: r.Config.Scrier.MaxSessions, Kinds: kinds,
 		Desktop: web.Desktop{
 			ClipboardToEnvoy: d.ClipboardToEnvoy, ClipboardFromEnvoy: d.ClipboardFromEnvoy, Upload: d.Drive.Upload, Download: d.Drive.Download,

@@ -54,7 +54,7 @@ func (e *examiner) authority() []Finding {
 // life says how long a certificate is still good for.
 func (e *examiner) life(what string, c *x509.Certificate, soon time.Duration) Finding {
 	now := e.Now()
-	f := Finding{What: what, Status: OK, Detail: "good until " + c.NotAfter.UTC().Format(time.DateOnly)+" (UTC)"}
+	f := Finding{What: what, Status: OK, Detail: "good until " + c.NotAfter.UTC().Format(time.DateOnly) + " (UTC)"}
 	switch {
 	case now.Before(c.NotBefore):
 		f.Status, f.Detail = Fail, "good only from "+c.NotBefore.UTC().Format(time.RFC3339)+" on, and this clock says "+now.UTC().Format(time.RFC3339)

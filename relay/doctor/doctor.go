@@ -70,6 +70,9 @@ type examiner struct {
 	far  bool   // the directory that was named is an agent's
 	addr string // of the relay; empty: it is not known
 	pin  *certs.Pin
+
+	runs   about // what the relay of this machine says of itself
+	silent error // why it does not
 }
 
 // Run makes all checks.
@@ -88,6 +91,9 @@ func Run(ctx context.Context, s Settings) Report {
 	e.far = agents(e.State)
 	e.here = !errors.Is(err, fs.ErrNotExist) && !e.far
 	first := e.configuration()
+	if e.here {
+		e.runs, e.silent = e.about(ctx)
+	}
 	e.find()
 	groups := []func(context.Context) []Finding{
 		func(context.Context) []Finding { return first },
@@ -164,7 +170,7 @@ func (e *examiner) configuration() []Finding {
 // find says where the relay is, and which CA it must have.
 func (e *examiner) find() {
 	e.addr = e.Relay
-	if host, port, err := net.SplitHostPort(e.conf.Listen); e.addr == "" && e.here && err == nil && port != "0" {
+	if host, port, err := net.SplitHostPort(e.listen()); e.addr == "" && e.here && err == nil && port != "0" {
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 			host = "127.0.0.1" // it listens at every address, so at this one too
 		}

@@ -118,6 +118,41 @@ func (p *place) want(r Report, group, what string, status Status, detail string)
 	p.t.Errorf("there is no %s, %s in %+v", group, what, r.Checks)
 }
 
+// A relay that was started with --listen says where it listens; server.yaml does not.
+func TestListenFlag(t *testing.T) {
+	p := newPlace(t)
+	p.start("")
+	p.file("server.yaml", "listen: 127.0.0.1:1\n", 0o600)
+	r := Run(t.Context(), p.Settings)
+	p.want(r, "port", "address", Warn, ", and not on 127.0.0.1:1 of its configuration: --listen")
+	p.want(r, "port", "UDP 127.0.0.1:", OK, "with the right fingerprint")
+	p.want(r, "port", "TCP 127.0.0.1:", OK, "with the right fingerprint")
+}
+
+func TestSameAddress(t *testing.T) {
+	for _, c := range []struct {
+		bound, listen string
+		same          bool
+	}{
+		{"[::]:8443", ":8443", true},
+		{"[::]:8443", "0.0.0.0:8443", true},
+		{"0.0.0.0:8443", "[::]:8443", true},
+		{"[::]:443", ":https", true},
+		{"[::]:8443", ":8444", false},
+		{"[::]:40000", ":0", true},
+		{"127.0.0.1:8443", ":8443", false},
+		{"127.0.0.1:8443", "127.0.0.1:8443", true},
+		{"127.0.0.1:8443", "localhost:8443", true},
+		{"127.0.0.1:8443", "127.0.0.2:8443", false},
+		{"[::]:8443", "127.0.0.1:8443", false},
+		{"[::1]:8443", "[0:0::1]:8443", true},
+	} {
+		if got := same(c.bound, c.listen); got != c.same {
+			t.Errorf("%s, %s: %v", c.bound, c.listen, got)
+		}
+	}
+}
+
 func TestHealthyRelay(t *testing.T) {
 	p := newPlace(t)
 	g := guactest.Start(t, guactest.Version16)

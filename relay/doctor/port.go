@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"scrier/certs"
@@ -19,12 +21,12 @@ import (
 )
 
 // process asks the relay on this machine for its version, over its admin socket.
-func (e *examiner) process(ctx context.Context) []Finding {
+func (e *examiner) process(context.Context) []Finding {
 	if !e.here {
 		return nil
 	}
 	f := Finding{What: "admin socket", Status: OK}
-	about, err := e.about(ctx)
+	about, err := e.runs, e.silent
 	switch {
 	case wire.CodeOf(err) == wire.Forbidden:
 		f.Status, f.Detail, f.Hint = Fail, detail(err), "run this as root or as the relay's user"
@@ -44,6 +46,7 @@ func (e *examiner) process(ctx context.Context) []Finding {
 type about struct {
 	Version     string `json:"version"`
 	Fingerprint string `json:"fingerprint"`
+	Listen      string `json:"listen"` // empty: a version that does not tell
 }
 
 func (e *examiner) about(ctx context.Context) (about about, err error) {
@@ -60,6 +63,9 @@ func (e *examiner) about(ctx context.Context) (about about, err error) {
 	}
 	if err := json.Unmarshal(body, &about); err != nil {
 		return about, fmt.Errorf("read its answer: %w", err)
+	}
+	if host, _, err := net.SplitHostPort(about.Listen); err != nil || net.ParseIP(host) == nil {
+		about.Listen = "" // no name is looked up because somebody says it
 	}
 	return about, nil
 }
@@ -113,15 +119,40 @@ func (e *examiner) port(ctx context.Context) []Finding {
 
 // bound says who can reach the relay at all.
 func (e *examiner) bound() []Finding {
-	host, _, err := net.SplitHostPort(e.conf.Listen)
+	host, _, err := net.SplitHostPort(e.listen())
 	if !e.here || e.Relay != "" || err != nil {
 		return nil
 	}
 	f := Finding{What: "address", Status: OK, Detail: "listen is " + e.conf.Listen}
+	if e.runs.Listen != "" {
+		f.Detail = "the relay listens on " + e.runs.Listen
+		if !same(e.runs.Listen, e.conf.Listen) {
+			f.Detail += ", and not on " + e.conf.Listen + " of its configuration: --listen, or a change since its start"
+		}
+	}
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		f.Status, f.Detail, f.Hint = Warn, f.Detail+": no other machine can reach it", "set listen in server.yaml, for example to \":8443\""
 	}
 	return []Finding{f}
+}
+
+// listen is where the relay of this machine listens: as it says itself if it runs, for it may have been started with
+// --listen, else as its configuration says.
+func (e *examiner) listen() string { return cmp.Or(e.runs.Listen, e.conf.Listen) }
+
+// same says whether an address that is listened on is what a configuration says; a name is not looked up.
+func same(bound, listen string) bool {
+	bhost, bport, err := net.SplitHostPort(bound)
+	host, port, lerr := net.SplitHostPort(listen)
+	if err != nil || lerr != nil {
+		return false
+	}
+	if n, err := net.LookupPort("tcp", port); err == nil {
+		port = strconv.Itoa(n)
+	}
+	a, b := net.ParseIP(bhost), net.ParseIP(host)
+	any := host == "" || b != nil && b.IsUnspecified()
+	return (port == bport || port == "0") && (any && a != nil && a.IsUnspecified() || a.Equal(b) || !any && b == nil)
 }
 
 // trust says how this run checks who the relay is: by its pin, if that is known.
@@ -137,9 +168,10 @@ func (e *examiner) compared() string {
 	return "answers, with the right fingerprint"
 }
 
-// elsewhere is what else may be the matter where the port is not named: server.yaml does not tell of --listen.
+// elsewhere is what else may be the matter where neither the port is named nor the relay says it: server.yaml does not
+// tell of --listen.
 func (e *examiner) elsewhere() string {
-	if e.Relay != "" {
+	if e.Relay != "" || e.runs.Listen != "" {
 		return ""
 	}
 	return ". Was it started with --listen? Then name it here with --relay HOST:PORT"

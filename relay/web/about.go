@@ -23,6 +23,8 @@ type About struct {
 	MaxSessions int         `json:"max_sessions"`
 	Kinds       []wire.Kind `json:"kinds"` // of sessions
 	Desktop     Desktop     `json:"desktop"`
+	// Listen is the address that the relay listens on; over the admin socket alone.
+	Listen string `json:"listen,omitempty"`
 }
 
 // Desktop is what the relay's policy allows with remote desktops.
@@ -52,7 +54,7 @@ type Start struct {
 }
 
 func (a *api) start(r *http.Request, who access.Operator) (any, error) {
-	s := Start{Self: Self{Operator: who, May: who.Verbs()}, Relay: a.aboutFor(r), Envoys: []fleet.Envoy{}, Sessions: []session.View{}}
+	s := Start{Self: Self{Operator: who, May: who.Verbs()}, Relay: a.aboutFor(r, who), Envoys: []fleet.Envoy{}, Sessions: []session.View{}}
 	if who.May(access.SeeEnvoys) == nil {
 		rows, more, err := a.Fleet.Page(r.Context(), wire.EnvoyID{}, maxPage)
 		if err != nil {
@@ -74,12 +76,15 @@ func (a *api) start(r *http.Request, who access.Operator) (any, error) {
 	return s, nil
 }
 
-func (a *api) about(r *http.Request, _ access.Operator) (any, error) {
-	return a.aboutFor(r), nil
+func (a *api) about(r *http.Request, who access.Operator) (any, error) {
+	return a.aboutFor(r, who), nil
 }
 
-func (a *api) aboutFor(r *http.Request) About {
+func (a *api) aboutFor(r *http.Request, who access.Operator) About {
 	about := a.About()
+	if who.ID != "" {
+		about.Listen = ""
+	}
 	about.Passkeys, about.PasskeysWhy = passkeysAt(r)
 	return about
 }
