@@ -3,12 +3,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"scrier/agent"
 	"scrier/certs"
 	"scrier/client"
 	"scrier/relay/doctor"
@@ -21,7 +23,8 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor [--config server.yaml] [--state DIR] [--relay HOST:PORT] [--json]",
 		Short: "Look for what is wrong with a relay",
 		Long: `Look for what is wrong with the relay of this host, and say what to do: its configuration, state directory,
-process, port (UDP and TCP), certificates, clock, and guacd, which draws desktops. It changes nothing, and
+process, port (UDP and TCP), certificates, clock, and guacd, which draws desktops; and agent.yaml, if this
+machine has an agent in its usual place. It changes nothing, and
 works while the relay is down. A relay that runs says itself where it listens, also if that is by --listen. Run it as root or as the relay's user.
 
 --relay looks at a relay elsewhere, as far as that can be done from here: its port, certificates and clock.
@@ -37,6 +40,7 @@ at most, and most are made at once.
 			s := doctor.Settings{Config: config, State: state, Now: time.Now}
 			if _, err := os.Stat(stateDir("scrier-agent")); err == nil {
 				s.Agent = stateDir("scrier-agent")
+				s.AgentConfig = agentConfig(agent.State{Dir: s.Agent}.ConfigPath())
 			}
 			if relay != "" {
 				var err error
@@ -85,4 +89,15 @@ func knownPin(relay string) *certs.Pin {
 		return nil
 	}
 	return &pin
+}
+
+// agentConfig reads an agent's configuration for the doctor.
+func agentConfig(path string) func(context.Context) (string, []string, error) {
+	return func(ctx context.Context) (string, []string, error) {
+		conf, err := agent.LoadConfig(path, false)
+		if err != nil {
+			return path, nil, err
+		}
+		return path, conf.Doubts(ctx), nil
+	}
 }

@@ -106,6 +106,9 @@ func (a *Agent) Sweep(ctx context.Context) (keys.Swept, error) { return a.keys.S
 // Run keeps the agent connected until ctx ends, which is no error. It returns an error when the
 // identity was revoked, as waiting does not help then.
 func (a *Agent) Run(ctx context.Context) error {
+	for _, d := range a.Config.Doubts(ctx) {
+		a.Log.Warn("agent.yaml makes little sense", "what", d)
+	}
 	if swept, err := a.keys.Sweep(ctx); err != nil {
 		a.Log.Warn("sweep of old keys is incomplete", "err", err)
 	} else {

@@ -151,6 +151,9 @@ func (r *Relay) Fingerprint() string { return r.ca.Pin().String() }
 // Run serves until ctx ends, and then ends in order: sessions are told, their rows closed, their
 // keys taken away by the agents.
 func (r *Relay) Run(ctx context.Context) error {
+	for _, d := range r.Config.Doubts() {
+		r.Log.Warn("server.yaml makes little sense", "what", d)
+	}
 	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	g, gctx := errgroup.WithContext(serving)

@@ -30,6 +30,8 @@ type Settings struct {
 	Relay  string // host:port of the relay; empty: where server.yaml makes it listen
 	Pin    *certs.Pin
 	Agent  string // the state directory of an agent, if this machine has one
+	// AgentConfig reads its configuration, and says what in it makes no sense.
+	AgentConfig func(context.Context) (path string, doubts []string, err error)
 
 	Now   func() time.Time
 	Wait  time.Duration // of one check; default 3 s
@@ -97,7 +99,7 @@ func Run(ctx context.Context, s Settings) Report {
 	e.find()
 	groups := []func(context.Context) []Finding{
 		func(context.Context) []Finding { return first },
-		e.state, e.process, e.port, e.certificates, e.clock, e.guacd,
+		e.state, e.process, e.port, e.certificates, e.clock, e.guacd, e.agent,
 	}
 	found := make([][]Finding, len(groups))
 	var wg sync.WaitGroup
@@ -164,7 +166,39 @@ func (e *examiner) configuration() []Finding {
 	case errors.Is(missing, fs.ErrNotExist):
 		f.Detail = "there is none, so the defaults hold"
 	}
-	return group("configuration", f)
+	found := []Finding{f}
+	if err == nil && f.Status != Skip {
+		found = append(found, doubtful("server.yaml", e.conf.Doubts(), "correct it, and restart the relay")...)
+	}
+	return group("configuration", found...)
+}
+
+// doubtful are the findings about what makes no sense in a configuration.
+func doubtful(file string, doubts []string, hint string) (out []Finding) {
+	for _, d := range doubts {
+		out = append(out, Finding{What: file, Status: Warn, Detail: d, Hint: hint})
+	}
+	return out
+}
+
+// agent looks at the configuration of this machine's agent, if there is one.
+func (e *examiner) agent(ctx context.Context) []Finding {
+	if e.Agent == "" || e.AgentConfig == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.Wait)
+	defer cancel()
+	path, doubts, err := e.AgentConfig(ctx)
+	f := Finding{What: "agent.yaml", Status: OK, Detail: path}
+	switch _, missing := os.Stat(path); {
+	case errors.Is(err, fs.ErrPermission):
+		f.Status, f.Detail = Skip, path+" cannot be read by this user"
+	case err != nil:
+		f.Status, f.Detail, f.Hint = Fail, detail(err), "correct it; the agent does not start with it"
+	case errors.Is(missing, fs.ErrNotExist):
+		f.Detail = "there is none, so the defaults hold"
+	}
+	return group("agent", append([]Finding{f}, doubtful("agent.yaml", doubts, "correct it, and restart the agent")...)...)
 }
 
 // find says where the relay is, and which CA it must have.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"net"
@@ -127,6 +128,36 @@ func TestListenFlag(t *testing.T) {
 	p.want(r, "port", "address", Warn, ", and not on 127.0.0.1:1 of its configuration: --listen")
 	p.want(r, "port", "UDP 127.0.0.1:", OK, "with the right fingerprint")
 	p.want(r, "port", "TCP 127.0.0.1:", OK, "with the right fingerprint")
+}
+
+// What makes no sense in the relay's configuration and in the agent's is said, with the file.
+func TestDoubts(t *testing.T) {
+	p := newPlace(t)
+	p.file("server.yaml", "scrier: {allowed_ports: [22, 22]}\n", 0o600)
+	r := Run(t.Context(), p.Settings)
+	if r.Checks[1].Status != Warn || !strings.Contains(r.Checks[1].Detail, "22 is there twice") || r.Checks[1].Hint == "" || r.Checks[1].Group != "configuration" {
+		t.Errorf("%+v", r.Checks[1])
+	}
+	p.Agent = t.TempDir()
+	path := filepath.Join(p.Agent, "agent.yaml")
+	for _, c := range []struct {
+		err    error
+		doubts []string
+		status Status
+		detail string
+	}{
+		{nil, nil, OK, "there is none, so the defaults hold"},
+		{errors.New("[1:1] no"), nil, Fail, "[1:1] no"},
+		{fs.ErrPermission, nil, Skip, "cannot be read by this user"},
+	} {
+		p.AgentConfig = func(context.Context) (string, []string, error) { return path, c.doubts, c.err }
+		p.want(Run(t.Context(), p.Settings), "agent", "agent.yaml", c.status, c.detail)
+	}
+	p.AgentConfig = func(context.Context) (string, []string, error) { return path, []string{"this and that"}, nil }
+	r = Run(t.Context(), p.Settings)
+	if last := r.Checks[len(r.Checks)-1]; last.Status != Warn || last.Detail != "this and that" || last.Group != "agent" {
+		t.Errorf("%+v", last)
+	}
 }
 
 func TestSameAddress(t *testing.T) {
