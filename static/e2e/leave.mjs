@@ -12,6 +12,34 @@ await story(async (teller) => {
   await t.run("kept=yes");
   const ask = page.getByRole("dialog", { name: /^Leave the shell on / });
 
+  // The browser asks before a page is closed only while something would be lost: here a paste that is on its way.
+  await t.run("clear; stty -echo; echo quiet-$((1+1)); sleep 1000");
+  await t.shows(/^quiet-2$/m);
+  await t.paste("x".repeat(2_000_000)); // one line, and more than anybody takes from it
+  await page.getByText(/^Pasting /).waitFor();
+  const asked = page.waitForEvent("dialog");
+  await page.close({ runBeforeUnload: true });
+  const question = await asked;
+  same(question.type(), "beforeunload", "the question");
+  await question.dismiss();
+  await t.key("Control+c"); // ends the paste as well
+  await page.getByText(/^Pasting /).waitFor({ state: "detached" });
+  await t.key("Control+c");
+  await t.run("stty echo; clear");
+  same(await t.answer("echo still-$((1+1))"), "still-2", "the shell after a page that was not closed");
+  const other = await page.context().newPage();
+  const second = await Terminal.open(other);
+  let questions = 0;
+  other.on("dialog", (d) => {
+    questions++;
+    return d.accept();
+  });
+  const closed = other.waitForEvent("close");
+  await other.close({ runBeforeUnload: true });
+  await closed;
+  same(questions, 0, "questions about a shell that goes on by itself");
+  await page.evaluate((id) => fetch(`/api/v1/sessions/${id}`, { method: "DELETE" }), second.session);
+
   await page.getByRole("link", { name: "Fleet" }).click();
   await ask.getByText(/goes on without you for 5 minutes/).waitFor();
   await ask.getByRole("button", { name: "Cancel" }).click();

@@ -52,6 +52,17 @@ await story(async (teller) => {
   const elsewhere = await teller.page();
   await signIn(elsewhere, fresh.trim());
   await elsewhere.goto(origin + "/account");
+  // The sign-ins come as they were last seen, this one first, and are sorted by their heads.
+  const methods = () => elsewhere.locator("tbody td[data-label=By]").allTextContents();
+  await elsewhere.getByRole("table").waitFor();
+  same(await elsewhere.getByRole("columnheader", { name: "Last seen" }).getAttribute("aria-sort"), "ascending", "the first order");
+  same(await elsewhere.locator("tbody tr").first().getByText("this one").count(), 1, "this one in the first row");
+  await elsewhere.getByRole("button", { name: "By", exact: true }).click();
+  same([...(await methods())].sort(), await methods(), "sorted by method");
+  same((await methods()).includes("passkey") && (await methods()).includes("link"), true, "two methods");
+  await elsewhere.getByRole("button", { name: "By", exact: true }).click();
+  same([...(await methods())].sort().reverse(), await methods(), "sorted by method, the other way round");
+  same(await elsewhere.getByRole("columnheader", { name: "By", exact: true }).getAttribute("aria-sort"), "descending", "the order that is told");
   await elsewhere.getByRole("button", { name: "Sign out everywhere" }).click();
   await elsewhere.getByRole("dialog").getByRole("button", { name: "Sign out everywhere" }).click();
   await elsewhere.waitForURL(/\/signin/);

@@ -17,6 +17,19 @@ import { Page, valueOf } from "./page";
 import { addPasskey, deviceName, passkeysWork } from "./passkey";
 import { getSignature } from "./signature";
 
+const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const latest = (a: string, b: string): number => Date.parse(b) - Date.parse(a);
+
+// columns are those of the sign-ins, and how each sorts them; equal ones come as they were last seen.
+const columns: readonly { name: string; title: string; order: (a: SignIn, b: SignIn) => number }[] = [
+  { name: "agent", title: "Browser", order: (a, b) => text(browser(a.agent), browser(b.agent)) },
+  { name: "source", title: "From", order: (a, b) => text(a.source, b.source) },
+  { name: "method", title: "By", order: (a, b) => text(a.method, b.method) },
+  { name: "created", title: "Since", order: (a, b) => latest(a.created, b.created) },
+  { name: "seen", title: "Last seen", order: (a, b) => Number(b.current) - Number(a.current) || latest(a.seen, b.seen) },
+  { name: "expires", title: "Ends", order: (a, b) => latest(b.expires, a.expires) },
+];
+
 const verbs: readonly Verb[] = [
   "see envoys", "see sessions", "open sessions", "watch sessions", "end sessions", "see the audit log",
   "see operators", "change operators", "make enrolment tokens", "change envoys",
@@ -24,12 +37,20 @@ const verbs: readonly Verb[] = [
 
 /** Account is about the person themselves: what they may do, and how they sign in. */
 class Account extends Page {
-  static override properties = { ...Page.properties, keys: { state: true }, sshKeys: { state: true }, list: { state: true }, keyFailure: { state: true } };
+  static override properties = { ...Page.properties, keys: { state: true }, sshKeys: { state: true }, list: { state: true }, keyFailure: { state: true }, sort: { state: true }, down: { state: true } };
   declare keys: Passkey[] | undefined;
   declare sshKeys: OwnKey[] | undefined;
   declare list: SignIn[] | undefined;
   declare keyFailure: unknown;
+  declare sort: string; // the column that sorts the sign-ins
+  declare down: boolean;
   private readonly now = new Now(this);
+
+  constructor() {
+    super();
+    this.sort = "seen";
+    this.down = false;
+  }
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -39,9 +60,10 @@ class Account extends Page {
   private async read(): Promise<void> {
     await this.attempt(async () => {
       const [keys, sshKeys, list] = await Promise.all([passkeys(), ownKeys(), signIns()]);
-      this.keys = keys;
-      this.sshKeys = sshKeys;
-      this.list = list.sort((a, b) => Number(b.current) - Number(a.current) || Date.parse(b.seen) - Date.parse(a.seen));
+      this.keys = keys.sort((a, b) => text(a.name.toLowerCase(), b.name.toLowerCase()) || latest(a.created, b.created));
+      // What is still to be done comes first, then by what the keys are called.
+      this.sshKeys = sshKeys.sort((a, b) => Number(!!a.proved) - Number(!!b.proved) || text(keyName(a), keyName(b)));
+      this.list = list;
     });
   }
 
@@ -81,8 +103,7 @@ class Account extends Page {
 
   private ssh(): TemplateResult {
     const row = (k: OwnKey) => {
-      const [type, , ...comment] = k.key.split(/\s+/);
-      return html`<li class="row">${icon("key")}<span><strong>${comment.join(" ") || type}</strong> <code class="small">${k.fingerprint}</code><br />
+      return html`<li class="row">${icon("key")}<span><strong>${keyName(k)}</strong> <code class="small">${k.fingerprint}</code><br />
         <span class="muted small">${k.proved ? `Counts since ${when(k.proved)}` : "Somebody has registered it, and you have not proved yet that it is yours: it opens nothing"}</span></span>
         ${k.proved ? nothing : html`<span class="chip warn end">not proved</span>`}</li>`;
     };
@@ -162,10 +183,25 @@ class Account extends Page {
         <div class="row end"><button class="button" type="button" ?disabled=${!!live.me?.doubt} @click=${this.link}>${icon("link")}Link for another browser</button>
         <button class="button danger" type="button" @click=${this.everywhere}>Sign out everywhere</button></div></div>
       ${this.list
-        ? html`<div class="scroll-x"><table class="cards"><thead><tr><th scope="col">Browser</th><th scope="col">From</th><th scope="col">By</th><th scope="col">Since</th><th scope="col">Last seen</th><th scope="col">Ends</th>
-            <th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead><tbody>${this.list.map(row)}</tbody></table></div>`
+        ? html`<div class="scroll-x"><table class="cards"><thead><tr>${columns.map((c) => this.head(c.name, c.title))}
+            <th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead><tbody>${this.sorted(this.list).map(row)}</tbody></table></div>`
         : this.failure ? nothing : loading("Reading your sign-ins…")}
     </section>`;
+  }
+
+  private head(name: string, title: string): TemplateResult {
+    const on = this.sort === name;
+    const go = () => {
+      this.down = on && !this.down;
+      this.sort = name;
+    };
+    return html`<th scope="col" aria-sort=${on ? (this.down ? "descending" : "ascending") : "none"}><button class="sort" type="button" @click=${go}>${title}${on ? icon(this.down ? "down" : "up") : nothing}</button></th>`;
+  }
+
+  private sorted(list: readonly SignIn[]): SignIn[] {
+    const by = columns.find((c) => c.name === this.sort)?.order ?? (() => 0);
+    const sign = this.down ? -1 : 1;
+    return [...list].sort((a, b) => sign * by(a, b) || latest(a.seen, b.seen));
   }
 
   private async endOne(s: SignIn): Promise<void> {
@@ -209,6 +245,12 @@ class Account extends Page {
         <dt>Detached</dt><dd>A session whose window is closed goes on for ${r.detach_grace} s.</dd></dl>
       <p class="muted small"><a href="/LICENCES.txt" target="_blank" rel="noopener">Licences of what these pages contain</a></p></section>`;
   }
+}
+
+/** keyName is what a key is called: its comment, or its type. */
+function keyName(k: OwnKey): string {
+  const [type, , ...comment] = k.key.split(/\s+/);
+  return comment.join(" ") || (type ?? "");
 }
 
 /** browser is as much of a User-Agent as tells one sign-in from another. */

@@ -165,7 +165,7 @@ class Audit extends Page {
         <p>${filtered ? "Nothing in the log matches all of these filters." : "The relay writes down who did what, from its first start on."}</p>
         ${filtered ? html`<button class="button" type="button" @click=${() => this.set({ type: "", operator: "", envoy: "", session: "", q: "" })}>Clear the filters</button>` : nothing}</div>`;
     return html`${this.table(records)}
-      <div class="row under"><span class="muted small" role="status">${count(records.length, "record")}${this.next ? " so far" : ""}</span>
+      <div class="row under"><span class="muted small" role="status">${count(records.length, "record")}${this.next ? " so far" : ""}${this.next && this.sort && !inOrder.includes(this.sort) ? "; only these are sorted, and not the older ones" : ""}</span>
         ${this.at ? html`<span class="row muted small end"><span class="spinner"></span>Searching before record ${this.at.toLocaleString()}…</span>` : nothing}
         ${this.next && !this.at ? html`<button class="button slim end" type="button" ?disabled=${this.busy} @click=${() => this.read(this.next)}>Older records</button>` : nothing}</div>`;
   }
@@ -218,6 +218,8 @@ class Audit extends Page {
 const what = (r: AuditRecord): string => r.detail || Object.entries(r.fields ?? {}).map(([k, v]) => `${k}: ${v}`).join(", ");
 const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 const by = (f: (r: AuditRecord) => string) => (a: AuditRecord, b: AuditRecord) => text(f(a), f(b));
+
+const inOrder = ["seq", "time"]; // the log's own order: what is older comes behind
 
 // orders are the ways to sort the records that are loaded; equal ones come newest first.
 const orders: Record<string, (a: AuditRecord, b: AuditRecord) => number> = {

@@ -46,6 +46,11 @@ export class DrivePane extends Pane {
     return this.fs !== undefined;
   }
 
+  /** busy says that files are on their way, either way: they do not arrive without this page. */
+  get busy(): boolean {
+    return this.uploads.busy || this.taking.size > 0;
+  }
+
   /** takes says that files may be put on it. */
   get takes(): boolean {
     return this.here && this.may?.upload === true;

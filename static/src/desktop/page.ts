@@ -8,7 +8,7 @@ import type { Attached } from "../wire/messages";
 import { clock } from "../viewer/clock";
 import { ask, button, el, icon } from "../viewer/dom";
 import { endingOf } from "../viewer/ending";
-import { askBeforeLeaving } from "../viewer/leave";
+import { askBeforeLeaving, askBeforeUnload } from "../viewer/leave";
 import { broken, card, fleet, problem, progress, retrying, signIn, type Way } from "../viewer/panel";
 import { StatusLine, type Seen } from "../viewer/status";
 import { place, plain } from "../viewer/text";
@@ -101,6 +101,7 @@ export class Page implements Seen {
       drop: (files, folders) => this.dropped(files, folders),
     });
     askBeforeLeaving("desktop", () => (this.link?.state.name === "attached" && !this.spec.watch ? [{ where: this.where, end: () => this.endNow() }] : []));
+    askBeforeUnload(() => this.drive.busy);
     document.addEventListener("fullscreenchange", () => this.filled());
     addEventListener("online", () => this.link?.nudge());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.link?.nudge());

@@ -110,6 +110,12 @@ export class Tab {
     return `${this.size.cols}×${this.size.rows}`;
   }
 
+  /** unsent says that a paste is on its way, or that keys wait for a connection: the relay does not have them yet. */
+  get unsent(): boolean {
+    const l = this.link;
+    return l !== undefined && !l.over && (l.paste !== undefined || l.held > 0);
+  }
+
   /** live says that there is a shell of ours which closing would end. */
   get live(): boolean {
     const s = this.link?.state.name;

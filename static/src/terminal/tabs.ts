@@ -1,5 +1,5 @@
 import { ask, button, el, icon } from "../viewer/dom";
-import { askBeforeLeaving } from "../viewer/leave";
+import { askBeforeLeaving, askBeforeUnload } from "../viewer/leave";
 import { StatusLine } from "../viewer/status";
 import { deed, named } from "./shortcut";
 import { Tab, type Owner, type Spec } from "./tab";
@@ -30,6 +30,7 @@ export class Tabs implements Owner {
     body.append(el("header", { class: "bar" }, back, this.strip, plus, this.toolbar.element), this.panels, el("footer", {}, this.toolbar.keys, this.status.element));
     this.strip.addEventListener("keydown", (e) => this.stripKey(e));
     askBeforeLeaving("shell", () => this.list.filter((t) => t.live && t.session !== undefined).map((t) => ({ where: t.where, end: () => t.end() })));
+    askBeforeUnload(() => this.list.some((t) => t.unsent));
     addEventListener("beforeprint", () => this.print());
     addEventListener("afterprint", () => document.querySelector("body > .printed")?.remove());
     document.addEventListener("keydown", (e) => {

@@ -21,6 +21,16 @@ export function askBeforeLeaving(what: string, running: () => readonly Running[]
   });
 }
 
+/**
+ * askBeforeUnload has the browser ask whoever closes or reloads the page while something would be lost by that. A session
+ * alone is not: it goes on for a while, and is found again.
+ */
+export function askBeforeUnload(loses: () => boolean): void {
+  addEventListener("beforeunload", (e) => {
+    if (loses()) e.preventDefault();
+  });
+}
+
 async function leave(what: string, list: readonly Running[]): Promise<void> {
   const one = list.length === 1 ? list[0] : undefined;
   const them = one ? "It goes on" : "They go on";
