@@ -83,7 +83,7 @@ processes, and the shell keeps them.
 				Relay: at, Token: token, State: agent.State{Dir: state}, Labels: parsed, Now: time.Now,
 			})
 			if err != nil {
-				return err
+				return interrupted(c.Context(), err)
 			}
 			if asJSON {
 				return printValue(c.OutOrStdout(), map[string]string{"id": id.String(), "relay": at, "state": state})

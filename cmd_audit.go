@@ -194,7 +194,7 @@ func export(ctx context.Context, t *target, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.Export(ctx, "/audit/export", w), r.Close())
+	return interrupted(ctx, errors.Join(r.Export(ctx, "/audit/export", w), r.Close()))
 }
 
 // The verdicts of `audit verify` as exit statuses; they are below those of errors.

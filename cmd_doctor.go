@@ -50,6 +50,9 @@ at most, and most are made at once.
 				s.Pin = knownPin(s.Relay)
 			}
 			r := doctor.Run(c.Context(), s)
+			if err := interrupted(c.Context(), c.Context().Err()); err != nil { // what was not finished would look like a fault
+				return err
+			}
 			if asJSON {
 				data, err := json.Marshal(r)
 				if err != nil {

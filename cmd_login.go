@@ -77,7 +77,7 @@ you. It works once, within 15 minutes.
 			}
 			l, err := home.Login(c.Context(), req)
 			if err != nil {
-				return err
+				return interrupted(c.Context(), err)
 			}
 			if asJSON && !browser {
 				return printValue(c.OutOrStdout(), relayViewOf(client.KnownRelay{Relay: l.Relay, Known: l.Known, Current: true}))

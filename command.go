@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"scrier/client"
 	"scrier/wire"
@@ -71,6 +72,17 @@ func usage(c *cobra.Command, err error) error {
 		return wire.Errorf(wire.Usage, "%s; see `%s --help`", text, c.CommandPath())
 	}
 	return err
+}
+
+// badValue says what a flag takes, in place of how Go reads it.
+func badValue(e *pflag.InvalidValueError) error {
+	takes := map[string]string{
+		"duration": "a duration like 15m or 24h", "bool": "true or false", "int": "a whole number", "uint16": "a whole number from 0 to 65535",
+	}[e.GetFlag().Value.Type()]
+	if takes == "" {
+		return e
+	}
+	return fmt.Errorf("--%s: %q is not %s", e.GetFlag().Name, e.GetValue(), takes)
 }
 
 // named refuses a flag that was given without a value.

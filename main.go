@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"scrier/wire"
 )
@@ -55,6 +56,9 @@ The machines dial out; no inbound port is open on them.`,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			err = badValue(e)
+		}
 		return wire.Errorf(wire.Usage, "%w; see `%s --help`", err, c.CommandPath())
 	})
 	root.AddGroup(

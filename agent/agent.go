@@ -114,6 +114,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	} else {
 		a.Log.Info("swept", "result", swept)
 	}
+	if _, err := a.State.certificate(); wire.CodeOf(err) == wire.BadConfig { // it will not come right by itself
+		return a.State.damaged(a.State.pairPath(), errors.New(wire.DetailOf(err)))
+	}
 	var b backoff
 	for {
 		start := time.Now()

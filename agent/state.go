@@ -77,12 +77,22 @@ func (s State) load() (enrolment, error) {
 		return e, fmt.Errorf("load enrolment: %w", err)
 	}
 	if err := json.Unmarshal(data, &e); err != nil {
-		return e, wire.Errorf(wire.BadConfig, "%s is damaged: %w", s.enrolmentPath(), err)
+		return e, s.damaged(s.enrolmentPath(), err)
 	}
 	if _, err := os.Lstat(s.pairPath()); errors.Is(err, fs.ErrNotExist) {
-		return e, wire.Errorf(wire.BadConfig, "%s is missing beside %s: put it back, or remove the other too and enrol this machine anew", s.pairPath(), s.enrolmentPath())
+		return e, wire.Errorf(wire.BadConfig, "%s is missing beside %s", s.pairPath(), s.enrolmentPath()).
+			Advise("put it back from a backup; or remove the other too, and enrol this machine anew")
+	}
+	if e.Relay == "" || e.Envoy == (wire.EnvoyID{}) || e.Pin == "" {
+		return e, s.damaged(s.enrolmentPath(), errors.New("it names no relay or no envoy"))
 	}
 	return e, nil
+}
+
+// damaged says that a file of the enrolment cannot be used.
+func (s State) damaged(path string, err error) error {
+	return wire.Errorf(wire.BadConfig, "%s is damaged: %w", path, err).
+		Advise("put it back from a backup; or remove %s and %s, and enrol this machine anew", s.enrolmentPath(), s.pairPath())
 }
 
 // certificate reads the current certificate and its key.

@@ -185,7 +185,7 @@ func (c SSHKeyConfig) unlock(ctx context.Context, path string, data []byte) (ssh
 func readKeyFile(path string, private bool) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|nonBlock, 0) // a FIFO must not hold it up
 	if err != nil {
-		return nil, wire.Errorf(wire.KeyUnusable, "read key: %w", err)
+		return nil, wire.Errorf(wire.KeyUnusable, "%w", err).Advise("name a key file that is there and that you may read, with --ssh-key-file")
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -194,11 +194,11 @@ func readKeyFile(path string, private bool) ([]byte, error) {
 	}
 	switch {
 	case !info.Mode().IsRegular():
-		return nil, wire.Errorf(wire.KeyUnusable, "%s is not a regular file", path)
+		return nil, wire.Errorf(wire.KeyUnusable, "%s is not a regular file", path).Advise("name a key file with --ssh-key-file")
 	case info.Size() > maxKeyFile:
-		return nil, wire.Errorf(wire.KeyUnusable, "%s is too large for a key", path)
+		return nil, wire.Errorf(wire.KeyUnusable, "%s is too large for a key", path).Advise("name a key file with --ssh-key-file")
 	case private && ownFile(info) && info.Mode().Perm()&0o077 != 0:
-		return nil, wire.Errorf(wire.KeyUnusable, "others can read %s (mode %04o): chmod 600 it", path, info.Mode().Perm())
+		return nil, wire.Errorf(wire.KeyUnusable, "others can read %s (mode %04o)", path, info.Mode().Perm()).Advise("`chmod 600 %s`; if somebody may have read it, make a new key", path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
