@@ -171,6 +171,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	g.Go(func() error { return r.fleet.Run(gctx) })
 	g.Go(func() error { return r.sessions.Run(gctx) })
 	g.Go(func() error { return r.events.Run(gctx, r.fleet, r.sessions) })
+	g.Go(func() error { return tidy(gctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
