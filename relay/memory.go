@@ -15,8 +15,8 @@ const (
 	tidyLeast = 32 << 20 // bytes; less is not worth a collection
 	tidyPart  = 4        // nor is less than a fourth of what is in use
 
-	// calm is how much is allocated between two looks, in bytes, when nothing much goes on. While more is, Go collects
-	// soon by itself, and the processors have other work.
+	// calm is how much may be allocated between two looks, in bytes, or a fourth of what is in use. While it is more, Go
+	// collects soon by itself, and the processors have other work.
 	calm = 32 << 20
 )
 
@@ -40,7 +40,7 @@ func readHeap() heap {
 // untidy says that much can be given back, and that this is a moment for it.
 func (h heap) untidy(before heap) bool {
 	spare := h.used - min(h.live, h.used) + h.free
-	return h.allocated-before.allocated < calm && spare > max(tidyLeast, h.live/tidyPart)
+	return h.allocated-before.allocated < max(calm, h.live/tidyPart) && spare > max(tidyLeast, h.live/tidyPart)
 }
 
 // tidy gives memory back until ctx ends.

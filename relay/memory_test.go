@@ -15,6 +15,7 @@ func TestUntidy(t *testing.T) {
 		"a relay that has just started":           {heap{}, heap{allocated: 5 * mib, used: 5 * mib}, false},
 		"a fleet is coming":                       {heap{allocated: 100 * mib}, heap{allocated: 900 * mib, live: 400 * mib, used: 700 * mib}, false},
 		"it has come":                             {heap{allocated: 900 * mib}, heap{allocated: 901 * mib, live: 400 * mib, used: 700 * mib}, true},
+		"it has come, and its heartbeats":         {heap{allocated: 900 * mib}, heap{allocated: 950 * mib, live: 400 * mib, used: 700 * mib}, true},
 		"it was collected, and not given back":    {heap{allocated: 900 * mib}, heap{allocated: 901 * mib, live: 450 * mib, used: 451 * mib, free: 300 * mib}, true},
 		"it was given back":                       {heap{allocated: 901 * mib}, heap{allocated: 902 * mib, live: 450 * mib, used: 452 * mib}, false},
 		"heartbeats":                              {heap{allocated: 901 * mib}, heap{allocated: 910 * mib, live: 450 * mib, used: 540 * mib}, false},
