@@ -13,7 +13,9 @@
 //     of a key meanwhile, and where on the way the bytes lie;
 //   - a desktop in the page, against guacamole-common-js on a WebSocket that guacd's stream comes
 //     through as it is: the first picture, a window that is dragged, the answer to a key, and what
-//     processors and memory it takes, with one viewer and with five.
+//     processors and memory it takes, with one viewer and with five;
+//   - a relay with 10,000 machines (part scale, which runs for a while and only if it is named): memory and processor
+//     while nothing happens, how fast all are back after kill -9, an orderly stop, and 1,000 shells.
 //
 // What is compared runs in turns within one run, so that whatever else the machine does meets all
 // of them. Relay, agent, sshd and clients are processes of their own, as in real use. Bench makes
@@ -47,6 +49,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bridge:", err)
 		os.Exit(1)
 	}
+	if status, ok := swarmRoles(os.Args[1:]); ok {
+		os.Exit(status)
+	}
 	if len(os.Args) > 1 && os.Args[1] == farRole {
 		if err := farMain(); err != nil {
 			fmt.Fprintln(os.Stderr, "far:", err)
@@ -61,6 +66,7 @@ func main() {
 type part struct {
 	name    string
 	measure func(context.Context, *world, options) (sheet, error)
+	seldom  bool // it takes long, and runs only if it is named
 }
 
 // sheet is what a part found out.
@@ -82,9 +88,10 @@ func figuresOf(f func(context.Context, *world, options) ([]figure, error)) func(
 // parts in the order in which they run and stand in the table.
 func parts() []part {
 	return []part{
-		{"echo", figuresOf(echo)}, {"output", figuresOf(output)},
-		{"open", figuresOf(openLoopback)}, {"wan", figuresOf(openWAN)}, {"page", pages},
-		{"desktop", figuresOf(desktops)}, {"lag", lag},
+		{name: "echo", measure: figuresOf(echo)}, {name: "output", measure: figuresOf(output)},
+		{name: "open", measure: figuresOf(openLoopback)}, {name: "wan", measure: figuresOf(openWAN)}, {name: "page", measure: pages},
+		{name: "desktop", measure: figuresOf(desktops)}, {name: "lag", measure: lag},
+		{name: "scale", measure: scale, seldom: true},
 	}
 }
 
@@ -107,6 +114,13 @@ type options struct {
 	speeds  []int64       // of screens, bytes a second, 0: no limit; of lag
 	tries   int           // of lag, in each cell
 	limit   time.Duration // of a try
+	agents  int           // of scale
+	shells  int           // of scale
+	storms  int           // of scale
+	settle  time.Duration // of scale
+	idle    time.Duration // of scale
+	typing  time.Duration // of scale
+	fleet   string        // of scale
 	keep    bool
 	say     io.Writer // what goes on
 }
@@ -115,11 +129,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	o := options{say: stderr}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	var all []string
+	var all, usual []string
 	for _, p := range parts() {
 		all = append(all, p.name)
+		if !p.seldom {
+			usual = append(usual, p.name)
+		}
 	}
-	names := f.String("run", strings.Join(all, ","), "the `parts` to measure")
+	names := f.String("run", strings.Join(usual, ","), "the `parts` to measure; scale (10,000 agents, some ten minutes) is not in the usual run")
 	skipped := f.String("skip", "", "the `parts` of these to leave out")
 	f.IntVar(&o.echoes, "echoes", 4000, "keystrokes of each")
 	f.IntVar(&o.outputs, "outputs", 3, "runs of 100 MiB of each")
@@ -137,6 +154,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	speeds := f.String("speeds", "256k,1m,8m,0", "bytes a second that screens of the part lag show, 0: as fast as they come")
 	f.IntVar(&o.tries, "tries", 3, "interruptions of each in each cell of the part lag")
 	f.DurationVar(&o.limit, "limit", 20*time.Second, "how long an echo or an interruption of the part lag may take")
+	f.IntVar(&o.agents, "agents", 10_000, "agents of the part scale")
+	f.IntVar(&o.shells, "shells", 1000, "shells of the part scale at the same time")
+	f.IntVar(&o.storms, "storms", 3, "how often the relay of the part scale is killed")
+	f.DurationVar(&o.settle, "settle", 30*time.Second, "how long the relay of the part scale has to come to rest")
+	f.DurationVar(&o.idle, "idle", time.Minute, "how long it is watched while nothing happens")
+	f.DurationVar(&o.typing, "typing", 10*time.Second, "how long keys are typed into the shells of the part scale")
+	f.StringVar(&o.fleet, "fleet", "", "keep the relay and the enrolled agents of the part scale in `DIR`, and take those that are there")
 	f.BoolVar(&o.keep, "keep", false, "keep the directory with the logs")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -164,7 +188,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks, o.rounds, o.opened, o.pressed, o.viewers-1, o.tries) < 1 || o.drag <= 0 || o.limit <= 0 {
 		return o, errors.New("at least one sample of each is needed")
 	}
-	return o, nil
+	return o, o.checkScale()
 }
 
 func run(args []string, stdout, stderr io.Writer) int {

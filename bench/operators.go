@@ -1,0 +1,337 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+
+	"scrier/certs"
+	"scrier/client"
+	"scrier/wire"
+)
+
+// operators are people with shells, many in one process. Each shell has a link to the relay of its own, as
+// `scrier ssh` has, and says on it what that would.
+const operatorsRole = "operators"
+
+type operatorsConf struct {
+	Dir    string
+	Relays []string // as each of the operators names the relay; they log in as NAME0, NAME1, …
+	Name   string
+	Pin    string
+}
+
+// operatorsOrder is one of these.
+type operatorsOrder struct {
+	Keys  bool          `json:",omitempty"` // make each an SSH key, and say the public halves
+	Login bool          `json:",omitempty"` // all of them log in
+	Open  []string      `json:",omitempty"` // a shell on each of these machines, an operator after the other
+	Type  time.Duration `json:",omitempty"` // into each shell one key a second for so long
+	Close bool          `json:",omitempty"` // all shells
+}
+
+// shellTimes is what the order Open or Type has found out.
+type shellTimes struct {
+	All        time.Duration // from the first to the last
+	Each       samples
+	Goroutines int
+}
+
+type operators struct {
+	operatorsConf
+	pin   certs.Pin
+	certs []certs.Client // one an operator, once they have logged in
+
+	mu     sync.Mutex
+	shells []*remoteShell
+}
+
+// remoteShell is a shell that one of them has open.
+type remoteShell struct {
+	link wire.Link
+	f    *wire.Framed
+	done chan struct{} // closed when nothing more comes
+
+	mu     sync.Mutex
+	seen   []byte
+	news   chan struct{} // there is something in seen, or done
+	offset uint64
+	err    error
+}
+
+func operatorsMain() error {
+	var o operators
+	err := obey(&o.operatorsConf, o.do)
+	o.close()
+	return err
+}
+
+func (o *operators) do(order operatorsOrder) (any, error) {
+	ctx := context.Background()
+	switch {
+	case order.Keys:
+		return o.keys()
+	case order.Login:
+		return nil, o.login(ctx)
+	case order.Open != nil:
+		return o.open(ctx, order.Open)
+	case order.Type > 0:
+		return o.types(order.Type)
+	case order.Close:
+		o.close()
+		return shellTimes{Goroutines: runtime.NumGoroutine()}, nil
+	}
+	return nil, errors.New("an empty order")
+}
+
+func (o *operators) home(i int) string { return filepath.Join(o.Dir, fmt.Sprintf("%s%d", o.Name, i)) }
+
+// keys makes an SSH key for each operator.
+func (o *operators) keys() (public []string, err error) {
+	for i := range o.Relays {
+		pub, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		block, err := ssh.MarshalPrivateKey(private, "bench")
+		if err != nil {
+			return nil, err
+		}
+		key, err := ssh.NewPublicKey(pub)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.MkdirAll(o.home(i), 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(o.home(i), "id"), pem.EncodeToMemory(block), 0o600); err != nil {
+			return nil, err
+		}
+		public = append(public, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
+	}
+	return public, nil
+}
+
+func (o *operators) login(ctx context.Context) (err error) {
+	if o.pin, err = certs.ParsePin(o.Pin); err != nil {
+		return err
+	}
+	for i, relay := range o.Relays {
+		home := client.Home{Dir: filepath.Join(o.home(i), "scrier")}
+		if _, err := home.Login(ctx, client.LoginRequest{
+			Relay: relay, Username: fmt.Sprintf("%s%d", o.Name, i), Fingerprint: o.Pin, Now: time.Now,
+			Keys: client.SSHKeyConfig{KeyFile: filepath.Join(o.home(i), "id")},
+		}); err != nil {
+			return fmt.Errorf("log in as operator %d: %w", i, err)
+		}
+		pairs, err := filepath.Glob(filepath.Join(home.Dir, "login-*.pem"))
+		if err != nil || len(pairs) != 1 {
+			return fmt.Errorf("operator %d has %d logins: %w", i, len(pairs), err)
+		}
+		cert, err := certs.LoadPair(pairs[0])
+		if err != nil {
+			return err
+		}
+		o.certs = append(o.certs, certs.Client{ALPN: wire.ALPNClient, Pin: &o.pin, Cert: cert, Now: time.Now})
+	}
+	return nil
+}
+
+// openAtATime is how many shells are opened at the same time: a relay has so many handshakes for each processor, and one
+// who was turned away would have to come again.
+const openAtATime = 64
+
+// open opens a shell on each machine and waits for their prompts.
+func (o *operators) open(ctx context.Context, machines []string) (shellTimes, error) {
+	var g errgroup.Group
+	g.SetLimit(openAtATime)
+	took := make(samples, len(machines))
+	begin := time.Now()
+	for i, machine := range machines {
+		g.Go(func() error {
+			from := time.Now()
+			who := i % len(o.Relays)
+			s, err := openRemote(ctx, o.certs[who], o.Relays[who], machine)
+			if s != nil {
+				o.mu.Lock()
+				o.shells = append(o.shells, s)
+				o.mu.Unlock()
+			}
+			if err == nil {
+				err = s.await([]byte(prompt), patience)
+			}
+			if err != nil {
+				return fmt.Errorf("a shell on %s: %w", machine, err)
+			}
+			took[i] = time.Since(from)
+			return nil
+		})
+	}
+	err := g.Wait()
+	return shellTimes{All: time.Since(begin), Each: took}, err
+}
+
+func openRemote(ctx context.Context, c certs.Client, relay, machine string) (*remoteShell, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	link, err := wire.Dialer{TLS: c.TLS()}.Dial(ctx, relay)
+	if err != nil {
+		return nil, err
+	}
+	s := &remoteShell{link: link, done: make(chan struct{}), news: make(chan struct{}, 1)}
+	fail := func(err error) (*remoteShell, error) {
+		close(s.done)
+		return s, err
+	}
+	stream, err := link.Open(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	s.f = wire.NewFramed(stream)
+	id := make([]byte, 16)
+	rand.Read(id)
+	if err := stream.SetDeadline(time.Now().Add(patience)); err != nil {
+		return fail(err)
+	}
+	if err := s.f.Send(&wire.Connect{
+		Envoy: machine, Kind: wire.KindSSH, Size: wire.Size{Cols: 80, Rows: 24}, Term: "xterm-256color", Client: id,
+		Skip: true, Paint: true, Prompt: true, Answers: true,
+	}); err != nil {
+		return fail(err)
+	}
+	for {
+		m, err := s.f.Receive()
+		if err != nil {
+			return fail(err)
+		}
+		switch m := m.(type) {
+		case *wire.Said: // the session is being opened
+		case *wire.Refused:
+			return fail(m.Err())
+		case *wire.Attached:
+			s.offset = m.Offset
+			if err := stream.SetDeadline(time.Time{}); err != nil {
+				return fail(err)
+			}
+			go s.read()
+			return s, nil
+		default:
+			return fail(fmt.Errorf("the relay answers with %T", m))
+		}
+	}
+}
+
+// read takes what the session shows until it ends. Each piece is acknowledged at once.
+func (s *remoteShell) read() {
+	defer close(s.done)
+	for {
+		m, err := s.f.Receive()
+		s.mu.Lock()
+		var ack *wire.Ack
+		switch m := m.(type) {
+		case *wire.Data:
+			s.seen = append(s.seen, m.Bytes...)
+			s.offset += uint64(len(m.Bytes))
+			ack = &wire.Ack{Offset: s.offset}
+		case *wire.Exit:
+			if err = io.EOF; m.Code != wire.None {
+				err = &wire.Error{Code: m.Code, Detail: m.Detail}
+			}
+		}
+		s.err = err
+		s.mu.Unlock()
+		select {
+		case s.news <- struct{}{}:
+		default:
+		}
+		if err == nil && ack != nil {
+			err = s.f.Send(ack)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// await waits until what was shown since the last one was found holds text.
+func (s *remoteShell) await(text []byte, limit time.Duration) error {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	for {
+		s.mu.Lock()
+		_, after, found := bytes.Cut(s.seen, text)
+		seen, err := s.seen, s.err
+		if found {
+			s.seen = slices.Clone(after)
+		}
+		s.mu.Unlock()
+		switch {
+		case found:
+			return nil
+		case err != nil:
+			return fmt.Errorf("the shell has ended: %w", err)
+		}
+		select {
+		case <-s.news:
+		case <-late.C:
+			return fmt.Errorf("it shows nothing more; it showed %q", seen)
+		}
+	}
+}
+
+// types has each operator type a key a second into each of their shells, and times the echoes.
+func (o *operators) types(whole time.Duration) (shellTimes, error) {
+	var g errgroup.Group
+	var mu sync.Mutex
+	var took samples
+	end := time.Now().Add(whole)
+	for _, s := range o.shells {
+		g.Go(func() error {
+			next := time.Now().Add(mathrand.N(time.Second))
+			for n := 0; next.Before(end); n++ {
+				time.Sleep(time.Until(next))
+				next = next.Add(time.Second)
+				key := []byte{'a' + byte(n%26)}
+				begin := time.Now()
+				if err := s.f.WriteData(wire.DataFrame(append(make([]byte, wire.DataHeader), key...), len(key))); err != nil {
+					return err
+				}
+				if err := s.await(key, patience); err != nil {
+					return err
+				}
+				d := time.Since(begin)
+				mu.Lock()
+				took = append(took, d)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return shellTimes{Each: took}, err
+}
+
+// close ends all shells.
+func (o *operators) close() {
+	for _, s := range o.shells {
+		_ = s.link.Close(wire.None, "") // the relay may be gone
+		<-s.done
+	}
+	o.shells = nil
+}
