@@ -147,10 +147,10 @@ func (s *agentSwarm) run() error {
 	ctx, s.cancel = context.WithCancel(context.Background())
 	for i, a := range opened {
 		s.wg.Go(func() {
-			err := errors.Join(a.Run(ctx), a.Close())
-			if err != nil {
+			if err := a.Run(ctx); err != nil {
 				s.failed.Store(fmt.Sprintf("agent %d: %v", s.First+i, err))
 			}
+			_ = a.Close() // it waits a second for workers, which is little for thousands of agents that end together
 			s.agents[i].since.Store(0)
 		})
 	}
