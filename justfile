@@ -19,10 +19,11 @@ web:
 demo *args: build
     ./scripts/demo {{ args }}
 
-# Install what the tests need (as root), then run all of them; screens and stories by themselves, as they keep the machine busy
+# Install what the tests need (as root), then run all of them; screens, 2,000 agents and stories by themselves, as they keep the machine busy
 test *args: parts web lint
-    go test -race -shuffle=on -timeout 20m {{ args }} $(go list ./... | grep -v -e /agent/console$ -e /stories$)
+    go test -race -shuffle=on -timeout 20m {{ args }} $(go list ./... | grep -v -e /agent/console$ -e /bench$ -e /stories$)
     go test -race -timeout 20m {{ args }} ./agent/console
+    go test -race -shuffle=on -timeout 20m {{ args }} ./bench
     go test -race -shuffle=on -timeout 20m {{ args }} ./stories
 
 # Install the real parts that the tests run against, or say which are missing

@@ -57,6 +57,7 @@ type swarmState struct {
 type agentSwarm struct {
 	swarmConf
 	agents []*swarmAgent
+	before int // goroutines, when there was no agent yet
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	why    atomic.Value // string
@@ -123,6 +124,7 @@ func (s *agentSwarm) run() error {
 	if err := conf.Check(); err != nil {
 		return err
 	}
+	s.before = runtime.NumGoroutine()
 	s.agents = make([]*swarmAgent, s.Agents)
 	opened := make([]*agent.Agent, s.Agents)
 	var g errgroup.Group
@@ -157,11 +159,17 @@ func (s *agentSwarm) run() error {
 	return nil
 }
 
+// stop ends all agents, and gives what they leave behind a moment to end.
 func (s *agentSwarm) stop() {
-	if s.cancel != nil {
-		s.cancel()
+	if s.cancel == nil {
+		return
 	}
+	s.cancel()
 	s.wg.Wait()
+	s.cancel = nil
+	for end := time.Now().Add(patience); runtime.NumGoroutine() > s.before && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 func (s *agentSwarm) err() error {

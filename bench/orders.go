@@ -30,9 +30,12 @@ type answer[T any] struct {
 	Value T
 }
 
+// thisProgram can be started by anybody, wherever it lies.
+const thisProgram = "/proc/self/exe"
+
 // order starts the program in a role, in a namespace. conf is the first order, which has no answer.
-func (w *world) order(namespace, role, name string, as *syscall.Credential, conf any) (*ordered, error) {
-	c := exec.Command("/proc/self/exe", role)
+func (w *world) order(program, namespace, role, name string, as *syscall.Credential, conf any) (*ordered, error) {
+	c := exec.Command(program, role)
 	c.Env = append(os.Environ(), "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true", "HOME="+w.home)
 	c.Dir = "/"
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: as}

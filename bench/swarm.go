@@ -33,12 +33,19 @@ type swarm struct {
 	namespace string
 	dir       string // relay/ and agents/ are in there
 	agents    int
+	parts     []swarmPart // processes of agents; the last one is started as often as needed
 	say       func(format string, args ...any)
 
 	relay  *daemon
 	starts int
 	pin    string
 	groups []*ordered // of agents
+}
+
+// swarmPart is a process of agents.
+type swarmPart struct {
+	program string
+	agents  int // at most
 }
 
 const (
@@ -61,6 +68,11 @@ func newSwarm(ctx context.Context, w *world, agents int, fleet string, say func(
 		return nil, fmt.Errorf("%d agents do not fit: they have a UDP port each, and there are %d", agents, maxSwarm)
 	}
 	s := &swarm{world: w, namespace: fmt.Sprintf("ss%d", os.Getpid()), dir: fleet, agents: agents, say: say}
+	each, err := agentsOfProcess()
+	if err != nil {
+		return nil, err
+	}
+	s.parts = []swarmPart{{thisProgram, each}}
 	if fleet == "" {
 		s.dir = filepath.Join(w.dir, "swarm")
 	}
@@ -79,7 +91,7 @@ func newSwarm(ctx context.Context, w *world, agents int, fleet string, say func(
 			})
 		}
 	}
-	err := within(s.namespace, func() error {
+	err = within(s.namespace, func() error {
 		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1100 65535"), 0)
 	})
 	if err != nil {
@@ -160,19 +172,17 @@ func (s *swarm) startAgents(ctx context.Context) error {
 	if err := chownAll(dir, as); err != nil { // of a former run, when the OS user was another
 		return err
 	}
-	each, err := agentsOfProcess()
-	if err != nil {
-		return err
-	}
 	relay, err := client.DialState(ctx, s.state())
 	if err != nil {
 		return err
 	}
 	defer relay.Close()
 	var g errgroup.Group
-	for first := 0; first < s.agents; first += each {
-		conf := swarmConf{Dir: dir, First: first, Agents: min(each, s.agents-first), Worker: []string{s.scrier, "agent", "keys-worker"}}
-		group, err := s.order(s.namespace, swarmRole, fmt.Sprintf("agents-%d", first), as, conf)
+	for first := 0; first < s.agents; {
+		part := s.parts[min(len(s.groups), len(s.parts)-1)]
+		conf := swarmConf{Dir: dir, First: first, Agents: min(part.agents, s.agents-first), Worker: []string{s.scrier, "agent", "keys-worker"}}
+		first += conf.Agents
+		group, err := s.order(part.program, s.namespace, swarmRole, fmt.Sprintf("agents-%d", conf.First), as, conf)
 		if err != nil {
 			return err
 		}
@@ -351,7 +361,7 @@ func (s *swarm) startOperators(ctx context.Context, shells int) (*ordered, error
 	for n := range (shells + shellsOfOperator - 1) / shellsOfOperator {
 		conf.Relays = append(conf.Relays, addressOf(firstOperator, n))
 	}
-	people, err := s.order(s.namespace, operatorsRole, "operators", nil, conf)
+	people, err := s.order(thisProgram, s.namespace, operatorsRole, "operators", nil, conf)
 	if err != nil {
 		return nil, err
 	}
