@@ -12,7 +12,6 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -41,16 +40,16 @@ type operatorsConf struct {
 type operatorsOrder struct {
 	Keys  bool          `json:",omitempty"` // make each an SSH key, and say the public halves
 	Login bool          `json:",omitempty"` // all of them log in
-	Open  []string      `json:",omitempty"` // a shell on each of these machines, an operator after the other
+	Dial  int           `json:",omitempty"` // so many links, an operator after the other, each for a shell
+	Open  []string      `json:",omitempty"` // a shell on each of these machines, each on the next link that has none
 	Type  time.Duration `json:",omitempty"` // into each shell one key a second for so long
 	Close bool          `json:",omitempty"` // all shells
 }
 
-// shellTimes is what the order Open or Type has found out.
+// shellTimes is what an order has found out.
 type shellTimes struct {
-	All        time.Duration // from the first to the last
-	Each       samples
-	Goroutines int
+	All  time.Duration // from the first to the last
+	Each samples
 }
 
 type operators struct {
@@ -58,15 +57,15 @@ type operators struct {
 	pin   certs.Pin
 	certs []certs.Client // one an operator, once they have logged in
 
-	mu     sync.Mutex
 	shells []*remoteShell
+	opened int // how many of them have a shell
 }
 
 // remoteShell is a shell that one of them has open.
 type remoteShell struct {
 	link wire.Link
 	f    *wire.Framed
-	done chan struct{} // closed when nothing more comes
+	done chan struct{} // closed when nothing more comes; nil: there is only the link
 
 	mu     sync.Mutex
 	seen   []byte
@@ -89,13 +88,15 @@ func (o *operators) do(order operatorsOrder) (any, error) {
 		return o.keys()
 	case order.Login:
 		return nil, o.login(ctx)
+	case order.Dial > 0:
+		return o.dial(ctx, order.Dial)
 	case order.Open != nil:
 		return o.open(ctx, order.Open)
 	case order.Type > 0:
 		return o.types(order.Type)
 	case order.Close:
 		o.close()
-		return shellTimes{Goroutines: runtime.NumGoroutine()}, nil
+		return nil, nil
 	}
 	return nil, errors.New("an empty order")
 }
@@ -153,86 +154,104 @@ func (o *operators) login(ctx context.Context) (err error) {
 	return nil
 }
 
-// openAtATime is how many shells are opened at the same time: a relay has so many handshakes for each processor, and one
-// who was turned away would have to come again.
-const openAtATime = 64
+// dialAtATime is how many links or shells are opened at the same time: a relay has so many handshakes for each processor,
+// and one who was turned away would have to come again.
+const dialAtATime = 64
+
+// dial makes links.
+func (o *operators) dial(ctx context.Context, n int) (shellTimes, error) {
+	all := make([]*remoteShell, n)
+	times, err := inParallel(n, func(i int) error {
+		who := i % len(o.Relays)
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		link, err := wire.Dialer{TLS: o.certs[who].TLS()}.Dial(ctx, o.Relays[who])
+		if err == nil {
+			all[i] = &remoteShell{link: link, news: make(chan struct{}, 1)}
+		}
+		return err
+	})
+	for _, s := range all {
+		if s != nil {
+			o.shells = append(o.shells, s)
+		}
+	}
+	return times, err
+}
 
 // open opens a shell on each machine and waits for their prompts.
 func (o *operators) open(ctx context.Context, machines []string) (shellTimes, error) {
+	free := o.shells[o.opened:]
+	if len(machines) > len(free) {
+		return shellTimes{}, fmt.Errorf("%d shells need as many links, and there are %d", len(machines), len(free))
+	}
+	o.opened += len(machines)
+	return inParallel(len(machines), func(i int) error {
+		err := free[i].open(ctx, machines[i])
+		if err == nil {
+			err = free[i].await([]byte(prompt), patience)
+		}
+		if err != nil {
+			return fmt.Errorf("a shell on %s: %w", machines[i], err)
+		}
+		return nil
+	})
+}
+
+// inParallel does something n times, and times it.
+func inParallel(n int, do func(i int) error) (shellTimes, error) {
 	var g errgroup.Group
-	g.SetLimit(openAtATime)
-	took := make(samples, len(machines))
+	g.SetLimit(dialAtATime)
+	took := make(samples, n)
 	begin := time.Now()
-	for i, machine := range machines {
+	for i := range n {
 		g.Go(func() error {
 			from := time.Now()
-			who := i % len(o.Relays)
-			s, err := openRemote(ctx, o.certs[who], o.Relays[who], machine)
-			if s != nil {
-				o.mu.Lock()
-				o.shells = append(o.shells, s)
-				o.mu.Unlock()
-			}
-			if err == nil {
-				err = s.await([]byte(prompt), patience)
-			}
-			if err != nil {
-				return fmt.Errorf("a shell on %s: %w", machine, err)
-			}
+			err := do(i)
 			took[i] = time.Since(from)
-			return nil
+			return err
 		})
 	}
 	err := g.Wait()
 	return shellTimes{All: time.Since(begin), Each: took}, err
 }
 
-func openRemote(ctx context.Context, c certs.Client, relay, machine string) (*remoteShell, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	link, err := wire.Dialer{TLS: c.TLS()}.Dial(ctx, relay)
+func (s *remoteShell) open(ctx context.Context, machine string) error {
+	stream, err := s.link.Open(ctx)
 	if err != nil {
-		return nil, err
-	}
-	s := &remoteShell{link: link, done: make(chan struct{}), news: make(chan struct{}, 1)}
-	fail := func(err error) (*remoteShell, error) {
-		close(s.done)
-		return s, err
-	}
-	stream, err := link.Open(ctx)
-	if err != nil {
-		return fail(err)
+		return err
 	}
 	s.f = wire.NewFramed(stream)
 	id := make([]byte, 16)
 	rand.Read(id)
 	if err := stream.SetDeadline(time.Now().Add(patience)); err != nil {
-		return fail(err)
+		return err
 	}
 	if err := s.f.Send(&wire.Connect{
 		Envoy: machine, Kind: wire.KindSSH, Size: wire.Size{Cols: 80, Rows: 24}, Term: "xterm-256color", Client: id,
 		Skip: true, Paint: true, Prompt: true, Answers: true,
 	}); err != nil {
-		return fail(err)
+		return err
 	}
 	for {
 		m, err := s.f.Receive()
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		switch m := m.(type) {
 		case *wire.Said: // the session is being opened
 		case *wire.Refused:
-			return fail(m.Err())
+			return m.Err()
 		case *wire.Attached:
 			s.offset = m.Offset
 			if err := stream.SetDeadline(time.Time{}); err != nil {
-				return fail(err)
+				return err
 			}
+			s.done = make(chan struct{})
 			go s.read()
-			return s, nil
+			return nil
 		default:
-			return fail(fmt.Errorf("the relay answers with %T", m))
+			return fmt.Errorf("the relay answers with %T", m)
 		}
 	}
 }
@@ -301,7 +320,7 @@ func (o *operators) types(whole time.Duration) (shellTimes, error) {
 	var mu sync.Mutex
 	var took samples
 	end := time.Now().Add(whole)
-	for _, s := range o.shells {
+	for _, s := range o.shells[:o.opened] {
 		g.Go(func() error {
 			next := time.Now().Add(mathrand.N(time.Second))
 			for n := 0; next.Before(end); n++ {
@@ -327,11 +346,13 @@ func (o *operators) types(whole time.Duration) (shellTimes, error) {
 	return shellTimes{Each: took}, err
 }
 
-// close ends all shells.
+// close ends all links, and with them the shells.
 func (o *operators) close() {
 	for _, s := range o.shells {
 		_ = s.link.Close(wire.None, "") // the relay may be gone
-		<-s.done
+		if s.done != nil {
+			<-s.done
+		}
 	}
-	o.shells = nil
+	o.shells, o.opened = nil, 0
 }

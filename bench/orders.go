@@ -75,8 +75,11 @@ func (o *ordered) end() error {
 	return nil
 }
 
-// tell gives an order and waits for its answer; what it is about is for the two to know.
+// tell gives an order and waits for its answer; what it is about is for the two to know. One that takes longer than
+// anything should is the program's last.
 func tell[T any](ctx context.Context, o *ordered, order any) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, scaleLimit)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = o.cmd.Process.Kill() })
 	defer stop()
 	var got answer[T]

@@ -143,38 +143,51 @@ func (m *scaling) opens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before, err := m.look()
-	if err != nil {
-		return err
-	}
 	var machines []string
 	for i := range m.o.shells {
 		machines = append(machines, swarmName(i*m.agents/m.o.shells)) // of all processes
 	}
-	opened, err := tell[shellTimes](ctx, people, operatorsOrder{Open: machines})
-	if err != nil {
-		return err
+	// What each step takes: the links, the shells on them, and keys that are typed into these.
+	var steps [3]shellTimes
+	used := make([]relayUse, len(steps)+1)
+	programs := make([]time.Duration, len(steps)+1)
+	for i := range used {
+		if i > 0 {
+			order := []operatorsOrder{{Dial: m.o.shells}, {Open: machines}, {Type: m.o.typing}}[i-1]
+			if steps[i-1], err = tell[shellTimes](ctx, people, order); err != nil {
+				return err
+			}
+		}
+		if used[i], err = m.look(); err != nil {
+			return err
+		}
+		if programs[i], err = m.agentsProcessor(); err != nil {
+			return err
+		}
 	}
-	open, err := m.look()
-	if err != nil {
-		return err
-	}
-	typed, err := tell[shellTimes](ctx, people, operatorsOrder{Type: m.o.typing})
-	if err != nil {
-		return err
-	}
-	after, err := m.look()
-	if err != nil {
-		return err
-	}
-	n := counted(m.o.shells) + " shells"
-	m.row(n+", each with a link of its own", kib(after.memory-before.memory, m.o.shells)+" RSS", "<= 200 KiB")
-	m.row(n+", opened", seconds(opened.All), "<= 8 s")
-	m.row("  of it the relay's processor", seconds(open.processor-before.processor), "-")
-	m.row(n+", a key a second into each: echo", fmt.Sprintf("p50 %s, p95 %s", short(typed.Each.percentile(50)), short(typed.Each.percentile(95))), "p95 <= 9 ms")
-	m.row("audit log per session", fmt.Sprintf("%.1f KiB", float64(after.audit-before.audit)/float64(m.o.shells)/(1<<10)), "-")
-	_, err = tell[shellTimes](ctx, people, operatorsOrder{Close: true})
+	n, each := counted(m.o.shells)+" shells", func(from, to int) string { return kib(used[to].memory-used[from].memory, m.o.shells) }
+	m.row(n+", memory of each", each(0, 3)+" RSS", "<= 200 KiB")
+	m.row("  of it for its operator's link", each(0, 1), "-")
+	m.row(n+", opened", seconds(steps[0].All+steps[1].All), "<= 8 s")
+	m.row("  of it until there are the links", seconds(steps[0].All), "-")
+	m.row("  processor for that", fmt.Sprintf("relay %s, agents and their programs %s", seconds(used[2].processor-used[0].processor), seconds(programs[2]-programs[0])), "-")
+	echoes := steps[2].Each
+	m.row(n+", a key a second into each: echo", fmt.Sprintf("p50 %s, p95 %s", short(echoes.percentile(50)), short(echoes.percentile(95))), "p95 <= 9 ms")
+	m.row("audit log per session", fmt.Sprintf("%.1f KiB", float64(used[3].audit-used[0].audit)/float64(m.o.shells)/(1<<10)), "-")
+	_, err = tell[any](ctx, people, operatorsOrder{Close: true})
 	return errors.Join(err, people.end())
+}
+
+// agentsProcessor is the processor time of all agents, and of the programs that they have run to their end.
+func (m *scaling) agentsProcessor() (all time.Duration, err error) {
+	for _, group := range m.groups {
+		u, err := processUsage(strconv.Itoa(group.cmd.Process.Pid))
+		if err != nil {
+			return 0, err
+		}
+		all += u.processor + u.reaped
+	}
+	return all, nil
 }
 
 // storm kills the relay and starts it again at once, several times.

@@ -141,7 +141,7 @@ func allOnline(t *testing.T, s *swarm) {
 func shell(t *testing.T, s *swarm, people *ordered) {
 	t.Helper()
 	machine := swarmName(rand.N(s.agents))
-	for _, order := range []operatorsOrder{{Open: []string{machine}}, {Type: 2 * time.Second}, {Close: true}} {
+	for _, order := range []operatorsOrder{{Dial: 1}, {Open: []string{machine}}, {Type: 2 * time.Second}, {Close: true}} {
 		if _, err := tell[shellTimes](t.Context(), people, order); err != nil {
 			t.Fatalf("a shell on %s: %v", machine, err)
 		}

@@ -16,6 +16,7 @@ const tick = 10 * time.Millisecond
 // usage is what processes have used.
 type usage struct {
 	processor time.Duration // since their start
+	reaped    time.Duration // processor time of its children that have ended
 	memory    int64         // bytes that are resident now
 	children  int           // of the first process
 }
@@ -66,19 +67,19 @@ func processUsage(pid string) (usage, error) {
 func parseUsage(stat string) (usage, error) {
 	// The name, in parentheses, may hold anything.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const state, user, system, resident = 3, 14, 15, 24 // numbers of the fields in the manual
+	const state, user, system, childUser, childSystem, resident = 3, 14, 15, 16, 17, 24 // numbers of the fields in the manual
 	number := func(field int) (n int64, err error) {
 		if field-state >= len(fields) {
 			return 0, fmt.Errorf("a stat of %d fields", len(fields))
 		}
 		return strconv.ParseInt(fields[field-state], 10, 64)
 	}
-	var n [3]int64
-	for i, field := range []int{user, system, resident} {
+	var n [5]int64
+	for i, field := range []int{user, system, childUser, childSystem, resident} {
 		var err error
 		if n[i], err = number(field); err != nil {
 			return usage{}, err
 		}
 	}
-	return usage{processor: time.Duration(n[0]+n[1]) * tick, memory: n[2] * int64(os.Getpagesize())}, nil
+	return usage{processor: time.Duration(n[0]+n[1]) * tick, reaped: time.Duration(n[2]+n[3]) * tick, memory: n[4] * int64(os.Getpagesize())}, nil
 }
