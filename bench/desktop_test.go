@@ -9,7 +9,7 @@ import (
 
 func TestParseUsage(t *testing.T) {
 	u, err := parseUsage("17 (a b) c) S 1 17 17 0 -1 4194560 900 0 3 0 250 50 7 8 20 0 9 0 4000 123456 300 18446744073709551615 1\n")
-	if err != nil || u.processor != 3*time.Second || u.memory%300 != 0 || u.memory == 0 {
+	if err != nil || u.processor != 3*time.Second || u.reaped != 150*time.Millisecond || u.memory%300 != 0 || u.memory == 0 {
 		t.Errorf("got %+v, %v", u, err)
 	}
 	for _, bad := range []string{"", "17 (x) S 1 2", strings.Repeat("x ", 60)} {
