@@ -43,7 +43,7 @@ type operatorsOrder struct {
 	Dial  int           `json:",omitempty"` // so many links, an operator after the other, each for a shell
 	Open  []string      `json:",omitempty"` // a shell on each of these machines, each on the next link that has none
 	Type  time.Duration `json:",omitempty"` // into each shell one key a second for so long
-	Close bool          `json:",omitempty"` // all shells
+	Close bool          `json:",omitempty"` // end all shells, and then their links
 }
 
 // shellTimes is what an order has found out.
@@ -95,8 +95,9 @@ func (o *operators) do(order operatorsOrder) (any, error) {
 	case order.Type > 0:
 		return o.types(order.Type)
 	case order.Close:
+		times, err := inParallel(o.opened, func(i int) error { return o.shells[i].leave() })
 		o.close()
-		return nil, nil
+		return times, err
 	}
 	return nil, errors.New("an empty order")
 }
@@ -328,7 +329,7 @@ func (o *operators) types(whole time.Duration) (shellTimes, error) {
 				next = next.Add(time.Second)
 				key := []byte{'a' + byte(n%26)}
 				begin := time.Now()
-				if err := s.f.WriteData(wire.DataFrame(append(make([]byte, wire.DataHeader), key...), len(key))); err != nil {
+				if err := s.send(key); err != nil {
 					return err
 				}
 				if err := s.await(key, patience); err != nil {
@@ -344,6 +345,24 @@ func (o *operators) types(whole time.Duration) (shellTimes, error) {
 	}
 	err := g.Wait()
 	return shellTimes{Each: took}, err
+}
+
+func (s *remoteShell) send(keys []byte) error {
+	return s.f.WriteData(wire.DataFrame(append(make([]byte, wire.DataHeader), keys...), len(keys)))
+}
+
+// leave ends the shell from within, whatever stands on its line.
+func (s *remoteShell) leave() error {
+	const killLine = 'U' - '@'
+	if err := s.send([]byte{killLine, 'e', 'x', 'i', 't', '\r'}); err != nil {
+		return err
+	}
+	select {
+	case <-s.done:
+		return nil
+	case <-time.After(patience):
+		return errors.New("a shell does not end")
+	}
 }
 
 // close ends all links, and with them the shells.

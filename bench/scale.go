@@ -61,6 +61,12 @@ func kib(bytes int64, n int) string {
 	return fmt.Sprintf("%.0f KiB", float64(bytes)/float64(n)/(1<<10))
 }
 
+// disk prints what each of n has of what was written.
+func disk(after, before relayUse, n int) string {
+	each := func(bytes int64) float64 { return float64(bytes) / float64(n) / (1 << 10) }
+	return fmt.Sprintf("%.1f KiB store, %.1f KiB audit log", each(after.store-before.store), each(after.audit-before.audit))
+}
+
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
 func (m *scaling) enrolAll(ctx context.Context) error {
@@ -131,7 +137,7 @@ func (m *scaling) idles(ctx context.Context) error {
 	m.row("idle processor", fmt.Sprintf("%.1f %% of a core", 100*float64(after.processor-before.processor)/float64(took)), "<= 10 %")
 	m.row("network per idle agent and minute, both ways", fmt.Sprintf("%.0f B in %.1f packets", perMinute(after.bytes-before.bytes), perMinute(after.packets-before.packets)), "-")
 	m.row("files of the relay", strconv.Itoa(after.files), "-")
-	m.row("disk per machine", kib(after.store, m.agents)+" store, "+kib(after.audit, m.agents)+" audit log", "-")
+	m.row("disk per machine", disk(after, relayUse{}, m.agents), "-")
 	return nil
 }
 
@@ -173,9 +179,20 @@ func (m *scaling) opens(ctx context.Context) error {
 	m.row("  processor for that", fmt.Sprintf("relay %s, agents and their programs %s", seconds(used[2].processor-used[0].processor), seconds(programs[2]-programs[0])), "-")
 	echoes := steps[2].Each
 	m.row(n+", a key a second into each: echo", fmt.Sprintf("p50 %s, p95 %s", short(echoes.percentile(50)), short(echoes.percentile(95))), "p95 <= 9 ms")
-	m.row("audit log per session", fmt.Sprintf("%.1f KiB", float64(used[3].audit-used[0].audit)/float64(m.o.shells)/(1<<10)), "-")
-	_, err = tell[any](ctx, people, operatorsOrder{Close: true})
-	return errors.Join(err, people.end())
+	left, err := tell[shellTimes](ctx, people, operatorsOrder{Close: true})
+	if err = errors.Join(err, people.end()); err != nil {
+		return err
+	}
+	m.say("they ended within %s", seconds(left.All))
+	if err := pause(ctx, 3*time.Second); err != nil { // their last records
+		return err
+	}
+	after, err := m.look()
+	if err != nil {
+		return err
+	}
+	m.row("disk per session", disk(after, used[0], m.o.shells), "-")
+	return nil
 }
 
 // agentsProcessor is the processor time of all agents, and of the programs that they have run to their end.
