@@ -84,7 +84,7 @@ func TestSwarm(t *testing.T) {
 	must("operators", people.end())
 
 	begin = time.Now()
-	must("orderly end", s.stopRelay(time.Minute))
+	must("orderly end", s.stopRelay(comeBack))
 	t.Logf("the relay ended in order within %s", time.Since(begin))
 	begin = time.Now()
 	must("start again", s.startRelay(ctx))
@@ -117,12 +117,12 @@ func TestSwarm(t *testing.T) {
 	}
 }
 
-// until waits for something.
+// until waits for something, on a machine that is busy.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(comeBack); !ok(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still waiting for %s after %s", what, patience)
+			t.Fatalf("still waiting for %s after %s", what, comeBack)
 		}
 	}
 }
@@ -181,7 +181,7 @@ func dumped(t *testing.T, s *swarm) int {
 	}
 	select {
 	case <-s.relay.done:
-	case <-time.After(patience):
+	case <-time.After(comeBack):
 		t.Fatal("the relay does not end with SIGQUIT")
 	}
 	said, err := os.ReadFile(s.relay.log)
