@@ -93,3 +93,32 @@ func TestViewerThatHasWaited(t *testing.T) {
 		t.Fatal("the session does not end")
 	}
 }
+
+// Who comes second is refused while the first is there.
+func TestSecondViewer(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	envoy, tunnel := wiretest.Streams()
+	if err := s.Show(t.Context(), "", New(s, tunnel)); err != nil {
+		t.Fatal(err)
+	}
+	near, far := wiretest.Streams()
+	served := make(chan error, 1)
+	go func() {
+		served <- s.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1"}, &wire.Attach{})
+	}()
+	if _, err := wire.Expect[wire.Attached](near); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(t.Context(), nil, session.Viewer{OperatorID: "1"}, &wire.Attach{}); wire.CodeOf(err) != wire.Conflict {
+		t.Errorf("%v", err)
+	}
+	near.Reset(wire.None)
+	envoy.Reset(wire.None)
+	<-served
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := table.Wait(ctx); err != nil {
+		t.Fatal("the session does not end")
+	}
+}

@@ -4,7 +4,7 @@ package raw
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"scrier/relay/session"
@@ -17,7 +17,7 @@ import (
 type Raw struct {
 	session *session.Session
 	tunnel  wire.Stream
-	once    sync.Once
+	taken   atomic.Bool   // somebody has it, or nobody may come any more
 	over    chan struct{} // closed when that viewer has gone, or nobody came
 	err     error         // why, before over
 }
@@ -37,7 +37,9 @@ func (r *Raw) Admit(session.Viewer) error { return nil }
 func (r *Raw) Run(ctx context.Context) *wire.Exit {
 	select {
 	case <-ctx.Done():
-		r.once.Do(func() { close(r.over) }) // nobody came, and nobody may come any more
+		if r.taken.CompareAndSwap(false, true) { // nobody came
+			close(r.over)
+		}
 	case <-r.over:
 	}
 	<-r.over
@@ -51,14 +53,13 @@ func (r *Raw) Run(ctx context.Context) *wire.Exit {
 
 // Serve implements [session.Stage]: the viewer's stream is raw behind Attached.
 func (r *Raw) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wire.Attach) error {
-	var err error = wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined").Advise("open a session of your own")
-	r.once.Do(func() {
-		defer close(r.over)
-		r.err = &wire.Error{Code: wire.Internal} // of a panic
-		r.err = r.carry(ctx, f)
-		err = nil
-	})
-	return err
+	if !r.taken.CompareAndSwap(false, true) {
+		return wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined").Advise("open a session of your own")
+	}
+	defer close(r.over)
+	r.err = &wire.Error{Code: wire.Internal} // of a panic
+	r.err = r.carry(ctx, f)
+	return nil
 }
 
 func (r *Raw) carry(ctx context.Context, f *wire.Framed) error {
