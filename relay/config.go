@@ -15,6 +15,7 @@ import (
 
 	"scrier/config"
 	"scrier/relay/access"
+	"scrier/relay/kind/shell"
 )
 
 // Config is server.yaml.
@@ -24,12 +25,18 @@ type Config struct {
 	TLS    TLS      `yaml:"tls"`
 	// Operators is what operators may do beside what their roles say.
 	Operators Operators `yaml:"operators"`
+	Audit     Audit     `yaml:"audit"`
 	Scrier    Scrier    `yaml:"scrier"`
 }
 
 // Operators is the block "operators".
 type Operators struct {
 	InlineKeys string `yaml:"inline_keys"` // session, register or refuse: see [access.InlineKeys]
+}
+
+// Audit is the block "audit": what the audit log says.
+type Audit struct {
+	Commands string `yaml:"commands"` // full, name or none: see [shell.Commands]
 }
 
 // TLS is the block "tls": a certificate that browsers know, in files or by ACME; empty, the
@@ -128,7 +135,7 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error {
 // DefaultConfig is what holds without a server.yaml.
 func DefaultConfig() Config {
 	return Config{
-		Listen: ":8443", Operators: Operators{InlineKeys: string(access.InlineSession)},
+		Listen: ":8443", Operators: Operators{InlineKeys: string(access.InlineSession)}, Audit: Audit{Commands: string(shell.FullCommands)},
 		Scrier: Scrier{
 			Enabled: true, GuacdAddr: Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1",
 			Desktop:      Desktop{Audio: true, NativeViewers: true},
@@ -158,6 +165,9 @@ func (c *Config) Check() error {
 	}
 	if _, err := access.ParseInlineKeys(c.Operators.InlineKeys); err != nil {
 		return fmt.Errorf("operators.inline_keys: %w", err)
+	}
+	if _, err := shell.ParseCommands(c.Audit.Commands); err != nil {
+		return fmt.Errorf("audit.commands: %w", err)
 	}
 	if c.Scrier.MaxSessions < 1 || c.Scrier.MaxSessions > 10_000 {
 		return fmt.Errorf("scrier.max_sessions: %d is not between 1 and 10000", c.Scrier.MaxSessions)

@@ -26,6 +26,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	}
 	req := &session.Request{
 		Kind: m.Kind, Envoy: m.Envoy, Login: m.Login, Port: m.Port, Console: m.Console, Native: m.Kind != wire.KindSSH,
+		Program:  m.Channel,
 		Terminal: session.TerminalRequest{Term: m.Term, Size: m.Size, Env: m.Env, Modes: m.Modes},
 	}
 	if m.Kind == wire.KindSSH {

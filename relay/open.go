@@ -30,7 +30,7 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 		},
 	}
 	return map[wire.Kind]kind.Kind{
-		wire.KindSSH: &shell.Kind{Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log},
+		wire.KindSSH: &shell.Kind{Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands)},
 		wire.KindRDP: desktops,
 		wire.KindVNC: desktops,
 	}

@@ -83,12 +83,16 @@ func decode(t FrameType, payload []byte) (Message, error) {
 		}
 		return nil, Errorf(Protocol, "frame 0x%x is not known here", uint64(t))
 	}
-	if d, ok := m.(*Data); ok {
-		d.Bytes = payload
-		return d, nil
+	switch m := m.(type) {
+	case *Data:
+		m.Bytes = payload
+		return m, nil
+	case *Errors:
+		m.Bytes = payload
+		return m, nil
 	}
 	if len(payload) == 0 {
-		payload = emptyMap // Call and EOF have nothing to say
+		payload = emptyMap // Call, EOF and Closed have nothing to say
 	}
 	if err := Unmarshal(payload, m); err != nil {
 		return nil, &Error{Code: Protocol, Detail: fmt.Sprintf("malformed %T", m), Err: err}

@@ -40,6 +40,7 @@
 //	Call, then HTTP/1.1 as in RFC 9112                    the API
 //	Connect -> Attached | Refused, then as a viewer       a new session
 //	Connect -> Attached | Refused, then raw bytes         a new session of kind rdp or vnc
+//	Connect -> Attached | Refused, then as a program      a new session of kind ssh, Channel.Plain
 //	Attach -> Attached | Refused, then as a viewer        one that is open, or that is being opened
 //
 // Login. While a shell is being opened, its machine's SSH server may say and ask something. To the viewer that said
@@ -65,6 +66,13 @@
 // so does every end of a browser's stream. The bytes of both directions are counted from the
 // session's beginning. When a viewer comes back, output continues at the byte that Attach names, and
 // input at the byte that Attached names.
+//
+// Program. What runs without a terminal has its bytes as they are, and no numbers, Acks or resume:
+//
+//	terminal -> Data (standard input), EOF, Closed (no output is taken any more)
+//	relay    -> Data (standard output), Errors (standard error), Exit
+//
+// Flow control is the transport's. The program is hung up when the stream ends before Exit, in whatever way.
 //
 // The Data of a desktop is a stream of Guacamole instructions (UTF-8, cut anywhere). Each attachment
 // begins a new stream in both directions, at offset 0, with a whole picture. Nothing of an earlier

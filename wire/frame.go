@@ -39,9 +39,11 @@ const (
 	frameAck      FrameType = 0x28 // both ways
 	frameWatchers FrameType = 0x29 // relay -> viewer
 	frameSkip     FrameType = 0x2a // relay -> a viewer that said Skip
+	frameClosed   FrameType = 0x2b // viewer -> relay, empty: no output is taken any more
 	frameSaid     FrameType = 0x2c // relay -> a viewer that said Answers, before Attached
 	frameAsk      FrameType = 0x2d // relay -> a viewer that said Answers, before Attached
 	frameAnswer   FrameType = 0x2e // viewer -> relay, before Attached
+	frameErrors   FrameType = 0x2f // relay -> viewer, bytes of standard error, at most MaxData
 
 	frameEnrol     FrameType = 0x30 // agent without a certificate -> relay
 	frameEnrolled  FrameType = 0x31
@@ -70,11 +72,19 @@ const DataHeader = 5
 
 // DataFrame turns buf, whose bytes from [DataHeader] to DataHeader+n are terminal bytes, into a
 // whole Data frame without copying them. n must be at most [MaxData].
-func DataFrame(buf []byte, n int) []byte {
-	b := quicvarint.Append(buf[:0], uint64(frameData))
+func DataFrame(buf []byte, n int) []byte { return bytesFrame(frameData, buf, n) }
+
+// ErrorsFrame is DataFrame for [Errors].
+func ErrorsFrame(buf []byte, n int) []byte { return bytesFrame(frameErrors, buf, n) }
+
+func bytesFrame(t FrameType, buf []byte, n int) []byte {
+	b := quicvarint.Append(buf[:0], uint64(t))
 	quicvarint.AppendWithLen(b, uint64(n), 4)
 	return buf[:DataHeader+n]
 }
+
+// holdsBytes says that a frame's payload is not CBOR.
+func holdsBytes(t FrameType) bool { return t == frameData || t == frameErrors }
 
 // appendFrame appends one frame to b.
 func appendFrame(b []byte, t FrameType, payload []byte) []byte {
@@ -102,7 +112,7 @@ func readFrameUpTo(r io.Reader, buf []byte, limit uint64) (FrameType, []byte, er
 	if err != nil {
 		return 0, nil, cut(err)
 	}
-	if FrameType(t) == frameData {
+	if holdsBytes(FrameType(t)) {
 		limit = min(limit, MaxData)
 	}
 	if n > limit {

@@ -21,7 +21,8 @@ func messages() []Message {
 		&Open{Session: NewSessionID(), Kind: KindSSH, Keys: [][]byte{{1}}, Ephemeral: []byte{2}, Operator: "o", Timeout: 90_000, Source: "192.0.2.1"},
 		&Opened{Login: "l", HostKeys: [][]byte{{1}}}, &Refused{Code: Limit, Detail: "d"},
 		&Connect{Envoy: "e", Kind: KindSSH, Size: Size{80, 24}, Term: "xterm", Env: map[string]string{"LANG": "C"}},
-		&Attached{Session: NewSessionID(), Envoy: "e", Login: "l"}, &Resize{Size{1, 2}}, &EOF{}, &Notice{Code: Killed, Text: "t"},
+		&Connect{Envoy: "e", Kind: KindSSH, Channel: &Channel{Command: []byte("a\xff"), Plain: true}},
+		&Attached{Session: NewSessionID(), Envoy: "e", Login: "l", Channel: true}, &Resize{Size{1, 2}}, &EOF{}, &Closed{}, &Notice{Code: Killed, Text: "t"},
 		&Exit{Code: None, Status: 3}, &Enrol{Secret: []byte{1}, CSR: []byte{2}, Labels: map[string]string{"a": "b"}, Facts: Facts{Users: []string{}}},
 		&Enrolled{Envoy: NewEnvoyID(), Cluster: "c", Chain: [][]byte{{1}}}, &Login{Username: "u", Keys: [][]byte{{1}}},
 		&Challenge{Cluster: "c", Key: []byte{1}, Nonce: []byte{2}}, &Proof{Signature: []byte{1}, CSR: []byte{2}},
@@ -73,6 +74,7 @@ func TestReceiveRefuses(t *testing.T) {
 		"wrong type":              {frame(framePing, "\xa1\x01\x61a"), Protocol},
 		"too long":                {"\x04\x80\x01\x00\x01", Protocol},
 		"data too long":           {"\x22\x80\x00\x80\x01", Protocol},
+		"errors too long":         {"\x2f\x80\x00\x80\x01", Protocol},
 		"only frames to skip":     {strings.Repeat(frame(0x40, "x"), maxSkipped+1), Protocol},
 	} {
 		if m, err := Receive(strings.NewReader(c.in)); CodeOf(err) != c.want {
@@ -108,10 +110,13 @@ func TestExpectGivesTheRefusal(t *testing.T) {
 func TestDataFrame(t *testing.T) {
 	buf := make([]byte, DataHeader+MaxData)
 	for _, n := range []int{0, 1, 63, 64, MaxData} {
-		frame := DataFrame(buf, n)
-		m, err := Receive(bytes.NewReader(frame))
+		m, err := Receive(bytes.NewReader(DataFrame(buf, n)))
 		if d, ok := m.(*Data); err != nil || !ok || len(d.Bytes) != n {
 			t.Errorf("%d bytes came back as %T, %v", n, m, err)
+		}
+		m, err = Receive(bytes.NewReader(ErrorsFrame(buf, n)))
+		if e, ok := m.(*Errors); err != nil || !ok || len(e.Bytes) != n {
+			t.Errorf("%d bytes of errors came back as %T, %v", n, m, err)
 		}
 	}
 	if n := testing.AllocsPerRun(100, func() { DataFrame(buf, 100) }); n != 0 {
@@ -136,7 +141,8 @@ func FuzzReceive(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, ok := m.(*Data); ok {
+		switch m.(type) {
+		case *Data, *Errors:
 			return
 		}
 		var b bytes.Buffer

@@ -20,7 +20,7 @@ const sendTimeout = 15 * time.Second
 type Framed struct {
 	Stream
 	r   *bufio.Reader
-	buf []byte // reused by Receive for Data
+	buf []byte // reused by Receive for Data and Errors
 
 	ahead *ahead // nil: nothing is received ahead
 
@@ -58,7 +58,7 @@ func (f *Framed) Send(m Message) error {
 	return err
 }
 
-// WriteData writes a frame made by [DataFrame]. It blocks for as long as the peer does not read.
+// WriteData writes a frame made by [DataFrame] or [ErrorsFrame]. It blocks for as long as the peer does not read.
 func (f *Framed) WriteData(frame []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,7 +88,7 @@ func (f *Framed) WriteBy(deadline time.Time, messages []Message, frame []byte) e
 	return err
 }
 
-// Receive reads the next message. The bytes of a [Data] are valid until the next call. io.EOF
+// Receive reads the next message. The bytes of a [Data] or [Errors] are valid until the next call. io.EOF
 // is an ordinary end.
 func (f *Framed) Receive() (Message, error) {
 	if a := f.ahead; a != nil {
@@ -156,7 +156,7 @@ func (f *Framed) receive(next func() (FrameType, []byte, error)) (Message, error
 		if err != nil {
 			return nil, err
 		}
-		if t == frameData {
+		if holdsBytes(t) {
 			f.buf = payload[:0]
 		}
 		m, err := decode(t, payload)

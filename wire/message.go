@@ -223,7 +223,20 @@ type Connect struct {
 	Client  []byte   `cbor:"14,keyasint"` // kind ssh: as in Attach; none: this viewer does not come back
 	Answers bool     `cbor:"15,keyasint"` // kind ssh: as in Attach
 	Paint   bool     `cbor:"16,keyasint"` // kind ssh: as in Attach
+	Channel *Channel `cbor:"17,keyasint"` // kind ssh: what runs there; nil: the login's shell in a terminal
 }
+
+// Channel says what a conversation of a session of kind ssh is: a program of the machine.
+type Channel struct {
+	Command []byte `cbor:"1,keyasint"` // for the login's shell, as ssh sends it; empty: that shell itself. At most MaxCommand bytes
+	// Plain says that there is no terminal: the bytes are the program's own, and standard error is apart.
+	// Then the session is no longer than this stream, which does not come back: Connect.Size, Term, Client,
+	// Modes and what is about a screen have no meaning.
+	Plain bool `cbor:"2,keyasint"`
+}
+
+// MaxCommand is how long a [Channel]'s command may be, in bytes: SSH's packets hold no more (RFC 4253, 6.1).
+const MaxCommand = 31 << 10
 
 // Attach joins a session that is open already.
 type Attach struct {
@@ -255,6 +268,7 @@ type Attached struct {
 	Kind     Kind      `cbor:"11,keyasint"`
 	Desktop  *Desktop  `cbor:"12,keyasint"` // kinds rdp and vnc in a browser; nil for a CLI
 	Grace    uint32    `cbor:"13,keyasint"` // seconds that the session waits for a viewer whose connection broke; 0: not told
+	Channel  bool      `cbor:"14,keyasint"` // the relay understands Connect.Channel: what runs is what that said
 }
 
 // Said is text of the machine's SSH server from before there is a shell: its banner, and what PAM says. It
@@ -363,6 +377,13 @@ type Resize struct {
 // EOF says that the viewer has no more input.
 type EOF struct{}
 
+// Errors is what a program without a terminal writes to standard error. Its payload is not CBOR.
+type Errors struct{ Bytes []byte }
+
+// Closed says that nobody takes the output of a program without a terminal any more: it is to learn that, as
+// from a broken pipe, when it writes. What still comes is thrown away up to Exit.
+type Closed struct{}
+
 // Notice is a line for the person, shown outside the terminal's stream where that is possible.
 type Notice struct {
 	Code Code   `cbor:"1,keyasint"`
@@ -449,8 +470,10 @@ func (*Refused) frame() FrameType       { return frameRefused }
 func (*Connect) frame() FrameType       { return frameConnect }
 func (*Attached) frame() FrameType      { return frameAttached }
 func (*Data) frame() FrameType          { return frameData }
+func (*Errors) frame() FrameType        { return frameErrors }
 func (*Resize) frame() FrameType        { return frameResize }
 func (*EOF) frame() FrameType           { return frameEOF }
+func (*Closed) frame() FrameType        { return frameClosed }
 func (*Notice) frame() FrameType        { return frameNotice }
 func (*Exit) frame() FrameType          { return frameExit }
 func (*Attach) frame() FrameType        { return frameAttach }
@@ -507,6 +530,10 @@ func newMessage(t FrameType) Message {
 		return new(Resize)
 	case frameEOF:
 		return new(EOF)
+	case frameClosed:
+		return new(Closed)
+	case frameErrors:
+		return new(Errors)
 	case frameNotice:
 		return new(Notice)
 	case frameExit:

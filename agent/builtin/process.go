@@ -218,6 +218,13 @@ func exitRequest(state syscall.WaitStatus) (kind string, payload []byte) {
 	return "exit-status", ssh.Marshal(exitStatus{Status: uint32(state.ExitStatus())})
 }
 
+// closeOutput has what the process writes from now on fail as in a broken pipe. A terminal has no such end.
+func (p *process) closeOutput() {
+	if p.pty == nil {
+		_ = p.outputs[0].from.Close() // drain ends with it
+	}
+}
+
 func (p *process) resize(size unix.Winsize) error {
 	if p.pty == nil {
 		return errors.ErrUnsupported

@@ -83,6 +83,11 @@ func (s *session) answer(kind string, payload []byte) bool {
 		}
 		sig, ok := signalNamed(p.Name)
 		return ok && s.proc.signal(sig) == nil
+	case "eow@openssh.com": // OpenSSH's PROTOCOL, 2.1: nobody takes the output any more
+		if s.proc != nil {
+			s.proc.closeOutput()
+		}
+		return false // it is never answered
 	}
 	return false
 }

@@ -474,3 +474,20 @@ func TestBackground(t *testing.T) {
 		}
 	}
 }
+
+// A program whose output nobody takes any more sees a broken pipe; its errors still come.
+func TestCloseOutput(t *testing.T) {
+	s := newSession(t, serve(t, newServer(t)).dial(t))
+	errs := newScreen()
+	s.Stderr = errs
+	if err := s.Start(`trap 'echo last >&2; exit 3' EXIT; trap '' PIPE; while echo x; do :; done 2>/dev/null`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SendRequest("eow@openssh.com", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	errs.until(t, "last\n")
+	if e := exitError(t, s.Wait()); e.ExitStatus() != 3 {
+		t.Errorf("got %v", e)
+	}
+}

@@ -21,6 +21,7 @@ type Request struct {
 	HostKeys []string
 
 	Terminal TerminalRequest // kind ssh
+	Program  *wire.Channel   // kind ssh: what runs in place of the login's shell, or without a terminal
 	Desktop  DesktopRequest  // kinds rdp and vnc
 	Console  *wire.Console   // kind vnc: the screen of who sits at the machine
 	Native   bool            // kinds rdp and vnc: the caller shows the desktop by itself

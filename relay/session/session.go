@@ -175,7 +175,7 @@ func (s *Session) Changed() { s.table.changed(s.row.ID) }
 func (s *Session) Attached() *wire.Attached {
 	return &wire.Attached{
 		Session: s.row.ID, Envoy: s.row.EnvoyName, EnvoyID: s.row.Envoy, Kind: wire.Kind(s.row.Kind), Login: s.loginName(),
-		Grace: uint32(min(s.Grace()/time.Second, math.MaxUint32)),
+		Grace: uint32(min(s.Grace()/time.Second, math.MaxUint32)), Channel: true,
 	}
 }
 

@@ -21,7 +21,7 @@ type Viewer struct {
 
 // attached is an honest answer.
 func attached() *wire.Attached {
-	return &wire.Attached{Session: wire.NewSessionID(), Envoy: "web1", Login: "ann", Window: 64 << 10, Kind: wire.KindSSH}
+	return &wire.Attached{Session: wire.NewSessionID(), Envoy: "web1", Login: "ann", Window: 64 << 10, Kind: wire.KindSSH, Channel: true}
 }
 
 // attaching answers honestly, and then does something else.

@@ -1,4 +1,4 @@
-// Package shell is the kind ssh: a shell on the machine, by an SSH client that runs here.
+// Package shell is the kind ssh: a shell on the machine, or a command, by an SSH client that runs here.
 package shell
 
 import (
@@ -19,6 +19,7 @@ import (
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
 	"scrier/relay/session"
+	"scrier/relay/session/program"
 	"scrier/relay/session/ssh"
 	"scrier/relay/session/terminal"
 	"scrier/wire"
@@ -33,6 +34,8 @@ type Kind struct {
 	Ports   kind.Ports
 	Timeout time.Duration // how long an envoy may take
 	Log     *slog.Logger
+	// Commands is what the audit log says of command lines; empty: [FullCommands].
+	Commands Commands
 }
 
 // Check implements [kind.Kind].
@@ -42,6 +45,9 @@ func (k *Kind) Check(req *session.Request) error {
 			return err
 		}
 	}
+	if err := checkProgram(req); err != nil {
+		return err
+	}
 	port := req.Port
 	if port == 0 {
 		port = usualPort
@@ -49,20 +55,23 @@ func (k *Kind) Check(req *session.Request) error {
 	return k.Ports.Allow(port)
 }
 
-// Intent implements [kind.Kind]: with which key, if one was named.
+// Intent implements [kind.Kind]: with which key, if one was named, and which program.
 func (k *Kind) Intent(req *session.Request) map[string]string {
-	if !req.Named || len(req.Keys) != 1 {
-		return nil
+	fields := map[string]string{}
+	if req.Named && len(req.Keys) == 1 {
+		fields["key"] = xssh.FingerprintSHA256(req.Keys[0])
+		if req.Inline {
+			fields["inline_key"] = "true"
+		}
 	}
-	fields := map[string]string{"key": xssh.FingerprintSHA256(req.Keys[0])}
-	if req.Inline {
-		fields["inline_key"] = "true"
+	if req.Program != nil {
+		k.Commands.intent(fields, req.Program)
 	}
 	return fields
 }
 
 // Open implements [kind.Kind]: an ephemeral key, a tunnel, the SSH handshake with the host key that
-// the agent reported, a shell.
+// the agent reported, a shell or another program.
 func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Request) (_ kind.Opened, err error) {
 	var signer xssh.Signer
 	var tunnel *fleet.Tunnel
@@ -111,16 +120,28 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	if err != nil {
 		return kind.Opened{}, tunnel.Why(err)
 	}
-	context.AfterFunc(s.Context(), client.Close)
+	stop := context.AfterFunc(s.Context(), client.Close)
 	dialogue.Step(ssh.OpeningShell)
 	size := req.Terminal.Size
-	sh, err := client.Shell(ctx, ssh.PTY{Term: req.Terminal.Term, Size: size, Env: ssh.Env(req.Terminal.Env), Modes: req.Terminal.Modes})
+	p := ssh.Program{Env: ssh.Env(req.Terminal.Env), PTY: &ssh.PTY{Term: req.Terminal.Term, Size: size, Modes: req.Terminal.Modes}}
+	plain := req.Program != nil && req.Program.Plain
+	if req.Program != nil {
+		p.Command = req.Program.Command
+	}
+	if plain {
+		p.PTY = nil
+	}
+	process, err := client.Start(ctx, p)
 	if err != nil {
 		client.Close()
 		return kind.Opened{}, tunnel.Why(err)
 	}
 	whole = true
-	return kind.Opened{Stage: terminal.New(s, sh, size), Login: opened.Login}, nil
+	if plain {
+		stop() // the program is told first
+		return kind.Opened{Stage: program.New(s, process), Login: opened.Login}, nil
+	}
+	return kind.Opened{Stage: terminal.New(s, process, size), Login: opened.Login}, nil
 }
 
 // expected are those of the reported host keys that the machine must have, if it is known under its name by others than

@@ -118,13 +118,13 @@ func (s *server) dial(t *testing.T) (*Client, error) {
 // person talks to a shell.
 type person struct {
 	*testing.T
-	*Shell
+	*Process
 	out *bufio.Reader
 }
 
 func (p *person) says(format string, args ...any) {
 	p.Helper()
-	if _, err := fmt.Fprintf(p.Shell, format, args...); err != nil {
+	if _, err := fmt.Fprintf(p.Process, format, args...); err != nil {
 		p.Fatal(err)
 	}
 }
@@ -147,13 +147,13 @@ func (p *person) answer(command string) string {
 
 func open(t *testing.T, c *Client, size wire.Size) *person {
 	t.Helper()
-	s, err := c.Shell(t.Context(), PTY{Term: "xterm", Size: size, Env: map[string]string{"LC_TEST": "over here"}})
+	s, err := c.Start(t.Context(), Program{PTY: &PTY{Term: "xterm", Size: size}, Env: map[string]string{"LC_TEST": "over here"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	watchdog := time.AfterFunc(patience, c.shut)
 	t.Cleanup(func() { watchdog.Stop() })
-	return &person{T: t, Shell: s, out: bufio.NewReader(s)}
+	return &person{T: t, Process: s, out: bufio.NewReader(s)}
 }
 
 // Two shells on one connection: terminals of their own, and one goes on when the other ends. The
@@ -191,7 +191,7 @@ func TestTwoShells(t *testing.T) {
 		t.Errorf("behind the first one's end the second says %q", got)
 	}
 	b.Close()
-	if _, err := c.Shell(t.Context(), PTY{}); err == nil {
+	if _, err := c.Start(t.Context(), Program{PTY: &PTY{}}); err == nil {
 		t.Error("a connection without channels opens another one")
 	}
 }
@@ -226,7 +226,7 @@ func TestNoTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Shell(t.Context(), PTY{Term: "xterm"}); wire.CodeOf(err) != wire.AccountNotLoginable {
+	if _, err := c.Start(t.Context(), Program{PTY: &PTY{Term: "xterm"}}); wire.CodeOf(err) != wire.AccountNotLoginable {
 		t.Errorf("opened with %v", err)
 	}
 }
@@ -262,7 +262,7 @@ func TestSecondShellGivenUp(t *testing.T) {
 	a := open(t, c, wire.Size{Cols: 80, Rows: 24})
 	for _, after := range []time.Duration{0, 100 * time.Microsecond, time.Millisecond, 5 * time.Millisecond} {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
-		s, err := c.Shell(ctx, PTY{Term: "xterm"})
+		s, err := c.Start(ctx, Program{PTY: &PTY{Term: "xterm"}})
 		cancel()
 		if err == nil {
 			s.Close()

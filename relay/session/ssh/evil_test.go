@@ -123,7 +123,7 @@ func (v *visit) run() {
 		t.Fatal(err)
 	}
 	defer beside.Close()
-	other, err := beside.Shell(t.Context(), PTY{Term: "xterm"})
+	other, err := beside.Start(t.Context(), Program{PTY: &PTY{Term: "xterm"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,9 +154,9 @@ func (v *visit) run() {
 // shell opens a shell, types and reads for a while or up to the shell's end, and leaves.
 func (v *visit) shell(c *Client) {
 	t := v.T
-	var sh *Shell
+	var sh *Process
 	var err error
-	v.step("opening a shell", func() { sh, err = c.Shell(t.Context(), PTY{Term: "xterm"}) })
+	v.step("opening a shell", func() { sh, err = c.Start(t.Context(), Program{PTY: &PTY{Term: "xterm"}}) })
 	if (err != nil) != (v.At == sshtest.Opens) || err != nil && wire.CodeOf(err) != v.Code {
 		t.Errorf("opening a shell: %v", err)
 	}
@@ -231,7 +231,7 @@ func TestAsksForNothingElse(t *testing.T) {
 			"LANG": "de_DE.UTF-8", "LC_TIME": "C", "LC_ALL": "a b", "LD_PRELOAD": "x", "GLIBC_TUNABLES": "x", "PATH": "/tmp", "LANGUAGE": "de", "LC_x": "C",
 			"DISPLAY": ":0", "SSH_AUTH_SOCK": "/tmp/agent", "LC_NUMERIC": "$(id)", "BASH_ENV": "/tmp/x", "TERM": "evil",
 		}
-		sh, err := c.Shell(t.Context(), PTY{Term: term, Size: wire.Size{Cols: 80, Rows: 24}, Env: Env(env)})
+		sh, err := c.Start(t.Context(), Program{PTY: &PTY{Term: term, Size: wire.Size{Cols: 80, Rows: 24}}, Env: Env(env)})
 		if err != nil {
 			t.Fatal(err)
 		}

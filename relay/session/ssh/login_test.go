@@ -223,7 +223,7 @@ func TestSlowLogins(t *testing.T) {
 				return err
 			}
 			defer c.Close()
-			_, err = c.Shell(t.Context(), PTY{})
+			_, err = c.Start(t.Context(), Program{PTY: &PTY{}})
 			return err
 		}
 	}

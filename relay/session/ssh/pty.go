@@ -37,7 +37,7 @@ func Modes(in []byte) []byte {
 	return usual
 }
 
-func ptyRequest(p PTY) []byte {
+func ptyRequest(p *PTY) []byte {
 	term, size := p.Term, p.Size
 	if !validTerm.MatchString(term) {
 		term = "xterm-256color"

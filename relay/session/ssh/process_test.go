@@ -1,0 +1,153 @@
+package ssh
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"scrier/wire"
+)
+
+// A program that is left is not there for long, though sshd takes no signal for root's: it sees a broken pipe. The
+// story exec has one that gets SIGHUP.
+func TestHangup(t *testing.T) {
+	c, err := newServer(t).dial(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	gone := filepath.Join(t.TempDir(), "gone")
+	p, err := c.Start(t.Context(), Program{Command: []byte("trap 'echo >" + gone + "' EXIT; trap '' PIPE; while echo here; do sleep 0.1; done")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(p, make([]byte, len("here\n"))); err != nil {
+		t.Fatal(err)
+	}
+	p.Hangup()
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(gone); err == nil {
+			return
+		}
+		if time.Since(start) > patience {
+			t.Fatal("it is still there")
+		}
+	}
+}
+
+// Bytes of any number pass through sshd as they are, in pieces of any size, with standard error apart, and the end of
+// the input too.
+func TestBytesThroughSSHD(t *testing.T) {
+	for _, size := range []int{0, 1, wire.MaxData - 1, wire.MaxData, wire.MaxData + 1, 5<<20 + 3, 64 << 20} {
+		c, err := newServer(t).dial(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := c.Start(t.Context(), Program{Command: []byte("tee /dev/stderr; exit 7")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		watchdog := time.AfterFunc(2*patience, c.shut)
+		seed := rand.Uint64()
+		source := func() io.Reader { return rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}) }
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			in, sum := io.LimitReader(source(), int64(size)), 0
+			for buf := make([]byte, 100<<10); ; {
+				n, err := in.Read(buf[:1+rand.IntN(len(buf))])
+				if n > 0 {
+					if _, err := p.Write(buf[:n]); err != nil {
+						t.Errorf("behind %d bytes: %v", sum, err)
+						return
+					}
+					sum += n
+				}
+				if err != nil {
+					break
+				}
+			}
+			if err := p.CloseWrite(); err != nil {
+				t.Error(err)
+			}
+		})
+		for name, r := range map[string]io.Reader{"output": p, "errors": p.Stderr()} {
+			wg.Go(func() {
+				want, got := sha256.New(), sha256.New()
+				_, _ = io.CopyN(want, source(), int64(size))
+				n, err := io.Copy(got, r)
+				if err != nil || int(n) != size || !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
+					t.Errorf("%d bytes of %s come as %d others, %v", size, name, n, err)
+				}
+			})
+		}
+		wg.Wait()
+		watchdog.Stop()
+		if e := p.Wait(t.Context()); e == nil || e.Status != 7 {
+			t.Errorf("it ended with %+v", e)
+		}
+		p.Close()
+		c.Close()
+	}
+}
+
+// A program whose output nobody takes any more sees a broken pipe, and how that ended it is told.
+func TestCloseOutput(t *testing.T) {
+	c, err := newServer(t).dial(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	defer time.AfterFunc(patience, c.shut).Stop()
+	p, err := c.Start(t.Context(), Program{Command: []byte("exec yes")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CloseOutput(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, p); err != nil {
+		t.Error(err)
+	}
+	if e := p.Wait(t.Context()); e == nil || e.Signal != "PIPE" {
+		t.Errorf("it ended with %+v", e)
+	}
+}
+
+// Many programs in a row on one connection leave nothing behind.
+func TestManyPrograms(t *testing.T) {
+	c, err := newServer(t).dial(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	stay, err := c.Start(t.Context(), Program{Command: []byte("cat")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := 0
+	for i := range 60 {
+		p, err := c.Start(t.Context(), Program{Command: []byte("true")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, p)
+		if e := p.Wait(t.Context()); e == nil || e.Status != 0 {
+			t.Fatalf("%d ended with %+v", i, e)
+		}
+		p.Close()
+		if i == 10 {
+			before = runtime.NumGoroutine()
+		}
+	}
+	if after := runtime.NumGoroutine(); after > before+20 {
+		t.Errorf("%d goroutines, and %d before", after, before)
+	}
+	stay.Close()
+}
