@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,15 +18,19 @@ import (
 )
 
 func sshCommand() *cobra.Command {
-	var login, envoy, keyFile, relay, attach string
-	var noSkip bool
+	var o sshOptions
 	c := &cobra.Command{
-		Use:   "ssh [USER@]ENVOY [-l USER] [--ssh-key-file F] | ssh --attach SESSION",
-		Short: "Open a shell on an envoy",
+		Use:   "ssh [USER@]ENVOY [-t|-T] [-n] [-l USER] [--ssh-key-file F] [--] [COMMAND…] | ssh --attach SESSION",
+		Short: "Open a shell on an envoy, or run a command there",
 		Long: `Open a shell on an envoy, as the user whose authorized_keys there holds your SSH key. ENVOY is a
 hostname, an id, or a prefix of one that only one envoy has. USER@ENVOY, -l and --login say who to be there; of several @
 the last one counts, as with ssh. If ~/.ssh/config has an IdentityFile for that
 name and says IdentitiesOnly, only this key counts.
+
+With a COMMAND that runs instead, as with ssh: its words are joined by blanks and given to the login's shell;
+flags of scrier's own stand before it. Standard input, output and error are the command's, byte by byte, and
+nothing of scrier's is on standard output. It has no terminal unless -t is given, and ends when this program
+does: it gets SIGHUP. A shell has none either if standard input is no terminal: it reads that as a script.
 
 With --ssh-key-file only that key counts. It need not be registered if the relay allows that
 (operators.inline_keys): it counts for this session.
@@ -43,7 +50,7 @@ shows all of it.
 
 In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sends a tilde
   ~^Z  suspends scrier
-` + remoteExitHelp("N    the remote shell's exit status, if it ended by itself\n255  a signal ended it, or you left with ~.",
+` + remoteExitHelp("N    the exit status of the command, or of the shell if it ended by itself\n128+N  a signal N ended the command\n255  a signal ended the shell, or you left with ~.",
 			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
 			wire.EnvoyOffline, wire.Quarantined, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey, wire.KeyUnproved,
 			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
@@ -51,53 +58,20 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier ssh web1
   scrier ssh deploy@web1
-  scrier ssh -l deploy web1
+  scrier ssh web1 uptime
+  scrier ssh web1 'cd /var/log && tar cz .' > log.tar.gz
+  scrier ssh web1 -t top
   scrier ssh 3f2a --ssh-key-file ~/.ssh/id_work.pub
   scrier ssh --attach 01a209a2-1760-7c47-b1f5-7fdf7dbc07d2`,
-		Args: func(c *cobra.Command, args []string) error {
-			if attach == "" {
-				err := exact(1, "one ENVOY")(c, args)
-				if err == nil {
-					envoy, login, err = loginAt(args[0], login)
-				}
-				return err
-			}
-			if login != "" || keyFile != "" {
-				return wire.Errorf(wire.Usage, "--attach goes on with a session as it is: --login and --ssh-key-file do not go with it")
-			}
-			return exact(0, "no ENVOY with --attach")(c, args)
-		},
+		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
-			terminal, err := client.OpenTerminal(os.Stdin, os.Stdout)
-			if err != nil {
+			command, err := o.parse(c, args)
+			if err != nil || command == nil {
 				return err
 			}
-			ctx := c.Context()
-			dial := target{relay: relay}
-			r, err := dial.dial(ctx)
+			status, err := o.run(c.Context(), command)
 			if err != nil {
-				return err
-			}
-			defer r.Close()
-			req := client.ShellRequest{Attach: attach, Login: login, Terminal: terminal, Messages: os.Stderr, NoSkip: noSkip}
-			if attach == "" {
-				req.Envoy = envoy
-				key, err := oneKey(ctx, sshKeys(keyFile, envoy, login))
-				if err != nil {
-					return interrupted(ctx, err)
-				}
-				if key != nil {
-					defer key.Close()
-					req.Key = key
-				}
-			}
-			status, err := r.Shell(ctx, req)
-			if e, ok := errors.AsType[*wire.Error](err); ok && req.Key != nil && keyFile == "" && (e.Code == wire.NoSSHPubkey || e.Code == wire.PubkeyNotAuthorized) {
-				err = e.Advise("only the key %s counted, as ssh is configured so for %s (IdentityFile, IdentitiesOnly); name another with --ssh-key-file",
-					ssh.FingerprintSHA256(req.Key.PublicKey()), wire.Printable(req.Envoy))
-			}
-			if err != nil {
-				return interrupted(ctx, err)
+				return interrupted(c.Context(), err)
 			}
 			if status != 0 {
 				return exitStatus(status)
@@ -105,12 +79,116 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			return nil
 		},
 	}
-	c.Flags().StringVarP(&login, "login", "l", "", "the `USER` to be on the envoy (default: the one who has your key)")
-	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
-	c.Flags().StringVar(&attach, "attach", "", "go on with the open `SESSION` of this id")
-	c.Flags().BoolVar(&noSkip, "no-skip", false, "show all output, also what is still on its way when Ctrl-C, Ctrl-\\ or Ctrl-Z is typed")
-	c.Flags().StringVar(&relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
+	c.Flags().StringVarP(&o.login, "login", "l", "", "the `USER` to be on the envoy (default: the one who has your key)")
+	c.Flags().StringVar(&o.keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
+	c.Flags().StringVar(&o.attach, "attach", "", "go on with the open `SESSION` of this id")
+	c.Flags().BoolVar(&o.noSkip, "no-skip", false, "show all output, also what is still on its way when Ctrl-C, Ctrl-\\ or Ctrl-Z is typed")
+	c.Flags().StringVar(&o.relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
+	c.Flags().BoolVarP(&o.terminal, "tty", "t", false, "give the command a terminal")
+	c.Flags().BoolVarP(&o.plain, "no-tty", "T", false, "give the shell no terminal")
+	c.Flags().BoolVarP(&o.noInput, "no-stdin", "n", false, "the command gets no standard input")
+	c.Flags().SetInterspersed(false)
 	return passesStatus(c)
+}
+
+// sshOptions are the flags of `scrier ssh`.
+type sshOptions struct {
+	login, keyFile, relay, attach    string
+	noSkip, terminal, plain, noInput bool
+	envoy                            string
+}
+
+// parse reads what stands behind the flags: the envoy, more flags, as ssh takes them there too, and the words of the
+// command. They are nil if there is nothing to do, and empty for a shell.
+func (o *sshOptions) parse(c *cobra.Command, args []string) (command []string, err error) {
+	if o.attach == "" && len(args) > 0 && args[0] != "" {
+		o.envoy = args[0]
+		if err := c.Flags().Parse(args[1:]); err != nil {
+			return nil, c.FlagErrorFunc()(c, err)
+		}
+		if help, err := c.Flags().GetBool("help"); err == nil && help {
+			return nil, c.Help()
+		}
+		args = c.Flags().Args()
+		if o.envoy, o.login, err = loginAt(o.envoy, o.login); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case o.attach != "" && len(args) > 0:
+		return nil, wire.Errorf(wire.Usage, "`%s` takes no ENVOY and no command with --attach; see `%[1]s --help`", c.CommandPath())
+	case o.attach != "" && (o.envoy != "" || o.login != "" || o.keyFile != "" || o.terminal || o.plain || o.noInput):
+		return nil, wire.Errorf(wire.Usage, "--attach goes on with a session as it is: ENVOY, --login (-l), --ssh-key-file, -t, -T and -n do not go with it")
+	case o.attach == "" && o.envoy == "":
+		return nil, wire.Errorf(wire.Usage, "`%s` takes one ENVOY; see `%[1]s --help`", c.CommandPath())
+	case o.terminal && (o.plain || o.noInput):
+		return nil, wire.Errorf(wire.Usage, "-t is for a terminal: -T and -n do not go with it")
+	case o.noInput && len(args) == 0 && o.attach == "":
+		return nil, wire.Errorf(wire.Usage, "-n needs a command: a shell without input has nothing to do")
+	}
+	return append([]string{}, args...), nil
+}
+
+// run opens the shell, or runs the command, and gives its exit status.
+func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
+	command := strings.Join(words, " ") // as ssh does
+	wants := o.attach != "" || !o.plain && (command == "" || o.terminal)
+	terminal, err := client.OpenTerminal(os.Stdin, os.Stdout)
+	switch {
+	case !wants, o.attach == "" && wire.CodeOf(err) == wire.NoTerminal:
+		if wants {
+			fmt.Fprintln(os.Stderr, "scrier: standard input is not a terminal, so there is none on the envoy either")
+		}
+		terminal = nil
+	case err != nil:
+		return 0, err
+	}
+	dial := target{relay: o.relay}
+	r, err := dial.dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	var key *client.SSHKey
+	if o.attach == "" {
+		if key, err = oneKey(ctx, sshKeys(o.keyFile, o.envoy, o.login)); err != nil {
+			return 0, err
+		}
+		if key != nil {
+			defer key.Close()
+		}
+	}
+	var status int
+	if terminal == nil {
+		status, err = o.command(ctx, r, key, command)
+	} else {
+		req := client.ShellRequest{Envoy: o.envoy, Attach: o.attach, Login: o.login, Command: command, Terminal: terminal, Messages: os.Stderr, NoSkip: o.noSkip}
+		if key != nil {
+			req.Key = key
+		}
+		status, err = r.Shell(ctx, req)
+	}
+	if e, ok := errors.AsType[*wire.Error](err); ok && key != nil && o.keyFile == "" && (e.Code == wire.NoSSHPubkey || e.Code == wire.PubkeyNotAuthorized) {
+		err = e.Advise("only the key %s counted, as ssh is configured so for %s (IdentityFile, IdentitiesOnly); name another with --ssh-key-file",
+			ssh.FingerprintSHA256(key.PublicKey()), wire.Printable(o.envoy))
+	}
+	return status, err
+}
+
+// command runs without a terminal. The machine may still ask in the one that this program was started in.
+func (o *sshOptions) command(ctx context.Context, r *client.Relay, key *client.SSHKey, command string) (int, error) {
+	signal.Ignore(syscall.SIGPIPE) // `| head`: the command ends by that, and not this program
+	req := client.CommandRequest{Envoy: o.envoy, Login: o.login, Command: command, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Messages: os.Stderr}
+	if o.noInput {
+		req.In = nil
+	}
+	if key != nil {
+		req.Key = key
+	}
+	if terminal, err := client.ControllingTerminal(); err == nil {
+		req.Terminal = terminal
+	}
+	return r.Command(ctx, req)
 }
 
 // loginAt parts USER@ENVOY at the last @, as ssh does, since a login may have one. login is what -l names.

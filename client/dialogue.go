@@ -15,7 +15,7 @@ import (
 // this program's.
 type dialogue struct {
 	*wire.Framed
-	terminal *Terminal
+	terminal *Terminal // nil: there is none, and nobody can be asked
 	messages io.Writer
 	speaker  string // who has said the last line
 }
@@ -50,10 +50,18 @@ func (d *dialogue) attached(ctx context.Context) (*wire.Attached, error) {
 	}
 }
 
+// columns is the width of a line.
+func (d *dialogue) columns() int {
+	if d.terminal == nil {
+		return 80
+	}
+	return int(d.terminal.Size().Cols)
+}
+
 // account names who speaks, in few characters: both names may be a hostile machine's choice, and what stands behind
 // them must begin on the same line.
 func (d *dialogue) account(login, envoy string) string {
-	most := min(max((int(d.terminal.Size().Cols)-24)/2, 8), 40) // characters of each
+	most := min(max((d.columns()-24)/2, 8), 40) // characters of each
 	brief := func(name string) string {
 		if parts := fold(wire.Printable(name), most); len(parts) > 1 {
 			return parts[0] + "…"
@@ -83,6 +91,9 @@ func (d *dialogue) said(who, text string) {
 func (d *dialogue) ask(ctx context.Context, m *wire.Ask) error {
 	who := d.account(m.Login, m.Envoy)
 	d.said(who, m.Text)
+	if d.terminal == nil {
+		return wire.Errorf(wire.LoginUnanswered, "%s asks something, and there is no terminal in which you could answer", who)
+	}
 	if m.Again {
 		fmt.Fprintf(d.messages, "%s did not accept that.\n", who)
 	}
@@ -142,7 +153,7 @@ func (d *dialogue) prompt(who string, q wire.Question, password bool) string {
 
 // width is how much of a line is left behind a prefix.
 func (d *dialogue) width(prefix string) int {
-	return max(int(d.terminal.Size().Cols)-columns(prefix)-2, 8) // a blank and the cursor stand behind it
+	return max(d.columns()-columns(prefix)-2, 8) // a blank and the cursor stand behind it
 }
 
 // fold cuts a line into parts that a terminal does not wrap: what begins a line on the screen would stand without what

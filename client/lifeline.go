@@ -148,7 +148,7 @@ func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error)
 		return nil, err
 	}
 	a.Client, a.From, a.Back, a.Anew, a.Answers = l.client, &l.offset, true, true, false
-	f, attached, err := l.relay.join(ctx, l.req, a)
+	f, attached, err := l.relay.join(ctx, a, dialogue{terminal: l.req.Terminal, messages: l.req.Messages})
 	if err != nil {
 		return nil, err
 	}

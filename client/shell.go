@@ -23,6 +23,7 @@ type ShellRequest struct {
 	Envoy    string
 	Attach   string // instead of Envoy: the id of a session that is open
 	Login    string
+	Command  string     // for the login's shell; empty: that shell itself
 	Key      ssh.Signer // only this key counts; nil: all that are registered
 	NoSkip   bool       // show all output, also what waits when Ctrl-C is typed
 	Terminal *Terminal
@@ -36,15 +37,15 @@ func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err er
 	if err != nil {
 		return 0, err
 	}
-	f, attached, err := r.join(ctx, req, first)
+	f, attached, err := r.join(ctx, first, dialogue{terminal: req.Terminal, messages: req.Messages})
 	if err != nil {
 		return 0, err
 	}
 	return r.attach(ctx, f, req, attached, client)
 }
 
-// join opens a stream that begins with first and becomes a viewer's.
-func (r *Relay) join(ctx context.Context, req ShellRequest, first wire.Message) (*wire.Framed, *wire.Attached, error) {
+// join opens a stream that begins with first and becomes a viewer's. d is what the person hears and is asked meanwhile.
+func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire.Framed, *wire.Attached, error) {
 	stream, err := r.link.Open(ctx)
 	if err != nil {
 		return nil, nil, r.ended(err)
@@ -55,7 +56,8 @@ func (r *Relay) join(ctx context.Context, req ShellRequest, first wire.Message) 
 	if err := f.Send(first); err != nil {
 		return nil, nil, r.ended(err)
 	}
-	attached, err := (&dialogue{Framed: f, terminal: req.Terminal, messages: req.Messages}).attached(ctx)
+	d.Framed = f
+	attached, err := d.attached(ctx)
 	if err != nil {
 		stream.Reset(wire.Cancelled)
 		if ctx.Err() != nil {
@@ -66,6 +68,10 @@ func (r *Relay) join(ctx context.Context, req ShellRequest, first wire.Message) 
 	if attached.Kind != wire.KindSSH {
 		stream.Reset(wire.Protocol)
 		return nil, nil, wire.Errorf(wire.Protocol, "the relay attached this terminal to a session of kind %q", wire.Printable(string(attached.Kind)))
+	}
+	if c, ok := first.(*wire.Connect); ok && c.Channel != nil && !attached.Channel {
+		stream.Reset(wire.VersionMismatch)
+		return nil, nil, wire.Errorf(wire.VersionMismatch, "the relay is older than this program, and opens shells only")
 	}
 	if !stop() { // from here on the end of ctx is an orderly one
 		return nil, nil, wire.Cause(ctx, wire.Cancelled)
@@ -85,6 +91,9 @@ func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, cl
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(), Client: newClient(),
 		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Paint: true, Prompt: true, Modes: req.Terminal.Modes(), Answers: true,
+	}
+	if req.Command != "" {
+		c.Channel = &wire.Channel{Command: []byte(req.Command)}
 	}
 	if req.Key == nil {
 		return c, c.Client, nil

@@ -35,6 +35,16 @@ func OpenTerminal(in, out *os.File) (*Terminal, error) {
 	return &Terminal{in: in, out: out, done: make(chan struct{})}, nil
 }
 
+// ControllingTerminal opens the terminal that this program was started in, wherever its standard input comes from.
+// Without one the error is [wire.NoTerminal]. It stays open.
+func ControllingTerminal() (*Terminal, error) {
+	in, out, err := openControlling()
+	if err != nil {
+		return nil, &wire.Error{Code: wire.NoTerminal, Err: err}
+	}
+	return OpenTerminal(in, out)
+}
+
 // Done is closed when a signal asks the program to end; the terminal is restored by then.
 func (t *Terminal) Done() <-chan struct{} { return t.done }
 

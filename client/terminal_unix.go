@@ -38,6 +38,11 @@ const (
 	isStopped
 )
 
+func openControlling() (in, out *os.File, err error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	return tty, tty, err
+}
+
 // Raw makes the terminal raw until restore is called, which may be done often and from anywhere,
 // best by defer. From here on SIGTERM, SIGHUP, SIGINT and SIGQUIT give the terminal back and close
 // [Terminal.Done]; a second one of them then ends the process. SIGTSTP suspends.

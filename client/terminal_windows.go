@@ -30,6 +30,17 @@ type console struct {
 	closed chan struct{} // by restore
 }
 
+func openControlling() (in, out *os.File, err error) {
+	if in, err = os.OpenFile("CONIN$", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	if out, err = os.OpenFile("CONOUT$", os.O_RDWR, 0); err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	return in, out, nil
+}
+
 // Raw makes the terminal raw until restore is called, which may be done often and from anywhere,
 // best by defer. From here on the end of the window or of the login gives the terminal back and closes
 // [Terminal.Done].

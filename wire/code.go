@@ -185,7 +185,7 @@ var codes = map[Code]codeText{
 	Killed:              {"killed", "the session was ended by an administrator, or by its operator elsewhere", ""},
 	OperatorChanged:     {"operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login HOST:PORT`"},
 	Expired:             {"expired", "the login, the session or the certificate has expired", "log in again with `scrier login HOST:PORT`"},
-	NoTerminal:          {"no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"},
+	NoTerminal:          {"no_terminal", "standard input is not a terminal", "run it in a terminal"},
 	KeyUnusable:         {"key_unusable", "the SSH key cannot be used", "add it to ssh-agent (`ssh-add`), or name another with --ssh-key-file"},
 	Disabled:            {"disabled", "sessions are switched off on this relay", "set scrier.enabled: true in server.yaml and restart the relay"},
 	StateInUse:          {"state_in_use", "another process uses this state directory", "stop the other process, or use another --state"},
