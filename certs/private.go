@@ -31,6 +31,8 @@ func checkInfo(path string, info fs.FileInfo, others fs.FileMode) error {
 	mode := info.Mode()
 	danger, mend := "others on this machine can change it", "chmod go-w"
 	switch {
+	case mode.IsDir() && others&0o044 != 0:
+		return wire.Errorf(wire.BadConfig, "%s is a folder, where a file belongs: move it away, or put the file back from a backup", path)
 	case mode.IsDir():
 		danger, mend = "others on this machine can put their own files there", "chmod 700"
 	case !mode.IsRegular():

@@ -27,7 +27,7 @@ const firstStart = "first-start"
 // MissingState is what a state directory lacks that held a whole state once. first says that it did not.
 func MissingState(dir string) (missing []string, first bool) {
 	for _, name := range wholeState() {
-		if !there(dir, name) {
+		if !holds(dir, name) {
 			missing = append(missing, name)
 		}
 	}
@@ -40,6 +40,16 @@ func MissingState(dir string) (missing []string, first bool) {
 func there(dir, name string) bool {
 	_, err := os.Lstat(filepath.Join(dir, name))
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// holds says that a file is there with something in it: an empty one is what a full disk leaves, and a store would begin
+// anew in it.
+func holds(dir, name string) bool {
+	info, err := os.Lstat(filepath.Join(dir, name))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return info.Size() > 0
 }
 
 // checkState looks at a state directory before anything is written there: it must be private, and whole or
@@ -56,7 +66,7 @@ func checkState(dir string) (first bool, err error) {
 	missing, first := MissingState(dir)
 	missing = slices.DeleteFunc(missing, func(name string) bool { return strings.HasPrefix(name, "audit.") })
 	if len(missing) > 0 {
-		return false, wire.Errorf(wire.BadConfig, "%s holds half a state: %s is missing; put it back from a backup, or set the relay up anew with an empty directory", dir, strings.Join(missing, " and "))
+		return false, wire.Errorf(wire.BadConfig, "%s holds half a state: %s is missing or empty; put it back from a backup, or set the relay up anew with an empty directory", dir, strings.Join(missing, " and "))
 	}
 	return first, nil
 }

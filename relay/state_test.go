@@ -87,6 +87,23 @@ func TestHalfAState(t *testing.T) {
 	}
 }
 
+// An empty file is none: a store would begin anew in it.
+func TestEmptyState(t *testing.T) {
+	for _, name := range []string{"ca.key", "ca.crt", "state.db"} {
+		s := begun(t)
+		if err := os.Truncate(filepath.Join(s.StateDir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+		before := content(t, s.StateDir)
+		if _, err := Open(t.Context(), s); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), name+" is missing or empty") {
+			t.Errorf("started with %v", err)
+		}
+		if info, err := os.Stat(filepath.Join(s.StateDir, name)); err != nil || info.Size() != 0 || !slices.Equal(before, content(t, s.StateDir)) {
+			t.Errorf("something was written: %v, %v", info, err)
+		}
+	}
+}
+
 // What somebody else on the machine could have written or read is refused, with the command that mends it.
 func TestStateIsPrivate(t *testing.T) {
 	for name, mode := range map[string]fs.FileMode{

@@ -97,7 +97,7 @@ func (e *examiner) whole() Finding {
 	case first:
 		f.Status, f.Detail = Skip, "there are none yet: they are made at the relay's first start"
 	case len(missing) > 0:
-		f.Status, f.Detail = Fail, strings.Join(missing, " and ")+" is missing, so the relay does not start"
+		f.Status, f.Detail = Fail, strings.Join(missing, " and ")+" is missing or empty, so the relay does not start"
 		f.Hint = "put it back from a backup; docs/audit.md says what to do when it is the audit log's"
 	}
 	return f
