@@ -5,7 +5,7 @@ const onPages: Readonly<Record<string, string>> = {
   bad_request: "Check the values that were given.",
   unauthenticated: "Sign in; your place is kept.",
   signed_out: "Sign in again; your place is kept.",
-  expired: "Sign in again; your place is kept.",
+  expired: "Open it again; if your sign-in has ended, sign in again.",
   operator_changed: "Sign in again.",
   not_found: "It may have ended meanwhile: look at the list.",
   relay_unreachable: "Check your network, then try again.",
