@@ -37,6 +37,22 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// What an agent would have operators do reaches none of them: a machine that was taken over is not believed that much.
+func TestNoHintOfAnAgents(t *testing.T) {
+	b := newBase(t)
+	id, link := b.machine()
+	for _, code := range []wire.Code{wire.KeyfilePermissions, wire.Protocol, wire.Killed} {
+		_, err := b.opens(id, link, &wire.Open{Kind: wire.KindSSH}, func(s wire.Stream) {
+			if err := wire.Send(s, wire.Refuse(wire.Errorf(code, "no").Advise("run this"))); err != nil {
+				t.Error(err)
+			}
+		})
+		if got := wire.Refuse(err); got.Hint != "" || wire.HintOf(err) != wire.CodeOf(err).Hint() {
+			t.Errorf("%s: the hint is %q", code, wire.HintOf(err))
+		}
+	}
+}
+
 // A server that breaks off at once makes the agent reset what it has just opened, and the reset overtakes
 // the answer; without an answer any other reset is the agent's own.
 func TestResetBeforeTheAnswer(t *testing.T) {
