@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"scrier/relay/audit"
 	"scrier/relay/store"
 	"scrier/wire"
@@ -157,7 +159,7 @@ func (t *Table) writeEnds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
+	return each(ctx, rows, func(ctx context.Context, row store.Session) error {
 		end := store.End{Code: row.Code, Reason: row.Reason, Sent: row.Sent, Received: row.Received, At: row.Closed}
 		if !written[row.ID.String()] {
 			login := ""
@@ -174,8 +176,8 @@ func (t *Table) writeEnds(ctx context.Context) error {
 			return err
 		}
 		t.Log.Info("the record of a session's end was written", "session", row.ID)
-	}
-	return nil
+		return nil
+	})
 }
 
 // Restart closes the rows that are open because the relay did not end in order, and writes what a former
@@ -192,7 +194,7 @@ func (t *Table) Restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range open {
+	if err := each(ctx, open, func(ctx context.Context, row store.Session) error {
 		end := store.End{Code: wire.RelayRestart, Reason: reason(wire.RelayRestart, ""), Sent: row.Sent, Received: row.Received, At: t.Now()}
 		if !written[row.ID.String()] {
 			e := eventOf(row, endType)
@@ -205,8 +207,32 @@ func (t *Table) Restart(ctx context.Context) error {
 			return err
 		}
 		t.Log.Info("closed a session that a former run left open", "session", row.ID)
+		return nil
+	}); err != nil {
+		return err
 	}
 	return t.writeEnds(ctx)
+}
+
+// atOnce is how many ended sessions are written at the same time: they share commits, of which each would else
+// have two for itself.
+const atOnce = 256
+
+// each calls f for each of rows, for some at the same time. After an error it begins no others, and ends those
+// that wait.
+func each(ctx context.Context, rows []store.Session, f func(context.Context, store.Session) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, row := range rows {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error { return f(gctx, row) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // some may not have begun
 }
 
 func (t *Table) closeRow(ctx context.Context, id wire.SessionID, end store.End) error {

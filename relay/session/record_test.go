@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,59 @@ func TestRestartWritesTheEnd(t *testing.T) {
 	}
 	if v := state(t, again, s); v.State != store.Closed || v.Reason != "killed" || v.Detail != "ended by bob" {
 		t.Errorf("closed as %+v", v)
+	}
+}
+
+// together is a log that answers when so many wait.
+type together struct {
+	session.Journal
+	wait *sync.WaitGroup
+}
+
+func (l together) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
+	l.wait.Done()
+	l.wait.Wait()
+	return l.Journal.AppendEnd(ctx, e)
+}
+
+// After a crash all that were open are closed at the same time, and not one commit after the other, as
+// nobody is served before that.
+func TestRestartClosesAllAtOnce(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	const n = 100
+	table.Max = n
+	for range n {
+		sessiontest.Reserve(t, table)
+	}
+	again := session.NewTable(table.Config)
+	var wait sync.WaitGroup
+	wait.Add(n)
+	again.Journal = together{j, &wait}
+	restarted := make(chan error, 1)
+	go func() { restarted <- again.Restart(t.Context()) }()
+	select {
+	case err := <-restarted:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("they are closed one after the other")
+	}
+	of := map[string]bool{}
+	for _, e := range ends(j) {
+		of[e.Session] = true
+	}
+	if len(of) != n || len(ends(j)) != n {
+		t.Errorf("%d records of the ends of %d sessions, there were %d", len(ends(j)), len(of), n)
+	}
+	list, err := again.List(t.Context(), true, 2*n)
+	if err != nil || len(list) != n {
+		t.Fatalf("%d rows, %v", len(list), err)
+	}
+	for _, v := range list {
+		if v.State != store.Closed {
+			t.Errorf("session %s is %s", v.ID, v.State)
+		}
 	}
 }
 
