@@ -126,37 +126,35 @@ func (s *agentSwarm) run() error {
 	}
 	s.before = runtime.NumGoroutine()
 	s.agents = make([]*swarmAgent, s.Agents)
-	opened := make([]*agent.Agent, s.Agents)
+	for i := range s.agents {
+		s.agents[i] = &swarmAgent{swarm: s, number: s.First + i}
+	}
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
 	var g errgroup.Group
 	g.SetLimit(atATime)
-	for i := range s.agents {
-		a := &swarmAgent{swarm: s, number: s.First + i}
-		s.agents[i] = a
-		g.Go(func() (err error) {
-			opened[i], err = agent.Open(agent.Settings{
+	for _, a := range s.agents {
+		g.Go(func() error {
+			opened, err := agent.Open(agent.Settings{
 				State: s.stateOf(a.number), Config: conf, Now: time.Now, Log: slog.New(a), Worker: s.Worker,
 			})
 			if err != nil {
 				return fmt.Errorf("open agent %d: %w", a.number, err)
 			}
+			s.wg.Go(func() { a.run(ctx, opened) })
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	return g.Wait()
+}
+
+// run is the agent's life.
+func (a *swarmAgent) run(ctx context.Context, opened *agent.Agent) {
+	if err := opened.Run(ctx); err != nil {
+		a.swarm.failed.Store(fmt.Sprintf("agent %d: %v", a.number, err))
 	}
-	var ctx context.Context
-	ctx, s.cancel = context.WithCancel(context.Background())
-	for i, a := range opened {
-		s.wg.Go(func() {
-			if err := a.Run(ctx); err != nil {
-				s.failed.Store(fmt.Sprintf("agent %d: %v", s.First+i, err))
-			}
-			_ = a.Close() // it waits a second for workers, which is little for thousands of agents that end together
-			s.agents[i].since.Store(0)
-		})
-	}
-	return nil
+	_ = opened.Close() // it waits a second for workers, which is little for thousands of agents that end together
+	a.since.Store(0)
 }
 
 // stop ends all agents, and gives what they leave behind a moment to end.

@@ -264,7 +264,7 @@ func chownAll(dir string, to *syscall.Credential) error {
 	})
 }
 
-// runAgents has all agents connect, all at once.
+// runAgents has all agents connect, one after the other as they are ready.
 func (s *swarm) runAgents(ctx context.Context) error {
 	var g errgroup.Group
 	for _, group := range s.groups {
