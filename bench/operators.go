@@ -159,12 +159,15 @@ func (o *operators) login(ctx context.Context) (err error) {
 // and one who was turned away would have to come again.
 const dialAtATime = 64
 
+// opening bounds the wait for one link or shell while many are opened. It is no measure of speed.
+const opening = 3 * time.Minute
+
 // dial makes links.
 func (o *operators) dial(ctx context.Context, n int) (shellTimes, error) {
 	all := make([]*remoteShell, n)
 	times, err := inParallel(n, func(i int) error {
 		who := i % len(o.Relays)
-		ctx, cancel := context.WithTimeout(ctx, patience)
+		ctx, cancel := context.WithTimeout(ctx, opening)
 		defer cancel()
 		link, err := wire.Dialer{TLS: o.certs[who].TLS()}.Dial(ctx, o.Relays[who])
 		if err == nil {
@@ -190,7 +193,7 @@ func (o *operators) open(ctx context.Context, machines []string) (shellTimes, er
 	return inParallel(len(machines), func(i int) error {
 		err := free[i].open(ctx, machines[i])
 		if err == nil {
-			err = free[i].await([]byte(prompt), patience)
+			err = free[i].await([]byte(prompt), opening)
 		}
 		if err != nil {
 			return fmt.Errorf("a shell on %s: %w", machines[i], err)
@@ -225,7 +228,7 @@ func (s *remoteShell) open(ctx context.Context, machine string) error {
 	s.f = wire.NewFramed(stream)
 	id := make([]byte, 16)
 	rand.Read(id)
-	if err := stream.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := stream.SetDeadline(time.Now().Add(opening)); err != nil {
 		return err
 	}
 	if err := s.f.Send(&wire.Connect{
@@ -332,7 +335,7 @@ func (o *operators) types(whole time.Duration) (shellTimes, error) {
 				if err := s.send(key); err != nil {
 					return err
 				}
-				if err := s.await(key, patience); err != nil {
+				if err := s.await(key, opening); err != nil {
 					return err
 				}
 				d := time.Since(begin)
@@ -360,7 +363,7 @@ func (s *remoteShell) leave() error {
 	select {
 	case <-s.done:
 		return nil
-	case <-time.After(patience):
+	case <-time.After(opening):
 		return errors.New("a shell does not end")
 	}
 }
