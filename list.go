@@ -66,12 +66,12 @@ func (l *listing[T]) flags(c *cobra.Command) {
 	}
 	f := c.Flags()
 	f.BoolVar(&l.json, "json", false, "print JSON")
-	f.StringVar(&l.names, "columns", "", "show these columns, `A,B,C`; of "+strings.Join(names, ", "))
+	f.StringVar(&l.names, "columns", "", "show these `COLUMNS`, such as A,B,C; there are "+strings.Join(names, ", "))
 	f.StringVar(&l.sort, "sort", "", "sort by `COLUMN`; with - behind it, the other way round")
 	must(c.RegisterFlagCompletionFunc("columns", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(orders, cobra.ShellCompDirectiveNoFileComp)))
 	if l.labels != nil {
-		f.StringArrayVar(&l.picks, "label", nil, "only those with these labels, `k=v,k!=v,k,!k`; may be repeated")
+		f.StringArrayVar(&l.picks, "label", nil, "only those with these labels: a `SELECTOR` like k=v,k!=v,k,!k; may be repeated")
 	}
 }
 
