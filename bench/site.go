@@ -142,7 +142,7 @@ func (s *site) startScrier(ctx context.Context, sshdConf string) error {
 	if _, err := s.daemon(ctx, s.net.envoy, s.name+"-agent", "msg=connected", exec.Command(s.scrier, "agent", "run", "--state", agent)); err != nil {
 		return err
 	}
-	if _, err := s.inNamespace(ctx, "", "operators", "create", "--username", "bench", "--role", "admin", "--state", relay); err != nil {
+	if _, err := s.inNamespace(ctx, "", "operators", "create", "--username", "bench", "--role", "admin", "--ssh-key-file", s.key()+".pub", "--state", relay); err != nil {
 		return err
 	}
 	_, err = s.inNamespace(ctx, s.net.operator, "login", s.relay, "--username", "bench", "--fingerprint", fingerprint)
