@@ -191,6 +191,7 @@ func (m *scaling) opens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.grid.remarks = append(m.grid.remarks, "The memory of shells is what the relay has grown by: less than they need, if what agents left behind is not given back yet. Measure it with -agents 1000.")
 	m.row("disk per session", disk(after, used[0], m.o.shells), "-")
 	return nil
 }
