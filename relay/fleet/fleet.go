@@ -85,7 +85,7 @@ const (
 	// saveEvery is how often what an agent reports is written, while it is connected: a write for each heartbeat of
 	// ten thousand agents would keep the disk busy with nothing. A relay that is killed forgets no more than that.
 	saveEvery = 5 * time.Minute
-	maxSaves  = 512 // agents in one transaction, which sessions that are opened wait for
+	maxSaves  = 512 // agents in one transaction, which other changes wait for
 )
 
 // Run writes what agents report, and counts them, at intervals, until ctx ends.
@@ -132,7 +132,7 @@ func (f *Fleet) saveDue(ctx context.Context) error {
 	return f.saveAll(ctx, due)
 }
 
-// save writes the facts of all connected agents in one transaction.
+// save writes the facts of all connected agents.
 func (f *Fleet) save(ctx context.Context) error {
 	f.mu.Lock()
 	agents := make([]*agent, 0, len(f.live))
@@ -143,12 +143,9 @@ func (f *Fleet) save(ctx context.Context) error {
 	return f.saveAll(ctx, agents)
 }
 
-// maxSaved is how many agents are written in one transaction: other changes must not wait for ten thousand.
-const maxSaved = 512
-
 // saveAll writes the facts of some agents.
 func (f *Fleet) saveAll(ctx context.Context, agents []*agent) error {
-	for some := range slices.Chunk(agents, maxSaved) {
+	for some := range slices.Chunk(agents, maxSaves) {
 		if err := f.KV.Update(ctx, func(tx store.Tx) error {
 			for _, a := range some {
 				if err := a.saveTo(tx); err != nil && wire.CodeOf(err) != wire.NoSuchEnvoy {
