@@ -69,7 +69,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [112, "killed", "the session was ended by an administrator, or by its operator elsewhere", ""],
   [113, "operator_changed", "the operator's keys or role changed, or the operator was deleted", "log in again with `scrier login HOST:PORT`"],
   [114, "expired", "the login, the session or the certificate has expired", "log in again with `scrier login HOST:PORT`"],
-  [115, "no_terminal", "standard input is not a terminal", "run it in a terminal; commands without one are not supported yet"],
+  [115, "no_terminal", "standard input is not a terminal", "run it in a terminal"],
   [116, "key_unusable", "the SSH key cannot be used", "add it to ssh-agent (`ssh-add`), or name another with --ssh-key-file"],
   [117, "disabled", "sessions are switched off on this relay", "set scrier.enabled: true in server.yaml and restart the relay"],
   [118, "state_in_use", "another process uses this state directory", "stop the other process, or use another --state"],
