@@ -47,7 +47,7 @@ type agent struct {
 	expires time.Time         // of the newest of the two
 	facts   wire.Facts
 	seen    time.Time
-	saved   time.Time // when facts and seen were written last
+	saved   time.Time // when facts and seen, or those of a link before, were written last
 	silent  bool      // it was reported as silent ([Fleet.findSilent]) and has not been heard since
 	rival   string    // the address of another machine that was refused while this link lived
 	settled string    // the reported hostname for which the envoy's name needs no look ([Fleet.followAll])
@@ -142,7 +142,6 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) (leave f
 	}
 	a.boot = strings.ToValidUTF8(m.Boot[:min(len(m.Boot), maxBoot)], "")
 	a.facts, a.seen = f.timed(m.Facts, m.Time), f.Now()
-	a.saved = a.seen // join writes them
 	joining, end := a.whileLinked(ctx)
 	leave, err = f.join(joining, a)
 	end()

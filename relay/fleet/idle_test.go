@@ -195,3 +195,25 @@ func TestReportsAreSavedFromTimeToTime(t *testing.T) {
 		}
 	}
 }
+
+// An envoy that was away for long is written soon after it came back: else a crash would leave it as last seen
+// before it went.
+func TestWhoWasAwayForLongIsSavedSoon(t *testing.T) {
+	var later atomic.Int64
+	b := newBase(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	c := b.enrolledAt("192.0.2.1")
+	later.Store(int64(2 * time.Hour))
+	back := b.Now()
+	_, answers := c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		t.Fatalf("it was answered with %T", m)
+	}
+	if err := b.saveDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if row, _ := b.envoy(c.id.ID); row.LastSeen.Before(back) {
+		t.Errorf("a crash leaves it as last seen %s before it came back", back.Sub(row.LastSeen).Round(time.Second))
+	}
+}

@@ -58,8 +58,8 @@ func (f *Fleet) join(ctx context.Context, a *agent) (leave func(), err error) {
 
 // use notes that a's certificate is used, if that is something new: after a crash it must be known. What else
 // changes when an agent comes is told again by who comes back, and is written with what is reported
-// ([Fleet.save]): so a fleet that comes back all at once does not wait for the disk. The caller has the
-// envoy's turn, so nobody else uses a certificate of its meanwhile.
+// ([Fleet.saveDue]): so a fleet that comes back all at once does not wait for the disk. That is soon, if the envoy
+// was away for long. The caller has the envoy's turn, so nobody else uses a certificate of its meanwhile.
 func (f *Fleet) use(ctx context.Context, a *agent) error {
 	var news bool
 	used := func(tx store.Tx) (store.Envoy, error) {
@@ -68,6 +68,7 @@ func (f *Fleet) use(ctx context.Context, a *agent) error {
 			return e, err
 		}
 		before := e
+		a.saved = e.LastSeen // a is not in the table yet
 		err = e.Use(a.certificate())
 		news = e.Generation != before.Generation || e.Source != before.Source || !bytes.Equal(e.Key, before.Key)
 		return e, err
@@ -78,7 +79,7 @@ func (f *Fleet) use(ctx context.Context, a *agent) error {
 	}); err != nil || !news {
 		return err
 	}
-	return f.KV.Update(ctx, func(tx store.Tx) error {
+	err := f.KV.Update(ctx, func(tx store.Tx) error {
 		e, err := used(tx)
 		if err == nil {
 			err = a.describe(&e)
@@ -88,6 +89,8 @@ func (f *Fleet) use(ctx context.Context, a *agent) error {
 		}
 		return store.PutEnvoy(tx, e)
 	})
+	a.saved = a.seen
+	return err
 }
 
 // recheck looks at the row after the link is in the table of live links. A revocation writes the row
