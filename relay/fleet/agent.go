@@ -160,14 +160,16 @@ func (a *agent) greet(ctx context.Context, m *wire.Hello, expired bool) (leave f
 // wait for it. There may be ten thousand of them, and Go takes stack back only from who uses less than a fourth of it:
 // so what is below them is short, and work that needs more has returned before, or has a goroutine for its time.
 func (a *agent) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { // ends the reads
+	shut := func() { // ends the reads
 		err := wire.Cause(ctx, wire.RelayShutdown)
 		_ = a.link.Close(wire.CodeOf(err), wire.DetailOf(err)) // it may have ended
-	})()
+	}
+	defer context.AfterFunc(ctx, shut)()
 	var others sync.WaitGroup
 	others.Go(func() { a.end(a.accept(ctx)) })
 	a.end(a.guard(func() error { return a.listen(ctx, &others) }))
 	others.Wait()
+	shut() // before who leaves says that the agent was lost
 	return context.Cause(ctx)
 }
 

@@ -217,3 +217,58 @@ func TestWhoWasAwayForLongIsSavedSoon(t *testing.T) {
 		t.Errorf("a crash leaves it as last seen %s before it came back", back.Sub(row.LastSeen).Round(time.Second))
 	}
 }
+
+// slowToClose is a link that is closed late by who closes it first, if somebody else wants to.
+type slowToClose struct {
+	wire.Link
+	calls  atomic.Int64
+	second chan struct{}
+}
+
+func (l *slowToClose) Close(code wire.Code, detail string) error {
+	switch l.calls.Add(1) {
+	case 1:
+		select {
+		case <-l.second:
+		case <-time.After(time.Second):
+		}
+	case 2:
+		defer close(l.second)
+	}
+	return l.Link.Close(code, detail)
+}
+
+// An agent whose link has ended for something that it said learns that, and not that it was lost.
+func TestWhoBreaksTheProtocolLearnsThat(t *testing.T) {
+	b := newBase(t)
+	c := b.enrolledAt("192.0.2.1")
+	leaf, err := x509.ParseCertificate(c.chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{Addr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1000}, Certificates: []*x509.Certificate{leaf}})
+	served := make(chan error, 1)
+	go func() {
+		served <- b.Serve(context.Background(), &slowToClose{Link: far, second: make(chan struct{})}, c.id, false)
+	}()
+	s, err := near.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wire.Send(s, &wire.Hello{Boot: "boot", Time: wire.Millis(time.Now())}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Welcome](s); err != nil {
+		t.Fatal(err)
+	}
+	if err := wire.Send(s, &wire.Welcome{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-served; wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("the relay ends with %v", err)
+	}
+	<-near.Context().Done()
+	if err := near.Err(); wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("the agent is told %v", err)
+	}
+}
