@@ -141,7 +141,7 @@ func (s *handshake) showed(identity string) {
 	}
 	h.proved.Add(identity, now)
 	giveBack(limits, now)
-	h.took += (s.took - h.took) / smooth
+	h.took += (min(s.took, mostPatient/times) - h.took) / smooth // one that dawdles counts for no more than it may
 }
 
 // patienceLocked is how old a handshake is before another may take its place.

@@ -146,6 +146,31 @@ func TestSlowHandshakesDoNotGiveWay(t *testing.T) {
 	}
 }
 
+// One machine that dawdles with each of its handshakes does not make all others wait for strangers' that do not go on.
+func TestOneThatDawdlesDoesNotMakePatient(t *testing.T) {
+	h := newHands(t, 16)
+	one := func(identity string, each time.Duration) {
+		s, end, _ := h.must("198.51.100.1")
+		h.pass(each)
+		s.done()
+		s.showed(identity)
+		end()
+	}
+	for i := range 30 {
+		for j := range 4 {
+			one(fmt.Sprint("honest", i, j), 20*time.Millisecond)
+		}
+		one("dawdler", 5*time.Second)
+	}
+	for range 4 {
+		h.must("192.0.2.1")
+	}
+	h.pass(patient)
+	if _, _, _, err := h.from("192.0.2.1"); err != nil {
+		t.Errorf("one that does not go on keeps its place: %v", err)
+	}
+}
+
 // When all places are taken, the oldest gives way to a network that has none.
 func TestTheOldestOfAllGivesWay(t *testing.T) {
 	const most = 16
