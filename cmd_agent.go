@@ -180,8 +180,8 @@ func agentSweepCommand() *cobra.Command {
 		Short: "Remove session keys that a crash left in authorized_keys files",
 		Long: `Remove what sessions of this agent left in authorized_keys files, for all users. "agent run" does
 that too when it starts, where it has a note of it; this is for an agent that will not run again. What
-sessions of other agents left goes too, and is counted, once it expired more than five minutes ago. All
-other lines stay as they are.
+sessions of other agents left goes too, and is counted, once it expired more than five minutes ago; or 26
+hours, if the line does not say in which time zone. All other lines stay as they are.
 A file that cannot be read is reported; it is an error only if this agent has written to it.
 ` + exitHelp("0    done", wire.Unauthenticated, wire.BadConfig, wire.StateInUse),
 		Args: exact(0, "no arguments"),

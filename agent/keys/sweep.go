@@ -45,8 +45,8 @@ func (k *Keys) Sweep(ctx context.Context) (Swept, error) {
 }
 
 // SweepAll does what Sweep does. Then it looks through the files of all logins, and takes out lines
-// of this agent that have expired, and lines of other agents that expired more than five minutes
-// ago.
+// of this agent that have expired, and lines of other agents that have surely expired more than five
+// minutes ago.
 func (k *Keys) SweepAll(ctx context.Context) (Swept, error) {
 	var s sweep
 	var err error

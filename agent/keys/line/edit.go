@@ -69,10 +69,17 @@ type Sweep struct {
 // away itself.
 const foreignGrace = 5 * time.Minute
 
+// foreignZone is the same for a line whose time says no zone: that machine's may be another one, from 12 hours behind
+// UTC to 14 before it.
+const foreignZone = 26 * time.Hour
+
 // over says whether the line of e is not needed any more.
 func (s Sweep) over(e Ephemeral) bool {
 	if e.Agent == s.Agent {
 		return s.Sessions[e.Session] || s.Now.After(e.Expiry)
+	}
+	if e.local {
+		return s.Now.After(e.Expiry.Add(foreignZone + foreignGrace))
 	}
 	return s.Now.After(e.Expiry.Add(foreignGrace))
 }

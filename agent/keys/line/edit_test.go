@@ -129,6 +129,7 @@ func TestSweepGrammar(t *testing.T) {
 		s, _ := testLine(t, agent, now.Add(d))
 		return s
 	}
+	local := func(line string) string { return strings.Replace(line, "Z\"", "\"", 1) }
 	for what, goes := range map[string]string{
 		"in the journal":                       over,
 		"in the journal, disabled":             disabled(over),
@@ -136,7 +137,8 @@ func TestSweepGrammar(t *testing.T) {
 		"own, expired, disabled":               disabled(line(agent, -time.Second)),
 		"foreign, expired for over 5 minutes":  line(stranger, -5*time.Minute-time.Second),
 		"foreign, expired for long, disabled":  disabled(line(stranger, -time.Hour)),
-		"own, expired, one source, local time": strings.Replace(strings.Replace(line(agent, -time.Minute), ",::1", "", 1), "Z\"", "\"", 1),
+		"own, expired, one source, local time": local(strings.Replace(line(agent, -time.Minute), ",::1", "", 1)),
+		"foreign, expired in all zones":        local(line(stranger, -27*time.Hour)),
 	} {
 		if got, n := c.Apply([]byte("a\n" + goes + "\nb\n")); n != 1 || string(got) != "a\nb\n" {
 			t.Errorf("%s: stays: %q", what, got)
@@ -150,11 +152,12 @@ func TestSweepGrammar(t *testing.T) {
 		}
 	}
 	for what, stays := range map[string]string{
-		"own, alive":                line(agent, time.Minute),
-		"own, expires now":          line(agent, 0),
-		"own, alive, disabled":      disabled(line(agent, time.Minute)),
-		"foreign, expired just now": line(stranger, -4*time.Minute),
-		"foreign, alive":            line(stranger, time.Minute),
+		"own, alive":                 line(agent, time.Minute),
+		"own, expires now":           line(agent, 0),
+		"own, alive, disabled":       disabled(line(agent, time.Minute)),
+		"foreign, expired just now":  line(stranger, -4*time.Minute),
+		"foreign, alive":             line(stranger, time.Minute),
+		"foreign, alive in its zone": local(line(stranger, -25*time.Hour)),
 	} {
 		if got, n := c.Apply([]byte(stays)); n != 0 || string(got) != stays {
 			t.Errorf("%s: went", what)

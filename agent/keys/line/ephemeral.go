@@ -32,6 +32,8 @@ type Ephemeral struct {
 	kind string // the key's type
 	key  string // base64
 	off  bool   // disabled by #
+
+	local bool // Expiry was read as a time of this machine's zone
 }
 
 // Head is how every such line begins.
@@ -59,7 +61,7 @@ var ephemeralTypes = []string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAl
 // of this type or size. A line says nothing of fractions of a second.
 func NewEphemeral(e Ephemeral, key ssh.PublicKey) (line Ephemeral, ok bool) {
 	e.Expiry = e.Expiry.Truncate(time.Second)
-	e.kind, e.key, e.off = key.Type(), base64.StdEncoding.EncodeToString(key.Marshal()), false
+	e.kind, e.key, e.off, e.local = key.Type(), base64.StdEncoding.EncodeToString(key.Marshal()), false, false
 	return e, slices.Contains(ephemeralTypes, e.kind) && len(e.Text(Zone{UTC: true})) <= maxEphemeral
 }
 
@@ -114,7 +116,7 @@ func ParseEphemeral(line string, z Zone) (Ephemeral, bool) {
 	if verdict != yes {
 		return e, false
 	}
-	e.Expiry = t
+	e.Expiry, e.local = t, !strings.HasSuffix(expiry, "Z")
 	blob, err := base64.StdEncoding.Strict().DecodeString(key)
 	if err != nil || !slices.Contains(ephemeralTypes, e.kind) {
 		return e, false
