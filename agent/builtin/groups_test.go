@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,5 +61,26 @@ func TestReadGroups(t *testing.T) {
 	}
 	if got := readGroups()[session]; !slices.Contains(got, unix.Getpgrp()) {
 		t.Errorf("process %d is in group %d of session %d, which has %v", os.Getpid(), unix.Getpgrp(), session, got)
+	}
+}
+
+// A signal that is sent just when the shell starts a program is not lost, although that program is in none of the groups
+// that were read: it goes to what was in front.
+func TestSignalWhileAProgramStarts(t *testing.T) {
+	server := newServer(t)
+	s := startShell(t, serve(t, server).dial(t))
+	var once sync.Once
+	server.groups.mu.Lock()
+	server.groups.read = func() map[int][]int {
+		by := readGroups()
+		once.Do(func() {
+			s.send(t, "sleep 1000\n")
+			eventually(t, "sleep runs in the foreground", func() bool { return inForeground(t, s.pid, "sleep") })
+		})
+		return by
+	}
+	server.groups.mu.Unlock()
+	if ok, err := s.SendRequest("signal", true, ssh.Marshal(signalRequest{"TERM"})); !ok || err != nil {
+		t.Errorf("the signal was lost: %v, %v", ok, err)
 	}
 }

@@ -33,25 +33,23 @@ func (p *process) signal(sig unix.Signal) error {
 	if sig == unix.SIGINT || sig == unix.SIGQUIT {
 		return p.pty.interrupt(sig)
 	}
-	group, err := p.foregroundLocked(p.membersLocked(time.Now()))
+	group, _, err := p.foregroundLocked()
 	if err != nil {
 		return err
 	}
 	return unix.Kill(-group, sig)
 }
 
-// foregroundLocked is the terminal's foreground group, if it is one of the session's groups. The
+// foregroundLocked is the terminal's foreground group, if it is one of the session's groups, which are members. The
 // terminal remembers only a number: the group may have ended, and a group of somebody else may have
 // the number now.
-func (p *process) foregroundLocked(members []int) (int, error) {
-	group, err := p.pty.foreground()
-	if err != nil {
-		return 0, err
+func (p *process) foregroundLocked() (group int, members []int, err error) {
+	group, err = p.pty.foreground()
+	members = p.membersLocked(time.Now()) // after that: a group that is new would not be among those of before
+	if err == nil && (group <= 0 || !slices.Contains(members, group)) {
+		err = unix.ESRCH
 	}
-	if group <= 0 || !slices.Contains(members, group) {
-		return 0, unix.ESRCH
-	}
-	return group, nil
+	return group, members, err
 }
 
 // hangup tells run that the peer is gone. It may be called once.
@@ -62,9 +60,13 @@ func (p *process) hangup() { close(p.cut) }
 // go on if they ignore it (nohup).
 func (p *process) end() {
 	p.mu.Lock()
-	groups, members := []int{p.cmd.Process.Pid}, p.membersLocked(time.Now())
-	if p.pty != nil {
-		if g, err := p.foregroundLocked(members); err == nil && g != groups[0] {
+	groups := []int{p.cmd.Process.Pid}
+	var members []int
+	if p.pty == nil {
+		members = p.membersLocked(time.Now())
+	} else {
+		g, all, err := p.foregroundLocked()
+		if members = all; err == nil && g != groups[0] {
 			groups = append(groups, g)
 		}
 	}
