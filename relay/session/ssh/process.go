@@ -29,12 +29,28 @@ type PTY struct {
 // Process is a channel with a program. Read gives its output, and Stderr without a terminal its errors: both must
 // be read, as they have one window (RFC 4254, 5.2). Write takes input. All of these may run at the same time.
 type Process struct {
-	client  *Client
-	channel ssh.Channel
-	closing sync.Once
+	client    *Client
+	channel   ssh.Channel
+	out, errs output
+	closing   sync.Once
 
 	exit *wire.Exit    // nil: the server has not told
 	done chan struct{} // closed when exit is known or the channel is gone
+}
+
+// output is what a program writes. When it ends, package ssh wakes one of those who wait for more in it, and no other: so
+// there is never more than one.
+type output struct {
+	io.Reader
+	turn chan struct{} // held while it is read
+}
+
+func newOutput(r io.Reader) output { return output{r, make(chan struct{}, 1)} }
+
+func (o output) Read(p []byte) (int, error) {
+	o.turn <- struct{}{}
+	defer func() { <-o.turn }()
+	return o.Reader.Read(p)
 }
 
 // Start starts a program. One that would run without the terminal that it is to have is ended. When ctx ends before
@@ -77,7 +93,7 @@ func (c *Client) start(p Program) (*Process, error) {
 	if err != nil {
 		return nil, &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + words(err), Err: err}
 	}
-	s := &Process{client: c, channel: channel, done: make(chan struct{})}
+	s := &Process{client: c, channel: channel, out: newOutput(channel), errs: newOutput(channel.Stderr()), done: make(chan struct{})}
 	if !c.run(func() { s.requests(requests) }) {
 		close(s.done)
 		return s, errClosed
@@ -193,10 +209,10 @@ func (s *Process) requests(in <-chan *ssh.Request) {
 }
 
 // Read gives the program's output; io.EOF when it has closed that.
-func (s *Process) Read(p []byte) (int, error) { return s.channel.Read(p) }
+func (s *Process) Read(p []byte) (int, error) { return s.out.Read(p) }
 
 // Stderr gives what the program writes to standard error, if it has no terminal; io.EOF when it has closed that.
-func (s *Process) Stderr() io.Reader { return s.channel.Stderr() }
+func (s *Process) Stderr() io.Reader { return s.errs }
 
 // Write takes input. It blocks while the server takes none.
 func (s *Process) Write(p []byte) (int, error) { return s.channel.Write(p) }
@@ -234,7 +250,7 @@ func (s *Process) Wait(ctx context.Context) *wire.Exit {
 func (s *Process) Hangup() {
 	if s.client.run(func() {
 		_, _ = s.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"HUP"})) // a peer that is gone needs none
-	}) && s.client.run(func() { _, _ = io.Copy(io.Discard, s.channel) }) && s.client.run(func() { _, _ = io.Copy(io.Discard, s.channel.Stderr()) }) {
+	}) && s.client.run(func() { _, _ = io.Copy(io.Discard, s.out) }) && s.client.run(func() { _, _ = io.Copy(io.Discard, s.errs) }) {
 		select {
 		case <-s.done:
 		case <-time.After(closeWait):

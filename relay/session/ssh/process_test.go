@@ -10,8 +10,10 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"scrier/relay/session/ssh/sshtest"
 	"scrier/wire"
 )
 
@@ -39,6 +41,35 @@ func TestHangup(t *testing.T) {
 		if time.Since(start) > patience {
 			t.Fatal("it is still there")
 		}
+	}
+}
+
+// Whoever waits for output of a program that is left hears of its end, and nobody waits behind them for ever, whether the
+// program says something meanwhile or not.
+func TestHangupWhileOutputIsRead(t *testing.T) {
+	for _, says := range []string{"", "something"} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := behind(t, func(s *sshtest.Server) { _ = new(sshtest.Honest).Serve(s) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := c.Start(t.Context(), Program{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for _, r := range []io.Reader{p, p.Stderr()} {
+				wg.Go(func() { _, _ = io.Copy(io.Discard, r) })
+			}
+			synctest.Wait()
+			wg.Go(p.Hangup)
+			synctest.Wait()
+			if _, err := p.Write([]byte(says)); err != nil { // it says that again
+				t.Error(err)
+			}
+			wg.Wait()
+			c.Close()
+		})
 	}
 }
 
