@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -81,8 +82,11 @@ func (c *command) send() {
 			break
 		}
 	}
-	_ = c.Send(&wire.EOF{}) // the same
+	_ = c.last(&wire.EOF{}) // the same
 }
+
+// last sends a message that may have to wait behind standard input for as long as the command takes none.
+func (c *command) last(m wire.Message) error { return c.WriteBy(time.Time{}, []wire.Message{m}, nil) }
 
 // receive passes the command's output on until it has ended.
 func (c *command) receive() (*wire.Exit, error) {
@@ -117,7 +121,7 @@ func (c *command) write(w io.Writer, b []byte) error {
 	case noReader(err):
 		c.closed.Do(func() {
 			c.out = io.Discard
-			go func() { _ = c.Send(&wire.Closed{}) }() // behind standard input, which may wait for the output to be taken
+			go func() { _ = c.last(&wire.Closed{}) }() // behind standard input, which may wait for the output to be taken
 		})
 	default:
 		return fmt.Errorf("write the command's output: %w", err)

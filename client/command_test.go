@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"scrier/wire"
@@ -188,6 +189,36 @@ func TestCommandWithoutAReader(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("%v", err)
 	}
+}
+
+// clogged is a command whose relay takes no more of its input, and its relay.
+func clogged(t *testing.T, c *command) (relay wire.Stream) {
+	t.Helper()
+	near, far := wiretest.Streams()
+	if _, err := near.Write(make([]byte, wiretest.Window)); err != nil {
+		t.Fatal(err)
+	}
+	c.Framed = wire.NewFramed(near)
+	return far
+}
+
+// The end of the input arrives, however long it had to wait.
+func TestCommandEndOfInputWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c command
+		far := clogged(t, &c)
+		var wg sync.WaitGroup
+		wg.Go(c.send)
+		time.Sleep(time.Hour)
+		if _, err := io.CopyN(io.Discard, far, wiretest.Window); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := wire.Expect[wire.EOF](far); err != nil {
+			t.Errorf("%v, %v", m, err)
+		}
+		wg.Wait()
+		far.Reset(wire.None)
+	})
 }
 
 // At the end of its context the stream ends, also while input waits.
