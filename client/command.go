@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -54,6 +55,8 @@ func (r *Relay) Command(ctx context.Context, req CommandRequest) (status int, er
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return 0, wire.Cause(ctx, wire.Cancelled)
+	case err != nil && run.untold.Load():
+		return 0, &wire.Error{Code: wire.Cancelled, Detail: "nobody takes the command's output, and it could not be told so: it takes no input", Err: err}
 	case err != nil:
 		return 0, r.ended(err)
 	case exit.Code != wire.None:
@@ -62,12 +65,16 @@ func (r *Relay) Command(ctx context.Context, req CommandRequest) (status int, er
 	return statusOf(exit), nil
 }
 
+// closedWait is how long a command may keep its input waiting, and what stands behind it, when nobody takes its output.
+const closedWait = 15 * time.Second
+
 // command is one that runs.
 type command struct {
 	*wire.Framed
 	in       io.Reader
 	out, err io.Writer
 	closed   sync.Once
+	untold   atomic.Bool // it was hung up, as it could not be told that nobody takes its output
 }
 
 // send passes standard input on, up to its end or the end of the stream.
@@ -87,6 +94,17 @@ func (c *command) send() {
 
 // last sends a message that may have to wait behind standard input for as long as the command takes none.
 func (c *command) last(m wire.Message) error { return c.WriteBy(time.Time{}, []wire.Message{m}, nil) }
+
+// tell has the command learn that nobody takes its output. One that takes no input either would go on for ever: it is hung
+// up.
+func (c *command) tell() {
+	late := time.AfterFunc(closedWait, func() {
+		c.untold.Store(true)
+		c.Reset(wire.Cancelled)
+	})
+	defer late.Stop()
+	_ = c.last(&wire.Closed{}) // the same
+}
 
 // receive passes the command's output on until it has ended.
 func (c *command) receive() (*wire.Exit, error) {
@@ -121,7 +139,7 @@ func (c *command) write(w io.Writer, b []byte) error {
 	case noReader(err):
 		c.closed.Do(func() {
 			c.out = io.Discard
-			go func() { _ = c.last(&wire.Closed{}) }() // behind standard input, which may wait for the output to be taken
+			go c.tell() // behind standard input, which may wait for the output to be taken
 		})
 	default:
 		return fmt.Errorf("write the command's output: %w", err)

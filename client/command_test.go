@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,11 @@ func TestCommandWithoutAReader(t *testing.T) {
 	}
 }
 
+// gone is a pipe that nobody reads.
+type gone struct{}
+
+func (gone) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
 // clogged is a command whose relay takes no more of its input, and its relay.
 func clogged(t *testing.T, c *command) (relay wire.Stream) {
 	t.Helper()
@@ -200,6 +206,27 @@ func clogged(t *testing.T, c *command) (relay wire.Stream) {
 	}
 	c.Framed = wire.NewFramed(near)
 	return far
+}
+
+// A program that takes no input cannot be told that nobody reads its output. It does not print for ever: it is hung up.
+func TestCommandWithoutAReaderTakesNoInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &command{out: gone{}, err: io.Discard}
+		far := clogged(t, c)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			f := wire.NewFramed(far)
+			for f.WriteData(wire.DataFrame(make([]byte, wire.DataHeader+9), 9)) == nil {
+				time.Sleep(time.Second)
+			}
+		})
+		begun := time.Now()
+		if exit, err := c.receive(); err == nil || !c.untold.Load() || time.Since(begun) < closedWait {
+			t.Errorf("%+v, %v behind %s", exit, err, time.Since(begun))
+		}
+		far.Reset(wire.None)
+		wg.Wait()
+	})
 }
 
 // The end of the input arrives, however long it had to wait.
