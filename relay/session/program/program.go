@@ -177,7 +177,7 @@ func (c *conn) carry(ctx context.Context) error {
 		defer outputs.Done()
 		return c.output(c.process.Stderr(), errPiece, wire.ErrorsFrame)
 	})
-	run(c.input)
+	run(func() error { return c.input(ctx) })
 	told := make(chan *wire.Exit, 1)
 	run(func() error {
 		outputs.Wait()
@@ -216,8 +216,8 @@ func (c *conn) output(from io.Reader, piece int, frame func([]byte, int) []byte)
 }
 
 // input gives the program what the viewer sends, until the viewer has gone. What a program does not take any more is
-// thrown away.
-func (c *conn) input() error {
+// thrown away, and so is what comes behind the end of ctx: whoever is put out does nothing more there.
+func (c *conn) input(ctx context.Context) error {
 	open := true
 	for {
 		m, err := c.Receive()
@@ -226,7 +226,7 @@ func (c *conn) input() error {
 		}
 		switch m := m.(type) {
 		case *wire.Data:
-			if open {
+			if open && ctx.Err() == nil {
 				n, err := c.process.Write(m.Bytes)
 				c.session.Count(n, 0)
 				open = err == nil

@@ -314,6 +314,49 @@ func TestEnded(t *testing.T) {
 	<-s.served
 }
 
+// lingering is a process that takes its time when it is hung up.
+type lingering struct {
+	*process
+	over chan struct{}
+}
+
+func (l lingering) Hangup() {
+	close(l.hungUp)
+	<-l.over
+	l.Close()
+}
+
+// While a program that is ended from outside ends, nothing more is typed there.
+func TestNoInputBehindTheEnd(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := &shown{T: t, process: newProcess(), served: make(chan error, 1), table: table, Session: sessiontest.Reserve(t, table)}
+	over := make(chan struct{})
+	if err := s.Show(t.Context(), "ann", New(s.Session, lingering{s.process, over})); err != nil {
+		t.Fatal(err)
+	}
+	s.attach()
+	typed := make(chan []byte, 1)
+	go func() {
+		b, _ := io.ReadAll(s.in)
+		typed <- b
+	}()
+	s.End(&wire.Error{Code: wire.Killed})
+	<-s.hungUp
+	if err := errors.Join(s.viewer.WriteData(wire.DataFrame(append(make([]byte, wire.DataHeader), 'x'), 1)), s.viewer.Send(&wire.Closed{})); err != nil {
+		t.Fatal(err)
+	}
+	<-s.closed // which came behind it
+	close(over)
+	if b := <-typed; len(b) > 0 {
+		t.Errorf("%q is typed", b)
+	}
+	if m, err := s.viewer.Receive(); err != nil || m.(*wire.Exit).Code != wire.Killed {
+		t.Errorf("%+v, %v", m, err)
+	}
+	s.viewer.Reset(wire.None)
+	<-s.served
+}
+
 // A server that does not say how the program ended leaves no success.
 func TestNobodyKnows(t *testing.T) {
 	s := show(t)
