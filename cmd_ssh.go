@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -74,7 +75,7 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 				return interrupted(c.Context(), err)
 			}
 			if status != 0 {
-				return exitStatus(status)
+				return passedOn(status)
 			}
 			return nil
 		},
@@ -189,6 +190,15 @@ func (o *sshOptions) command(ctx context.Context, r *client.Relay, key *client.S
 		req.Terminal = terminal
 	}
 	return r.Command(ctx, req)
+}
+
+// passedOn is a remote program's exit status on this system, which may have room for 8 bits only: what is no success
+// does not become one.
+func passedOn(status int) exitStatus {
+	if runtime.GOOS != "windows" && status != 0 && status&0xff == 0 {
+		return wire.NoStatus
+	}
+	return exitStatus(status)
 }
 
 // loginAt parts USER@ENVOY at the last @, as ssh does, since a login may have one. login is what -l names.

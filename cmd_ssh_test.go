@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -34,6 +35,15 @@ func TestLoginAt(t *testing.T) {
 		_, _, err := loginAt(c.arg, c.login)
 		if wire.CodeOf(err) != wire.Usage || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s -l %q: %v", c.arg, c.login, err)
+		}
+	}
+}
+
+// A status that has more bits than this system's is not taken for a success.
+func TestPassedOn(t *testing.T) {
+	for status, want := range map[int]int{0: 0, 1: 1, 255: 255, 256: 255, 1 << 16: 255, 257: 1} {
+		if got := int(passedOn(status)); runtime.GOOS != "windows" && got&0xff != want {
+			t.Errorf("%d becomes %d, and not %d", status, got&0xff, want)
 		}
 	}
 }
