@@ -189,7 +189,7 @@ func confirmRelease(c *cobra.Command, sure consent, e envoy) error {
 	q := e.Quarantine
 	if q == nil {
 		return wire.Errorf(wire.Conflict, "envoy %s is not in quarantine", e.Hostname).
-			Advise("there is nothing to release; `scrier envoys show %s` says how it is", e.Hostname)
+			Advise("there is nothing to release; `scrier envoys show %s` says how it is", pasted(e.Hostname, "ENVOY"))
 	}
 	lines := []string{e.Hostname + " (" + e.ID + ") is in quarantine since " + when(q.Since) + ": " + q.Why + "."}
 	for _, line := range parties(q) {

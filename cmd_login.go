@@ -299,7 +299,7 @@ func confirmClaim(relay, username string) (bool, error) {
 	tty, err := openTTY()
 	if err != nil {
 		return false, wire.Errorf(wire.KeyUnproved, "your key is registered at %s for the operator %s, and there is no terminal to ask on whether that is you", relay, username).
-			Advise("if it is you, give --username %s", username)
+			Advise("if it is you, give --username %s", pasted(username, "NAME"))
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty.out, "Your key is registered at %s for the operator %s.\nFrom now on it counts for %s. Is that you? (yes/no) ", relay, username, username)

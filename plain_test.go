@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"scrier/wire"
 )
 
 // What is plain stays one word for every shell, and is no option.
@@ -50,6 +52,15 @@ func TestAddressToHandOver(t *testing.T) {
 	} {
 		if got := (&target{}).address(named); got != want {
 			t.Errorf("%q is %s, not %s", named, got, want)
+		}
+	}
+}
+
+// A hint of ours has no envoy's name in a line to paste that a shell would take apart.
+func TestHintOfRelease(t *testing.T) {
+	for name, want := range map[string]string{"web1": "`scrier envoys show web1`", "web1; reboot": "`scrier envoys show ENVOY`"} {
+		if hint := wire.HintOf(confirmRelease(nil, consent{}, envoy{Hostname: name})); !strings.Contains(hint, want) {
+			t.Errorf("of %q: %s", name, hint)
 		}
 	}
 }
