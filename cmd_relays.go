@@ -76,7 +76,7 @@ when the login is good, and the relay's fingerprint. Nothing is asked of the rel
 			if useJSON {
 				return printValue(c.OutOrStdout(), relayViewOf(r))
 			}
-			end := "until " + r.Expires.Local().Format(time.DateTime)
+			end := "until " + client.Stamp(r.Expires)
 			if !r.LoggedIn(time.Now()) {
 				end = "but the login has ended; `scrier login` renews it"
 			}
@@ -131,7 +131,7 @@ func loginEnds(username string, expires time.Time) string {
 	case !time.Now().Before(expires):
 		return "ended " + ago(expires)
 	}
-	return expires.Local().Format(time.DateTime)
+	return client.Stamp(expires)
 }
 
 // stillLoggedIn are the relays at which there is a login that has not ended, and whether one of them is the current one.
