@@ -183,3 +183,35 @@ func TestFollowAgain(t *testing.T) {
 		}
 	}
 }
+
+// counting counts how often it is drawn.
+type counting struct {
+	*lines[envoy]
+	drawn int
+}
+
+func (c *counting) flush() error {
+	c.drawn++
+	return nil
+}
+
+// Changes that come one upon the other are drawn together, and the last of them is not forgotten.
+func TestWatchDrawsTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := watching(t, false)
+		c := &counting{lines: w.show.(*lines[envoy])}
+		w.show = c
+		events, ended := make(chan func() error), make(chan error, 1)
+		go func() {
+			for range 1000 {
+				events <- func() error { return nil }
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(together)
+			ended <- wire.Errorf(wire.RelayShutdown, "over")
+		}()
+		if err := w.present(events, ended); wire.CodeOf(err) != wire.RelayShutdown || c.drawn < 4 || c.drawn > 6 {
+			t.Errorf("drawn %d times, %v", c.drawn, err)
+		}
+	})
+}
