@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,11 +111,20 @@ func (s *status) ask(ctx context.Context, t *target) error {
 	if data, err = r.Do(ctx, "GET", "/relay", nil); err != nil {
 		return s.unanswered(err)
 	}
-	about, err := decode[struct{ Version, Cluster, Fingerprint string }](data)
+	about, err := decode[aboutRelay](data)
 	if err == nil {
-		s.RelayVersion, s.Fingerprint, s.Cluster = about.Version, about.Fingerprint, about.Cluster
+		s.told(about)
 	}
 	return err
+}
+
+// aboutRelay is what a relay says of itself.
+type aboutRelay struct{ Version, Cluster, Fingerprint string }
+
+// told takes what the relay says of itself, but for what this machine has pinned and the connection has proved.
+func (s *status) told(a aboutRelay) {
+	s.RelayVersion = a.Version
+	s.Fingerprint, s.Cluster = cmp.Or(s.Fingerprint, a.Fingerprint), cmp.Or(s.Cluster, a.Cluster)
 }
 
 // remembered fills in what this machine knows of a relay, or of the current one, without asking it.
