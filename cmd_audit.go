@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,14 +59,23 @@ var auditColumns = []column[auditRow]{
 	{name: "detail", cell: auditRow.notes},
 }
 
-// notes are all that a record has beside its columns.
+// notes are all that a record has beside its columns. A value that could be taken for several fields stands in quotes:
+// some, such as a command, are what an operator chose.
 func (r auditRow) notes() string {
 	notes := []string{}
 	if r.Detail != "" {
 		notes = append(notes, r.Detail)
 	}
-	if l := labels(r.Fields); l != "" {
-		notes = append(notes, l)
+	var fields []string
+	for _, k := range slices.Sorted(maps.Keys(r.Fields)) {
+		v := r.Fields[k]
+		if strings.ContainsAny(v, ` "=;`) {
+			v = strconv.Quote(v)
+		}
+		fields = append(fields, k+"="+v)
+	}
+	if len(fields) > 0 {
+		notes = append(notes, strings.Join(fields, " "))
 	}
 	return strings.Join(notes, "; ")
 }
