@@ -178,6 +178,7 @@ func TestQueriesAndMethodsAreHeldToTheDescription(t *testing.T) {
 		t.Errorf("%d parameters are described", asked)
 	}
 	refused("GET", "/envoys?after=638d3cb9-4804-4402-8d4a-410fcf2cd37e", 400, "after goes with limit")
+	refused("GET", "/envoys/web1?strict=yes", 400, `strict is true or false, and not "yes"`)
 	refused("GET", "/sessions?all=yes", 400, `all is true or false, and not "yes"`)
 }
 

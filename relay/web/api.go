@@ -85,7 +85,11 @@ func (a *api) envoys(r *http.Request, _ access.Operator) (any, error) {
 
 func (a *api) envoy(r *http.Request, _ access.Operator) (any, error) {
 	name := chi.URLParam(r, "envoy")
-	if r.URL.Query().Get("strict") == "true" { // what is shown before a change is what will be changed
+	strict, err := flagOf(r.URL.Query(), "strict")
+	if err != nil {
+		return nil, err
+	}
+	if strict { // what is shown before a change is what will be changed
 		e, err := a.Fleet.Find(r.Context(), name)
 		if err != nil {
 			return nil, err
