@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -207,9 +208,15 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
+// elsewhere puts a relay into a zone of its own.
+func elsewhere(s *Settings) {
+	zone := time.FixedZone("", 5*60*60+30*60)
+	s.Now = func() time.Time { return time.Now().In(zone) }
+}
+
 // What the routes answer is what the description says, to the field.
 func TestAnswersAreAsDescribed(t *testing.T) {
-	r := start(t)
+	r := start(t, elsewhere)
 	d := described(t, r)
 	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)
@@ -281,7 +288,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 
 // The same for what only browsers ask, and for sessions of an operator.
 func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
-	r := start(t)
+	r := start(t, elsewhere)
 	d := described(t, r)
 	e := serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)

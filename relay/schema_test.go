@@ -89,7 +89,7 @@ func (d *description) check(s *schema, v any, at string) error {
 		text, ok = v.(string)
 		if ok && s.Format == "date-time" {
 			_, err := time.Parse(time.RFC3339Nano, text)
-			ok = err == nil
+			ok = err == nil && strings.HasSuffix(text, "Z") // in UTC, wherever the relay is
 		}
 		if ok && s.Format == "uuid" {
 			_, err := uuid.Parse(text)

@@ -390,7 +390,7 @@ func short(s string) string {
 }
 
 func userOf(o store.Operator) User {
-	u := User{ID: o.ID, Username: o.Username, Role: Role(o.Role), Keys: []string{}, Unproved: []string{}, Created: o.Created, Changed: o.Changed}
+	u := User{ID: o.ID, Username: o.Username, Role: Role(o.Role), Keys: []string{}, Unproved: []string{}, Created: o.Created.UTC(), Changed: o.Changed.UTC()}
 	for _, k := range o.Keys {
 		u.Keys = append(u.Keys, k.Authorized)
 		if k.Proved.IsZero() {

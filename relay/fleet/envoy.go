@@ -102,7 +102,7 @@ func (f *Fleet) view(e store.Envoy, others []store.Envoy) (Envoy, error) {
 	a := f.agent(e.ID)
 	if a != nil {
 		a.mu.Lock()
-		v.Facts, v.LastSeen, v.Version = a.facts, a.seen, a.facts.Version
+		v.Facts, v.LastSeen, v.Version = a.facts, a.seen.UTC(), a.facts.Version
 		if a.rival != "" {
 			v.Warnings = append(v.Warnings, "another machine, at "+a.rival+", tried to connect with its identity")
 		}
