@@ -205,6 +205,10 @@ func parses(line string, whole bool) error {
 	if err != nil {
 		return err
 	}
+	// "webusers" is an alias, for those who know the old name.
+	if called := strings.Join(append([]string{"scrier"}, argv[:len(argv)-len(rest)]...), " "); called != c.CommandPath() {
+		return fmt.Errorf("it is called `%s`", c.CommandPath())
+	}
 	if err := c.ParseFlags(rest); err != nil {
 		return err
 	}

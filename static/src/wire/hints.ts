@@ -23,7 +23,7 @@ const onPages: Readonly<Record<string, string>> = {
   proof_required: "Sign it with a passkey or your SSH key.",
   key_unproved: "Prove it on the page My account, or log in with it once: `scrier login HOST:PORT`.",
   quarantined: "See what happened on the page Fleet; an administrator releases or revokes it there.",
-  last_admin: "Make somebody else an admin, who signs in once, and do it then. Root of the relay's host can do it with `scrier webusers` and --state.",
+  last_admin: "Make somebody else an admin, who signs in once, and do it then. Root of the relay's host can do it with `scrier operators` and --state.",
   login_unanswered: "Open the shell again, and answer within two minutes what the machine asks.",
   link_invalid: "Get a new link from an administrator, or with `scrier login HOST:PORT --browser`.",
 };
