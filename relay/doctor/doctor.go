@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -136,10 +137,11 @@ func parallel(checks ...func() []Finding) (all []Finding) {
 	return all
 }
 
-// detail is an error in one line.
+// detail is an error in one line: of a file's error the first, without the lines of the file below it.
 func detail(err error) string {
 	if d := wire.DetailOf(err); d != "" {
-		return d
+		first, _, _ := strings.Cut(d, "\n")
+		return first
 	}
 	if c := wire.CodeOf(err); c != wire.Internal {
 		return c.Meaning()

@@ -300,6 +300,9 @@ func TestConfiguration(t *testing.T) {
 	p.file("server.yaml", "scrier:\n  guacd: x\n", 0o600)
 	r := Run(t.Context(), p.Settings)
 	p.want(r, "configuration", "server.yaml", Fail, "[2:3]")
+	if strings.Contains(r.Checks[0].Detail, "\n") {
+		t.Errorf("more than a line: %q", r.Checks[0].Detail)
+	}
 	p.Config = "/nonexistent/server.yaml"
 	p.want(Run(t.Context(), p.Settings), "configuration", "server.yaml", Fail, "/nonexistent/server.yaml")
 }
