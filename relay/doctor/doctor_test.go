@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,8 +127,18 @@ func TestListenFlag(t *testing.T) {
 	p.file("server.yaml", "listen: 127.0.0.1:1\n", 0o600)
 	r := Run(t.Context(), p.Settings)
 	p.want(r, "port", "address", Warn, ", and not on 127.0.0.1:1 of its configuration: --listen")
+	hint := func(r Report) string {
+		return r.Checks[slices.IndexFunc(r.Checks, func(f Finding) bool { return f.What == "address" })].Hint
+	}
+	if got := hint(r); !strings.Contains(got, "set listen in server.yaml") {
+		t.Errorf("listen is on loopback in server.yaml too: %s", got)
+	}
 	p.want(r, "port", "UDP 127.0.0.1:", OK, "with the right fingerprint")
 	p.want(r, "port", "TCP 127.0.0.1:", OK, "with the right fingerprint")
+	p.file("server.yaml", "listen: :1\n", 0o600)
+	if got := hint(Run(t.Context(), p.Settings)); !strings.Contains(got, "without --listen") {
+		t.Errorf("server.yaml has what the hint asks for: %s", got)
+	}
 }
 
 // What makes no sense in the relay's configuration and in the agent's is said, with the file.

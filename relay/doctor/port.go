@@ -130,10 +130,18 @@ func (e *examiner) bound() []Finding {
 			f.Detail += ", and not on " + e.conf.Listen + " of its configuration: --listen, or a change since its start"
 		}
 	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+	if loopback(host) {
 		f.Status, f.Detail, f.Hint = Warn, f.Detail+": no other machine can reach it", "set listen in server.yaml, for example to \":8443\""
+		if configured, _, err := net.SplitHostPort(e.conf.Listen); err == nil && !loopback(configured) { // it is set there
+			f.Hint = "start the relay anew, and without --listen if that is what it has"
+		}
 	}
 	return []Finding{f}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // listen is where the relay of this machine listens: as it says itself if it runs, for it may have been started with
