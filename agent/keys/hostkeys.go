@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,12 +136,27 @@ func (k *Keys) scanHostKeys(ctx context.Context, addr string) ([]ssh.PublicKey, 
 	_ = group.Wait()
 	keys = slices.DeleteFunc(found, func(key ssh.PublicKey) bool { return key == nil })
 	if len(keys) == 0 {
-		return nil, wire.Errorf(wire.TargetRefused, "ask %s for its host keys: %w", addr, errors.Join(errs...))
+		return nil, noHostKeys(addr, errs)
 	}
 	k.scanned.mu.Lock()
 	defer k.scanned.mu.Unlock()
 	k.scanned.addr, k.scanned.keys, k.scanned.beyond = addr, keys, now.Add(scanKeepTime)
 	return slices.Clone(keys), nil
+}
+
+// noHostKeys says why addr shows no host key. Most reasons hold for each type of key, and are told once.
+func noHostKeys(addr string, errs []error) error {
+	var dial *net.OpError
+	if errors.As(errs[0], &dial) && dial.Op == "dial" {
+		return &wire.Error{Code: wire.TargetRefused, Detail: "no SSH server answers at " + addr + ": " + dial.Err.Error(), Err: errs[0]}
+	}
+	var reasons []string
+	for _, err := range errs {
+		if reason := err.Error(); !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	return &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server at " + addr + " shows no host key: " + strings.Join(reasons, "; "), Err: errors.Join(errs...)}
 }
 
 var errSeen = errors.New("host key seen")

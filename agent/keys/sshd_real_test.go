@@ -185,6 +185,9 @@ func TestHostKeys(t *testing.T) {
 	}
 	_, err = k.scanHostKeys(ctx, "127.0.0.1:1")
 	keystest.WantCode(t, err, wire.TargetRefused)
+	if got, want := wire.DetailOf(err), "no SSH server answers at 127.0.0.1:1: connect: connection refused"; got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
 }
 
 // TestRevokedKeys: what sshd would not take is not found.
