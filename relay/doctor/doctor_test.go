@@ -339,6 +339,7 @@ func TestState(t *testing.T) {
 	p.file("audit.db", "x", 0o600)
 	p.want(look(p), "state directory", "audit log", Fail, "head")
 	p.want(look(p), "state directory", "files", Fail, "ca.key and state.db")
+	p.want(look(p), "state directory", "files", Fail, "are missing")
 	p.file("audit.db.head", "", 0o600)
 	p.want(look(p), "state directory", "audit log", Fail, "EOF")
 	p.file("audit.db.head", "x", 0o600)
@@ -351,6 +352,12 @@ func TestState(t *testing.T) {
 	p.want(look(p), "state directory", "files", Fail, "ca.crt")
 	p.file("ca.crt", "x", 0o644)
 	p.want(look(p), "state directory", "files", OK, "")
+	if err := os.Remove(filepath.Join(p.State, "audit.db")); err != nil {
+		t.Fatal(err)
+	}
+	p.want(look(p), "state directory", "files", Fail, "audit.db is missing")
+	p.want(look(p), "state directory", "audit log", Skip, "it is gone")
+	p.file("audit.db", "x", 0o600)
 	p.file("server.yaml", "", 0o644)
 	p.want(look(p), "state directory", "permissions", OK, "")
 	p.file("server.yaml", "", 0o664)

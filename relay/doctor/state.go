@@ -97,8 +97,12 @@ func (e *examiner) whole() Finding {
 	case first:
 		f.Status, f.Detail = Skip, "there are none yet: they are made at the relay's first start"
 	case len(missing) > 0:
-		f.Status, f.Detail = Fail, strings.Join(missing, " and ")+" is missing or empty, so the relay does not start"
-		f.Hint = "put it back from a backup; docs/audit.md says what to do when it is the audit log's"
+		is, it := "is", "it"
+		if len(missing) > 1 {
+			is, it = "are", "them"
+		}
+		f.Status, f.Detail = Fail, strings.Join(missing, " and ")+" "+is+" missing or empty, so the relay does not start"
+		f.Hint = "put " + it + " back from a backup; docs/audit.md says what to do when it is the audit log's"
 	}
 	return f
 }
@@ -138,6 +142,9 @@ func spaceStatus(free, files, freeFiles uint64) Status {
 func (e *examiner) auditHead() Finding {
 	f := Finding{What: "audit log", Status: OK, Detail: "there, with its head; `scrier audit verify` checks what is in it"}
 	if _, err := os.Stat(filepath.Join(e.State, "audit.db")); errors.Is(err, fs.ErrNotExist) {
+		if _, first := relay.MissingState(e.State); !first {
+			return Finding{What: f.What, Status: Skip, Detail: "it is gone"} // the files say what to do
+		}
 		return Finding{What: f.What, Status: Skip, Detail: "there is none yet: it is made at the relay's first start"}
 	}
 	head, err := os.Open(filepath.Join(e.State, "audit.db.head"))
