@@ -359,7 +359,7 @@ func showEnvoy(w io.Writer, e envoy) error {
 	f := e.Facts
 	rows = append(rows,
 		[]string{"reported name", reportedName(e)}, []string{"os", f.OS + ", " + f.Arch}, []string{"agent", f.Version},
-		[]string{"uptime", (time.Duration(f.Uptime) * time.Second).String()}, []string{"load", load(f)}, []string{"root disk", disk(f)},
+		[]string{"uptime", wire.Rough(time.Duration(f.Uptime) * time.Second)}, []string{"load", load(f)}, []string{"root disk", disk(f)},
 		[]string{"logged in", strings.Join(f.Users, " ")}, []string{"ssh server", answers(f)},
 		[]string{"clock", clock(f)},
 		[]string{"labels", labels(e.Labels)}, []string{"host keys", fingerprints(e.HostKeys, nil)},

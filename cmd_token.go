@@ -61,6 +61,7 @@ removed when the token is used, with its sessions.
 	create.Flags().StringVar(&name, "name", "", "the machine's `NAME` as an envoy (default: its hostname)")
 	create.Flags().BoolVar(&replace, "replace", false, "remove the envoy that has this name now when the token is used")
 	create.Flags().DurationVar(&ttl, "ttl", 15*time.Minute, "the token is good for this `TIME`, such as 30m or 24h; at most 168h")
+	create.Flags().Lookup("ttl").DefValue = "15m"
 	create.Flags().BoolVar(&asJSON, "json", false, `print {"id", "token", "fingerprint", "expires"}, and "name" and "relay_address" if there are`)
 	c.AddCommand(create, listTokens(&t), revokeToken(&t))
 	return c

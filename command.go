@@ -246,16 +246,7 @@ func ago(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	d := max(time.Since(t), 0)
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds ago", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm ago", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh ago", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+	return wire.Rough(time.Since(t)) + " ago"
 }
 
 // stateDir is the default state directory of a daemon: /var/lib for root (or what systemd gives),

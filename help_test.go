@@ -26,6 +26,9 @@ func TestHelp(t *testing.T) {
 		if !strings.Contains(out.String(), "\nUsage:\n  "+path) {
 			t.Errorf("%s --help does not show how to use it:\n%s", path, out.String())
 		}
+		if strings.Contains(out.String(), "m0s") {
+			t.Errorf("%s --help writes a time as Go does:\n%s", path, out.String())
+		}
 		if strings.Contains(out.String(), "[flags]") {
 			t.Errorf("%s --help names no flags where it shows how to use it:\n%s", path, out.String())
 		}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"scrier/wire"
 )
 
 const (
@@ -55,7 +57,7 @@ func (c *Scrier) timeDoubts() (out []string) {
 	longest := time.Duration(c.MaxAge)
 	for key, d := range map[string]Duration{"agent_timeout": c.AgentTimeout, "detach_grace": c.DetachGrace, "audit_grace": c.AuditGrace} {
 		if time.Duration(d) > longest {
-			out = append(out, fmt.Sprintf("scrier.%s is %s, and a session ends after scrier.max_age, %s, anyway", key, time.Duration(d), longest))
+			out = append(out, fmt.Sprintf("scrier.%s is %s, and a session ends after scrier.max_age, %s, anyway", key, wire.Period(time.Duration(d)), wire.Period(longest)))
 		}
 	}
 	slices.Sort(out)

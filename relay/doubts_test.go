@@ -21,7 +21,7 @@ func TestDoubts(t *testing.T) {
 		"hosts: [a.example, b.example, a.example]\n":                            {"hosts: a.example is there twice"},
 		"scrier: {allowed_ports: [22, 0, 22, 22]}\n":                            {"0 is no port", "22 is there twice"},
 		"scrier: {allowed_ports: []}\n":                                         {"scrier.allowed_ports is empty"},
-		"scrier: {max_age: 30s}\n":                                              {"scrier.agent_timeout is 1m30s, and a session ends after scrier.max_age, 30s", "scrier.detach_grace is 1m0s"},
+		"scrier: {max_age: 30s}\n":                                              {"scrier.agent_timeout is 1m30s, and a session ends after scrier.max_age, 30s", "scrier.detach_grace is 1m,"},
 		"scrier: {agent_timeout: 1ms}\n":                                        {"in 1ms few machines open a session"},
 		"scrier: {guacd_addr: [127.0.0.1:4822, 127.0.0.1:4822, 127.0.0.1:0]}\n": {"127.0.0.1:4822 is there twice", "port 0 of 127.0.0.1"},
 		"scrier: {guacd_addr: 192.0.2.7:4822}\n":                                {"guacd at 192.0.2.7 cannot call this relay back at 127.0.0.1"},

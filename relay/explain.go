@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"scrier/relay/fleet"
 	"scrier/wire"
@@ -26,7 +25,7 @@ func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
 		return err
 	}
 	if code == wire.AgentTimeout && v.State == fleet.Online { // a warning from a while on anyway
-		v.Warnings = append([]string{fmt.Sprintf("last seen %s ago", r.Now().Sub(v.LastSeen).Round(time.Second))}, v.Warnings...)
+		v.Warnings = append([]string{fmt.Sprintf("last seen %s ago", wire.Rough(r.Now().Sub(v.LastSeen)))}, v.Warnings...)
 	}
 	if notes := strings.Join(v.Warnings, "; "); notes != "" {
 		known := fmt.Sprintf("known of %s: %s", v.Hostname, notes)

@@ -133,7 +133,7 @@ func (v Envoy) warn(now time.Time) (w []string) {
 			q.Why, q.Other.Generation, cmp.Or(q.Other.Source, "an unknown address"), q.Counts.Generation, cmp.Or(q.Counts.Source, "an unknown address")))
 	}
 	if v.State == Stale || v.State == Offline {
-		w = append(w, fmt.Sprintf("last seen %s ago", now.Sub(v.LastSeen).Round(time.Second)))
+		w = append(w, fmt.Sprintf("last seen %s ago", wire.Rough(now.Sub(v.LastSeen))))
 	}
 	if v.Facts.Disk >= diskFull {
 		w = append(w, fmt.Sprintf("its root file system is %d%% full", v.Facts.Disk))
@@ -143,7 +143,7 @@ func (v Envoy) warn(now time.Time) (w []string) {
 		if off < 0 {
 			side = "ahead"
 		}
-		w = append(w, fmt.Sprintf("its clock is %s %s", off.Abs().Round(time.Second), side))
+		w = append(w, fmt.Sprintf("its clock is %s %s", wire.Period(off.Abs().Round(time.Second)), side))
 	}
 	if !v.Facts.SSH && (v.State == Online || v.State == Stale) {
 		w = append(w, "its SSH server did not answer the agent")

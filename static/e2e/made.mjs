@@ -22,7 +22,7 @@ const systems = [
 ];
 const warned = [
   [], [], [], [], [], ["its root file system is 97% full"], [], [], ["its clock is 7m12s behind"], [], ["its SSH server did not answer the agent"],
-  [], ["its root file system is 99% full", "its clock is 1h2m0s ahead"], [], [], [], ["another machine, at 203.0.113.77, tried to connect with its identity"],
+  [], ["its root file system is 99% full", "its clock is 1h2m ahead"], [], [], [], ["another machine, at 203.0.113.77, tried to connect with its identity"],
 ];
 
 function labelsOf(n) {
@@ -41,7 +41,7 @@ export function envoy(n) {
   const up = state === "online" || state === "stale";
   return {
     id: id(n), hostname, state, last_seen: ago(up ? n % 50 : 3600 * (1 + (n % 900))), version: pick(["v1.4.0", "v1.4.0", "v1.3.2", "v1.4.0-rc.1"], n) + " (1a2b3c4d5e6f 2026-11-27)", enrolled: "2026-01-01T00:00:00Z", labels: labelsOf(n),
-    host_keys: ["SHA256:vYD3Z3HPe6fk0CNyj5p7tNgy6hnhXVCxiJyIEMcn4zU (ED25519)"], warnings: up ? warnings : [`last seen ${1 + (n % 900)}h0m0s ago`],
+    host_keys: ["SHA256:vYD3Z3HPe6fk0CNyj5p7tNgy6hnhXVCxiJyIEMcn4zU (ED25519)"], warnings: up ? warnings : [`last seen ${1 + (n % 900)}d ago`],
     facts: {
       hostname, os: pick(systems, n), arch: pick(["amd64", "amd64", "amd64", "arm64"], n), version: "v1.4.0 (1a2b3c4d5e6f 2026-11-27)", uptime: 86400 * (n % 300), load: (n * 17) % 900, disk, users: n % 4 ? [] : ["root", "deploy"].slice(0, 1 + (n % 2)),
       ssh: !warnings.some((w) => w.includes("SSH")), ssh_server: "SSH-2.0-OpenSSH_9.2p1", clock_offset_ms: 20, rdp: n % 9 === 5, vnc: n % 13 === 3, console: n % 17 === 7 ? "anna" : "",
