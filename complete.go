@@ -84,6 +84,28 @@ func completions(root *cobra.Command) {
 	if len(arguments) > 0 {
 		panic(fmt.Sprintf("no such commands: %v", slices.Sorted(maps.Keys(arguments))))
 	}
+	root.PersistentPreRun = func(c *cobra.Command, line []string) {
+		if c.Name() == cobra.ShellCompRequestCmd && len(line) > 1 {
+			completeBehindEnvoy(root, line[:len(line)-1])
+		}
+	}
+}
+
+// completeBehindEnvoy lets the library offer flags of `scrier ssh` behind ENVOY too, up to the words of a command. line is
+// what stands before the word at the cursor.
+func completeBehindEnvoy(root *cobra.Command, line []string) {
+	c, args, err := root.Find(line)
+	if err != nil || c.CommandPath() != "scrier ssh" {
+		return
+	}
+	f := c.Flags()
+	if f.Parse(args) != nil || f.NArg() == 0 || f.ArgsLenAtDash() >= 0 {
+		return
+	}
+	if err := f.Parse(f.Args()[1:]); err == nil && (f.NArg() > 0 || f.ArgsLenAtDash() >= 0) {
+		return // a command, or the place for one
+	}
+	f.SetInterspersed(true)
 }
 
 // flagsAnywhere has flags completed behind an argument too, where `scrier ssh` takes them by itself.

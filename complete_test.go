@@ -247,6 +247,16 @@ func TestCompletionOfRelays(t *testing.T) {
 		"envoys list --relay b":        "b.example.com:8443",
 		"agent enroll --relay b":       "b.example.com:8443",
 		"relays use b.example.com:84 ": "",
+		// Flags of `scrier ssh` stand behind ENVOY too, and no longer behind a command, which may have some of that name.
+		"ssh web1 --relay b":     "b.example.com:8443",
+		"ssh -t web1 --relay=b":  "b.example.com:8443",
+		"ssh web1 -t --relay b":  "b.example.com:8443",
+		"ssh web1 --no-s":        "--no-skip --no-stdin",
+		"ssh web1 cp --relay b":  "",
+		"ssh web1 -t cp --no-s":  "",
+		"ssh web1 -- cp --no-s":  "",
+		"ssh -- web1 cp --no-s":  "",
+		"ssh web1 cp b --relay ": "",
 	} {
 		if words, _ := offered(t, strings.Split(line, " ")...); strings.Join(words, " ") != want {
 			t.Errorf("%s: %q, not %q", line, words, want)
