@@ -108,13 +108,6 @@ func completeBehindEnvoy(root *cobra.Command, line []string) {
 	f.SetInterspersed(true)
 }
 
-// flagsAnywhere has flags completed behind an argument too, where `scrier ssh` takes them by itself.
-func flagsAnywhere(root *cobra.Command) {
-	for _, c := range root.Commands() {
-		c.Flags().SetInterspersed(true)
-	}
-}
-
 // completing is an offering for the library. What goes wrong is not said: the person is typing.
 func completing(find offering) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {

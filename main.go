@@ -37,9 +37,6 @@ func run(args []string) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	root := newRoot()
-	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
-		flagsAnywhere(root)
-	}
 	root.SetArgs(args)
 	c, err := root.ExecuteContextC(ctx)
 	return statusOf(c, report(os.Stderr, typed(usage(c, err))), err)
