@@ -24,9 +24,14 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if err := who.May(access.OpenSessions); err != nil { // before anything is said of their keys
 		return err
 	}
+	id := m.Client
+	if len(id) == 0 {
+		id = make([]byte, 16)
+		rand.Read(id)
+	}
 	req := &session.Request{
 		Kind: m.Kind, Envoy: m.Envoy, Login: m.Login, Port: m.Port, Console: m.Console, Native: m.Kind != wire.KindSSH,
-		Program:  m.Channel,
+		Program: m.Channel, Client: id,
 		Terminal: session.TerminalRequest{Term: m.Term, Size: m.Size, Env: m.Env, Modes: m.Modes},
 	}
 	if m.Kind == wire.KindSSH {
@@ -52,6 +57,9 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		// The viewer is served while the session opens, and hears from it if it does not. The end of its link ends that,
 		// unless somebody else has it by then.
 		dialogue := o.Dialogue()
+		if m.Channel != nil && m.Channel.Plain {
+			dialogue.Only(id)
+		}
 		dialogue.Listen()
 		opening, end := context.WithCancelCause(context.WithoutCancel(ctx))
 		stop := context.AfterFunc(ctx, func() {
@@ -73,11 +81,6 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		}()
 	} else if err := finish(ctx); err != nil {
 		return err
-	}
-	id := m.Client
-	if len(id) == 0 {
-		id = make([]byte, 16)
-		rand.Read(id)
 	}
 	return o.Serve(ctx, f, viewerOf(who), &wire.Attach{
 		Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt, Answers: m.Answers,

@@ -40,6 +40,7 @@ type Dialogue struct {
 	size     int              // of what was said, before it was cleaned
 	asked    uint32           // how often
 	taken    bool             // there was more than one viewer
+	only     []byte           // whom alone it is for; nil: for every viewer of the owner's
 	ask      *question        // nil: none is open
 	seat     *listener        // nil: nobody is attached
 	client   []byte           // of the last one; nil: nobody was
@@ -80,6 +81,13 @@ func (d *Dialogue) Listen() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.heard = true
+}
+
+// Only says that the session is for one viewer alone, the one with this [wire.Attach.Client].
+func (d *Dialogue) Only(client []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.only = client
 }
 
 // Spoke is closed when the machine has said or asked something.
@@ -250,6 +258,9 @@ func (d *Dialogue) dismissLocked(exit *wire.Exit) {
 func (d *Dialogue) enter(v *listener, a *wire.Attach) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.only != nil && !bytes.Equal(d.only, a.Client) {
+		return wire.Errorf(wire.Conflict, "the session is opened for a program without a terminal, which only the command that started it shows").Advise("open a session of your own")
+	}
 	if a.Back && d.client != nil && !bytes.Equal(d.client, a.Client) {
 		return &wire.Error{Code: wire.TakenOver}
 	}

@@ -199,6 +199,26 @@ func TestDialogueIsTakenOver(t *testing.T) {
 	})
 }
 
+// A session for one viewer alone is taken over by nobody while it is opened.
+func TestDialogueIsForOneViewer(t *testing.T) {
+	opening(t, func(t *testing.T, l *login) {
+		l.Only(make([]byte, 16))
+		mine := l.attach(session.Viewer{OperatorID: "1"})
+		next[*wire.Said](mine)
+		page := l.attachAs(session.Viewer{OperatorID: "1"}, &wire.Attach{Client: []byte("another one, say"), Answers: true})
+		if m := next[*wire.Refused](page); m.Code != wire.Conflict {
+			t.Errorf("refused with %v", m.Code)
+		}
+		<-page.served
+		l.Over(&wire.Error{Code: wire.AuthFailed})
+		if m := next[*wire.Refused](mine); m.Code != wire.AuthFailed {
+			t.Errorf("the one that it is for hears %v", m.Code)
+		}
+		<-mine.served
+	})
+}
+
+
 // Who has been taken over ends nothing, in whatever moment they give up.
 func TestDialogueIsGivenUpByWhoHasIt(t *testing.T) {
 	opening(t, func(t *testing.T, l *login) {

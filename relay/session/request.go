@@ -22,9 +22,11 @@ type Request struct {
 
 	Terminal TerminalRequest // kind ssh
 	Program  *wire.Channel   // kind ssh: what runs in place of the login's shell, or without a terminal
-	Desktop  DesktopRequest  // kinds rdp and vnc
-	Console  *wire.Console   // kind vnc: the screen of who sits at the machine
-	Native   bool            // kinds rdp and vnc: the caller shows the desktop by itself
+	// Client is who asks for it, as in [wire.Attach]: a program without a terminal is for no other viewer.
+	Client  []byte
+	Desktop DesktopRequest // kinds rdp and vnc
+	Console *wire.Console  // kind vnc: the screen of who sits at the machine
+	Native  bool           // kinds rdp and vnc: the caller shows the desktop by itself
 	// Answers says that whoever attaches can be told and asked before the session is open, see [Dialogue]; kind ssh.
 	Answers bool
 }

@@ -139,7 +139,7 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	whole = true
 	if plain {
 		stop() // the program is told first
-		return kind.Opened{Stage: program.New(s, process), Login: opened.Login}, nil
+		return kind.Opened{Stage: program.New(s, process, req.Client), Login: opened.Login}, nil
 	}
 	return kind.Opened{Stage: terminal.New(s, process, size), Login: opened.Login}, nil
 }

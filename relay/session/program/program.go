@@ -3,6 +3,7 @@
 package program
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"sync"
@@ -31,10 +32,11 @@ type Process interface {
 // errPiece is how much of standard error is passed on at once, in bytes: most programs write little to it.
 const errPiece = 4 << 10
 
-// Program joins a process to the first viewer that comes. It implements [session.Stage] and [session.Audience].
+// Program joins a process to the viewer that started it. It implements [session.Stage] and [session.Audience].
 type Program struct {
 	session *session.Session
 	process Process
+	client  []byte        // whose it is
 	taken   atomic.Bool   // somebody has it, or nobody may come any more
 	over    chan struct{} // closed when the process or its viewer has gone, or nobody came
 	exit    *wire.Exit    // how, before over
@@ -42,9 +44,10 @@ type Program struct {
 	gone    chan struct{} // closed when the viewer has been told, or there is none
 }
 
-// New makes a session's stage of a process, which it owns from now on.
-func New(s *session.Session, p Process) *Program {
-	return &Program{session: s, process: p, over: make(chan struct{}), final: make(chan *wire.Exit, 1), gone: make(chan struct{})}
+// New makes a session's stage of a process, which it owns from now on. client is the viewer that it is for, as in
+// [wire.Attach].
+func New(s *session.Session, p Process, client []byte) *Program {
+	return &Program{session: s, process: p, client: client, over: make(chan struct{}), final: make(chan *wire.Exit, 1), gone: make(chan struct{})}
 }
 
 // Audience implements [session.Stage].
@@ -94,8 +97,8 @@ func (p *Program) leave() {
 }
 
 // Serve implements [session.Stage].
-func (p *Program) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wire.Attach) error {
-	if !p.taken.CompareAndSwap(false, true) {
+func (p *Program) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, a *wire.Attach) error {
+	if !bytes.Equal(a.Client, p.client) || !p.taken.CompareAndSwap(false, true) {
 		return wire.Errorf(wire.Conflict, "the session is a program without a terminal, which only the command that started it shows").Advise("open a session of your own")
 	}
 	defer close(p.gone)

@@ -21,6 +21,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// mine is the viewer that started the program.
+var mine = []byte("0123456789abcdef")
+
 // patience is no measure of speed: the machine may be busy.
 const patience = 60 * time.Second
 
@@ -97,7 +100,7 @@ func show(t *testing.T) *shown {
 	s := &shown{T: t, process: newProcess(), served: make(chan error, 1)}
 	s.table, s.journal = sessiontest.Table(t)
 	s.Session = sessiontest.Reserve(t, s.table)
-	if err := s.Show(t.Context(), "ann", New(s.Session, s.process)); err != nil {
+	if err := s.Show(t.Context(), "ann", New(s.Session, s.process, mine)); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -112,7 +115,7 @@ func (s *shown) attach() {
 	go func() {
 		defer close(finished)
 		f := wire.NewFramed(far)
-		s.served <- s.Serve(context.WithoutCancel(s.T.Context()), f, session.Viewer{OperatorID: "1"}, &wire.Attach{})
+		s.served <- s.Serve(context.WithoutCancel(s.T.Context()), f, session.Viewer{OperatorID: "1"}, &wire.Attach{Client: mine})
 		wire.Finish(f, patience)
 	}()
 	s.Cleanup(func() {
@@ -266,7 +269,9 @@ func TestViewerGoes(t *testing.T) {
 		s := show(t)
 		near, far := wiretest.Streams()
 		ctx, end := context.WithCancel(t.Context())
-		go func() { s.served <- s.Serve(ctx, wire.NewFramed(far), session.Viewer{OperatorID: "1"}, &wire.Attach{}) }()
+		go func() {
+			s.served <- s.Serve(ctx, wire.NewFramed(far), session.Viewer{OperatorID: "1"}, &wire.Attach{Client: mine})
+		}()
 		f := wire.NewFramed(near)
 		if _, err := wire.Expect[wire.Attached](f); err != nil {
 			t.Fatal(err)
@@ -331,7 +336,7 @@ func TestNoInputBehindTheEnd(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	s := &shown{T: t, process: newProcess(), served: make(chan error, 1), table: table, Session: sessiontest.Reserve(t, table)}
 	over := make(chan struct{})
-	if err := s.Show(t.Context(), "ann", New(s.Session, lingering{s.process, over})); err != nil {
+	if err := s.Show(t.Context(), "ann", New(s.Session, lingering{s.process, over}, mine)); err != nil {
 		t.Fatal(err)
 	}
 	s.attach()
@@ -373,11 +378,14 @@ func TestNobodyKnows(t *testing.T) {
 // The program has one viewer, once. Who watches gets in at no time.
 func TestOneViewer(t *testing.T) {
 	s := show(t)
-	if err := s.Serve(t.Context(), nil, session.Viewer{Watch: true}, &wire.Attach{}); wire.CodeOf(err) != wire.Conflict {
+	if err := s.Serve(t.Context(), nil, session.Viewer{Watch: true}, &wire.Attach{Client: mine}); wire.CodeOf(err) != wire.Conflict {
 		t.Errorf("a watcher: %v", err)
 	}
+	if err := s.Serve(t.Context(), nil, session.Viewer{OperatorID: "1"}, &wire.Attach{Client: []byte("another one, say")}); wire.CodeOf(err) != wire.Conflict {
+		t.Errorf("a page of the same operator's, which comes first: %v", err)
+	}
 	s.attach()
-	if err := s.Serve(t.Context(), nil, session.Viewer{OperatorID: "1"}, &wire.Attach{}); wire.CodeOf(err) != wire.Conflict {
+	if err := s.Serve(t.Context(), nil, session.Viewer{OperatorID: "1"}, &wire.Attach{Client: mine}); wire.CodeOf(err) != wire.Conflict {
 		t.Errorf("the second: %v", err)
 	}
 	s.ends(&wire.Exit{})
@@ -421,11 +429,13 @@ func TestPanic(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	s := sessiontest.Reserve(t, table)
 	p := newProcess()
-	if err := s.Show(t.Context(), "ann", New(s, faulty{p})); err != nil {
+	if err := s.Show(t.Context(), "ann", New(s, faulty{p}, mine)); err != nil {
 		t.Fatal(err)
 	}
 	near, far := wiretest.Streams()
-	go func() { _ = s.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1"}, &wire.Attach{}) }()
+	go func() {
+		_ = s.Serve(t.Context(), wire.NewFramed(far), session.Viewer{OperatorID: "1"}, &wire.Attach{Client: mine})
+	}()
 	<-p.hungUp
 	near.Reset(wire.None)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
