@@ -97,6 +97,9 @@ func (s *agentSwarm) do(o swarmOrder) (any, error) {
 // atATime is how many agents are enrolled or opened at the same time.
 const atATime = 16
 
+// busyTries is how often an agent asks for its enrolment, a second apart, while the relay is busy.
+const busyTries = 60
+
 func (s *agentSwarm) stateOf(number int) agent.State {
 	return agent.State{Dir: filepath.Join(s.Dir, strconv.Itoa(number))}
 }
@@ -106,9 +109,16 @@ func (s *agentSwarm) enrol(tickets []ticketFor) error {
 	g.SetLimit(atATime)
 	for _, t := range tickets {
 		g.Go(func() error {
-			_, err := agent.Enroll(context.Background(), agent.Enrolment{
-				Relay: t.Relay, Token: t.Token, State: s.stateOf(t.Number), Now: time.Now,
-			})
+			var err error
+			for range busyTries { // all at once are more than the relay shakes hands with
+				_, err = agent.Enroll(context.Background(), agent.Enrolment{
+					Relay: t.Relay, Token: t.Token, State: s.stateOf(t.Number), Now: time.Now,
+				})
+				if wire.CodeOf(err) != wire.Busy {
+					break
+				}
+				time.Sleep(time.Second)
+			}
 			if err != nil {
 				return fmt.Errorf("enrol agent %d: %w", t.Number, err)
 			}
