@@ -218,7 +218,6 @@ func TestDialogueIsForOneViewer(t *testing.T) {
 	})
 }
 
-
 // Who has been taken over ends nothing, in whatever moment they give up.
 func TestDialogueIsGivenUpByWhoHasIt(t *testing.T) {
 	opening(t, func(t *testing.T, l *login) {
