@@ -135,6 +135,7 @@ func (a *Agent) dialSSH(ctx context.Context, log *slog.Logger, addr string, how 
 func keepDialing(ctx context.Context, log *slog.Logger, addr string, how keys.Approach) (*sshConn, error) {
 	from := how.From
 	began := time.Now()
+	var turned error // how it was turned away before
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		conn, err := dialTarget(ctx, addr, from)
 		if err != nil && from.IsValid() && ctx.Err() == nil { // also if it is refused: a packet filter may do that
@@ -145,13 +146,16 @@ func keepDialing(ctx context.Context, log *slog.Logger, addr string, how keys.Ap
 			from = netip.Addr{}
 		}
 		if err != nil {
+			if turned != nil && !errors.Is(err, syscall.ECONNREFUSED) { // the time is over, or sshd's queue is full
+				err = turned
+			}
 			return nil, err
 		}
-		local := conn.LocalAddr()
 		words, head := greeting(ctx, conn)
 		if words == "" {
 			return &sshConn{conn, head}, nil
 		}
+		turned = turnedAway(addr, conn.LocalAddr(), words, how)
 		conn.Close()
 		limit := turnedAwayFor
 		if words == closedAtOnce {
@@ -159,13 +163,13 @@ func keepDialing(ctx context.Context, log *slog.Logger, addr string, how keys.Ap
 		}
 		pause := wait/2 + rand.N(wait)
 		if end, ok := ctx.Deadline(); time.Since(began)+pause > limit || ok && time.Until(end) < pause {
-			return nil, turnedAway(addr, local, words, how)
+			return nil, turned
 		}
 		log.Debug("sshd turns the connection away; trying again", "words", words, "in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, turnedAway(addr, local, words, how)
+			return nil, turned
 		}
 	}
 }

@@ -210,6 +210,47 @@ func TestTurnedAway(t *testing.T) {
 	keystest.WantCode(t, err, wire.TargetRefused)
 }
 
+// The time may be over while a later connection is being made: then sshd's words still tell why.
+func TestTurnedAwayAndThenSilent(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "listener")
+	defer file.Close()
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for { // until its queue is full, and the kernel answers nobody
+			other, err := net.DialTimeout("tcp", l.Addr().String(), 200*time.Millisecond)
+			if err != nil {
+				break
+			}
+			defer other.Close()
+		}
+		_, _ = io.WriteString(c, "Not allowed at this time\r\n")
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	_, _, err = new(Agent).dialSSH(ctx, slog.New(slog.DiscardHandler), l.Addr().String(), keys.Approach{})
+	keystest.WantCode(t, err, wire.TurnedAway)
+	<-done
+}
+
 // A session comes from the address that was chosen for it, or from any where the system does not have it.
 func TestComesFrom(t *testing.T) {
 	var from atomic.Value
