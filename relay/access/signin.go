@@ -61,12 +61,16 @@ func (a *Access) signIn(ctx context.Context, b Browser, t attempt) (SignedIn, er
 	sweep := a.sweeps.due(now)
 	var o store.Operator
 	var row, former store.SignIn
+	counted := false // a transaction may be tried again
 	err := a.KV.Update(ctx, func(tx store.Tx) (err error) {
 		if o, err = t.claim(tx, now); err != nil {
 			return err
 		}
-		if err := a.pace.arrive(o.ID); err != nil {
-			return err
+		if !counted {
+			if err := a.pace.arrive(o.ID); err != nil {
+				return err
+			}
+			counted = true
 		}
 		former = store.SignIn{}
 		if old, ok := hashSecret(b.Cookie); ok {
