@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +72,6 @@ type command struct {
 	*wire.Framed
 	in       io.Reader
 	out, err io.Writer
-	closed   sync.Once
 	untold   atomic.Bool // it was hung up, as it could not be told that nobody takes its output
 }
 
@@ -118,7 +116,7 @@ func (c *command) receive() (*wire.Exit, error) {
 		}
 		switch m := m.(type) {
 		case *wire.Data:
-			if err := c.write(c.out, m.Bytes); err != nil {
+			if err := c.write(m.Bytes); err != nil {
 				return nil, err
 			}
 		case *wire.Errors:
@@ -132,15 +130,13 @@ func (c *command) receive() (*wire.Exit, error) {
 }
 
 // write passes output on. Without a reader it goes nowhere, and the command learns that.
-func (c *command) write(w io.Writer, b []byte) error {
-	_, err := w.Write(b)
+func (c *command) write(b []byte) error {
+	_, err := c.out.Write(b)
 	switch {
 	case err == nil:
 	case noReader(err):
-		c.closed.Do(func() {
-			c.out = io.Discard
-			go c.tell() // behind standard input, which may wait for the output to be taken
-		})
+		c.out = io.Discard // from now on, so that it is told once
+		go c.tell()        // behind standard input, which may wait for the output to be taken
 	default:
 		return fmt.Errorf("write the command's output: %w", err)
 	}
