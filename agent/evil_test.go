@@ -96,12 +96,11 @@ func descriptors(t *testing.T) int {
 	return len(all)
 }
 
-func suffer(t *testing.T, b relaytest.Agent, port uint16) {
-	var log quiet
-	config := DefaultConfig()
-	config.AllowedPorts = []uint16{22, port, 3389} // and nobody listens at 3389
-	config.SSH.Addr = "127.0.0.1:1"                // nor there
-	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: slog.New(slog.NewTextHandler(&log, nil))}}
+// serving runs an agent's link to a relay that the test plays: far is its end, and control the agent's first stream there.
+// ran gets how the link ended.
+func serving(t *testing.T, config Config, log *slog.Logger) (l *agentLink, far wire.Link, control *wire.Framed, ran <-chan error) {
+	t.Helper()
+	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: log}}
 	var err error
 	if a.keys, err = keys.New(keys.Config{Agent: wire.NewEnvoyID(), StateDir: t.TempDir(), LockDir: t.TempDir(), Worker: []string{"/bin/false"}}); err != nil {
 		t.Fatal(err)
@@ -115,10 +114,19 @@ func suffer(t *testing.T, b relaytest.Agent, port uint16) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &agentLink{Agent: a, link: near, control: wire.NewFramed(s), leaf: certificate(time.Now(), time.Now().Add(24*time.Hour))}
-	ran := make(chan error, 1)
-	go func() { ran <- l.run(t.Context(), time.Hour) }()
-	control, heard := wire.NewFramed(c), make(chan wire.Message)
+	l = &agentLink{Agent: a, link: near, control: wire.NewFramed(s), leaf: certificate(time.Now(), time.Now().Add(24*time.Hour))}
+	end := make(chan error, 1)
+	go func() { end <- l.run(t.Context(), time.Hour) }()
+	return l, far, wire.NewFramed(c), end
+}
+
+func suffer(t *testing.T, b relaytest.Agent, port uint16) {
+	var log quiet
+	config := DefaultConfig()
+	config.AllowedPorts = []uint16{22, port, 3389} // and nobody listens at 3389
+	config.SSH.Addr = "127.0.0.1:1"                // nor there
+	l, far, control, ran := serving(t, config, slog.New(slog.NewTextHandler(&log, nil)))
+	heard := make(chan wire.Message)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	if !b.Deaf {

@@ -6,10 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"scrier/agent/keys"
 	"scrier/wire"
 	"scrier/wire/relaytest"
-	"scrier/wire/wiretest"
 )
 
 // One session more than max_sessions is told which limit that is, whose, and where it is set; when one has ended there
@@ -18,30 +16,14 @@ func TestTooManySessionsAreToldWhy(t *testing.T) {
 	port := echo(t)
 	config := DefaultConfig()
 	config.AllowedPorts, config.MaxSessions = []uint16{port}, 2
-	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: slog.New(slog.DiscardHandler)}}
-	var err error
-	if a.keys, err = keys.New(keys.Config{Agent: wire.NewEnvoyID(), StateDir: t.TempDir(), LockDir: t.TempDir(), Worker: []string{"/bin/false"}}); err != nil {
-		t.Fatal(err)
-	}
-	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{})
-	s, err := near.Open(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := far.Accept(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &agentLink{Agent: a, link: near, control: wire.NewFramed(s), leaf: certificate(time.Now(), time.Now().Add(24*time.Hour))}
-	ran := make(chan error, 1)
-	go func() { ran <- l.run(t.Context(), time.Hour) }()
+	_, far, control, ran := serving(t, config, slog.New(slog.DiscardHandler))
 	defer func() {
 		if err := far.Close(wire.RelayShutdown, "the test is over"); err != nil {
 			t.Error(err)
 		}
 		<-ran
 	}()
-	r := &relaytest.Relay{Link: far, Control: wire.NewFramed(c), Grant: func() *wire.Open {
+	r := &relaytest.Relay{Link: far, Control: control, Grant: func() *wire.Open {
 		return &wire.Open{Session: wire.NewSessionID(), Kind: wire.KindVNC, Port: port, Operator: "ann", Timeout: uint32(patience / time.Millisecond)}
 	}}
 	var open []wire.Stream
