@@ -87,7 +87,7 @@ func (c *command) send() {
 			break
 		}
 	}
-	_ = c.last(&wire.EOF{}) // the same
+	_ = c.last(&wire.EOF{}) // the same here
 }
 
 // last sends a message that may have to wait behind standard input for as long as the command takes none.
@@ -101,7 +101,7 @@ func (c *command) tell() {
 		c.Reset(wire.Cancelled)
 	})
 	defer late.Stop()
-	_ = c.last(&wire.Closed{}) // the same
+	_ = c.last(&wire.Closed{}) // receive sees why it fails
 }
 
 // receive passes the command's output on until it has ended.
