@@ -219,7 +219,8 @@ func (c *conn) output(from io.Reader, piece int, frame func([]byte, int) []byte)
 }
 
 // input gives the program what the viewer sends, until the viewer has gone. What a program does not take any more is
-// thrown away, and so is what comes behind the end of ctx: whoever is put out does nothing more there.
+// thrown away, and so is what comes behind the end of ctx or of the session, which others see before ctx does: whoever is
+// put out does nothing more there.
 func (c *conn) input(ctx context.Context) error {
 	open := true
 	for {
@@ -229,7 +230,7 @@ func (c *conn) input(ctx context.Context) error {
 		}
 		switch m := m.(type) {
 		case *wire.Data:
-			if open && ctx.Err() == nil {
+			if open && ctx.Err() == nil && c.session.Context().Err() == nil {
 				n, err := c.process.Write(m.Bytes)
 				c.session.Count(n, 0)
 				open = err == nil
