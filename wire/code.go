@@ -122,10 +122,15 @@ const (
 
 	LastAdmin Code = 440
 
+	ChannelNotAllowed Code = 450
+
 	SSHTimeout     Code = 510
 	KeyTypeRefused Code = 520
+	ForwardFailed  Code = 530
 
 	TurnedAway Code = 620
+
+	CopyIncomplete Code = 830
 
 	WrongHost Code = 960
 )
@@ -224,6 +229,10 @@ var codes = map[Code]codeText{
 	LastAdmin:      {"last_admin", "the last admin who can log in stays one", "make somebody else an admin, who logs in once, and do it then; root of the relay's host can do it at once, with --state"},
 	SSHTimeout:     {"ssh_timeout", "the envoy's SSH server took too long", "see the SSH server's log and the load on that machine: a PAM module, a directory service or DNS (UseDNS) may be slow"},
 	KeyTypeRefused: {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
+
+	ChannelNotAllowed: {"channel_not_allowed", "the relay or the machine does not allow this use of a session", "see `scrier.allow` in server.yaml of the relay and in agent.yaml of the machine: both must say yes"},
+	ForwardFailed:     {"forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine; for names, that the machine can look them up"},
+	CopyIncomplete:    {"copy_incomplete", "some files were not copied", "see the messages above, which name each file and what is wrong; with `--continue` the rest is copied"},
 
 	TurnedAway: {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }

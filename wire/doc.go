@@ -43,6 +43,9 @@
 //	Connect -> Attached | Refused, then as a program      a new session of kind ssh, Channel.Plain
 //	Attach -> Attached | Refused, then as a viewer        one that is open, or that is being opened
 //
+// A session of kind ssh is one SSH connection with any number of channels, each on a stream of its own. Connect with Session
+// opens one more; Connect.Channel says what follows behind Attached, see [ChannelKind]. The session ends with its last channel.
+//
 // Login. While a shell is being opened, its machine's SSH server may say and ask something. To the viewer that said
 // Answers in Connect or Attach the relay sends that before Attached or Refused:
 //

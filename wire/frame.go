@@ -52,6 +52,7 @@ const (
 	frameProof     FrameType = 0x34
 	frameCertified FrameType = 0x35
 	frameCall      FrameType = 0x36 // CLI -> relay, empty; HTTP/1.1 follows
+	frameArrived   FrameType = 0x37 // relay -> CLI, on a channel that listens
 
 	firstOptional FrameType = 0x40 // from here on unknown types are skipped
 

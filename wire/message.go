@@ -138,6 +138,11 @@ type Open struct {
 	// Source is the operator's IP address as the relay sees it, for from= in authorized_keys. Empty: the
 	// relay does not say, as those before it did not.
 	Source string `cbor:"13,keyasint"`
+	// Needs is what the session is for: the agent refuses what its machine does not allow (channel_not_allowed) or the matched
+	// line of authorized_keys does not (key_restricted). Likes is left out where it is not allowed. Both empty: a shell in a
+	// terminal, or any command, as relays before these fields meant.
+	Needs []Right `cbor:"14,keyasint"`
+	Likes []Right `cbor:"15,keyasint"`
 }
 
 // Console asks for the screen of who sits at the machine, who may say no.
@@ -167,6 +172,9 @@ type Opened struct {
 	Security    Security `cbor:"3,keyasint"` // kind rdp: what the server chose, NLA or TLS
 	Certificate []byte   `cbor:"4,keyasint"` // kind rdp: SHA-256 of the server's certificate (DER)
 	View        bool     `cbor:"5,keyasint"` // console: look only, as the machine's policy or its user wants
+	// Rights is what the session may be used for: Open.Needs, and of Open.Likes what is allowed. Empty: the agent is older
+	// than these, and the session is for a shell in a terminal or for commands.
+	Rights []Right `cbor:"6,keyasint"`
 }
 
 // Refused is the answer no.
@@ -223,20 +231,14 @@ type Connect struct {
 	Client  []byte   `cbor:"14,keyasint"` // kind ssh: as in Attach; none: this viewer does not come back
 	Answers bool     `cbor:"15,keyasint"` // kind ssh: as in Attach
 	Paint   bool     `cbor:"16,keyasint"` // kind ssh: as in Attach
-	Channel *Channel `cbor:"17,keyasint"` // kind ssh: what runs there; nil: the login's shell in a terminal
+	Channel *Channel `cbor:"17,keyasint"` // kind ssh: what is opened there; nil: the login's shell in a terminal
+	// Session is an open session of the operator's own, on which the channel is one more; zero: a new one. Envoy, Kind, Port,
+	// Login, Key and Proof have no meaning then.
+	Session SessionID `cbor:"18,keyasint"`
+	Share   bool      `cbor:"19,keyasint"` // kind ssh: one that is open already will do, if it is the operator's own, to the same login, with the same keys
+	Likes   []Right   `cbor:"20,keyasint"` // kind ssh: what further channels may need; what is not allowed is left out
+	Needs   []Right   `cbor:"21,keyasint"` // kind ssh: the same; what is not allowed is an error
 }
-
-// Channel says what a conversation of a session of kind ssh is: a program of the machine.
-type Channel struct {
-	Command []byte `cbor:"1,keyasint"` // for the login's shell, as ssh sends it; empty: that shell itself. At most MaxCommand bytes
-	// Plain says that there is no terminal: the bytes are the program's own, and standard error is apart.
-	// Then the session is no longer than this stream, which does not come back: Connect.Size, Term, Client,
-	// Modes and what is about a screen have no meaning.
-	Plain bool `cbor:"2,keyasint"`
-}
-
-// MaxCommand is how long a [Channel]'s command may be, in bytes: SSH's packets hold no more (RFC 4253, 6.1).
-const MaxCommand = 31 << 10
 
 // Attach joins a session that is open already.
 type Attach struct {
@@ -269,6 +271,10 @@ type Attached struct {
 	Desktop  *Desktop  `cbor:"12,keyasint"` // kinds rdp and vnc in a browser; nil for a CLI
 	Grace    uint32    `cbor:"13,keyasint"` // seconds that the session waits for a viewer whose connection broke; 0: not told
 	Channel  bool      `cbor:"14,keyasint"` // the relay understands Connect.Channel: what runs is what that said
+	Part     uint32    `cbor:"15,keyasint"` // the channel's number in its session, from 1; 0: the relay is older than these
+	Rights   []Right   `cbor:"16,keyasint"` // kind ssh: what the session may be used for
+	Port     uint16    `cbor:"17,keyasint"` // [ListenTCP]: the port that the machine listens at
+	Shared   bool      `cbor:"18,keyasint"` // it is a session that was open before
 }
 
 // Said is text of the machine's SSH server from before there is a shell: its banner, and what PAM says. It
@@ -490,6 +496,7 @@ func (*Challenge) frame() FrameType     { return frameChallenge }
 func (*Proof) frame() FrameType         { return frameProof }
 func (*Certified) frame() FrameType     { return frameCertified }
 func (*Call) frame() FrameType          { return frameCall }
+func (*Arrived) frame() FrameType       { return frameArrived }
 
 // newMessage is the table from frame to message.
 func newMessage(t FrameType) Message {
@@ -566,6 +573,8 @@ func newMessage(t FrameType) Message {
 		return new(Certified)
 	case frameCall:
 		return new(Call)
+	case frameArrived:
+		return new(Arrived)
 	}
 	return nil
 }
