@@ -215,8 +215,11 @@ func (r *Relay) failed(err error) error {
 }
 
 // why tells how the link ended. A certificate that the relay refuses ends it without a code.
-func (r *Relay) why() error {
-	err := r.link.Err()
+func (r *Relay) why() error { return r.whyOf(r.link) }
+
+// whyOf is why for a link that may not be the relay's any more.
+func (r *Relay) whyOf(link wire.Link) error {
+	err := link.Err()
 	if wire.CodeOf(err) == wire.Internal {
 		err = &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
 	}

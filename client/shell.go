@@ -73,10 +73,22 @@ func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire
 		stream.Reset(wire.VersionMismatch)
 		return nil, nil, wire.Errorf(wire.VersionMismatch, "the relay is older than this program, and opens shells only")
 	}
+	if c, ok := first.(*wire.Connect); ok && attached.Part == 0 && needsChannels(c) {
+		wire.Finish(stream, closeWait) // it has opened something else, which is to end
+		return nil, nil, errNoChannels
+	}
 	if !stop() { // from here on the end of ctx is an orderly one
 		return nil, nil, wire.Cause(ctx, wire.Cancelled)
 	}
 	return f, attached, nil
+}
+
+// errNoChannels says that there is more to a session than the relay knows.
+var errNoChannels = &wire.Error{Code: wire.VersionMismatch, Detail: "the relay is older than this program: its sessions have no channels for files and forwards"}
+
+// needsChannels says whether a request means something else to a relay that does not know of several channels.
+func needsChannels(c *wire.Connect) bool {
+	return len(c.Needs) > 0 || c.Session != (wire.SessionID{}) || c.Channel != nil && c.Channel.Kind != wire.Program
 }
 
 // first is the message that begins the stream, and what it calls this viewer.

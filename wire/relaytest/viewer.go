@@ -19,9 +19,12 @@ type Viewer struct {
 	Behave func(*wire.Framed) error
 }
 
+// Session is the one that the ways of [Viewers] attach to.
+func Session() wire.SessionID { return wire.SessionID{UUID: [16]byte{1, 2, 3}} }
+
 // attached is an honest answer.
 func attached() *wire.Attached {
-	return &wire.Attached{Session: wire.NewSessionID(), Envoy: "web1", Login: "ann", Window: 64 << 10, Kind: wire.KindSSH, Channel: true}
+	return &wire.Attached{Session: Session(), Envoy: "web1", Login: "ann", Window: 64 << 10, Kind: wire.KindSSH, Channel: true, Part: 1}
 }
 
 // attaching answers honestly, and then does something else.

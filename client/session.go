@@ -1,0 +1,340 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"scrier/wire"
+)
+
+// SessionRequest is what [Relay.Open] needs.
+type SessionRequest struct {
+	Envoy    string
+	Login    string
+	Key      ssh.Signer   // only this key counts; nil: all that are registered
+	Needs    []wire.Right // what the channels will need: one that is not allowed is an error
+	Likes    []wire.Right // what they may need: [Session.Rights] says what is allowed
+	New      bool         // a session of its own; else one of the operator's that is open already will do
+	Terminal *Terminal    // for what the machine may ask before it lets the person in; nil: it cannot ask
+	Messages io.Writer    // for what else is said to the person, usually standard error
+}
+
+const (
+	// openWait is how long a session may take to open: a person may be asked several things.
+	openWait = 10 * time.Minute
+
+	// channelWait is how long a channel may take to open: a machine's connect gives up behind some two minutes.
+	channelWait = 150 * time.Second
+
+	// closeWait is how long the end of a session may take to reach the relay.
+	closeWait = 2 * time.Second
+)
+
+// Session is an open session of kind ssh, and holds it open until Close. Its channels end with it. All methods may be
+// called at the same time.
+type Session struct {
+	life     wire.Life // what it ended with, see [Session.Err]
+	relay    *Relay
+	link     wire.Link // which the relay had when the session was opened
+	hold     *wire.Framed
+	is       *wire.Attached
+	messages io.Writer
+	gone     chan struct{} // closed when nobody reads hold any more
+}
+
+// errClosed is how what this side has closed ended.
+var errClosed = &wire.Error{Code: wire.Cancelled, Detail: "the session was closed"}
+
+// Open opens a session, or joins one of the operator's that is open.
+func (r *Relay) Open(ctx context.Context, req SessionRequest) (*Session, error) {
+	c := &wire.Connect{
+		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Answers: true, Share: !req.New, Needs: req.Needs, Likes: req.Likes,
+	}
+	if req.Key != nil {
+		if err := r.prove(c, req.Key); err != nil {
+			return nil, err
+		}
+	}
+	return r.hold(ctx, c, req.Terminal, req.Messages)
+}
+
+// Join holds a session that is open already.
+func (r *Relay) Join(ctx context.Context, id wire.SessionID, messages io.Writer) (*Session, error) {
+	return r.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: id}, nil, messages)
+}
+
+// hold opens the stream that a session is held by.
+func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, messages io.Writer) (*Session, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openWait, wire.Errorf(wire.RelayUnreachable, "the session did not open within %s", wire.Period(openWait)))
+	defer cancel()
+	if messages == nil {
+		messages = io.Discard
+	}
+	c.Channel = &wire.Channel{Kind: wire.Hold}
+	f, attached, err := r.join(ctx, c, dialogue{terminal: terminal, messages: messages})
+	if err != nil {
+		return nil, err
+	}
+	if c.Session != (wire.SessionID{}) && attached.Session != c.Session {
+		f.Reset(wire.Protocol)
+		return nil, errOther
+	}
+	if len(attached.Rights) > wire.MaxRights {
+		attached.Rights = attached.Rights[:wire.MaxRights]
+	}
+	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{})}
+	go s.watch()
+	return s, nil
+}
+
+// errOther says that a relay gives a channel of something else than it was asked for.
+var errOther = &wire.Error{Code: wire.Protocol, Detail: "the relay opened a channel of another session"}
+
+// watch reads what the relay says of the session until its end.
+func (s *Session) watch() {
+	defer close(s.gone)
+	s.life.End(s.listen())
+	s.hold.Reset(wire.None)
+}
+
+func (s *Session) listen() error {
+	for {
+		m, err := s.hold.Receive()
+		if err != nil {
+			return s.failed(lostEnd(err))
+		}
+		switch m := m.(type) {
+		case *wire.Notice:
+			fmt.Fprintf(s.messages, "scrier: %s\n", wire.Printable(m.Text))
+		case *wire.Pong, *wire.Watchers:
+		case *wire.Exit:
+			if m.Code == wire.None {
+				return &wire.Error{Code: wire.Cancelled, Detail: "the session has ended"}
+			}
+			return ended(m.Code, m.Detail)
+		default:
+			return wire.Errorf(wire.Protocol, "unexpected %T from the relay", m)
+		}
+	}
+}
+
+// lostEnd is what err, the end of a stream on which an Exit was to come, means.
+func lostEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return lost(err)
+}
+
+// ID names the session among the relay's.
+func (s *Session) ID() wire.SessionID { return s.is.Session }
+
+// Rights is what the session may be used for.
+func (s *Session) Rights() []wire.Right { return slices.Clone(s.is.Rights) }
+
+// Envoy is the machine's hostname, and Login the account there. Both are the machine's words.
+func (s *Session) Envoy() string { return s.is.Envoy }
+
+// Login is the account on the machine.
+func (s *Session) Login() string { return s.is.Login }
+
+// Shared says that the session was open before.
+func (s *Session) Shared() bool { return s.is.Shared }
+
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.life.Context().Done() }
+
+// Err is why the session has ended; nil: it is open.
+func (s *Session) Err() error { return s.life.Err() }
+
+// Close ends the session for this side, with all of its channels. Others that share it keep it.
+func (s *Session) Close() error {
+	s.life.End(errClosed)
+	if s.hold.SetDeadline(time.Now().Add(closeWait)) != nil || s.hold.CloseWrite() != nil {
+		s.hold.Reset(wire.None)
+	}
+	<-s.gone
+	return nil
+}
+
+// failed tells why something of the session failed with err: because the link has ended, or the session, or else err.
+func (s *Session) failed(err error) error {
+	if s.link.Err() != nil {
+		return s.relay.whyOf(s.link)
+	}
+	if ended := s.life.Err(); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// connect opens a stream of the session and asks for a channel. What follows the answer is the channel's.
+func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Duration) (wire.Stream, *wire.Attached, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, wire.Errorf(wire.RelayUnreachable, "the relay did not open the channel within %s", wire.Period(within)))
+	defer cancel()
+	if err := s.life.Err(); err != nil {
+		return nil, nil, err
+	}
+	defer context.AfterFunc(s.life.Context(), cancel)()
+	stream, err := s.link.Open(ctx)
+	if err != nil {
+		return nil, nil, s.unopened(ctx, err)
+	}
+	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
+	defer stop()
+	c.Kind, c.Session = wire.KindSSH, s.is.Session
+	if err := wire.Send(stream, c); err != nil {
+		stream.Reset(wire.Cancelled)
+		return nil, nil, s.unopened(ctx, err)
+	}
+	a, err := attachedTo(stream)
+	if err == nil && a.Session != s.is.Session {
+		err = errOther
+	}
+	if err == nil && stop() {
+		return stream, a, nil
+	}
+	stream.Reset(wire.Cancelled)
+	return nil, nil, s.unopened(ctx, err)
+}
+
+// unopened is why a channel did not open.
+func (s *Session) unopened(ctx context.Context, err error) error {
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Code != wire.None && e.Code != wire.Cancelled && s.life.Err() == nil && s.link.Err() == nil {
+		return err
+	}
+	if err = s.failed(err); ctx.Err() != nil && s.life.Err() == nil && s.link.Err() == nil {
+		return wire.Cause(ctx, wire.Cancelled)
+	}
+	return err
+}
+
+// attachedTo reads the answer to Connect and not one byte more.
+func attachedTo(stream wire.Stream) (*wire.Attached, error) {
+	m, err := wire.Receive(stream)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("the peer ended the stream before its answer: %w", io.ErrUnexpectedEOF)
+		}
+		return nil, err
+	}
+	switch m := m.(type) {
+	case *wire.Attached:
+		return m, nil
+	case *wire.Refused:
+		return nil, m.Err()
+	case *wire.Exit:
+		if m.Code != wire.None {
+			return nil, ended(m.Code, m.Detail)
+		}
+	}
+	return nil, wire.Errorf(wire.Protocol, "got %T, expected %T", m, (*wire.Attached)(nil))
+}
+
+// SFTP opens a channel that speaks SFTP, version 3.
+func (s *Session) SFTP(ctx context.Context) (Conn, error) {
+	return s.open(ctx, &wire.Channel{Kind: wire.SFTP}, channelWait)
+}
+
+// Dial connects from the machine: to host and port over "tcp", or to the socket at the path host over "unix". origin is
+// who wants it, for the machine's log; nil: nobody says.
+func (s *Session) Dial(ctx context.Context, network, host string, port uint16, origin net.Addr) (Conn, error) {
+	c := &wire.Channel{Kind: wire.DialTCP, Host: host, Port: port}
+	if network == "unix" {
+		c.Kind, c.Port = wire.DialUnix, 0
+	}
+	if err := targeted(host); err != nil {
+		return nil, err
+	}
+	if a, ok := origin.(*net.TCPAddr); ok {
+		c.Origin, c.OriginPort = a.IP.String(), uint16(a.Port)
+	}
+	return s.open(ctx, c, channelWait)
+}
+
+// targeted checks what may be the Host of a channel.
+func targeted(host string) error {
+	if host == "" || len(host) > wire.MaxTarget {
+		return wire.Errorf(wire.BadRequest, "a host, or the path of a socket, has from 1 to %d bytes", wire.MaxTarget)
+	}
+	return nil
+}
+
+// open opens a channel of raw bytes.
+func (s *Session) open(ctx context.Context, c *wire.Channel, within time.Duration) (*conn, error) {
+	stream, _, err := s.connect(ctx, &wire.Connect{Channel: c}, within)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(s, stream), nil
+}
+
+// Program opens a channel for a program.
+func (s *Session) Program(ctx context.Context, req ProgramRequest) (*Program, error) {
+	c := &wire.Connect{Env: req.Env, Channel: &wire.Channel{Command: req.Command, Plain: req.PTY == nil, Agent: req.Agent}}
+	switch {
+	case req.Subsystem != "" && (req.PTY != nil || len(req.Command) > 0):
+		return nil, wire.Errorf(wire.BadRequest, "a subsystem has no terminal and no command")
+	case req.Subsystem != "":
+		c.Channel.Kind, c.Channel.Command = wire.System, []byte(req.Subsystem)
+	case req.PTY != nil:
+		c.Term, c.Size, c.Modes, c.Prompt = req.PTY.Term, req.PTY.Size.Clamp(), req.PTY.Modes, true
+	}
+	if len(c.Channel.Command) > wire.MaxCommand {
+		return nil, wire.Errorf(wire.BadRequest, "a command has at most %d bytes", wire.MaxCommand)
+	}
+	if c.Env == nil {
+		c.Env = language(os.Environ())
+	}
+	stream, attached, err := s.connect(ctx, c, channelWait)
+	if err != nil {
+		return nil, err
+	}
+	return newProgram(s, stream, attached, req.PTY != nil), nil
+}
+
+// Listen listens at the machine: at host and port over "tcp", where port 0 is any that is free, or at the path host over
+// "unix".
+func (s *Session) Listen(ctx context.Context, network, host string, port uint16) (*Listener, error) {
+	c := &wire.Channel{Kind: wire.ListenTCP, Host: host, Port: port}
+	if network == "unix" {
+		c.Kind, c.Port = wire.ListenUnix, 0
+	}
+	if network == "unix" || host != "" { // an empty host is all addresses
+		if err := targeted(host); err != nil {
+			return nil, err
+		}
+	}
+	return s.arrivals(ctx, c)
+}
+
+// ListenAgent takes the connections that the machine's programs make to the operator's SSH agent.
+func (s *Session) ListenAgent(ctx context.Context) (*Listener, error) {
+	return s.arrivals(ctx, &wire.Channel{Kind: wire.ForwardAgent})
+}
+
+func (s *Session) arrivals(ctx context.Context, c *wire.Channel) (*Listener, error) {
+	stream, attached, err := s.connect(ctx, &wire.Connect{Channel: c}, channelWait)
+	if err != nil {
+		return nil, err
+	}
+	port := attached.Port
+	switch {
+	case c.Kind != wire.ListenTCP:
+		port = 0
+	case port == 0 && c.Port != 0:
+		port = c.Port
+	case port == 0, c.Port != 0 && port != c.Port:
+		stream.Reset(wire.Protocol)
+		return nil, wire.Errorf(wire.Protocol, "the relay listens at port %d, and was asked for port %d", port, c.Port)
+	}
+	return newListener(s, stream, port), nil
+}
