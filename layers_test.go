@@ -46,6 +46,10 @@ var bans = []ban{
 		why: "guac is the Guacamole protocol alone; it must work without a relay around it",
 	},
 	{
+		in: []string{"scrier/relay/sftp"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire"},
+		why: "what passes over SFTP depends on its bytes and the rights alone, whoever brings them",
+	},
+	{
 		in: []string{"scrier/relay/screen"}, imports: []string{"scrier/certs/...", "scrier/config/...", "scrier/relay/...", "os", "io", "net", "time", "sync", "context"},
 		why: "what a terminal shows depends on its output alone: no clock, no goroutine, no I/O",
 	},
