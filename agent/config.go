@@ -20,6 +20,7 @@ type Config struct {
 	Keys          keys.Mode      `yaml:"keys"`
 	AllowedLogins []string       `yaml:"allowed_logins"`
 	MaxSessions   int            `yaml:"max_sessions"` // at once, of all kinds
+	Scrier        Scrier         `yaml:"scrier"`
 	Console       console.Config `yaml:"console"`
 	Desktop       Desktop        `yaml:"desktop"`
 }
@@ -72,6 +73,7 @@ func DefaultConfig() Config {
 		AllowedPorts: []uint16{22, 3389, 5900},
 		Keys:         keys.Home,
 		MaxSessions:  256,
+		Scrier:       defaultScrier(),
 		Console:      console.DefaultConfig(),
 	}
 }
@@ -107,6 +109,9 @@ func (c *Config) Check() error {
 	}
 	if c.SSH.Mode == SSHD && c.SSH.RunAs != "" {
 		return errors.New("ssh.run_as goes with mode builtin; with sshd the operator's key decides the login")
+	}
+	if err := c.Scrier.Forward.check(); err != nil {
+		return err
 	}
 	if err := c.Console.Check(); err != nil {
 		return err

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -23,7 +25,7 @@ const doubtWait = 3 * time.Second
 func (c *Config) Doubts(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(ctx, doubtWait)
 	defer cancel()
-	return slices.Concat(c.SSH.doubts(c.Keys), c.portDoubts(), c.loginDoubts(ctx), c.Desktop.doubts(ctx, c.AllowedPorts), c.consoleDoubts())
+	return slices.Concat(c.SSH.doubts(c.Keys), c.portDoubts(), c.loginDoubts(ctx), c.rightDoubts(), c.Desktop.doubts(ctx, c.AllowedPorts), c.consoleDoubts())
 }
 
 func (s *SSH) doubts(mode keys.Mode) (out []string) {
@@ -77,6 +79,31 @@ func (c *Config) portDoubts() (out []string) {
 		if n, err := strconv.ParseUint(port, 10, 16); err == nil && n != 0 && n != sshPort && slices.Contains(c.AllowedPorts, uint16(n)) {
 			out = append(out, fmt.Sprintf("allowed_ports: %d is the SSH server's, for which 22 stands here; as it is, sessions of kind rdp and vnc may connect to it", n))
 		}
+	}
+	return out
+}
+
+func (c *Config) rightDoubts() (out []string) {
+	d, s := defaultScrier(), c.Scrier
+	switch {
+	case s.Allow == (Allow{}):
+		out = append(out, "scrier.allow allows nothing: no session of kind ssh opens")
+	case !s.Allow.Forward && !reflect.DeepEqual(s.Forward, d.Forward):
+		out = append(out, "scrier.forward has no effect while scrier.allow.forward is false")
+	}
+	if s.Allow.Raw && c.SSH.Mode == Builtin {
+		out = append(out, "scrier.allow.raw has no effect in mode builtin: the machine has no SSH server of its own")
+	}
+	if s.Allow.Raw && len(c.AllowedLogins) > 0 {
+		out = append(out, "allowed_logins does not hold for sessions that scrier.allow.raw lets in: the machine's SSH server alone decides there")
+	}
+	for _, host := range s.Forward.Hosts {
+		if a, err := netip.ParseAddr(host); err == nil && a.String() != host {
+			out = append(out, fmt.Sprintf("scrier.forward.hosts: %s is compared as it is written, and is usually written %s", host, a))
+		}
+	}
+	if slices.Contains(s.Forward.Hosts, "*") && len(s.Forward.Hosts) > 1 {
+		out = append(out, "scrier.forward.hosts: * is any host, so the others have no effect")
 	}
 	return out
 }

@@ -34,6 +34,9 @@ func (c *Config) allowSSH(o *wire.Open) error {
 	if !slices.Contains(c.AllowedPorts, sshPort) {
 		return wire.Errorf(wire.PortNotAllowed, "port %d is not in allowed_ports of the machine's agent.yaml", sshPort)
 	}
+	if _, err := c.use(o); err != nil {
+		return err
+	}
 	return c.allowLogin(o.Login)
 }
 

@@ -135,8 +135,14 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 	if open.Kind != wire.KindSSH {
 		return l.serveDesktop(ctx, prep, log, s, open)
 	}
+	if isRaw(open) {
+		return l.serveRaw(ctx, prep, log, s)
+	}
 	operator, err := parseOperator(open)
 	if err != nil {
+		return err
+	}
+	if operator.Use, err = l.Config.use(open); err != nil {
 		return err
 	}
 	ephemeral, err := ssh.ParsePublicKey(open.Ephemeral)
@@ -203,12 +209,35 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		leave()
 		remove()
 	})
-	if err := answer(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys)}); err != nil {
+	if err := answer(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys), Rights: match.Grant.Rights}); err != nil {
 		return err
 	}
-	log.Info("session opened", "login", match.Login)
+	log.Info("session opened", "login", match.Login, "rights", match.Grant.Rights)
 	sent, received, err := wire.Splice(ctx, s, wire.Conn(target))
 	log.Info("session ended", "login", match.Login, "in", sent, "out", received)
+	return broken(err)
+}
+
+// serveRaw joins the stream to sshd, whose greeting comes first. No key is looked for and none is installed: sshd
+// alone decides who gets in, and as which login. It is not counted among those who authenticate, as nobody tells
+// when that is over.
+func (l *agentLink) serveRaw(ctx, prep context.Context, log *slog.Logger, s wire.Stream) error {
+	hostKeys, err := l.keys.HostKeys(prep, l.Config.SSH.Addr)
+	if err != nil {
+		return err
+	}
+	target, leave, err := l.dialSSH(prep, log, l.Config.SSH.Addr, keys.Approach{})
+	if err != nil {
+		return err
+	}
+	leave()
+	defer target.Close()
+	if err := answer(s, &wire.Opened{HostKeys: marshalKeys(hostKeys), Rights: []wire.Right{wire.MayRaw}}); err != nil {
+		return err
+	}
+	log.Info("session opened", "rights", wire.MayRaw)
+	sent, received, err := wire.Splice(ctx, s, wire.Conn(target))
+	log.Info("session ended", "in", sent, "out", received)
 	return broken(err)
 }
 
@@ -228,10 +257,11 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 	if open.Login != "" && open.Login != login {
 		return wire.Errorf(wire.LoginNotAllowed, "the machine's agent serves the login %s only", login)
 	}
-	if _, err := l.keys.Find(prep, operator, login); err != nil {
+	match, err := l.keys.Find(prep, operator, login)
+	if err != nil {
 		return err
 	}
-	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys())}); err != nil {
+	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys()), Rights: match.Grant.Rights}); err != nil {
 		return err
 	}
 	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive

@@ -28,6 +28,11 @@ type daemon struct {
 	dns         bool
 	terminal    bool
 	forced      bool // ForceCommand
+	local       bool // AllowTcpForwarding or AllowStreamLocalForwarding, of connections from the machine
+	remote      bool // the same, of listening at the machine
+	agent       bool // AllowAgentForwarding
+	sftp        bool // Subsystem
+	together    bool // this version of sshd does not know permitlisten
 	environment bool // PermitUserEnvironment
 	verify      bool // verify-required in PubkeyAuthOptions
 	algorithms  []string
@@ -61,9 +66,11 @@ const (
 // parseDaemon reads the output of `sshd -T`: one keyword and its values a line, the keyword in small
 // letters or, in newer versions, as the manual has it. Keywords that are not needed are skipped.
 func parseDaemon(out []byte) (daemon, error) {
-	d := daemon{strict: true, publicKeys: true, terminal: true, rsaBits: 1024, pamService: "sshd", sourceStartups: "none", sum: sha256.Sum256(out)}
+	d := daemon{strict: true, publicKeys: true, terminal: true, agent: true, rsaBits: 1024, pamService: "sshd", sourceStartups: "none", sum: sha256.Sum256(out)}
 	var seenFiles bool
 	var commandText, commandUser string
+	forwards := map[string]string{"allowtcpforwarding": "yes", "allowstreamlocalforwarding": "yes"}
+	disabled := false
 	for len(out) > 0 {
 		var line []byte
 		line, out, _ = bytes.Cut(out, []byte{'\n'})
@@ -96,6 +103,14 @@ func parseDaemon(out []byte) (daemon, error) {
 			d.environment = value != "no"
 		case "pubkeyauthoptions":
 			d.verify = slices.Contains(strings.Fields(value), "verify-required")
+		case "allowtcpforwarding", "allowstreamlocalforwarding":
+			forwards[strings.ToLower(name)] = value
+		case "allowagentforwarding":
+			d.agent, err = yesNo(value)
+		case "disableforwarding":
+			disabled, err = yesNo(value)
+		case "subsystem":
+			d.sftp = d.sftp || strings.HasPrefix(value, "sftp ")
 		case "forcecommand":
 			d.forced = value != "none" && value != ""
 		case "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes": // the second is its name before OpenSSH 8.5
@@ -148,6 +163,11 @@ func parseDaemon(out []byte) (daemon, error) {
 	if !seenFiles {
 		return d, errors.New("read sshd -T: it names no authorizedkeysfile")
 	}
+	for _, value := range forwards {
+		d.local = d.local || !disabled && slices.Contains([]string{"yes", "all", "local"}, value)
+		d.remote = d.remote || !disabled && slices.Contains([]string{"yes", "all", "remote"}, value)
+	}
+	d.agent = d.agent && !disabled
 	if commandText != "" && commandUser != "" { // without a user sshd does not run it
 		argv, ok := parseCommand(commandText)
 		if !ok {

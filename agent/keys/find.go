@@ -27,8 +27,8 @@ type candidate struct {
 	account.Account
 	daemon daemon
 	files  []string // with their tokens replaced
-	match  *Match   // if the operator's key gives a shell here
-	barred string   // if the operator's key is here and gives none, where it is and the reason
+	match  *Match   // if the operator's key gives what the session needs here
+	barred string   // if the operator's key is here and does not, where it is and the reason
 	err    *wire.Error
 	unread bool // the operator's key is here, in a file that sshd does not read for its owner or mode
 	shell  worker.Shell
@@ -37,8 +37,8 @@ type candidate struct {
 }
 
 // Find returns the login that holds one of the operator's keys, on a line that would give the
-// operator a shell with a terminal, from where they are, on terms that a session can keep. With login "" it looks at all logins that this agent serves
-// and refuses to choose between two. The codes of its errors are [wire.PubkeyNotAuthorized],
+// operator what the session needs, from where they are, on terms that a session can keep. With login "" it looks at
+// all logins that this agent serves and refuses to choose between two. The codes of its errors are [wire.PubkeyNotAuthorized],
 // [wire.KeyRestricted], [wire.AmbiguousLogin], [wire.AccountNotLoginable],
 // [wire.LoginNotAllowed], [wire.KeyTypeRefused], and for one login alone what is wrong with its file.
 func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, error) {
@@ -48,7 +48,7 @@ func (k *Keys) Find(ctx context.Context, who Operator, login string) (Match, err
 	if len(who.Keys) > worker.MaxKeys {
 		return Match{}, wire.Errorf(wire.BadRequest, "%d keys, at most %d are looked for", len(who.Keys), worker.MaxKeys)
 	}
-	usable := Operator{Source: who.Source, Name: who.Name, Session: who.Session}
+	usable := Operator{Source: who.Source, Name: who.Name, Session: who.Session, Use: who.Use}
 	for _, key := range who.Keys {
 		if key == nil {
 			continue
@@ -226,10 +226,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 				}
 			}
 			if f := printed[i]; f.Standing > best.Standing {
-				best = worker.Found{Standing: f.Standing, Reason: f.Reason, Line: f.Line}
-				if !f.ValidBefore.IsZero() {
-					best.Before = f.ValidBefore.Unix()
-				}
+				best = worker.NewFound(i, f)
 				at, where = -1, "what AuthorizedKeysCommand prints"
 			}
 			return nil
@@ -260,19 +257,20 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 				return err
 			}
 		}
-		why := best.Reason.String()
+		given, _ := best.Grant()
+		grant, why := who.Use.grant(given, c.daemon)
 		switch {
 		case best.Standing == line.Absent:
 			continue
-		case best.Standing != line.Eligible:
+		case len(given.Rights) == 0:
+			why = best.Reason.String()
 		case !c.daemon.takes(key):
 			why = "sshd takes no key of its type or size, see PubkeyAcceptedAlgorithms and RequiredRSASize"
 		case k.revoked(ctx, c.daemon, key):
 			why = "it is in sshd's RevokedKeys"
-		case c.daemon.forced || !c.daemon.terminal:
-			why = "sshd's configuration gives it no shell with a terminal"
 		case c.daemon.verify && securityKey(key):
 			why = "sshd's PubkeyAuthOptions has verify-required, and no relay can show that you were verified"
+		case why != "":
 		default:
 			if at < 0 && k.cfg.Mode == Home {
 				var err *wire.Error
@@ -282,7 +280,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 				file, where = r.Files[at], c.files[at]
 			}
 			c.match = &Match{
-				Login: c.Login, File: where, Key: key,
+				Login: c.Login, File: where, Key: key, Grant: grant,
 				who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
 				private: c.private,
 			}

@@ -56,8 +56,8 @@ func (k *Keys) Install(ctx context.Context, m Match, session wire.SessionID, key
 	if own := m.Approach.From; own.IsValid() {
 		sources = append(slices.Clip(sources), own)
 	}
-	eph, ok := line.NewEphemeral(line.Ephemeral{Agent: k.cfg.Agent, Session: session, Sources: sources, Expiry: expiry}, key)
-	if !ok {
+	eph, ok := line.NewEphemeral(line.Ephemeral{Grant: m.Grant, Agent: k.cfg.Agent, Session: session, Sources: sources, Expiry: expiry}, key)
+	if !ok { // the grant has room, as it was found to have
 		return nil, wire.Errorf(wire.KeyUnusable, "the ephemeral key is %s, which no session has", wire.Printable(key.Type()))
 	}
 	rec := &record{

@@ -166,7 +166,7 @@ func TestForeignGroup(t *testing.T) {
 	w.Must(os.Chown(w.u.File(), w.u.UID, 64999))
 	w.Must(os.Chmod(w.u.File(), 0o640))
 	w.Must(in.Remove(context.Background()))
-	if got := w.Read(w.u.File()); !in.neutralised.Load() || len(keystest.Usable(got)) != 0 || !strings.Contains(got, "\n#estrict,pty") {
+	if got := w.Read(w.u.File()); !in.neutralised.Load() || len(keystest.Usable(got)) != 0 || !strings.Contains(got, "\n#estrict,tunnel") {
 		t.Fatalf("%v %q", in.neutralised.Load(), got)
 	}
 	w.Must(os.Chown(w.u.File(), w.u.UID, w.u.UID))
@@ -215,7 +215,7 @@ func TestLifetime(t *testing.T) {
 	if !in.rec.Expiry.Equal(soon) {
 		t.Errorf("expires %v, not %v", in.rec.Expiry, soon)
 	}
-	if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || !strings.HasPrefix(lines[0], `restrict,pty,from="127.0.0.1,::1",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" ssh-ed25519 `) {
+	if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || !strings.HasPrefix(lines[0], keystest.ShellOptions+`,from="127.0.0.1,::1",expiry-time="`+soon.UTC().Format("20060102150405Z")+`" ssh-ed25519 `) {
 		t.Errorf("%q", lines)
 	}
 	w.Must(in.Remove(context.Background()))

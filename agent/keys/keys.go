@@ -177,6 +177,7 @@ type Operator struct {
 	// Session is the session's public key, which must be of a type that sshd takes; nil: nothing is installed.
 	Session ssh.PublicKey
 	Name    string // as which they have an address of their own on loopback, see [Approach]
+	Use     Use
 }
 
 // Match is a login that holds one of the operator's keys, as [Keys.Find] has found it.
@@ -184,6 +185,7 @@ type Match struct {
 	Login string
 	File  string        // where the operator's key is; or, if it comes from a command, where the session's goes
 	Key   ssh.PublicKey // the operator's key that matched
+	Grant line.Grant    // what the session may do: no more than it is for, and than the key gives
 
 	NotAfter time.Time // when the operator's own line expires; zero: never
 	Approach Approach

@@ -40,7 +40,7 @@ func TestFindInstallRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := regexp.MustCompile(`^# mine\n` + regexp.QuoteMeta(keystest.Text(key)) + ` alice@home\nrestrict,pty,from="127\.0\.0\.1,::1",expiry-time="\d{14}Z" ` +
+	want := regexp.MustCompile(`^# mine\n` + regexp.QuoteMeta(keystest.Text(key)) + ` alice@home\n` + keystest.ShellOptions + `,from="127\.0\.0\.1,::1",expiry-time="\d{14}Z" ` +
 		regexp.QuoteMeta(keystest.Text(eph)) + ` scrier-ephemeral agent=` + cfg.Agent.String() + ` session=` + session.String() + `$`)
 	if got := h.Read(u.File()); !want.MatchString(got) {
 		t.Fatalf("file is %q", got)

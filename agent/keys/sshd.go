@@ -34,7 +34,7 @@ type daemonCache struct {
 // daemonFor asks sshd about one login that connects from an address on loopback.
 func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr) (daemon, error) {
 	if len(k.cfg.AuthorizedKeysFile) > 0 {
-		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, environment: true, utc: true, pamService: "sshd", sourceStartups: "none"}, nil
+		return daemon{files: k.cfg.AuthorizedKeysFile, strict: true, publicKeys: true, pam: true, terminal: true, local: true, remote: true, agent: true, sftp: true, environment: true, utc: true, pamService: "sshd", sourceStartups: "none"}, nil
 	}
 	sshd := k.sshd()
 	if sshd == "" {
@@ -68,6 +68,7 @@ func (k *Keys) daemonFor(ctx context.Context, a account.Account, from netip.Addr
 		return k.daemonDefault(err, utc)
 	}
 	d.utc = utc
+	d.together = version[0] == 7 && version[1] < 8
 	d.commandFirst = version[0] < 8 || version[0] == 8 && version[1] < 9 // 7.9 does, 8.9 does not
 	k.daemon.mu.Lock()
 	defer k.daemon.mu.Unlock()
@@ -95,7 +96,7 @@ func (k *Keys) daemonDefault(err error, utc bool) (daemon, error) {
 	}
 	k.cfg.Log.Debug("sshd does not tell its configuration; its defaults are taken", "err", err)
 	return daemon{
-		files: []string{".ssh/authorized_keys", ".ssh/authorized_keys2"}, strict: true, publicKeys: true, pam: true, terminal: true, utc: utc,
+		files: []string{".ssh/authorized_keys", ".ssh/authorized_keys2"}, strict: true, publicKeys: true, pam: true, terminal: true, local: true, remote: true, agent: true, sftp: true, utc: utc,
 		environment: true, pamService: "sshd", sourceStartups: "none", // the first may be switched on
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestWorkerIsTheUser(t *testing.T) {
 func TestHostileWorkers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	good := worker.Reply{Files: []worker.Result{{Found: []worker.Found{{Standing: line.Eligible, Line: 1}}}}}
+	good := worker.Reply{Files: []worker.Result{{Found: []worker.Found{{Standing: line.Eligible, Line: 1, Rights: []wire.Right{wire.MayShell, wire.MayExec, wire.MayForward}}}}}}
 	marshal := func(change func(r *worker.Reply)) []byte {
 		r := good
 		r.Files = []worker.Result{good.Files[0]}
@@ -106,6 +107,12 @@ func TestHostileWorkers(t *testing.T) {
 		"unknown standing":   marshal(func(r *worker.Reply) { r.Files[0].Found[0].Standing = 9 }),
 		"unknown reason":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Reason = line.ReasonEnd }),
 		"key twice":          marshal(func(r *worker.Reply) { r.Files[0].Found = append(r.Files[0].Found, r.Files[0].Found[0]) }),
+		"unknown right":      marshal(func(r *worker.Reply) { r.Files[0].Found[0].Rights = []wire.Right{"fly"} }),
+		"raw":                marshal(func(r *worker.Reply) { r.Files[0].Found[0].Rights = []wire.Right{wire.MayRaw} }),
+		"another line":       marshal(func(r *worker.Reply) { r.Files[0].Found[0].Open = []string{"a\n:1"} }),
+		"another option":     marshal(func(r *worker.Reply) { r.Files[0].Found[0].Listen = []string{`a",pty,x="b:1`} }),
+		"no port":            marshal(func(r *worker.Reply) { r.Files[0].Found[0].Open = []string{"localhost"} }),
+		"too many permits":   marshal(func(r *worker.Reply) { r.Files[0].Found[0].Open = slices.Repeat([]string{"a:1"}, line.MaxPermits+1) }),
 		"a code of another":  marshal(func(r *worker.Reply) { r.Files[0].Code = wire.Revoked }),
 		"a number too large": marshal(func(r *worker.Reply) { r.Files[0].Removed = line.MaxFile + 1 }),
 		"negative size":      marshal(func(r *worker.Reply) { r.Files[0].Size = -1 }),

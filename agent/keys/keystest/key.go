@@ -108,13 +108,23 @@ func RSAKey(t testing.TB, bits int) ssh.PublicKey {
 // Marker is the first word of the comment on an ephemeral key's line.
 const Marker = "scrier-ephemeral"
 
+// ShellOptions are the options by which an ephemeral key's line gives a shell and commands; OldOptions are those
+// of agents that gave nothing else.
+const (
+	ShellOptions = `restrict,tunnel="2147483645",pty`
+	OldOptions   = `restrict,pty`
+)
+
 // NewLine is the line of an ephemeral key, written without the code under test.
 func NewLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) string {
 	t.Helper()
 	key, _ := NewKey(t)
-	return fmt.Sprintf(`restrict,pty,from="127.0.0.1,::1",expiry-time="%s" %s %s agent=%s session=%s`,
+	return fmt.Sprintf(ShellOptions+`,from="127.0.0.1,::1",expiry-time="%s" %s %s agent=%s session=%s`,
 		expiry.UTC().Format("20060102150405Z"), Text(key), Marker, agent, wire.NewSessionID())
 }
+
+// OldLine is line as an older agent would have written it.
+func OldLine(line string) string { return strings.Replace(line, ShellOptions, OldOptions, 1) }
 
 // NearMisses are lines that are almost like one of ours, and must be left alone (H17).
 func NearMisses(line string) map[string]string {
@@ -132,10 +142,20 @@ func NearMisses(line string) map[string]string {
 		"two blanks":                            strings.Replace(line, " ssh", "  ssh", 1),
 		"tab":                                   strings.Replace(line, " ssh", "\tssh", 1),
 		"no restrict":                           strings.Replace(line, "restrict,", "", 1),
-		"no pty":                                strings.Replace(line, "pty,", "", 1),
-		"another option":                        strings.Replace(line, "pty,", "pty,agent-forwarding,", 1),
+		"another option":                        strings.Replace(line, "pty,", "pty,user-rc,", 1),
+		"another option, of old":                strings.Replace(OldLine(line), "pty,", "pty,agent-forwarding,", 1),
+		"no pty, of old":                        strings.Replace(OldLine(line), "pty,", "", 1),
 		"command":                               strings.Replace(line, "pty,", `pty,command="x",`, 1),
-		"other order":                           strings.Replace(line, "restrict,pty", "pty,restrict", 1),
+		"command that is no use":                strings.Replace(line, "pty,", `pty,command="internal-sftp",`, 1),
+		"another command for files":             strings.Replace(line, "pty,", `command="internal-sftp -R -d /",`, 1),
+		"another tunnel":                        strings.Replace(line, "2147483645", "0", 1),
+		"forwards, and no direction":            strings.Replace(line, "pty,", `pty,port-forwarding,permitopen="255.255.255.255:1",permitlisten="255.255.255.255:1",`, 1),
+		"permitopen without forwards":           strings.Replace(line, "pty,", `pty,permitopen="localhost:80",`, 1),
+		"permitopen not canonical":              strings.Replace(line, "pty,", `pty,port-forwarding,permitopen="localhost/80",`, 1),
+		"permitopen twice":                      strings.Replace(line, "pty,", `pty,port-forwarding,permitopen="localhost:80",permitopen="localhost:80",`, 1),
+		"permitlisten before permitopen":        strings.Replace(line, "pty,", `pty,port-forwarding,permitlisten="*:80",permitopen="localhost:80",`, 1),
+		"permitlisten of a bare port":           strings.Replace(line, "pty,", `pty,port-forwarding,permitlisten="80",`, 1),
+		"other order":                           strings.Replace(line, "pty,", "agent-forwarding,pty,", 1),
 		"upper case option":                     strings.Replace(line, "restrict", "Restrict", 1),
 		"no from":                               strings.Replace(line, `from="127.0.0.1,::1",`, "", 1),
 		"from a name":                           strings.Replace(line, "127.0.0.1", "localhost", 1),

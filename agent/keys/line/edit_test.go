@@ -18,18 +18,21 @@ import (
 func testLine(t testing.TB, agent wire.EnvoyID, expiry time.Time) (string, Ephemeral) {
 	t.Helper()
 	key, _ := keystest.NewKey(t)
-	e, ok := NewEphemeral(Ephemeral{Agent: agent, Session: wire.NewSessionID(), Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, Expiry: expiry}, key)
+	e, ok := NewEphemeral(Ephemeral{Grant: shell(), Agent: agent, Session: wire.NewSessionID(), Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, Expiry: expiry}, key)
 	if !ok {
 		t.Fatal("no line")
 	}
 	return e.Text(Zone{Local: time.UTC, UTC: true}), e
 }
 
+// shell is what a session had before there were others.
+func shell() Grant { return Grant{Rights: []wire.Right{wire.MayShell, wire.MayExec}} }
+
 // fixedLine is the same in each run: fuzzing keeps what it has learnt.
 func fixedLine(t testing.TB, n byte, expiry time.Time) string {
 	t.Helper()
 	session := wire.SessionID{UUID: uuid.UUID{15: n}}
-	e, ok := NewEphemeral(Ephemeral{Agent: fixedAgent(), Session: session, Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, Expiry: expiry}, keystest.FixedKey(t, n))
+	e, ok := NewEphemeral(Ephemeral{Grant: shell(), Agent: fixedAgent(), Session: session, Sources: []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}, Expiry: expiry}, keystest.FixedKey(t, n))
 	if !ok {
 		t.Fatal("no line")
 	}
@@ -135,6 +138,9 @@ func TestSweepGrammar(t *testing.T) {
 		"in the journal, disabled":             disabled(over),
 		"own, expired":                         line(agent, -time.Second),
 		"own, expired, disabled":               disabled(line(agent, -time.Second)),
+		"own, expired, of an older agent":      keystest.OldLine(line(agent, -time.Second)),
+		"the same, disabled":                   disabled(keystest.OldLine(line(agent, -time.Second))),
+		"in the journal, of an older agent":    keystest.OldLine(over),
 		"foreign, expired for over 5 minutes":  line(stranger, -5*time.Minute-time.Second),
 		"foreign, expired for long, disabled":  disabled(line(stranger, -time.Hour)),
 		"own, expired, one source, local time": local(strings.Replace(line(agent, -time.Minute), ",::1", "", 1)),
@@ -147,6 +153,9 @@ func TestSweepGrammar(t *testing.T) {
 	old := line(agent, -time.Hour)
 	for what, stays := range keystest.NearMisses(old) {
 		file := []byte("a\n" + stays + "\nb")
+		if stays == old {
+			t.Errorf("%s is the line itself", what)
+		}
 		if got, n := c.Apply(file); n != 0 || !bytes.Equal(got, file) {
 			t.Errorf("%s: %q went, %q is left", what, stays, got)
 		}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"scrier/wire"
 )
 
 // Sizes of an authorized_keys file. sshd knows none of these limits; a longer line is skipped (and
@@ -23,7 +25,7 @@ type Standing uint8
 const (
 	Absent     Standing = iota // the line is not about this key
 	Refused                    // it has the key, but sshd does not accept it and reads on
-	Restricted                 // sshd accepts it, or may do so, and it gives less than a shell with a terminal, or on terms that a session cannot keep
+	Restricted                 // sshd accepts it, or may do so, and it gives less than a shell with a terminal (Finding.Grant), or on terms that a session cannot keep
 	Eligible                   // sshd accepts it, and it gives a shell with a terminal
 )
 
@@ -44,6 +46,7 @@ type Finding struct {
 	Reason      Reason
 	Line        int       // of the file, counted from 1; 0 if no line has the key
 	ValidBefore time.Time // zero: for ever
+	Grant       Grant     // what it gives; nothing, unless sshd surely accepts it on terms that a session can keep
 }
 
 // Find goes through a file as sshd's auth_check_authkeys_file does, and returns one finding for each
@@ -136,10 +139,6 @@ func (a Query) judge(text string) Finding {
 	restricted := o.unclear
 	switch {
 	case restricted != NoReason:
-	case o.command:
-		restricted = Command
-	case !o.pty:
-		restricted = NoPTY
 	case o.environment && a.Environment:
 		restricted = Environment
 	case o.verifyRequired:
@@ -148,7 +147,11 @@ func (a Query) judge(text string) Finding {
 	if restricted != NoReason {
 		return Finding{Standing: Restricted, Reason: restricted}
 	}
-	return Finding{Standing: Eligible, ValidBefore: o.validBefore}
+	f := Finding{Standing: Eligible, ValidBefore: o.validBefore, Grant: o.grant()}
+	if !f.Grant.Has(wire.MayShell) {
+		f.Standing, f.Reason = Restricted, f.Grant.Lacks(wire.MayShell)
+	}
+	return f
 }
 
 // holdsKey does what sshd's sshkey_read and then sshkey_equal do: s must begin with the key's name,

@@ -5,14 +5,18 @@ import (
 	"time"
 )
 
-// options are the options in front of a key, as sshd's sshauthopt_parse reads them. Of those that only
-// limit forwarding (permitopen, permitlisten, tunnel) the form is checked and nothing is kept: the
-// ephemeral line allows no forwarding at all.
+// options are the options in front of a key, as sshd's sshauthopt_parse reads them. Of tunnel= the form is
+// checked and nothing is kept: no session has a tunnel.
 type options struct {
 	certAuthority  bool
 	principals     bool
 	command        bool
+	commandText    string
 	pty            bool
+	forwarding     bool // of ports and sockets
+	open           permitList
+	listen         permitList
+	agent          bool // forwarding
 	environment    bool
 	verifyRequired bool
 	from           string // if fromSet; "" is a list that matches nothing
@@ -30,19 +34,28 @@ const (
 // parseOptions reads options up to the first blank outside of quotes. It reports false where
 // sshd refuses the line for its options.
 func parseOptions(s string, z Zone) (options, bool) {
-	o := options{pty: true}
+	o := options{pty: true, forwarding: true, agent: true}
 	environment := map[string]bool{}
-	var permits [2]int
 	var seenCommand, seenPrincipals bool
 	for s != "" && s[0] != ' ' && s[0] != '\t' {
 		var value string
 		var ok bool
 		if set, rest, found := flagOption(s); found {
 			switch strings.ToLower(set) {
-			case "restrict", "no-pty":
+			case "restrict":
+				o.pty, o.forwarding, o.agent = false, false, false
+			case "no-pty":
 				o.pty = false
 			case "pty":
 				o.pty = true
+			case "no-port-forwarding":
+				o.forwarding = false
+			case "port-forwarding":
+				o.forwarding = true
+			case "no-agent-forwarding":
+				o.agent = false
+			case "agent-forwarding":
+				o.agent = true
 			case "cert-authority":
 				o.certAuthority = true
 			case "verify-required":
@@ -60,7 +73,7 @@ func parseOptions(s string, z Zone) (options, bool) {
 				if seenCommand {
 					return o, false
 				}
-				seenCommand, o.command = true, true
+				seenCommand, o.command, o.commandText = true, true, value
 			case "principals":
 				if seenPrincipals {
 					return o, false
@@ -88,15 +101,18 @@ func parseOptions(s string, z Zone) (options, bool) {
 				}
 				environment[env], o.environment = true, true
 			case "permitopen", "permitlisten":
-				i := 0
-				if name == "permitlisten" {
-					i = 1
+				list, listen := &o.open, name == "permitlisten"
+				if listen {
+					list = &o.listen
 				}
-				if permits[i] > maxPermit {
+				if list.count > maxPermit {
 					return o, false
 				}
-				permits[i]++
-				switch validPermit(value, i == 1) {
+				if listen && !strings.Contains(value, ":") { // a port alone
+					value = "*:" + value
+				}
+				list.add(value, listen)
+				switch validPermit(value) {
 				case no:
 					return o, false
 				case maybe:
@@ -233,10 +249,7 @@ func validEnvironment(name string) bool {
 
 // validPermit checks host:port as sshd's handle_permit does. A port that is no number may be the name
 // of a service that this machine knows.
-func validPermit(s string, barePort bool) answer {
-	if barePort && !strings.Contains(s, ":") {
-		s = "*:" + s
-	}
+func validPermit(s string) answer {
 	end := strings.IndexAny(s, ":/")
 	if strings.HasPrefix(s, "[") {
 		if end = strings.IndexByte(s, ']') + 1; end == 0 {

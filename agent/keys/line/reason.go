@@ -21,6 +21,9 @@ const (
 	UnclearExpiry
 	UnclearPermit
 	UnclearTunnel
+	NoForwarding
+	Permits
+	NoAgent
 	ReasonEnd // not a reason: the first number that is none
 )
 
@@ -57,6 +60,12 @@ func (r Reason) String() string {
 		return "its permitopen= or permitlisten= can be read in more than one way"
 	case UnclearTunnel:
 		return "its tunnel= can be read in more than one way"
+	case NoForwarding:
+		return "it gives no forwarding of ports (no-port-forwarding, or restrict without port-forwarding)"
+	case Permits:
+		return "its permitopen= or permitlisten= names nothing that a session may have, or too much"
+	case NoAgent:
+		return "it gives no forwarding of the agent (no-agent-forwarding, or restrict without agent-forwarding)"
 	}
 	return ""
 }

@@ -50,11 +50,7 @@ func (w Worker) look(q Request, p *place) (Result, error) {
 		if found.Standing == line.Absent {
 			continue
 		}
-		line := Found{Key: index[i], Standing: found.Standing, Reason: found.Reason, Line: found.Line}
-		if !found.ValidBefore.IsZero() {
-			line.Before = found.ValidBefore.Unix()
-		}
-		a.Found = append(a.Found, line)
+		a.Found = append(a.Found, NewFound(index[i], found))
 	}
 	return a, p.loose
 }

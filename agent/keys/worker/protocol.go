@@ -18,9 +18,9 @@ import (
 // trust the reply: [ReadReply] refuses all that was not asked for, and what is left concerns this
 // user's own files.
 const (
-	maxRequest = 1 << 20  // bytes
-	maxAnswer  = 64 << 10 // bytes
-	maxDetail  = 256      // bytes of Result.Detail
+	maxRequest = 6 << 20 // bytes
+	maxAnswer  = 1 << 20 // bytes
+	maxDetail  = 256     // bytes of Result.Detail
 )
 
 // Bounds of a request.
@@ -103,6 +103,42 @@ type Found struct {
 	Reason   line.Reason   `cbor:"3,keyasint,omitempty"`
 	Line     int           `cbor:"4,keyasint"`           // counted from 1
 	Before   int64         `cbor:"5,keyasint,omitempty"` // Unix seconds; 0: for ever
+	Rights   []wire.Right  `cbor:"6,keyasint,omitempty"` // these three are the line's Grant
+	Open     []string      `cbor:"7,keyasint,omitempty"`
+	Listen   []string      `cbor:"8,keyasint,omitempty"`
+}
+
+// NewFound is the finding for the operator's key of that index.
+func NewFound(key int, f line.Finding) Found {
+	l := Found{Key: key, Standing: f.Standing, Reason: f.Reason, Line: f.Line, Rights: f.Grant.Rights}
+	if !f.ValidBefore.IsZero() {
+		l.Before = f.ValidBefore.Unix()
+	}
+	for _, p := range f.Grant.Open {
+		l.Open = append(l.Open, p.String())
+	}
+	for _, p := range f.Grant.Listen {
+		l.Listen = append(l.Listen, p.String())
+	}
+	return l
+}
+
+// Grant is what the line gives; ok is false if no line can give that.
+func (l Found) Grant() (g line.Grant, ok bool) {
+	g.Rights = l.Rights
+	for _, list := range []struct {
+		texts   []string
+		permits *[]line.Permit
+	}{{l.Open, &g.Open}, {l.Listen, &g.Listen}} {
+		for _, text := range list.texts {
+			p, ok := line.ParsePermit(text)
+			if !ok {
+				return line.Grant{}, false
+			}
+			*list.permits = append(*list.permits, p)
+		}
+	}
+	return g, g.Check()
 }
 
 // Reply has one result for each of Request.Files, in their order.
@@ -196,6 +232,9 @@ func (a Reply) check(q Request) error {
 			if l.Key < 0 || l.Key >= len(q.Keys) || seen[l.Key] || l.Standing == line.Absent || l.Standing > line.Eligible ||
 				l.Reason >= line.ReasonEnd || l.Line < 1 || l.Line > line.MaxRead {
 				return fmt.Errorf("a finding that was not asked for")
+			}
+			if _, ok := l.Grant(); !ok {
+				return fmt.Errorf("a line that gives what none can")
 			}
 			seen[l.Key] = true
 		}

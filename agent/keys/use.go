@@ -1,0 +1,74 @@
+package keys
+
+import (
+	"slices"
+
+	"scrier/agent/keys/line"
+	"scrier/wire"
+)
+
+// Use is what a session is for. Without needs and likes that is a shell in a terminal, or any command.
+type Use struct {
+	Needs []wire.Right  // all of them, or there is no session
+	Likes []wire.Right  // those that the operator's key does not give are left out
+	Open  []line.Permit // where forwards may go on this machine; empty: anywhere
+}
+
+// rights are all that the session may get.
+func (u Use) rights() (needs, all []wire.Right) {
+	if len(u.Needs) == 0 && len(u.Likes) == 0 {
+		needs = []wire.Right{wire.MayShell, wire.MayExec}
+		return needs, needs
+	}
+	return u.Needs, slices.Concat(u.Needs, u.Likes)
+}
+
+// grant is what of the use a line of authorized_keys gives, at an sshd that is set up so. why is what is in the
+// way of the session, which needs more than that.
+func (u Use) grant(given line.Grant, d daemon) (g line.Grant, why string) {
+	needs, all := u.rights()
+	sshd := given.Only(slices.DeleteFunc(wire.Rights(), func(r wire.Right) bool { return d.lacks(r) != "" }))
+	g = sshd.Within(u.Open).Only(all)
+	if len(needs) == 0 && len(g.Rights) == 0 {
+		needs = all[:1]
+	}
+	for _, r := range needs {
+		switch {
+		case g.Has(r):
+		case sshd.Has(r):
+			return g, line.Permits.String() + " beside scrier.forward of the machine's agent.yaml"
+		case given.Has(r):
+			return g, d.lacks(r)
+		default:
+			return g, given.Lacks(r).String()
+		}
+	}
+	return g, ""
+}
+
+// lacks says why sshd gives a right to nobody; empty: it does.
+func (d daemon) lacks(r wire.Right) string {
+	switch r {
+	case wire.MayForward, wire.MayReverse:
+		if r == wire.MayForward && !d.local || r == wire.MayReverse && !d.remote {
+			return "sshd's configuration allows no such forwards (AllowTcpForwarding, AllowStreamLocalForwarding, DisableForwarding)"
+		}
+		if d.together {
+			return "this machine's OpenSSH cannot tell forwards in one direction from the other; 7.8 can"
+		}
+	case wire.MayAgent:
+		if !d.agent {
+			return "sshd's configuration forwards no agent (AllowAgentForwarding, DisableForwarding)"
+		}
+	default:
+		switch {
+		case d.forced:
+			return "sshd's configuration has a command of its own (ForceCommand)"
+		case r == wire.MayShell && !d.terminal:
+			return "sshd's configuration gives it no shell with a terminal (PermitTTY)"
+		case (r == wire.MayUpload || r == wire.MayDownload) && !d.sftp:
+			return "sshd's configuration has no Subsystem sftp"
+		}
+	}
+	return ""
+}
