@@ -63,21 +63,22 @@ func (g Grant) Within(open []Permit) Grant {
 	if !g.Has(wire.MayForward) || len(open) == 0 {
 		return g
 	}
-	if len(g.Open) > 0 {
-		var both []Permit
-		for _, p := range open {
-			for _, q := range g.Open {
-				if r, ok := p.and(q); ok && !slices.Contains(both, r) {
-					both = append(both, r)
-				}
+	own := g.Open
+	if len(own) == 0 {
+		own = []Permit{{Host: anyHost}}
+	}
+	var both []Permit
+	for _, p := range open {
+		for _, q := range own {
+			if r, ok := p.and(q); ok && !slices.Contains(both, r) {
+				both = append(both, r)
 			}
 		}
-		open = both
 	}
-	if len(open) == 0 || !fits(open) {
+	if len(both) == 0 || !fits(both) {
 		return g.Only(slices.DeleteFunc(wire.Rights(), func(r wire.Right) bool { return r == wire.MayForward }))
 	}
-	g.Open = open
+	g.Open = both
 	return g
 }
 
