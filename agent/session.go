@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
+	"scrier/agent/builtin"
 	"scrier/agent/keys"
 	"scrier/wire"
 )
@@ -264,8 +265,9 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys()), Rights: match.Grant.Rights}); err != nil {
 		return err
 	}
+	rights := slices.DeleteFunc(wire.Rights(), func(r wire.Right) bool { return r == wire.MayRaw })
 	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
-	return broken(l.builtin.Serve(ctx, conn, ephemeral))
+	return broken(l.builtin.Serve(ctx, conn, builtin.Guest{Key: ephemeral, Rights: rights}))
 }
 
 // maxKeys is how many public keys an operator may have in one request.

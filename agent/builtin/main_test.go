@@ -142,16 +142,23 @@ type link struct {
 	cancel context.CancelCauseFunc
 }
 
-// serve starts one Serve over a socket pair, and sees to it that it ends with the test.
+// serve starts one Serve over a socket pair, and sees to it that it ends with the test. The guest may do everything.
 func serve(t testing.TB, s *Server) *link {
 	t.Helper()
+	return serveGuest(t, s, Guest{Rights: wire.Rights()})
+}
+
+// serveGuest gives the guest a new key.
+func serveGuest(t testing.TB, s *Server, guest Guest) *link {
+	t.Helper()
 	_, key := newKey(t)
+	guest.Key = key.PublicKey()
 	near, far := socketPair(t)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &link{server: s, key: key, conn: near, ended: make(chan struct{}), cancel: cancel}
 	go func() {
 		defer close(l.ended)
-		l.err = s.Serve(ctx, far, key.PublicKey())
+		l.err = s.Serve(ctx, far, guest)
 	}()
 	// If the test hangs, whatever waits for the other side is released.
 	watchdog := time.AfterFunc(2*patience, func() { near.Close() })

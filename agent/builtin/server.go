@@ -89,15 +89,15 @@ func (s *Server) HostKeys() []ssh.PublicKey { return []ssh.PublicKey{s.hostKey.P
 func (s *Server) Login() string { return s.account.Login }
 
 // Serve speaks SSH on conn until the peer goes, conn fails or ctx ends, and closes conn. Only the
-// holder of ephemeral is let in, and only under the server's login.
+// holder of the guest's key is let in, only under the server's login, and only for what the guest may do.
 //
 // Serve returns when the connection and its processes are done, that is at most a little over
 // five seconds after the connection's end. A peer that leaves is no error.
-func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicKey) error {
+func (s *Server) Serve(ctx context.Context, conn net.Conn, guest Guest) error {
 	// Three places close conn, and each must be able to rely on its being closed afterwards.
 	hangUp := sync.OnceFunc(func() { _ = conn.Close() }) // conn is not used any more, whatever the error
 	defer hangUp()
-	if ephemeral == nil {
+	if guest.Key == nil {
 		return errors.New("serve ssh: no key to let in")
 	}
 	var watch sync.WaitGroup
@@ -127,7 +127,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicK
 	defer watch.Wait()
 	defer close(over)
 
-	sshConn, channels, requests, err := ssh.NewServerConn(conn, s.config(ephemeral))
+	sshConn, channels, requests, err := ssh.NewServerConn(conn, s.config(guest.Key))
 	if err != nil {
 		return handshakeError(ctx, err, late.Load())
 	}
@@ -135,7 +135,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, ephemeral ssh.PublicK
 
 	var work sync.WaitGroup
 	work.Go(func() { ssh.DiscardRequests(requests) }) // all global requests, such as tcpip-forward, are refused
-	work.Go(func() { s.accept(channels) })
+	work.Go(func() { s.accept(channels, guest) })
 	err = sshConn.Wait()
 	hangUp()
 	work.Wait()
@@ -170,7 +170,7 @@ func (s *Server) config(ephemeral ssh.PublicKey) *ssh.ServerConfig {
 
 // accept answers every channel that the peer opens, and returns when the connection is gone and
 // all sessions are done.
-func (s *Server) accept(channels <-chan ssh.NewChannel) {
+func (s *Server) accept(channels <-chan ssh.NewChannel, guest Guest) {
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
 	slots := make(chan struct{}, maxSessions)
@@ -191,7 +191,7 @@ func (s *Server) accept(channels <-chan ssh.NewChannel) {
 			if err != nil {
 				return // the connection is gone
 			}
-			(&session{server: s, channel: channel}).serve(requests)
+			(&session{server: s, guest: guest, channel: channel}).serve(requests)
 		})
 	}
 }

@@ -142,7 +142,7 @@ func TestHandshakeDeadline(t *testing.T) {
 				}
 			}()
 			began := time.Now()
-			err := s.Serve(t.Context(), far, key.PublicKey())
+			err := s.Serve(t.Context(), far, Guest{Key: key.PublicKey(), Rights: wire.Rights()})
 			wantCode(t, err, wire.AuthFailed)
 			if took := time.Since(began); took != handshakeTime {
 				t.Errorf("took %v", took)
@@ -153,7 +153,7 @@ func TestHandshakeDeadline(t *testing.T) {
 		near, far := net.Pipe()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, wire.Errorf(wire.Killed, "test"))
 		defer cancel()
-		wantCode(t, s.Serve(ctx, far, key.PublicKey()), wire.Killed)
+		wantCode(t, s.Serve(ctx, far, Guest{Key: key.PublicKey(), Rights: wire.Rights()}), wire.Killed)
 		near.Close()
 	})
 }
@@ -188,7 +188,7 @@ func TestOpenSSH(t *testing.T) {
 			if err != nil {
 				return
 			}
-			go func() { served <- s.Serve(ctx, c, key.PublicKey()) }()
+			go func() { served <- s.Serve(ctx, c, Guest{Key: key.PublicKey(), Rights: wire.Rights()}) }()
 		}
 	}()
 	t.Cleanup(func() {

@@ -5,6 +5,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"scrier/wire"
 )
 
 // maxEnv bounds the variables that a peer may set. LANG and all LC_* together are 15.
@@ -17,6 +19,7 @@ const maxEnv = 32
 //	                                               +-> peer gone: SIGHUP, 5 s, SIGKILL
 type session struct {
 	server  *Server
+	guest   Guest
 	channel ssh.Channel
 
 	env  map[string]string
@@ -100,7 +103,7 @@ func (s *session) start(r *ssh.Request) {
 			_ = r.Reply(ok, nil)
 		}
 	}
-	if s.proc != nil {
+	if s.proc != nil || !s.guest.may(s.use(r.Type)) {
 		reply(false)
 		return
 	}
@@ -125,6 +128,14 @@ func (s *session) start(r *ssh.Request) {
 	s.proc = p
 	reply(true)
 	go p.run(s.channel) // serve waits until p.done is closed
+}
+
+// use is the right that a request needs that starts a process.
+func (s *session) use(request string) wire.Right {
+	if request == "shell" && s.pty != nil {
+		return wire.MayShell
+	}
+	return wire.MayExec
 }
 
 // environ is the environment of the session's process: built from nothing, so that no variable of
