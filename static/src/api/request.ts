@@ -7,6 +7,8 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
   /** milliseconds; without it 30 s, which only opening a session exceeds */
   timeout?: number;
+  /** texts are needed as they are: whoever shows them makes them safe */
+  exact?: boolean;
 }
 
 /** request calls the API and gives the answer's JSON, undefined for 204. It throws Problem; an abort by opts.signal is thrown as it is. */
@@ -73,7 +75,7 @@ async function send<T>(method: string, path: string, body: string | undefined, o
   }
   let value: unknown;
   try {
-    value = text === "" ? undefined : readJSON(text);
+    value = text === "" ? undefined : opts.exact && answer.ok ? JSON.parse(text) : readJSON(text);
   } catch {
     if (answer.ok) throw Problem.of("internal", "The answer is not JSON.", answer.status);
   }
