@@ -12,12 +12,14 @@ const dist = join(root, "dist");
 const fresh = join(root, "dist.new"); // becomes dist when it is whole
 
 const firstLoad = 250_000; // bytes, gzipped, of all that the terminal page needs before the prompt
+const firstList = 60_000; // bytes, gzipped, of all that the page of files needs before the first folder
 const firstPicture = 80_000; // the same of the desktop page, before it can ask for a picture
 
 // A page, and the entry point that it loads.
 const pages = [
   { html: "app.html", entry: "app/main.ts" },
   { html: "terminal.html", entry: "terminal/main.ts", limit: firstLoad },
+  { html: "files.html", entry: "files/main.ts", limit: firstList },
   { html: "desktop.html", entry: "desktop/main.ts", limit: firstPicture },
 ];
 

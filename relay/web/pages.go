@@ -75,9 +75,12 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isDocument(name):
 		p.document(w, r, "app.html", policyApp, http.StatusOK)
 	case isSession && envoy != "" && !strings.Contains(envoy, "/"):
-		if isDesktop(r.URL.Query().Get("protocol")) {
+		switch query := r.URL.Query(); {
+		case isDesktop(query.Get("protocol")):
 			p.document(w, r, "desktop.html", policyDesktop, http.StatusOK)
-		} else {
+		case query.Get("view") == "files":
+			p.document(w, r, "files.html", policyApp, http.StatusOK)
+		default:
 			p.document(w, r, "terminal.html", policyTerminal, http.StatusOK)
 		}
 	case strings.HasPrefix(name, "assets/"):

@@ -16,6 +16,7 @@ func builtPages() fstest.MapFS {
 	return fstest.MapFS{
 		"app.html":               {Data: []byte("the app")},
 		"terminal.html":          {Data: []byte("the terminal")},
+		"files.html":             {Data: []byte("the files")},
 		"desktop.html":           {Data: []byte("the desktop")},
 		"LICENCES.txt":           {Data: []byte("licences")},
 		"favicon.svg":            {Data: []byte("<svg/>")},
@@ -70,6 +71,10 @@ func TestPages(t *testing.T) {
 		{"/scrier/0198c0de?protocol=ssh", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/0198c0de", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/0198c0de?session=1&protocol=vnc&console=1", "the desktop", 200, policyDesktop, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=ssh&view=files", "the files", 200, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?view=files&session=1", "the files", 200, policyApp, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=rdp&view=files", "the desktop", 200, policyDesktop, cacheNever, "text/html; charset=utf-8"},
+		{"/scrier/0198c0de?protocol=ssh&view=Files", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/0198c0de?protocol=rdp", "the desktop", 200, policyDesktop, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/0198c0de?protocol=RDP", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},
 		{"/scrier/0198c0de?protocol=ssh&protocol=rdp", "the terminal", 200, policyTerminal, cacheNever, "text/html; charset=utf-8"},

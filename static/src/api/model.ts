@@ -143,6 +143,7 @@ export interface ConnectRequest {
   login?: string;
   cols?: number;
   rows?: number;
+  channel?: "hold"; // ssh: the first channel; else the login's shell
   answers?: boolean; // ssh: what the machine says before there is a shell is shown, and what it asks is answered
   console?: boolean; // vnc: the screen of who sits at the machine, who may say no
   view?: boolean; // console: look only

@@ -88,7 +88,7 @@ class EnvoyDetails extends Drawer {
     if (e.state === "revoked") return html`<p class="muted">Its identity was revoked. To use the machine again, enrol it anew.</p>`;
     if (!reachable(e)) return html`<p class="muted">It is not connected. On the machine: is the agent running (<code>systemctl status scrier-agent</code>), and can it reach this relay?</p>`;
     const kinds = live.relay?.kinds ?? [];
-    return html`<div class="row">${offers(e, kinds).map((o) => html`<a class="button ${o.kind === "ssh" ? "primary" : ""}" href=${o.path}>${o.kind === "ssh" ? icon("shell") : nothing}${o.title}</a>`)}</div>
+    return html`<div class="row">${offers(e, kinds).map((o) => html`<a class="button ${o.kind === "ssh" ? "primary" : ""}" href=${o.path}>${o.kind === "ssh" ? icon("shell") : o.kind === "files" ? icon("files") : nothing}${o.title}</a>`)}</div>
       ${this.other(e, kinds.filter((k) => k !== "ssh"))}`;
   }
 

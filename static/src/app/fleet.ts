@@ -166,7 +166,7 @@ class Fleet extends Page {
     menu(at, `Actions for ${e.hostname}`, [
       { word: "Details", icon: "info", go: () => openDetails(e.id) },
       ...(running.get(e.id) ?? []).map((s) => ({ word: `Return to ${s.login || "your session"}`, icon: "shell" as const, href: viewPath(s) })),
-      ...(reachable(e) ? offers(e, kinds).map((o) => ({ word: o.title, icon: o.kind === "ssh" ? ("shell" as const) : ("screen" as const), href: o.path })) : []),
+      ...(reachable(e) ? offers(e, kinds).map((o) => ({ word: o.title, icon: o.kind === "ssh" ? ("shell" as const) : o.kind === "files" ? ("files" as const) : ("screen" as const), href: o.path })) : []),
       live.may("see sessions") && { word: "Sessions", icon: "sessions", href: `/sessions?q=${encodeURIComponent(e.hostname)}` },
       live.may("see the audit log") && { word: "Audit records", icon: "audit", href: `/audit?envoy=${e.id}` },
       change && e.state !== "revoked" && { word: "Revoke…", danger: true, go: () => void revoke(e) },

@@ -3,6 +3,7 @@ import "../ui/controls.css";
 import { refuseDrops } from "../ui/drop";
 import { showScheme } from "../ui/scheme";
 import "../viewer/viewer.css";
+import "../files/files.css";
 import "./terminal.css";
 import { Tabs } from "./tabs";
 import type { Spec } from "./tab";

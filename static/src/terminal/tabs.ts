@@ -2,6 +2,7 @@ import { ask, button, el, icon } from "../viewer/dom";
 import { askBeforeLeaving, askBeforeUnload } from "../viewer/leave";
 import { StatusLine } from "../viewer/status";
 import { deed, named } from "./shortcut";
+import { Side } from "./side";
 import { Tab, type Owner, type Spec } from "./tab";
 import { Toolbar } from "./toolbar";
 import { plain } from "../viewer/text";
@@ -19,18 +20,19 @@ export class Tabs implements Owner {
   private readonly panels = el("main", { class: "panels" });
   private readonly status = new StatusLine("Columns × rows");
   private readonly toolbar: Toolbar;
+  private readonly side = new Side(this.panels, () => this.front, () => this.draw());
   private readonly handles = new Map<Tab, HTMLElement>();
   private readonly ended = new WeakSet<Tab>();
   private later: ReturnType<typeof setTimeout> | undefined;
 
   constructor(body: HTMLElement) {
-    this.toolbar = new Toolbar(() => this.front, { end: () => void this.end(), restyle: () => this.restyle() });
+    this.toolbar = new Toolbar(() => this.front, { end: () => void this.end(), restyle: () => this.restyle(), files: () => void this.side.toggle() });
     const plus = button(`New session on the same machine (${named("T")})`, { class: "button quiet icon", title: `New session on the same machine (${named("T")})` }, () => this.front && this.another(this.front), icon("plus"));
     const back = el("a", { class: "button quiet icon", href: "/", title: "Fleet", "aria-label": "Fleet" }, icon("back"));
-    body.append(el("header", { class: "bar" }, back, this.strip, plus, this.toolbar.element), this.panels, el("footer", {}, this.toolbar.keys, this.status.element));
+    body.append(el("header", { class: "bar" }, back, this.strip, plus, this.toolbar.element), el("div", { class: "beside" }, this.panels, this.side.element), el("footer", {}, this.toolbar.keys, this.status.element));
     this.strip.addEventListener("keydown", (e) => this.stripKey(e));
     askBeforeLeaving("shell", () => this.list.filter((t) => t.live && t.session !== undefined).map((t) => ({ where: t.where, end: () => t.end() })));
-    askBeforeUnload(() => this.list.some((t) => t.unsent));
+    askBeforeUnload(() => this.list.some((t) => t.unsent) || this.side.busy());
     addEventListener("beforeprint", () => this.print());
     addEventListener("afterprint", () => document.querySelector("body > .printed")?.remove());
     document.addEventListener("keydown", (e) => {
@@ -107,6 +109,7 @@ export class Tabs implements Owner {
       this.save(); // a reload needs not bring it back
     }
     // Not an animation frame: a page in the background has a title as well.
+    this.side.follow(t);
     this.later ??= setTimeout(() => {
       this.later = undefined;
       this.draw();
@@ -150,6 +153,7 @@ export class Tabs implements Owner {
     if (this.front !== t) this.front?.hide();
     this.front = t;
     t.show();
+    this.side.show();
     this.address(t);
     this.draw();
   }
@@ -169,7 +173,7 @@ export class Tabs implements Owner {
   }
 
   private sure(t: Tab): Promise<boolean> {
-    return ask({ title: `End the session on ${t.where}?`, body: [el("p", {}, "The shell and what runs in it are ended, for everybody who sees it.")], yes: "End the session", danger: true });
+    return ask({ title: `End the session on ${t.where}?`, body: [el("p", {}, `The shell and what runs in it are ended, for everybody who sees it.${this.side.busy(t) ? " What is being uploaded is given up." : ""}`)], yes: "End the session", danger: true });
   }
 
   private async close(t: Tab): Promise<void> {
@@ -187,6 +191,7 @@ export class Tabs implements Owner {
     this.handles.get(t)?.remove();
     this.handles.delete(t);
     t.close();
+    this.side.drop(t);
     this.save();
     if (this.front !== t) return;
     this.front = undefined;
@@ -241,6 +246,6 @@ export class Tabs implements Owner {
     }
     if (this.front) document.title = (this.front.bell && document.hidden ? "(bell) " : "") + this.front.fullTitle;
     this.status.show(this.front);
-    this.toolbar.draw();
+    this.toolbar.draw(this.side.open);
   }
 }

@@ -7,6 +7,7 @@ import type { Tab } from "./tab";
 export interface Deeds {
   end(): void;
   restyle(): void;
+  files(): void; // show them, or no longer
 }
 
 const esc = "\x1b";
@@ -19,6 +20,7 @@ export class Toolbar {
   private readonly theme: HTMLButtonElement;
   private readonly skip: HTMLButtonElement;
   private readonly keysButton: HTMLButtonElement;
+  private readonly filesButton: HTMLButtonElement;
   private readonly endButton: HTMLButtonElement;
   private readonly ctrl: HTMLButtonElement;
   private readonly alt: HTMLButtonElement;
@@ -30,12 +32,14 @@ export class Toolbar {
     this.theme = tool("theme", "Theme", "", () => this.nextTheme());
     this.skip = tool("skip", "Ctrl+C skips output", "", (t) => this.nextSkip(t));
     this.keysButton = tool("keys", "Keys on the screen", "", () => this.showKeys(this.keys.hidden !== false));
+    this.filesButton = tool("files", "Files", "", () => this.deeds.files());
     this.endButton = tool("end", "End session", "", () => this.deeds.end());
     this.endButton.classList.add("danger");
     this.strip.add(
       tool("search", "Search", "Ctrl+Shift+F", (t) => t?.search.open()),
       tool("copy", "Copy", "Ctrl+Shift+C", (t) => void t?.copy()),
       tool("paste", "Paste", "Ctrl+Shift+V", (t) => void t?.pasteClipboard()),
+      this.filesButton,
       tool("full", "Full screen", "", () => void this.fullScreen()),
       this.endButton);
     this.strip.addLess(
@@ -71,8 +75,10 @@ export class Toolbar {
     this.strip.focus();
   }
 
-  draw(): void {
+  draw(files = this.filesButton.ariaPressed === "true"): void {
     const t = this.front();
+    this.filesButton.setAttribute("aria-pressed", String(files));
+    this.filesButton.disabled = !files && t?.spec.watch === true;
     this.endButton.disabled = !t?.live;
     this.ctrl.setAttribute("aria-pressed", String(t?.held.ctrl === true));
     this.alt.setAttribute("aria-pressed", String(t?.held.alt === true));

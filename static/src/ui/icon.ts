@@ -18,6 +18,7 @@ const paths = {
   up: svg`<path d="M4 10l4-4 4 4"/>`,
   down: svg`<path d="M4 6l4 4 4-4"/>`,
   shell: svg`<path d="M3 4l4 4-4 4M8.5 12.5H13"/>`,
+  files: svg`<path d="M1.75 4V13h12.5V5.25H8L6.5 3.25H1.75z"/>`,
   screen: svg`<rect x="1.75" y="2.5" width="12.5" height="8.5" rx="1.25"/><path d="M5.5 13.75h5"/>`,
   more: svg`<path d="M3.5 8h.01M8 8h.01M12.5 8h.01"/>`,
   key: svg`<circle cx="5" cy="11" r="2.75"/><path d="M7 9l6.25-6.25M10.5 5.5l2 2"/>`,

@@ -62,7 +62,7 @@ export function signIn(): string {
 }
 
 /** broken tells of a session that an error ended. */
-export function broken(exit: Ended, list: Way[]): HTMLElement {
+export function broken(exit: Ended, list: Way[], more?: string): HTMLElement {
   const e = explain(exit.code);
-  return card(e.title, [exit.detail === "" ? undefined : el("p", { class: "mono detail" }, plain(sentence(exit.detail), 400)), e.hint], list);
+  return card(e.title, [exit.detail === "" ? undefined : el("p", { class: "mono detail" }, plain(sentence(exit.detail), 400)), e.hint, more], list);
 }

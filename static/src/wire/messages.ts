@@ -29,6 +29,7 @@ export interface Attached {
   envoyID: string;
   kind: string;
   desktop: Desktop | undefined; // of kinds rdp and vnc
+  rights: string[]; // of kind ssh: what the session may be used for; empty: nobody says
 }
 
 /** Desktop is what a viewer of a desktop may do there. */
@@ -134,7 +135,7 @@ export function parse(f: Frame): Message {
       return {
         type: "attached", session: m.uuid(1), envoy: m.text(2), login: m.text(3), offset: m.uint(4), head: m.uint(5), typed: m.uint(6),
         window: m.uint(7), watching: m.bool(8), size: m.size(9), envoyID: m.uuid(10), kind: m.text(11),
-        desktop: m.desktop(12),
+        desktop: m.desktop(12), rights: m.texts(16),
       };
     case frame.refused:
       return { type: "refused", code: m.uint(1), detail: m.text(2) };

@@ -1,6 +1,6 @@
 import { maxAnswer, type Ask, type Said } from "../wire/messages";
-import { button, el } from "../viewer/dom";
-import { place, visible } from "../viewer/text";
+import { button, el } from "./dom";
+import { place, visible } from "./text";
 
 const maxText = 64 << 10; // characters, of all that is shown
 const utf8 = new TextEncoder();
@@ -105,6 +105,20 @@ export class Login {
 export function quote(who: string, text: string): HTMLElement | undefined {
   if (text === "") return undefined;
   return el("figure", { class: "said" }, el("figcaption", { class: "muted" }, `${who} says:`), el("pre", { class: "preview quoted", tabindex: "0" }, text));
+}
+
+/** chooseLogin asks for the login; known are those that the machine named. */
+export function chooseLogin(detail: string, go: (login: string) => void): HTMLElement {
+  const known = detail.split(/[,\s]+/).filter((s) => /^[a-zA-Z0-9_][a-zA-Z0-9_.@\\-]{0,63}$/.test(s));
+  const input = el("input", { class: "input", id: "login", name: "login", autocomplete: "off", autocapitalize: "off", spellcheck: "false", required: true, maxlength: "64" });
+  const form = el("form", { class: "stack tight" }, el("label", { for: "login" }, "Login on the machine"),
+    el("div", { class: "row nowrap" }, input, el("button", { class: "button primary" }, "Open")));
+  form.addEventListener("submit", (e) => {
+    e.preventDefault();
+    if (input.value.trim() !== "") go(input.value.trim());
+  });
+  if (known.length === 0 || known.length > 12) return form;
+  return el("div", { class: "stack" }, el("div", { class: "row" }, ...known.map((k) => button(k, { class: "button mono" }, () => go(k)))), form);
 }
 
 function joined(a: string, b: string): string {
