@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -14,10 +15,10 @@ import (
 
 func sessionsCommand() *cobra.Command {
 	var t target
-	c := group(&cobra.Command{Use: "sessions", Short: "List and end sessions"})
+	c := group(&cobra.Command{Use: "sessions", Short: "List, show and end sessions"})
 	t.flags(c)
 
-	c.AddCommand(listSessions(&t), killSession(&t))
+	c.AddCommand(listSessions(&t), showSession(&t), killSession(&t))
 	return c
 }
 
@@ -95,6 +96,169 @@ stays, and is changed.
 	l.flags(c)
 	c.Flags().BoolVar(&follow, "watch", false, "go on, and show what changes")
 	return c
+}
+
+// sessionChannels are what the relay tells of a session's channels.
+type sessionChannels struct {
+	Channels []sessionChannel
+	More     bool
+}
+
+// sessionChannel is one of them.
+type sessionChannel struct {
+	Number         uint32
+	Open           bool
+	Begun, Ended   time.Time
+	What           map[string]string
+	Reason, Signal string
+	Status         *int
+	Sent, Received uint64
+	Files          []struct{ What map[string]string }
+}
+
+// about says in a few words what a channel was for.
+func (c sessionChannel) about() string {
+	for _, key := range []string{"command", "subsystem", "target"} {
+		if v := c.What[key]; v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// result says how a channel ended.
+func (c sessionChannel) result() string {
+	switch {
+	case c.Open:
+		return "open"
+	case c.Reason == "exit" && c.Signal != "":
+		return "SIG" + c.Signal
+	case c.Reason == "exit" && c.Status != nil:
+		return fmt.Sprintf("exit %d", *c.Status)
+	}
+	return c.Reason
+}
+
+// aboutFile says what became of a file: "uploaded 12B /srv/a", "renamed /a to /b".
+func aboutFile(what map[string]string) string {
+	var words []string
+	for _, direction := range []string{"upload", "download"} {
+		if n := what[direction]; n != "" {
+			words = append(words, direction, n+" bytes", what["path"])
+			if sum := what[direction+"_sha256"]; sum != "" {
+				words = append(words, "sha256", sum)
+			}
+		}
+	}
+	if change := what["change"]; change != "" {
+		words = append(words, change, what["path"])
+		if to := what["to"]; to != "" {
+			words = append(words, "to", to)
+		}
+	}
+	if len(words) == 0 {
+		words = append(words, "open", what["path"])
+	}
+	for _, key := range []string{"attributes", "status", "refused"} {
+		if v := what[key]; v != "" {
+			words = append(words, "("+key+": "+v+")")
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func showSession(t *target) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show ID [--json]",
+		Short: "Show a session, open or closed, and what was done in it",
+		Long: `Show a session, open or closed, and its channels: shells, commands, copies of files with each file, forwards.
+Who may not see the audit log sees their own sessions. ID is the session's, or the beginning of one that only one open
+session has.
+` + exitHelp("0    shown", wire.BadRequest, wire.NotFound, wire.Forbidden, wire.RelayUnreachable),
+		Example: `  scrier sessions show 01a20943-d6c6-7e7a-9f1b-f1e52f739cbb`,
+		Args:    exact(1, "a session's ID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := t.dial(c.Context())
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			id := strings.ToLower(args[0])
+			if _, err := wire.ParseSessionID(id); err != nil {
+				if strings.Trim(id, "0123456789abcdef-") != "" {
+					return wire.Errorf(wire.BadRequest, "%q is not a session's id, nor the beginning of one", args[0]).Advise("`scrier sessions list --all` has the ids")
+				}
+				s, err := sessionLike(c, r, id)
+				if err != nil {
+					return err
+				}
+				id = s.ID
+			}
+			data, err := r.Do(c.Context(), "GET", "/sessions/"+client.Escape(id), nil)
+			if err != nil {
+				return interrupted(c.Context(), err)
+			}
+			more, err := r.Do(c.Context(), "GET", "/sessions/"+client.Escape(id)+"/channels", nil)
+			if err != nil {
+				return interrupted(c.Context(), err)
+			}
+			if asJSON {
+				var whole map[string]any
+				if whole, err = decode[map[string]any](data); err != nil {
+					return err
+				}
+				channels, err := decode[map[string]any](more)
+				if err != nil {
+					return err
+				}
+				whole["channels"], whole["more"] = channels["channels"], channels["more"]
+				return printValue(c.OutOrStdout(), whole)
+			}
+			s, err := decode[sessionRow](data)
+			if err != nil {
+				return err
+			}
+			channels, err := decode[sessionChannels](more)
+			if err != nil {
+				return err
+			}
+			return s.show(c.OutOrStdout(), channels)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the session with its channels")
+	return c
+}
+
+// show prints a session and its channels.
+func (s sessionRow) show(w io.Writer, all sessionChannels) error {
+	state := s.State
+	if s.Reason != "" {
+		state += " (" + strings.TrimSuffix(s.Reason+": "+s.Detail, ": ") + ")"
+	}
+	if err := table(w, []string{"id", s.ID}, [][]string{
+		{"operator", s.Operator}, {"envoy", s.Envoy}, {"login", s.Login}, {"kind", s.Kind}, {"state", state},
+		{"begun", when(s.Created)}, {"sent", size(s.Sent)}, {"received", size(s.Received)}, {"watchers", strings.Join(s.Watchers, " ")},
+	}); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, c := range all.Channels {
+		rows = append(rows, []string{fmt.Sprint(c.Number), c.What["channel"], client.Stamp(c.Begun), size(c.Sent), size(c.Received), c.result(), c.about()})
+	}
+	fmt.Fprintln(w)
+	if err := table(w, []string{"CHANNEL", "WHAT", "BEGUN", "SENT", "RECEIVED", "RESULT", "OF"}, rows); err != nil {
+		return err
+	}
+	for _, c := range all.Channels {
+		for _, f := range c.Files {
+			fmt.Fprintf(w, "%d: %s\n", c.Number, wire.Printable(aboutFile(f.What)))
+		}
+	}
+	if all.More {
+		fmt.Fprintln(w, "There is more than this: see `scrier audit list --session`.")
+	}
+	return nil
 }
 
 // name tells one session from another to a person.

@@ -49,6 +49,7 @@ func completions(root *cobra.Command) {
 		"scrier envoys release": first(envoysThat(quarantined)),
 		"scrier envoys revoke":  first(envoysThat(inUse)),
 		"scrier envoys remove":  first(envoysThat(exist)),
+		"scrier sessions show":  first(offerSessions),
 		"scrier sessions kill":  first(offerSessions),
 		"scrier token revoke":   first(offerTokens),
 		"scrier audit verify":   fileNames,

@@ -166,11 +166,11 @@ var bans = []ban{
 		why: "what a stage is comes before the stages",
 	},
 	{
-		in: []string{"scrier/relay/session/audience"}, imports: []string{"scrier/relay/session/terminal", "scrier/relay/session/program", "scrier/relay/session/display", "scrier/relay/session/raw", "scrier/relay/session/ssh"},
+		in: []string{"scrier/relay/session/audience"}, imports: []string{"scrier/relay/session/terminal", "scrier/relay/session/program", "scrier/relay/session/display", "scrier/relay/session/raw", "scrier/relay/session/transfer", "scrier/relay/session/hold", "scrier/relay/session/ssh"},
 		why: "who sees a stage is the same whatever it shows",
 	},
 	{
-		in: []string{"scrier/relay/session/terminal", "scrier/relay/session/program", "scrier/relay/session/display", "scrier/relay/session/raw"}, imports: []string{"scrier/relay/session/ssh", "scrier/relay/fleet", "scrier/relay/guac"},
+		in: []string{"scrier/relay/session/terminal", "scrier/relay/session/program", "scrier/relay/session/display", "scrier/relay/session/raw", "scrier/relay/session/transfer", "scrier/relay/session/hold"}, imports: []string{"scrier/relay/session/ssh", "scrier/relay/fleet", "scrier/relay/guac"},
 		why: "a stage shows what it is given; the kinds find it",
 	},
 	{

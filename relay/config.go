@@ -51,18 +51,19 @@ type TLS struct {
 
 // Scrier is the block "scrier": what sessions may be.
 type Scrier struct {
-	Enabled          bool     `yaml:"enabled"`
-	GuacdAddr        Addrs    `yaml:"guacd_addr"`     // tried in order; none: no desktops
-	ProxyHostname    string   `yaml:"proxy_hostname"` // where guacd calls the relay back
-	Desktop          Desktop  `yaml:"desktop"`
-	AllowedPorts     []uint16 `yaml:"allowed_ports"`
-	MaxSessions      int      `yaml:"max_sessions"`
-	RecordingEnabled bool     `yaml:"recording_enabled"`
-	AgentTimeout     Duration `yaml:"agent_timeout"` // how long an envoy may take to open a session
-	MaxAge           Duration `yaml:"max_age"`       // of one session
-	DetachGrace      Duration `yaml:"detach_grace"`  // how long a session outlives its viewer
-	AuditGrace       Duration `yaml:"audit_grace"`   // how long sessions go on while the audit log cannot be written
-	LiveView         bool     `yaml:"live_view"`     // whose role allows it may watch a session of another
+	Enabled          bool        `yaml:"enabled"`
+	GuacdAddr        Addrs       `yaml:"guacd_addr"`     // tried in order; none: no desktops
+	ProxyHostname    string      `yaml:"proxy_hostname"` // where guacd calls the relay back
+	Desktop          Desktop     `yaml:"desktop"`
+	AllowedPorts     []uint16    `yaml:"allowed_ports"`
+	MaxSessions      int         `yaml:"max_sessions"`
+	Allow            shell.Allow `yaml:"allow"` // what sessions of kind ssh may be used for
+	RecordingEnabled bool        `yaml:"recording_enabled"`
+	AgentTimeout     Duration    `yaml:"agent_timeout"` // how long an envoy may take to open a session
+	MaxAge           Duration    `yaml:"max_age"`       // of one session
+	DetachGrace      Duration    `yaml:"detach_grace"`  // how long a session outlives its viewer
+	AuditGrace       Duration    `yaml:"audit_grace"`   // how long sessions go on while the audit log cannot be written
+	LiveView         bool        `yaml:"live_view"`     // whose role allows it may watch a session of another
 }
 
 // Desktop is the block "scrier.desktop": what may be done with remote desktops besides looking and
@@ -139,7 +140,7 @@ func DefaultConfig() Config {
 		Scrier: Scrier{
 			Enabled: true, GuacdAddr: Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1",
 			Desktop:      Desktop{Audio: true, NativeViewers: true},
-			AllowedPorts: []uint16{22, 3389, 5900}, MaxSessions: 10,
+			AllowedPorts: []uint16{22, 3389, 5900}, MaxSessions: 10, Allow: shell.UsualAllow(),
 			AgentTimeout: Duration(90 * time.Second), MaxAge: Duration(12 * time.Hour),
 			DetachGrace: Duration(time.Minute), AuditGrace: Duration(30 * time.Second),
 		},

@@ -11,14 +11,11 @@ import (
 	"scrier/wire"
 )
 
-// connect serves a Connect message: it opens the session and stays its viewer; of a desktop it is a
-// native one. An error that is returned has not been told to the viewer yet.
+// connect serves a Connect message: it opens the session, or a channel on one that is open, and stays its viewer; of a
+// desktop it is a native one. An error that is returned has not been told to the viewer yet.
 func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) error {
 	who, err := c.who(ctx)
 	if err != nil {
-		return err
-	}
-	if err := c.access.Change(who, false); err != nil {
 		return err
 	}
 	if err := who.May(access.OpenSessions); err != nil { // before anything is said of their keys
@@ -31,15 +28,38 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	}
 	req := &session.Request{
 		Kind: m.Kind, Envoy: m.Envoy, Login: m.Login, Port: m.Port, Console: m.Console, Native: m.Kind != wire.KindSSH,
-		Program: m.Channel, Client: id,
+		Channel: m.Channel, Client: id, Needs: m.Needs, Likes: m.Likes,
 		Terminal: session.TerminalRequest{Term: m.Term, Size: m.Size, Env: m.Env, Modes: m.Modes},
+	}
+	attach := &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt, Answers: m.Answers}
+	if m.Session != (wire.SessionID{}) {
+		s, err := c.sessions.Own(m.Session, who.ID)
+		if err != nil {
+			return err
+		}
+		return c.more(ctx, f, who, s, req, attach)
 	}
 	if m.Kind == wire.KindSSH {
 		if err := c.keys(ctx, who, m, req); err != nil {
 			return err
 		}
 	}
-	o, err := c.reserve(ctx, who, req)
+	kind, envoy, err := c.found(ctx, who, req)
+	if err != nil {
+		return err
+	}
+	if m.Share && !req.Inline {
+		if s := c.sessions.Shared(who.ID, envoy.ID, who.Source, req); s != nil {
+			err := c.more(ctx, f, who, s, req, attach)
+			if err == nil || s.Context().Err() == nil { // else it has ended just now
+				return err
+			}
+		}
+	}
+	if err := c.access.Change(who, false); err != nil {
+		return err
+	}
+	o, err := c.take(ctx, who, req, kind, envoy)
 	if err != nil {
 		return err
 	}
@@ -57,7 +77,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		// The viewer is served while the session opens, and hears from it if it does not. The end of its link ends that,
 		// unless somebody else has it by then.
 		dialogue := o.Dialogue()
-		if m.Channel != nil && m.Channel.Plain {
+		if m.Channel != nil && (m.Channel.Plain || m.Channel.Kind != wire.Program) {
 			dialogue.Only(id)
 		}
 		dialogue.Listen()
@@ -82,9 +102,19 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	} else if err := finish(ctx); err != nil {
 		return err
 	}
-	return o.Serve(ctx, f, viewerOf(who), &wire.Attach{
-		Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt, Answers: m.Answers,
-	})
+	return o.Serve(ctx, f, viewerOf(who), attach)
+}
+
+// more opens one more channel on a session of the operator's own.
+func (c *client) more(ctx context.Context, f *wire.Framed, who access.Operator, s *session.Session, req *session.Request, a *wire.Attach) error {
+	if err := c.access.Channel(who); err != nil {
+		return err
+	}
+	channel, err := s.More(ctx, req)
+	if err != nil {
+		return err
+	}
+	return channel.Serve(ctx, f, viewerOf(who), a)
 }
 
 // keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.

@@ -252,9 +252,9 @@ func TestTheftKeepsNobodyOut(t *testing.T) {
 // mistaken is a kind of session with a mistake in it.
 type mistaken struct{ kind.Kind }
 
-func (mistaken) Open(context.Context, *session.Session, *session.Request) (kind.Opened, error) {
-	var none *session.Session
-	return kind.Opened{Login: none.Envoy().String()}, nil
+func (mistaken) Open(context.Context, *session.Channel, *session.Request) (session.Shown, error) {
+	var none *session.Channel
+	return session.Shown{Login: none.Envoy().String()}, nil
 }
 
 // A mistake of ours ends what it happened in, with a code, and gives its slot back.

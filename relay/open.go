@@ -30,7 +30,7 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 		},
 	}
 	return map[wire.Kind]kind.Kind{
-		wire.KindSSH: &shell.Kind{Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands)},
+		wire.KindSSH: &shell.Kind{Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands), Allow: c.Allow},
 		wire.KindRDP: desktops,
 		wire.KindVNC: desktops,
 	}
@@ -58,33 +58,47 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 
 // reserve does what comes before anything is asked of the envoy. Whoever reserves must finish.
 func (r *Relay) reserve(ctx context.Context, who access.Operator, req *session.Request) (*opening, error) {
+	k, envoy, err := r.found(ctx, who, req)
+	if err != nil {
+		return nil, err
+	}
+	return r.take(ctx, who, req, k, envoy)
+}
+
+// found does the first two steps: who may what, and where.
+func (r *Relay) found(ctx context.Context, who access.Operator, req *session.Request) (kind.Kind, *fleet.Envoy, error) {
 	// 1. May they, and does the relay allow it?
 	if err := who.May(access.OpenSessions); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	k, err := r.check(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// 2. Which envoy?
 	envoy, doubt, err := r.fleet.FindLive(ctx, req.Envoy)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if doubt != nil {
 		if req.Kind != wire.KindSSH { // nothing proves there that it is the same machine
-			return nil, wire.Errorf(wire.AmbiguousEnvoy, "%q is also the name of an envoy that is not connected", req.Envoy).
+			return nil, nil, wire.Errorf(wire.AmbiguousEnvoy, "%q is also the name of an envoy that is not connected", req.Envoy).
 				Advise("give the id, %s, or remove the other with `scrier envoys remove`", envoy.ID)
 		}
 		req.HostKeys = doubt.HostKeys
 	}
 	switch envoy.State {
 	case fleet.Revoked:
-		return nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339)).
+		return nil, nil, wire.Errorf(wire.Revoked, "envoy %s was revoked on %s", envoy.Hostname, envoy.Revoked.Format(time.RFC3339)).
 			Advise("to use the machine again, enrol it anew with a token")
 	case fleet.Quarantined:
-		return nil, wire.Errorf(wire.Quarantined, "envoy %s is in quarantine since %s", envoy.Hostname, envoy.Quarantine.Since.Format(time.RFC3339))
+		return nil, nil, wire.Errorf(wire.Quarantined, "envoy %s is in quarantine since %s", envoy.Hostname, envoy.Quarantine.Since.Format(time.RFC3339))
 	}
+	return k, &envoy, nil
+}
+
+// take does the third.
+func (r *Relay) take(ctx context.Context, who access.Operator, req *session.Request, k kind.Kind, envoy *fleet.Envoy) (*opening, error) {
 	// 3. A slot and the row, in one transaction, in which the operator and the envoy still count.
 	s, err := r.sessions.Reserve(ctx, store.Session{
 		Operator: who.Username, OperatorID: who.ID, Envoy: envoy.ID, EnvoyName: envoy.Hostname,
@@ -150,9 +164,9 @@ func (r *Relay) show(ctx context.Context, o *opening) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	defer context.AfterFunc(o.Context(), func() { end(context.Cause(o.Context())) })()
-	opened, err := o.kind.Open(ctx, o.Session, o.req)
+	shown, err := o.kind.Open(ctx, o.First(), o.req)
 	if err != nil {
 		return err
 	}
-	return o.Show(ctx, opened.Login, opened.Stage)
+	return o.First().Show(ctx, shown)
 }

@@ -25,7 +25,7 @@ func (k *faultyKind) Intent(req *session.Request) map[string]string {
 	return k.Kind.Intent(req)
 }
 
-func (k *faultyKind) Open(ctx context.Context, s *session.Session, req *session.Request) (kind.Opened, error) {
+func (k *faultyKind) Open(ctx context.Context, s *session.Channel, req *session.Request) (session.Shown, error) {
 	faulty := req.Login == "faulty"
 	req.Login = ""
 	if faulty && k.at == "Open" {
@@ -40,7 +40,7 @@ func (k *faultyKind) Open(ctx context.Context, s *session.Session, req *session.
 
 type faultyStage struct {
 	session.Stage
-	session *session.Session
+	session *session.Channel
 	at      string
 }
 

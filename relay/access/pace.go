@@ -20,6 +20,10 @@ const (
 	doors      = 1 // a second
 	doorsBurst = 10
 
+	// Channels of open sessions, of which a page that is loaded through a forward opens dozens at once.
+	channels      = 50 // a second
+	channelsBurst = 1000
+
 	// maxPaced is how many operators' ways to ask are remembered. One that was forgotten begins with a full burst.
 	maxPaced = 4096
 )
@@ -33,7 +37,7 @@ type pace struct {
 	of *simplelru.LRU[string, paced]
 }
 
-type paced struct{ changes, doors *rate.Limiter }
+type paced struct{ changes, doors, channels *rate.Limiter }
 
 func newPace(now func() time.Time) *pace {
 	of, err := simplelru.NewLRU[string, paced](maxPaced, nil)
@@ -62,6 +66,14 @@ func (a *Access) Change(who Operator, door bool) error {
 	return a.pace.change(of)
 }
 
+// Channel takes one more channel of an open session, which has two records in the audit log.
+func (a *Access) Channel(who Operator) error {
+	if who.ID != "" && !a.pace.operator(who.ID+" "+who.SignIn).channels.AllowN(a.Now(), 1) {
+		return wire.Errorf(wire.Busy, "too many channels of yours: %d a second are possible; wait a few seconds and try again", channels)
+	}
+	return nil
+}
+
 // arrive takes a login or sign-in of an operator.
 func (p *pace) arrive(id string) error { return p.change(id + " arrives") }
 
@@ -78,7 +90,7 @@ func (p *pace) operator(of string) paced {
 	defer p.mu.Unlock()
 	o, ok := p.of.Get(of)
 	if !ok {
-		o = paced{rate.NewLimiter(changes, changesBurst), rate.NewLimiter(doors, doorsBurst)}
+		o = paced{rate.NewLimiter(changes, changesBurst), rate.NewLimiter(doors, doorsBurst), rate.NewLimiter(channels, channelsBurst)}
 		p.of.Add(of, o)
 	}
 	return o

@@ -105,6 +105,7 @@ var agentCodes = []wire.Code{
 	wire.KeyfileReadOnly, wire.KeyfilePermissions, wire.KeyfileTimeout, wire.KeyfileChanged, wire.KeyfileShared, wire.KeyfileUnsupported,
 	wire.ListenerUntrusted, wire.DesktopSecurity, wire.DesktopFailed, wire.ConsoleOff, wire.ConsoleEmpty, wire.ConsoleLocked,
 	wire.ConsoleRefused, wire.ConsoleNoAnswer, wire.ConsoleMissing, wire.ConsoleUnsupported, wire.ConsoleEnded, wire.KeyTypeRefused, wire.TurnedAway,
+	wire.ChannelNotAllowed,
 }
 
 // Authenticated tells the envoy that a session's key is no longer needed.

@@ -18,15 +18,9 @@ type Kind interface {
 	// Intent is what the audit log says of a checked request besides its kind, before the envoy hears of
 	// it. It holds no secrets.
 	Intent(*session.Request) map[string]string
-	// Open asks the envoy for a session that is written down. ctx bounds the opening alone; what was
+	// Open asks the envoy for a session that is written down, of which it gives the first channel. ctx bounds the opening alone; what was
 	// opened ends with the session. When Open fails nothing of it is left.
-	Open(ctx context.Context, s *session.Session, req *session.Request) (Opened, error)
-}
-
-// Opened is what became of a request.
-type Opened struct {
-	Stage session.Stage
-	Login string // the account on the machine; empty if there is none
+	Open(ctx context.Context, first *session.Channel, req *session.Request) (session.Shown, error)
 }
 
 // Ports are the ports on envoys that sessions may use.

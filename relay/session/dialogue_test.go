@@ -19,7 +19,7 @@ import (
 type login struct {
 	*testing.T
 	table *session.Table
-	*session.Session
+	*session.Channel
 	*session.Dialogue
 }
 
@@ -130,7 +130,7 @@ func TestDialogue(t *testing.T) {
 			t.Errorf("answered %+v", r)
 		}
 		p := newPlayed()
-		if err := l.Show(t.Context(), "deploy", p); err != nil {
+		if err := l.Show(t.Context(), session.Shown{Login: "deploy", Stage: p}); err != nil {
 			t.Fatal(err)
 		}
 		l.Over(nil)
@@ -509,7 +509,7 @@ func TestDialogueOfASessionThatDidNotOpen(t *testing.T) {
 				t.Errorf("served with %v", err)
 			}
 		}
-		if v := state(t, l.table, l.Session); v.State != store.Closed {
+		if v := state(t, l.table, l.Channel); v.State != store.Closed {
 			t.Errorf("it is %s", v.State)
 		}
 	})

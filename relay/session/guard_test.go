@@ -14,7 +14,7 @@ import (
 // faulty is a stage that panics where the test says.
 type faulty struct {
 	*played
-	session *session.Session
+	session *session.Channel
 	at      string
 }
 
@@ -64,7 +64,7 @@ func TestPanicEndsItsSession(t *testing.T) {
 			other, p := shown(t, table)
 			s := sessiontest.Reserve(t, table)
 			stage := &faulty{played: newPlayed(), session: s, at: at}
-			if err := s.Show(t.Context(), "deploy", stage); err != nil {
+			if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: stage}); err != nil {
 				t.Fatal(err)
 			}
 			want := wire.Internal
@@ -91,7 +91,7 @@ func TestPanicEndsItsSession(t *testing.T) {
 			if err := table.Wait(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			for _, ok := range []*session.Session{other, next} {
+			for _, ok := range []*session.Channel{other, next} {
 				if v := state(t, table, ok); v.Reason != "exit" {
 					t.Errorf("another session ended with %+v", v)
 				}
@@ -109,7 +109,7 @@ func TestPanicHidesNoReason(t *testing.T) {
 		panic("a consequence")
 	})
 	stage := &faulty{played: newPlayed(), session: s, at: "Run"}
-	if err := s.Show(t.Context(), "deploy", stage); wire.CodeOf(err) != wire.Killed {
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: stage}); wire.CodeOf(err) != wire.Killed {
 		t.Errorf("shown with %v", err)
 	}
 	if exit := <-stage.dismissed; exit.Code != wire.Killed {

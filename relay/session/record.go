@@ -24,7 +24,8 @@ type Journal interface {
 }
 
 const (
-	endType = "scrier.disconnect"
+	connectType = "scrier.connect"
+	endType     = "scrier.disconnect"
 
 	// lookEvery is how often the audit log is looked at, and what could not be written is tried again.
 	lookEvery = 5 * time.Second

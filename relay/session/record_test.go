@@ -45,10 +45,10 @@ func running(t *testing.T, table *session.Table) {
 }
 
 // shown is an active session of ann's.
-func shown(t *testing.T, table *session.Table) (*session.Session, *played) {
+func shown(t *testing.T, table *session.Table) (*session.Channel, *played) {
 	t.Helper()
 	s, p := sessiontest.Reserve(t, table), newPlayed()
-	if err := s.Show(t.Context(), "deploy", p); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: p}); err != nil {
 		t.Fatal(err)
 	}
 	return s, p
@@ -65,7 +65,7 @@ func ends(j *sessiontest.Journal) (found []audit.Event) {
 }
 
 // wantEnd says whether the one record of a session's end tells what happened.
-func wantEnd(t *testing.T, j *sessiontest.Journal, s *session.Session) {
+func wantEnd(t *testing.T, j *sessiontest.Journal, s *session.Channel) {
 	t.Helper()
 	e := ends(j)
 	if len(e) != 1 {
@@ -74,7 +74,7 @@ func wantEnd(t *testing.T, j *sessiontest.Journal, s *session.Session) {
 	wantKilled(t, s, e[0])
 }
 
-func wantKilled(t *testing.T, s *session.Session, e audit.Event) {
+func wantKilled(t *testing.T, s *session.Channel, e audit.Event) {
 	t.Helper()
 	if e.Session != s.ID().String() || e.Operator != "ann" || e.Source != "test" || e.Code != "killed" || e.Detail != "ended by bob" ||
 		e.Fields["login"] != "deploy" || e.Fields["ended"] == "" {
@@ -83,7 +83,7 @@ func wantKilled(t *testing.T, s *session.Session, e audit.Event) {
 }
 
 // closing ends a session while its record cannot be written.
-func closing(t *testing.T, table *session.Table, j *sessiontest.Journal) *session.Session {
+func closing(t *testing.T, table *session.Table, j *sessiontest.Journal) *session.Channel {
 	t.Helper()
 	s, p := shown(t, table)
 	j.Break(errFull)

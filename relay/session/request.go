@@ -21,7 +21,9 @@ type Request struct {
 	HostKeys []string
 
 	Terminal TerminalRequest // kind ssh
-	Program  *wire.Channel   // kind ssh: what runs in place of the login's shell, or without a terminal
+	Channel  *wire.Channel   // kind ssh: what is opened; nil: the login's shell in a terminal
+	// Needs and Likes are what further channels may need, as in [wire.Connect]; kind ssh.
+	Needs, Likes []wire.Right
 	// Client is who asks for it, as in [wire.Attach]: a program without a terminal is for no other viewer.
 	Client  []byte
 	Desktop DesktopRequest // kinds rdp and vnc

@@ -64,7 +64,7 @@ func NewTable(c Config) *Table {
 
 // Session is one live session.
 //
-//	Reserve -> waiting ------ Show -------> active
+//	Reserve -> waiting --- First().Show --> active
 //	              \                           |
 //	               `--------- Close ----------'-> closed, or closing until its record is written
 type Session struct {
@@ -81,13 +81,16 @@ type Session struct {
 	closeOnce sync.Once
 	closed    error
 
-	mu      sync.Mutex
-	login   string     // on the machine; empty until Show
-	first   Stage      // that of the first Show
-	stages  []Stage    // those whose viewers have not gone, in the order of Show
-	running int        // stages whose Run has not returned
-	closing bool       // no stage may come any more
-	exit    *wire.Exit // how the first stage ended
+	first *Channel
+
+	mu         sync.Mutex
+	login      string     // on the machine; empty until Show
+	connection Connection // what more channels are opened on; nil: there are none
+	channels   []*Channel // those whose viewers have not gone, in the order of Show
+	last       uint32     // the number of the newest channel
+	running    int        // channels that are open, or being opened
+	closing    bool       // no channel may come any more
+	exit       *wire.Exit // how the first channel ended
 }
 
 // loginName is the account that it got on the machine; empty if there is none.
@@ -127,6 +130,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 	s := &Session{table: t, row: row}
 	s.dialogue = newDialogue(s)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.first = s.newChannelLocked()
 	s.timer = time.AfterFunc(t.MaxAge, func() {
 		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", wire.Period(t.MaxAge)))
 	})
@@ -149,7 +153,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 // ID names the session.
 func (s *Session) ID() wire.SessionID { return s.row.ID }
 
-// Context ends when the session has to end, and its cause says why. The session's stages watch it.
+// Context ends when the session has to end, and its cause says why. Those of its channels end then too.
 func (s *Session) Context() context.Context { return s.ctx }
 
 // Envoy is the machine that the session is on.
@@ -171,16 +175,20 @@ func (s *Session) Log() *slog.Logger { return s.table.Log.With("session", s.row.
 // Changed has to be called when viewers came or went.
 func (s *Session) Changed() { s.table.changed(s.row.ID) }
 
-// Attached is what every viewer is told of the session; its stage fills in the rest.
-func (s *Session) Attached() *wire.Attached {
-	return &wire.Attached{
+func (s *Session) attached() *wire.Attached {
+	a := &wire.Attached{
 		Session: s.row.ID, Envoy: s.row.EnvoyName, EnvoyID: s.row.Envoy, Kind: wire.Kind(s.row.Kind), Login: s.loginName(),
 		Grace: uint32(min(s.Grace()/time.Second, math.MaxUint32)), Channel: true,
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connection != nil {
+		a.Rights = s.connection.Rights()
+	}
+	return a
 }
 
-// Count counts bytes to and from the envoy.
-func (s *Session) Count(sent, received int) {
+func (s *Session) count(sent, received int) {
 	s.sent.Add(uint64(sent))
 	s.received.Add(uint64(received))
 }
@@ -189,7 +197,8 @@ func (s *Session) Count(sent, received int) {
 // session has. It is durable before the envoy hears of the session; if it cannot be written there is
 // no session.
 func (s *Session) Intent(ctx context.Context, more map[string]string) error {
-	e := s.event("scrier.connect")
+	s.first.fields = more
+	e := s.event(connectType)
 	maps.Copy(e.Fields, more)
 	return s.append(ctx, e)
 }
@@ -220,10 +229,10 @@ func (s *Session) Close(code wire.Code, detail string) error {
 		s.closed = s.close(code, detail)
 		s.mu.Lock()
 		s.closing = true
-		none := len(s.stages) == 0
+		none := len(s.channels) == 0
 		s.mu.Unlock()
 		if none {
-			s.table.forget(s) // otherwise it is live until its stages' viewers have gone
+			s.table.forget(s) // otherwise it is live until its channels' viewers have gone
 		}
 		s.Changed()
 	})
@@ -250,7 +259,13 @@ func (s *Session) close(code wire.Code, detail string) error {
 	// The record comes first. After a crash between the two the row is open; the next start finds the
 	// record and closes the row. An audit log that cannot be written must not keep slots taken.
 	size := t.Journal.Size()
-	_, jerr := t.Journal.AppendEnd(ctx, endEvent(s.row, s.loginName(), end))
+	e := endEvent(s.row, s.loginName(), end)
+	s.mu.Lock()
+	if s.exit != nil && s.last == 1 {
+		ended(e.Fields, s.exit)
+	}
+	s.mu.Unlock()
+	_, jerr := t.Journal.AppendEnd(ctx, e)
 	row := func(ctx context.Context) error {
 		defer s.Changed()
 		return t.KV.Update(ctx, func(tx store.Tx) error {
@@ -283,10 +298,15 @@ func reason(code wire.Code, detail string) string {
 	if detail == "" {
 		return code.String()
 	}
-	if len(detail) > maxDetail { // some of it is what a server or an agent has said
-		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…"
+	return code.String() + ": " + cut(detail)
+}
+
+// cut shortens what a server or an agent may have said.
+func cut(detail string) string {
+	if len(detail) > maxDetail {
+		return strings.ToValidUTF8(detail[:maxDetail], "") + "…"
 	}
-	return code.String() + ": " + detail
+	return detail
 }
 
 // maxDetail is how much of a detail a row keeps, in bytes.

@@ -8,8 +8,8 @@ import (
 	"scrier/wire"
 )
 
-// Stage is what a session shows: a terminal, a display, a tunnel for a native viewer. A session has
-// one or more, each with viewers of its own.
+// Stage is what a channel of a session shows: a terminal, a display, a tunnel for a native viewer. Each has viewers of its
+// own.
 //
 //	Show -> Run ----------------------> Dismiss
 //	        Serve, once for each viewer
@@ -38,57 +38,96 @@ type Audience interface {
 	Dismiss(*wire.Exit)
 }
 
-// Show gives the session a stage, which it owns from now on, also when Show fails: then the stage ends
-// at once. The first one makes the session active, as the login that it got on the machine. The session is closed when its last
-// stage has ended, with what the first one said unless it was ended from outside.
-func (s *Session) Show(ctx context.Context, login string, t Stage) error {
+// Shown is what became of the request for a session.
+type Shown struct {
+	Login string // that it got on the machine; empty if there is none
+	Stage Stage
+	More  Connection // nil: the session has this one channel only
+}
+
+// Show gives the first channel of a session its stage, which the session owns from now on, also when Show fails: then the
+// stage ends at once. The session becomes active. It is closed when its last channel has ended, with what the first one said
+// unless it was ended from outside.
+func (c *Channel) Show(ctx context.Context, what Shown) error {
+	s := c.Session
 	s.mu.Lock()
-	ended, first := s.closing || s.ctx.Err() != nil, s.first == nil
+	ended := s.closing || c.ctx.Err() != nil
 	if !ended {
-		if first {
-			s.first = t
-		}
-		s.stages = append(s.stages, t)
 		s.running++
+		s.login, s.connection = what.Login, what.More
 	}
 	s.mu.Unlock()
 	if ended {
-		err := wire.Cause(s.ctx, wire.Cancelled)
+		err := wire.Cause(c.ctx, wire.Cancelled)
 		dead, cancel := context.WithCancelCause(context.Background())
 		cancel(err)
-		t.Audience().Dismiss(s.life(dead, t))
+		what.Stage.Audience().Dismiss(c.life(dead, what.Stage))
 		return err
 	}
-	if first {
-		if err := s.activate(ctx, login); err != nil {
-			s.End(err)
-			s.run(t)
-			return err
-		}
+	if err := s.activate(ctx, what.Login); err != nil {
+		s.End(err)
+		c.begin(what.Stage)
+		c.run()
+		return err
 	}
-	go s.Guard(func() { s.run(t) }) // the table waits for it: the session is live until its stages' viewers have gone
+	c.show(what.Stage)
 	return nil
 }
 
+// show runs a channel's stage. The table waits for it: the session is live until its channels' viewers have gone.
+func (c *Channel) show(t Stage) {
+	c.begin(t)
+	go c.Guard(c.run)
+}
+
+func (c *Channel) begin(t Stage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stage = t
+	c.channels = append(c.channels, c)
+}
+
 // life is a stage's Run.
-func (s *Session) life(ctx context.Context, t Stage) *wire.Exit {
+func (c *Channel) life(ctx context.Context, t Stage) *wire.Exit {
 	var exit *wire.Exit
-	s.Guard(func() { exit = t.Run(ctx) })
-	if exit == nil { // it panicked, which ended the session, unless something else had
-		exit = wire.ExitOf(context.Cause(s.ctx))
+	c.Guard(func() { exit = t.Run(ctx) })
+	if exit == nil { // it panicked, which ended the session, unless something else had ended the channel
+		exit = wire.ExitOf(context.Cause(c.ctx))
 	}
 	return exit
 }
 
-func (s *Session) run(t Stage) {
-	exit := s.life(s.ctx, t)
+func (c *Channel) run() {
+	exit := c.life(c.ctx, c.stage)
+	c.over(exit)
+	c.Guard(func() { c.stage.Audience().Dismiss(exit) })
+	s := c.Session
+	s.mu.Lock()
+	s.channels = slices.DeleteFunc(slices.Clone(s.channels), func(o *Channel) bool { return o == c })
+	all := len(s.channels) == 0 && s.closing
+	s.mu.Unlock()
+	if all {
+		s.table.forget(s)
+	}
+}
+
+// over notes that a channel has ended, or was not opened. The session is closed with its last one.
+func (c *Channel) over(exit *wire.Exit) {
+	s := c.Session
+	s.mu.Lock()
+	several := s.last > 1
+	s.mu.Unlock()
+	if several {
+		c.written(exit)
+	}
+	c.cancel(&wire.Error{Code: exit.Code, Detail: exit.Detail})
 	s.mu.Lock()
 	s.running--
-	if s.first == t {
+	if c == s.first {
 		s.exit = exit
 	}
 	last, how := s.running == 0, s.exit
-	if s.ctx.Err() != nil { // it was ended from outside, whatever a stage said before
+	if s.ctx.Err() != nil || how == nil { // it was ended from outside, whatever a channel said before
 		how = exit
 	}
 	s.closing = s.closing || last
@@ -97,24 +136,16 @@ func (s *Session) run(t Stage) {
 		err := s.Close(how.Code, how.Detail)
 		s.Log().Info("session closed", "operator", s.row.Operator, "envoy", s.row.EnvoyName, "code", how.Code, "err", err)
 	}
-	s.Guard(func() { t.Audience().Dismiss(exit) })
-	s.mu.Lock()
-	s.stages = slices.DeleteFunc(slices.Clone(s.stages), func(o Stage) bool { return o == t })
-	all := len(s.stages) == 0 && s.closing
-	s.mu.Unlock()
-	if all {
-		s.table.forget(s)
-	}
 }
 
-// shown are the session's stages that have viewers or may get some; none before it is open.
-func (s *Session) shown() []Stage {
+// shown are the session's channels that have viewers or may get some; none before it is open.
+func (s *Session) shown() []*Channel {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stages
+	return s.channels
 }
 
-// Serve serves a viewer of the session's first stage until it leaves or the session ends. An error has
+// Serve serves a viewer of one of the session's channels, the first if who names none, until it leaves or the session ends. An error has
 // not been told to the viewer; otherwise its last frame was sent, or its stream is reset. Who does not
 // watch becomes the owner, and takes the stage over from another viewer. An owner who can be asked may come before the
 // stage, see [Dialogue].
@@ -128,7 +159,12 @@ func (s *Session) Serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 }
 
 func (s *Session) serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
-	if a != nil && a.Answers && !who.Watch {
+	c := s.first
+	if who.Channel > 1 {
+		if c = s.channel(who.Channel); c == nil {
+			return wire.Errorf(wire.NotFound, "the session has no channel %d any more", who.Channel)
+		}
+	} else if a != nil && a.Answers && !who.Watch {
 		if err := s.admit(ctx, who); err != nil {
 			return err
 		}
@@ -136,19 +172,33 @@ func (s *Session) serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 			return err
 		}
 	}
-	s.mu.Lock()
-	t := s.first
-	s.mu.Unlock()
+	return c.serve(ctx, f, who, a)
+}
+
+func (c *Channel) serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire.Attach) error {
+	c.mu.Lock()
+	t := c.stage
+	c.mu.Unlock()
 	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
 	}
 	if err := t.Admit(who); err != nil {
 		return err
 	}
-	if err := s.admit(ctx, who); err != nil {
+	if err := c.admit(ctx, who); err != nil {
 		return err
 	}
 	return t.Serve(ctx, f, who, a)
+}
+
+// channel is the open one of this number; nil: there is none.
+func (s *Session) channel(number uint32) *Channel {
+	for _, c := range s.shown() {
+		if c.number == number {
+			return c
+		}
+	}
+	return nil
 }
 
 // admit does what comes before anybody sees a session: their right to it, and the record of who
@@ -171,8 +221,8 @@ func (s *Session) admit(ctx context.Context, who Viewer) error {
 // present tells whether somebody has the session, and who watches.
 func (s *Session) present() (attached bool, watchers []string) {
 	watchers = []string{}
-	for _, t := range s.shown() {
-		one, more := t.Audience().Present()
+	for _, c := range s.shown() {
+		one, more := c.stage.Audience().Present()
 		attached, watchers = attached || one, append(watchers, more...)
 	}
 	return attached, watchers
@@ -180,8 +230,8 @@ func (s *Session) present() (attached bool, watchers []string) {
 
 // ends is when the session ends for want of an owner, if nothing happens; zero: it does not.
 func (s *Session) ends() (at time.Time) {
-	for _, t := range s.shown() {
-		if e := t.Audience().Ends(); !e.IsZero() && (at.IsZero() || e.Before(at)) {
+	for _, c := range s.shown() {
+		if e := c.stage.Audience().Ends(); !e.IsZero() && (at.IsZero() || e.Before(at)) {
 			at = e
 		}
 	}

@@ -93,6 +93,15 @@ func (t *Table) find(id wire.SessionID) *Session {
 	return t.live[id]
 }
 
+// Own is an open session of an operator's own. For one of another's and for none there are the same words.
+func (t *Table) Own(id wire.SessionID, operatorID string) (*Session, error) {
+	s := t.find(id)
+	if s == nil || operatorID == "" || s.row.OperatorID != operatorID {
+		return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id).Advise("see `scrier sessions list`")
+	}
+	return s, nil
+}
+
 // Kill ends one open session. If the audit log cannot be written it ends all the same: who did it is in
 // the record of its end, which the row keeps.
 func (t *Table) Kill(ctx context.Context, by audit.Event, id wire.SessionID) error {

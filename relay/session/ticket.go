@@ -101,8 +101,8 @@ func (t *Table) EndViewers(match func(Viewer) bool, why error) {
 	t.mu.Unlock() // a stage may be busy for a moment
 	for _, s := range live {
 		s.dialogue.end(match, why)
-		for _, stage := range s.shown() {
-			stage.Audience().End(match, why)
+		for _, c := range s.shown() {
+			c.stage.Audience().End(match, why)
 		}
 	}
 }

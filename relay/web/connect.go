@@ -37,6 +37,9 @@ type ConnectRequest struct {
 	// it asks. If it does so, the ticket comes while the session is being opened.
 	Answers bool `json:"answers,omitempty"`
 
+	// Channel, for ssh, is what the session begins with: empty is a shell; "hold" is nothing, and keeps it open for files.
+	Channel string `json:"channel,omitempty"`
+
 	Console bool           `json:"console,omitempty"` // vnc: the screen of who sits at the machine, who may say no
 	View    bool           `json:"view,omitempty"`    // console: look only
 	Purpose string         `json:"purpose,omitempty"` // console: shown to who is asked
@@ -58,7 +61,14 @@ type DesktopRequest struct {
 
 // AttachRequest asks for the right to see a session.
 type AttachRequest struct {
-	Watch bool `json:"watch,omitempty"` // read-only
+	Watch   bool   `json:"watch,omitempty"`   // read-only
+	Channel uint32 `json:"channel,omitempty"` // the number of the session's channel; the first if it is not given
+}
+
+// Channels are a session's.
+type Channels struct {
+	Channels []session.ChannelView `json:"channels"`
+	More     bool                  `json:"more"` // there are more than one answer holds
 }
 
 // Ticket is the right to attach, for 10 seconds and once, with what a browser needs to use it.
@@ -83,6 +93,7 @@ func (a *api) sessionRoutes() []route {
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
 		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", packs: true, handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
 		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},
+		{method: "GET", pattern: "/sessions/{session}/channels", verb: access.SeeSessions, what: "Show what a session did: its channels, and the files that passed", packs: true, handle: a.channels, out: Channels{}, more: "Who may not see the audit log sees those of their own sessions."},
 		{method: "DELETE", pattern: "/sessions/{session}", verb: access.EndOwn, what: "End a session", handle: a.killSession, more: "Who may not end sessions of others ends their own."},
 	}
 }
@@ -139,6 +150,14 @@ func (a *api) request(ctx context.Context, who access.Operator, c ConnectRequest
 		return req, nil
 	}
 	req.Answers = c.Answers
+	switch c.Channel {
+	case "":
+	case string(wire.Hold):
+		req.Channel = &wire.Channel{Kind: wire.Hold}
+		req.Likes = []wire.Right{wire.MayUpload, wire.MayDownload}
+	default:
+		return nil, wire.Errorf(wire.BadRequest, "channel: a page's session begins with a shell or with hold, not with %q", wire.Printable(c.Channel))
+	}
 	keys, err := a.Access.Keys(ctx, who)
 	if err == nil {
 		keys, err = c.only(keys)
@@ -208,7 +227,7 @@ func (a *api) attach(r *http.Request, who access.Operator) (any, error) {
 		return nil, err
 	}
 	v := a.viewer(r, who)
-	v.Watch = req.Watch
+	v.Watch, v.Channel = req.Watch, req.Channel
 	secret, err := a.Sessions.Ticket(id, v)
 	return a.ticket(r, id, secret), err
 }
@@ -277,6 +296,23 @@ func (a *api) session(r *http.Request, who access.Operator) (any, error) {
 	}
 	s.Own = who.ID != "" && s.OperatorID == who.ID
 	return s, nil
+}
+
+func (a *api) channels(r *http.Request, who access.Operator) (any, error) {
+	id, err := wire.ParseSessionID(chi.URLParam(r, "session"))
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.Sessions.Get(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	if mayAll := who.May(access.SeeAudit); mayAll != nil && (who.ID == "" || s.OperatorID != who.ID) {
+		return nil, mayAll
+	}
+	var out Channels
+	out.Channels, out.More, err = a.Sessions.Channels(r.Context(), id)
+	return out, err
 }
 
 func (a *api) killSession(r *http.Request, who access.Operator) (any, error) {

@@ -106,7 +106,7 @@ func (k *Kind) Intent(req *session.Request) map[string]string {
 }
 
 // Open implements [kind.Kind].
-func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Request) (kind.Opened, error) {
+func (k *Kind) Open(ctx context.Context, s *session.Channel, req *session.Request) (session.Shown, error) {
 	if req.Native {
 		return k.openNative(ctx, s, req)
 	}
@@ -114,15 +114,15 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 }
 
 // openDisplay asks guacd first, so that nobody at the machine is asked for nothing.
-func (k *Kind) openDisplay(ctx context.Context, s *session.Session, req *session.Request) (kind.Opened, error) {
+func (k *Kind) openDisplay(ctx context.Context, s *session.Channel, req *session.Request) (session.Shown, error) {
 	guacd, err := Dial(ctx, k.Guacd)
 	if err != nil {
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
 	opened, tunnel, err := k.tunnel(ctx, s, req)
 	if err != nil {
 		guacd.Close()
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
 	var whole bool // it is not after an error, nor after a panic
 	defer func() {
@@ -134,7 +134,7 @@ func (k *Kind) openDisplay(ctx context.Context, s *session.Session, req *session
 		guacd.Close()
 		if guacd, err = Dial(ctx, k.Guacd); err != nil {
 			tunnel.Reset(wire.CodeOf(err))
-			return kind.Opened{}, err
+			return session.Shown{}, err
 		}
 	}
 	d, err := Start(ctx, Params{
@@ -145,10 +145,10 @@ func (k *Kind) openDisplay(ctx context.Context, s *session.Session, req *session
 		Policy: k.policy(req, opened), Console: req.Console != nil, DrivePath: k.drive(s, req), Log: s.Log(), Guard: s.Guard,
 	})
 	if err != nil {
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
 	whole = true
-	return kind.Opened{Stage: display.New(s, d), Login: opened.Login}, nil
+	return session.Shown{Stage: display.New(s, d), Login: opened.Login}, nil
 }
 
 // policy is what the viewers of a desktop may do: sound and files exist with RDP alone.
@@ -162,7 +162,7 @@ func (k *Kind) policy(req *session.Request, opened *wire.Opened) guac.Policy {
 }
 
 // drive is the session's own folder on guacd's host; empty: it has none.
-func (k *Kind) drive(s *session.Session, req *session.Request) string {
+func (k *Kind) drive(s *session.Channel, req *session.Request) string {
 	if req.Kind != wire.KindRDP || !k.Policy.Upload && !k.Policy.Download {
 		return ""
 	}
@@ -171,16 +171,16 @@ func (k *Kind) drive(s *session.Session, req *session.Request) string {
 
 // openNative gives a native viewer the desktop server's own bytes. The session lasts as long as the
 // viewer's stream.
-func (k *Kind) openNative(ctx context.Context, s *session.Session, req *session.Request) (kind.Opened, error) {
+func (k *Kind) openNative(ctx context.Context, s *session.Channel, req *session.Request) (session.Shown, error) {
 	opened, tunnel, err := k.tunnel(ctx, s, req)
 	if err != nil {
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
-	return kind.Opened{Stage: raw.New(s, tunnel), Login: opened.Login}, nil
+	return session.Shown{Stage: raw.New(s, tunnel), Login: opened.Login}, nil
 }
 
 // tunnel asks the envoy for its desktop server. Its bytes are the session's.
-func (k *Kind) tunnel(ctx context.Context, s *session.Session, req *session.Request) (*wire.Opened, *session.Tunnel, error) {
+func (k *Kind) tunnel(ctx context.Context, s *session.Channel, req *session.Request) (*wire.Opened, *session.Tunnel, error) {
 	t, err := k.Fleet.Open(ctx, s.Envoy(), &wire.Open{
 		Session: s.ID(), Kind: req.Kind, Port: req.Port, Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond),
 		Console: req.Console, Security: req.Desktop.Security,

@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
+	"strings"
 
-	"scrier/relay/session"
 	"scrier/wire"
 )
 
@@ -31,7 +33,7 @@ func ParseCommands(s string) (Commands, error) {
 }
 
 // maxRecorded is how much of a command line a record holds, in bytes.
-const maxRecorded = 3 << 10
+const maxRecorded = 900 // less than the log keeps of a field
 
 // intent adds what the log says of a program. Of what is cut off, the record has the digest of the whole.
 func (c Commands) intent(fields map[string]string, p *wire.Channel) {
@@ -63,16 +65,64 @@ func (c Commands) intent(fields map[string]string, p *wire.Channel) {
 	fields["command"] = wire.Printable(string(line))
 }
 
-// checkProgram says what is wrong with a program that is asked for.
-func checkProgram(req *session.Request) error {
-	if req.Program == nil {
+// channelIntent adds what the log says of a channel.
+func (c Commands) channelIntent(fields map[string]string, p *wire.Channel) {
+	if p == nil {
+		fields["channel"] = "shell"
+		return
+	}
+	switch p.Kind {
+	case wire.Program:
+		c.intent(fields, p)
+		if p.Agent {
+			fields["agent_forwarding"] = "true"
+		}
+		return
+	case wire.System:
+		fields["subsystem"] = wire.Printable(string(p.Command))
+	case wire.DialTCP, wire.ListenTCP:
+		fields["target"] = wire.Printable(net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port))))
+	case wire.DialUnix, wire.ListenUnix:
+		fields["target"] = wire.Printable(p.Host)
+	}
+	fields["channel"] = string(p.Kind)
+	if p.Origin != "" {
+		fields["origin"] = wire.Printable(net.JoinHostPort(p.Origin, strconv.Itoa(int(p.OriginPort))))
+	}
+}
+
+// checkChannel says what is wrong with a channel that is asked for.
+func checkChannel(c *wire.Channel) error {
+	if c == nil {
 		return nil
 	}
-	switch command := req.Program.Command; {
-	case len(command) > wire.MaxCommand:
-		return wire.Errorf(wire.BadRequest, "the command has %d bytes, at most %d; put it into a file, or on standard input of a shell", len(command), wire.MaxCommand)
-	case bytes.IndexByte(command, 0) >= 0:
+	switch {
+	case len(c.Command) > wire.MaxCommand:
+		return wire.Errorf(wire.BadRequest, "the command has %d bytes, at most %d; put it into a file, or on standard input of a shell", len(c.Command), wire.MaxCommand)
+	case bytes.IndexByte(c.Command, 0) >= 0:
 		return wire.Errorf(wire.BadRequest, "the command holds a NUL byte, at which a shell would end it")
+	case len(c.Host) > wire.MaxTarget || len(c.Origin) > wire.MaxTarget:
+		return wire.Errorf(wire.BadRequest, "a host or path has at most %d bytes", wire.MaxTarget)
+	case strings.IndexByte(c.Host, 0) >= 0:
+		return wire.Errorf(wire.BadRequest, "a host or path holds no NUL byte")
+	}
+	switch c.Kind {
+	case wire.Program, wire.Hold, wire.SFTP, wire.ForwardAgent, wire.Accept, wire.Tunnel:
+	case wire.System:
+		if len(c.Command) == 0 || string(c.Command) == "sftp" { // that one is SFTP, which is looked at
+			return wire.Errorf(wire.BadRequest, "a subsystem has a name, and is not sftp")
+		}
+	case wire.DialTCP:
+		if c.Host == "" || c.Port == 0 {
+			return wire.Errorf(wire.BadRequest, "a forward goes to a host and a port")
+		}
+	case wire.ListenTCP:
+	case wire.DialUnix, wire.ListenUnix:
+		if !strings.HasPrefix(c.Host, "/") {
+			return wire.Errorf(wire.BadRequest, "a socket's path begins with /")
+		}
+	default:
+		return wire.Errorf(wire.BadRequest, "channels of kind %q are not served", wire.Printable(string(c.Kind)))
 	}
 	return nil
 }

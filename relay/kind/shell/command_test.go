@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"scrier/relay/session"
 	"scrier/wire"
 )
 
@@ -43,11 +42,11 @@ func TestCheckProgram(t *testing.T) {
 	for command, ok := range map[string]bool{
 		"": true, "ls": true, strings.Repeat("x", wire.MaxCommand): true, strings.Repeat("x", wire.MaxCommand+1): false, "a\x00b": false,
 	} {
-		if err := checkProgram(&session.Request{Program: &wire.Channel{Command: []byte(command)}}); (err == nil) != ok || !ok && wire.CodeOf(err) != wire.BadRequest {
+		if err := checkChannel(&wire.Channel{Command: []byte(command)}); (err == nil) != ok || !ok && wire.CodeOf(err) != wire.BadRequest {
 			t.Errorf("%.10q: %v", command, err)
 		}
 	}
-	if err := checkProgram(&session.Request{}); err != nil {
+	if err := checkChannel(nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,9 +19,8 @@ import (
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
 	"scrier/relay/session"
-	"scrier/relay/session/program"
+	"scrier/relay/session/raw"
 	"scrier/relay/session/ssh"
-	"scrier/relay/session/terminal"
 	"scrier/wire"
 )
 
@@ -36,6 +35,7 @@ type Kind struct {
 	Log     *slog.Logger
 	// Commands is what the audit log says of command lines; empty: [FullCommands].
 	Commands Commands
+	Allow    Allow
 }
 
 // Check implements [kind.Kind].
@@ -45,7 +45,17 @@ func (k *Kind) Check(req *session.Request) error {
 			return err
 		}
 	}
-	if err := checkProgram(req); err != nil {
+	if err := checkChannel(req.Channel); err != nil {
+		return err
+	}
+	if len(req.Needs) > wire.MaxRights || len(req.Likes) > wire.MaxRights {
+		return wire.Errorf(wire.BadRequest, "a session has at most %d rights", wire.MaxRights)
+	}
+	if c := req.Channel; c != nil && !slices.Contains([]wire.ChannelKind{wire.Program, wire.Hold, wire.Tunnel}, c.Kind) {
+		return wire.Errorf(wire.BadRequest, "a session does not begin with a channel of kind %q", wire.Printable(string(c.Kind)))
+	}
+	needed, _ := k.wanted(req)
+	if err := k.Allow.check(needed); err != nil {
 		return err
 	}
 	port := req.Port
@@ -55,7 +65,7 @@ func (k *Kind) Check(req *session.Request) error {
 	return k.Ports.Allow(port)
 }
 
-// Intent implements [kind.Kind]: with which key, if one was named, and which program.
+// Intent implements [kind.Kind]: with which key, if one was named, and what is opened.
 func (k *Kind) Intent(req *session.Request) map[string]string {
 	fields := map[string]string{}
 	if req.Named && len(req.Keys) == 1 {
@@ -64,31 +74,35 @@ func (k *Kind) Intent(req *session.Request) map[string]string {
 			fields["inline_key"] = "true"
 		}
 	}
-	if req.Program != nil {
-		k.Commands.intent(fields, req.Program)
-	}
+	k.Commands.channelIntent(fields, req.Channel)
 	return fields
 }
 
 // Open implements [kind.Kind]: an ephemeral key, a tunnel, the SSH handshake with the host key that
-// the agent reported, a shell or another program.
-func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Request) (_ kind.Opened, err error) {
+// the agent reported, a shell or another channel.
+func (k *Kind) Open(ctx context.Context, s *session.Channel, req *session.Request) (_ session.Shown, err error) {
+	needed, liked := k.wanted(req)
+	open := &wire.Open{
+		Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(req.Keys), Needs: needed, Likes: liked,
+		Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond), Source: address(s.Source()),
+	}
+	if req.Channel != nil && req.Channel.Kind == wire.Tunnel {
+		return k.openRaw(ctx, s, open)
+	}
 	var signer xssh.Signer
 	var tunnel *fleet.Tunnel
 	for _, generate := range keyTypes {
 		if signer, err = ephemeral(generate); err != nil {
-			return kind.Opened{}, err
+			return session.Shown{}, err
 		}
-		tunnel, err = k.Fleet.Open(ctx, s.Envoy(), &wire.Open{
-			Session: s.ID(), Kind: req.Kind, Login: req.Login, Keys: marshal(req.Keys),
-			Ephemeral: signer.PublicKey().Marshal(), Operator: s.Operator(), Timeout: uint32(k.Timeout / time.Millisecond), Source: address(s.Source()),
-		}, ssh.Greeting)
+		open.Ephemeral = signer.PublicKey().Marshal()
+		tunnel, err = k.Fleet.Open(ctx, s.Envoy(), open, ssh.Greeting)
 		if wire.CodeOf(err) != wire.KeyTypeRefused {
 			break
 		}
 	}
 	if err != nil {
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
 	var whole bool // it is not after an error, nor after a panic
 	defer func() {
@@ -98,14 +112,18 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 	}()
 	opened := tunnel.Opened
 	if fleet.CheckLogin(opened.Login) != nil {
-		return kind.Opened{}, wire.Errorf(wire.Protocol, "the agent named no login")
+		return session.Shown{}, wire.Errorf(wire.Protocol, "the agent named no login")
+	}
+	rights, err := granted(opened.Rights, needed, liked)
+	if err != nil {
+		return session.Shown{}, err
 	}
 	if err := k.Fleet.Reported(ctx, s.Envoy(), opened.HostKeys); err != nil {
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
 	hostKeys, err := expected(opened.HostKeys, req.HostKeys)
 	if err != nil {
-		return kind.Opened{}, err
+		return session.Shown{}, err
 	}
 	dialogue := s.Dialogue()
 	dialogue.As(opened.Login)
@@ -118,30 +136,36 @@ func (k *Kind) Open(ctx context.Context, s *session.Session, req *session.Reques
 		},
 	})
 	if err != nil {
-		return kind.Opened{}, tunnel.Why(err)
+		return session.Shown{}, tunnel.Why(err)
 	}
-	stop := context.AfterFunc(s.Context(), client.Close)
 	dialogue.Step(ssh.OpeningShell)
-	size := req.Terminal.Size
-	p := ssh.Program{Env: ssh.Env(req.Terminal.Env), PTY: &ssh.PTY{Term: req.Terminal.Term, Size: size, Modes: req.Terminal.Modes}}
-	plain := req.Program != nil && req.Program.Plain
-	if req.Program != nil {
-		p.Command = req.Program.Command
-	}
-	if plain {
-		p.PTY = nil
-	}
-	process, err := client.Start(ctx, p)
+	c := newConnection(k, req, client, tunnel, opened.Login, rights)
+	stage, err := c.Open(ctx, s, req)
 	if err != nil {
 		client.Close()
-		return kind.Opened{}, tunnel.Why(err)
+		return session.Shown{}, err
 	}
 	whole = true
-	if plain {
-		stop() // the program is told first
-		return kind.Opened{Stage: program.New(s, process, req.Client), Login: opened.Login}, nil
+	// Each channel ends its own part, programs with a signal; what is left after that is cut off.
+	context.AfterFunc(s.Session.Context(), func() { time.AfterFunc(endTime, client.Close) })
+	return session.Shown{Stage: stage, Login: opened.Login, More: c}, nil
+}
+
+// endTime is how long the channels of a session that has ended may take to end in order.
+const endTime = 5 * time.Second
+
+// openRaw gives the bytes of the machine's own SSH server, where it is allowed by name: who they let in, and what is done
+// there, is between that server and the operator's own client.
+func (k *Kind) openRaw(ctx context.Context, s *session.Channel, open *wire.Open) (session.Shown, error) {
+	tunnel, err := k.Fleet.Open(ctx, s.Envoy(), open, nil)
+	if err != nil {
+		return session.Shown{}, err
 	}
-	return kind.Opened{Stage: terminal.New(s, process, size), Login: opened.Login}, nil
+	if _, err := granted(tunnel.Opened.Rights, open.Needs, nil); err != nil {
+		tunnel.Reset(wire.CodeOf(err))
+		return session.Shown{}, err
+	}
+	return session.Shown{Stage: raw.New(s, &session.Tunnel{Stream: tunnel.Stream, Count: s.Count, Why: tunnel.Why})}, nil
 }
 
 // expected are those of the reported host keys that the machine must have, if it is known under its name by others than

@@ -28,7 +28,7 @@ const (
 // Audience is the viewers of one stage. It implements [session.Audience]; those of its methods that
 // end in Locked are called with the stage's mutex held, all others without.
 type Audience struct {
-	session *session.Session
+	session *session.Channel
 	mu      *sync.Mutex // the stage's: what is shown and who sees it change together
 
 	owner    *Seat
@@ -40,7 +40,7 @@ type Audience struct {
 }
 
 // New is the audience of a stage of a session. mu guards the stage and its audience.
-func New(s *session.Session, mu *sync.Mutex) *Audience { return &Audience{session: s, mu: mu} }
+func New(s *session.Channel, mu *sync.Mutex) *Audience { return &Audience{session: s, mu: mu} }
 
 // Open is called when the stage runs: from then on the session ends unless an owner comes within the
 // grace.

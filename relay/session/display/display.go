@@ -61,7 +61,7 @@ const (
 //
 // Viewers come and go; the desktop goes on without any until the grace is over.
 type Display struct {
-	session  *session.Session
+	session  *session.Channel
 	desktop  Desktop
 	audience *audience.Audience
 
@@ -71,7 +71,7 @@ type Display struct {
 }
 
 // New makes a session's display of a desktop, which it owns from now on.
-func New(s *session.Session, d Desktop) *Display {
+func New(s *session.Channel, d Desktop) *Display {
 	t := &Display{session: s, desktop: d, met: make(chan struct{})}
 	t.audience = audience.New(s, &t.mu)
 	return t

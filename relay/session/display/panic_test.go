@@ -67,7 +67,7 @@ func TestPanicEndsTheDisplay(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			table, j := sessiontest.Table(t)
 			s := sessiontest.Reserve(t, table)
-			if err := s.Show(t.Context(), "", New(s, &picture{at, make(chan struct{})})); err != nil {
+			if err := s.Show(t.Context(), session.Shown{Stage: New(s, &picture{at, make(chan struct{})})}); err != nil {
 				t.Fatal(err)
 			}
 			near, far := wiretest.Streams()
@@ -101,7 +101,7 @@ func TestNotTakenBack(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	s := sessiontest.Reserve(t, table)
 	d := New(s, &picture{"", make(chan struct{})})
-	if err := s.Show(t.Context(), "", d); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Stage: d}); err != nil {
 		t.Fatal(err)
 	}
 	attach := func(client string, back bool) (*wire.Framed, error) {

@@ -34,7 +34,7 @@ const errPiece = 4 << 10
 
 // Program joins a process to the viewer that started it. It implements [session.Stage] and [session.Audience].
 type Program struct {
-	session *session.Session
+	session *session.Channel
 	process Process
 	client  []byte        // whose it is
 	taken   atomic.Bool   // somebody has it, or nobody may come any more
@@ -46,7 +46,7 @@ type Program struct {
 
 // New makes a session's stage of a process, which it owns from now on. client is the viewer that it is for, as in
 // [wire.Attach].
-func New(s *session.Session, p Process, client []byte) *Program {
+func New(s *session.Channel, p Process, client []byte) *Program {
 	return &Program{session: s, process: p, client: client, over: make(chan struct{}), final: make(chan *wire.Exit, 1), gone: make(chan struct{})}
 }
 

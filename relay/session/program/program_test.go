@@ -88,7 +88,7 @@ func (p *process) ends(e *wire.Exit) {
 type shown struct {
 	*testing.T
 	*process
-	*session.Session
+	*session.Channel
 	table   *session.Table
 	journal *sessiontest.Journal
 	viewer  *wire.Framed
@@ -99,8 +99,8 @@ func show(t *testing.T) *shown {
 	t.Helper()
 	s := &shown{T: t, process: newProcess(), served: make(chan error, 1)}
 	s.table, s.journal = sessiontest.Table(t)
-	s.Session = sessiontest.Reserve(t, s.table)
-	if err := s.Show(t.Context(), "ann", New(s.Session, s.process, mine)); err != nil {
+	s.Channel = sessiontest.Reserve(t, s.table)
+	if err := s.Show(t.Context(), session.Shown{Login: "ann", Stage: New(s.Channel, s.process, mine)}); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -334,9 +334,9 @@ func (l lingering) Hangup() {
 // While a program that is ended from outside ends, nothing more is typed there.
 func TestNoInputBehindTheEnd(t *testing.T) {
 	table, _ := sessiontest.Table(t)
-	s := &shown{T: t, process: newProcess(), served: make(chan error, 1), table: table, Session: sessiontest.Reserve(t, table)}
+	s := &shown{T: t, process: newProcess(), served: make(chan error, 1), table: table, Channel: sessiontest.Reserve(t, table)}
 	over := make(chan struct{})
-	if err := s.Show(t.Context(), "ann", New(s.Session, lingering{s.process, over}, mine)); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Login: "ann", Stage: New(s.Channel, lingering{s.process, over}, mine)}); err != nil {
 		t.Fatal(err)
 	}
 	s.attach()
@@ -429,7 +429,7 @@ func TestPanic(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	s := sessiontest.Reserve(t, table)
 	p := newProcess()
-	if err := s.Show(t.Context(), "ann", New(s, faulty{p}, mine)); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Login: "ann", Stage: New(s, faulty{p}, mine)}); err != nil {
 		t.Fatal(err)
 	}
 	near, far := wiretest.Streams()

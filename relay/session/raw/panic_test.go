@@ -27,7 +27,7 @@ func TestPanicEndsTheTunnel(t *testing.T) {
 	table, j := sessiontest.Table(t)
 	s := sessiontest.Reserve(t, table)
 	envoy, tunnel := wiretest.Streams()
-	if err := s.Show(t.Context(), "", New(s, faulty{tunnel})); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Stage: New(s, faulty{tunnel})}); err != nil {
 		t.Fatal(err)
 	}
 	near, far := wiretest.Streams()
@@ -66,7 +66,7 @@ func TestViewerThatHasWaited(t *testing.T) {
 	}
 	time.Sleep(10 * time.Millisecond) // its stream is read by now
 	envoy, tunnel := wiretest.Streams()
-	if err := s.Show(t.Context(), "", New(s, tunnel)); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Stage: New(s, tunnel)}); err != nil {
 		t.Fatal(err)
 	}
 	s.Dialogue().Over(nil)
@@ -99,7 +99,7 @@ func TestSecondViewer(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	s := sessiontest.Reserve(t, table)
 	envoy, tunnel := wiretest.Streams()
-	if err := s.Show(t.Context(), "", New(s, tunnel)); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Stage: New(s, tunnel)}); err != nil {
 		t.Fatal(err)
 	}
 	near, far := wiretest.Streams()

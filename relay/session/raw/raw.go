@@ -15,7 +15,7 @@ import (
 // Raw gives a tunnel to the first viewer that comes. It implements [session.Stage] and
 // [session.Audience].
 type Raw struct {
-	session *session.Session
+	session *session.Channel
 	tunnel  wire.Stream
 	taken   atomic.Bool   // somebody has it, or nobody may come any more
 	over    chan struct{} // closed when that viewer has gone, or nobody came
@@ -23,7 +23,7 @@ type Raw struct {
 }
 
 // New makes a session's stage of a tunnel, which it owns from now on.
-func New(s *session.Session, tunnel wire.Stream) *Raw {
+func New(s *session.Channel, tunnel wire.Stream) *Raw {
 	return &Raw{session: s, tunnel: tunnel, over: make(chan struct{})}
 }
 

@@ -91,12 +91,12 @@ func Table(t testing.TB) (*session.Table, *Journal) {
 	}), j
 }
 
-// Reserve begins a session of ann's on a made-up envoy.
-func Reserve(t testing.TB, table *session.Table) *session.Session {
+// Reserve begins a session of ann's on a made-up envoy, and gives its first channel.
+func Reserve(t testing.TB, table *session.Table) *session.Channel {
 	t.Helper()
 	s, err := table.Reserve(t.Context(), store.Session{Operator: "ann", OperatorID: "1", Envoy: wire.NewEnvoyID(), Kind: "ssh", Source: "test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s.First()
 }

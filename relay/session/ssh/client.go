@@ -1,8 +1,8 @@
 // Package ssh is the SSH client of sessions, which runs in the relay: one connection a session, over
 // the session's tunnel, and any number of channels on it.
 //
-// The server's host key must be one that the envoy's agent reported. Whatever the server opens or
-// asks for is refused: there is no forwarding here, no agent, no X11.
+// The server's host key must be one that the envoy's agent reported. What the server opens is refused, unless it
+// belongs to a [Listener], and so is whatever it asks for.
 package ssh
 
 import (
@@ -34,9 +34,6 @@ const (
 	exchangeTimeout       = 15 * time.Second
 	authenticationTimeout = 2 * time.Minute
 	shellTimeout          = time.Minute
-
-	// closeWait is how long a server may take to close a channel that we have closed.
-	closeWait = 2 * time.Second
 )
 
 // Config is what a [Client] is made with.
@@ -57,25 +54,36 @@ type Config struct {
 
 // Client is one authenticated SSH connection. Its methods may be called at the same time.
 //
-// It ends with its last channel: the transport is closed then, which no server can hold up.
+// It ends with the last of its channels and listeners, unless it is held: the transport is closed then, which no
+// server can hold up.
 type Client struct {
 	conn      ssh.Conn
 	transport *transport
 	guard     func(func())
 	wait      sync.WaitGroup
 
-	opening chan struct{} // held while a channel is opened
-	ended   chan struct{} // closed when the connection has ended; only after the handshake
+	ended chan struct{} // closed when the connection has ended; only after the handshake
+	asks  chan struct{} // held while the server has to answer a global request, as answers name no question
 
-	mu       sync.Mutex
-	channels int
-	closed   bool
+	mu        sync.Mutex
+	uses      int           // channels, listeners and holds: what keeps the connection
+	channels  int           // with those that only the server has still to close; see maxChannels
+	sessions  bool          // it has let a program in
+	ahead     chan struct{} // while it is not nil nobody else sends, see startAhead; closed when that is over
+	listening int           // listeners, with those that are opened or closed
+	listeners map[address]*Listener
+	asking    *Listener // it asks for any port, and has no answer yet
+	agent     *Listener
+	closed    bool
 }
 
 // Dial makes a client of a tunnel on which [Greeting] was sent already. The client owns the tunnel
 // from then on, also when Dial fails.
 func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
-	cl := &Client{transport: newTransport(tunnel), guard: c.Guard, opening: make(chan struct{}, 1), ended: make(chan struct{})}
+	cl := &Client{
+		transport: newTransport(tunnel), guard: c.Guard, ended: make(chan struct{}), asks: make(chan struct{}, 1),
+		listeners: map[address]*Listener{},
+	}
 	if cl.guard == nil {
 		cl.guard = func(f func()) { f() }
 	}
@@ -83,7 +91,7 @@ func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
 		c.Step = func(string) {}
 	}
 	c.Step(KeyExchange)
-	err := cl.within(ctx, KeyExchange, exchangeTimeout, func(ctx context.Context, limit *allowance.Limit) error { return cl.handshake(ctx, c, limit) })
+	err := cl.within(ctx, exchangeTimeout, func(ctx context.Context, limit *allowance.Limit) error { return cl.handshake(ctx, c, limit) })
 	if err != nil {
 		cl.Close()
 		return nil, err
@@ -102,10 +110,10 @@ func tooLate(what string, limit time.Duration) func() error {
 	return func() error { return wire.Errorf(wire.SSHTimeout, "waited %s for %s", wire.Period(limit), what) }
 }
 
-// within runs a step of the server's, which ends with ctx or its limit at the latest: closing the transport is
-// what ends a step that a hostile server drags out.
-func (c *Client) within(ctx context.Context, what string, limit time.Duration, step func(context.Context, *allowance.Limit) error) error {
-	ctx, l := allowance.New(ctx, limit, tooLate(what, limit))
+// within runs the handshake, which ends with ctx or its limit at the latest: closing the transport is what ends a
+// step that a hostile server drags out.
+func (c *Client) within(ctx context.Context, limit time.Duration, step func(context.Context, *allowance.Limit) error) error {
+	ctx, l := allowance.New(ctx, limit, tooLate(KeyExchange, limit))
 	defer l.Stop()
 	stop := context.AfterFunc(ctx, func() { c.transport.Reset(wire.CodeOf(wire.Cause(ctx, wire.Cancelled))) })
 	err := step(ctx, l)
@@ -113,45 +121,9 @@ func (c *Client) within(ctx context.Context, what string, limit time.Duration, s
 		err = errors.Join(wire.Cause(ctx, wire.Cancelled), err)
 	}
 	if wire.CodeOf(err) == wire.Internal {
-		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server broke off: " + words(err), Err: err}
+		err = brokeOff(err)
 	}
 	return err
-}
-
-// beside is within, for a shell on a connection that has other channels: they go on, and so does the step, which
-// nobody waits for any more when ctx has ended; late undoes it then.
-func (c *Client) beside(ctx context.Context, step func() error, late func()) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, shellTimeout, tooLate(OpeningShell, shellTimeout)())
-	defer cancel()
-	var mu sync.Mutex
-	gone := false
-	done := make(chan error, 1)
-	if !c.run(func() {
-		err := step()
-		mu.Lock()
-		undo := gone || err != nil
-		done <- err
-		mu.Unlock()
-		if undo { // it may have to wait for the server: nobody waits for it
-			late()
-		}
-	}) {
-		return errClosed
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	select {
-	case err := <-done: // it was just in time
-		return err
-	default:
-		gone = true
-		return wire.Cause(ctx, wire.Cancelled)
-	}
 }
 
 func (c *Client) handshake(ctx context.Context, p Config, limit *allowance.Limit) error {
@@ -205,17 +177,27 @@ func (c *Client) handshake(ctx context.Context, p Config, limit *allowance.Limit
 	c.conn = conn
 	c.mu.Unlock()
 	c.run(func() {
-		_ = conn.Wait() // how it ended shows where it is used
+		c.transport.fail(brokeOff(conn.Wait()))
 		close(c.ended)
 	})
-	// The server's keep-alives are global requests: the refusal is the answer that they want.
-	c.run(func() { ssh.DiscardRequests(requests) })
+	c.run(func() { c.refuse(requests) })
 	c.run(func() {
 		for ch := range channels {
-			_ = ch.Reject(ssh.Prohibited, "this client opens its own channels only") // the peer may be gone
+			c.arrived(ch)
 		}
 	})
 	return nil
+}
+
+// refuse answers the server's global requests. Its keep-alives are among them: the refusal is the answer that they
+// want.
+func (c *Client) refuse(requests <-chan *ssh.Request) {
+	for r := range requests {
+		if r.WantReply {
+			c.quiet()
+			_ = r.Reply(false, nil) // the peer may be gone
+		}
+	}
 }
 
 // nothingInCommon says what both sides have, and what to change.
@@ -253,7 +235,27 @@ func words(err error) string {
 	return wire.Printable(text)
 }
 
+// brokeOff is the end of the connection, or of a channel, that is no refusal.
+func brokeOff(err error) error {
+	return &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server broke off: " + words(err), Err: err}
+}
+
 var errClosed = wire.Errorf(wire.Cancelled, "the SSH connection is closed")
+
+// Ended is closed when the connection has ended, however that came.
+func (c *Client) Ended() <-chan struct{} { return c.ended }
+
+// Err is how the connection ended; nil: it has not. It is set before anything else fails because of the end.
+func (c *Client) Err() error { return c.transport.failure() }
+
+// fault is what an error of package ssh's means, which tells the end of a channel from that of the connection by
+// nothing. It may have to wait for what is on its way from the server.
+func (c *Client) fault(err error) error {
+	if c.transport.sound() {
+		return brokeOff(err)
+	}
+	return c.Err()
+}
 
 // run runs f beside the caller, and has Close wait for it. On a connection that is closed it says false
 // and does not run f.
@@ -267,63 +269,22 @@ func (c *Client) run(f func()) bool {
 	return true
 }
 
-// open opens a channel, which must leave in the end.
-func (c *Client) open(kind string, data []byte) (ssh.Channel, <-chan *ssh.Request, error) {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return nil, nil, errClosed
-	}
-	c.channels++
-	c.mu.Unlock()
-	type answer struct {
-		channel  ssh.Channel
-		requests <-chan *ssh.Request
-		err      error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		var a answer
-		a.channel, a.requests, a.err = c.conn.OpenChannel(kind, data)
-		done <- a
-	}()
-	var a answer
-	select {
-	case a = <-done:
-	case <-c.ended:
-		// A channel that is opened in the very moment in which the connection ends is told nothing: x/crypto/ssh has
-		// dropped its channels by then, and OpenChannel waits for ever. That goroutine cannot be ended.
-		select {
-		case a = <-done:
-		default:
-			a.err = errors.New("the connection ended")
-		}
-	}
-	if a.err != nil {
-		c.leave()
-	}
-	return a.channel, a.requests, a.err
-}
-
-// alone says that the connection has no channel.
-func (c *Client) alone() bool {
+// Hold keeps the connection without a channel, until it is released. It may be released more than once.
+func (c *Client) Hold() (release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.channels == 0
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	c.uses++
+	return sync.OnceFunc(c.leave), nil
 }
 
-// single says that the connection has one channel.
-func (c *Client) single() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.channels == 1
-}
-
-// leave takes a channel off the connection; the last one closes it.
+// leave takes a use off the connection; the last one closes it.
 func (c *Client) leave() {
 	c.mu.Lock()
-	c.channels--
-	last := c.channels == 0
+	c.uses--
+	last := c.uses == 0
 	c.mu.Unlock()
 	if last {
 		c.shut()
@@ -341,6 +302,7 @@ func (c *Client) shut() {
 	c.closed = true
 	conn := c.conn
 	c.mu.Unlock()
+	c.transport.fail(errClosed)
 	c.transport.Reset(wire.None)
 	if conn != nil {
 		_ = conn.Close() // the transport is gone already

@@ -1,22 +1,25 @@
 package ssh
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
-	"scrier/relay/allowance"
 	"scrier/wire"
 )
 
 // Program is what a [Process] is to be.
 type Program struct {
-	Command []byte            // for the login's shell; empty: that shell itself
-	Env     map[string]string // see [Env]
-	PTY     *PTY              // nil: no terminal
+	Command   []byte            // for the login's shell; empty: that shell itself
+	Subsystem bool              // Command is the name of a subsystem of the server's
+	Env       map[string]string // see [Env]
+	PTY       *PTY              // nil: no terminal
+	Agent     bool              // it is to reach the agent that [Client.ListenAgent] stands for
 }
 
 // PTY is the terminal of a [Program].
@@ -30,91 +33,115 @@ type PTY struct {
 // be read, as they have one window (RFC 4254, 5.2). Write takes input. All of these may run at the same time.
 type Process struct {
 	client    *Client
-	channel   ssh.Channel
-	out, errs output
-	closing   sync.Once
+	channel   *channel
+	out, errs *inlet
+	in        *outlet
+	agent     bool
 
-	exit *wire.Exit    // nil: the server has not told
-	done chan struct{} // closed when exit is known or the channel is gone
-}
-
-// output is what a program writes. When it ends, package ssh wakes one of those who wait for more in it, and no other: so
-// there is never more than one.
-type output struct {
-	io.Reader
-	turn chan struct{} // held while it is read
-}
-
-func newOutput(r io.Reader) output { return output{r, make(chan struct{}, 1)} }
-
-func (o output) Read(p []byte) (int, error) {
-	o.turn <- struct{}{}
-	defer func() { <-o.turn }()
-	return o.Reader.Read(p)
+	exit *wire.Exit // before channel.gone; nil: the server has not told
 }
 
 // Start starts a program. One that would run without the terminal that it is to have is ended. When ctx ends before
 // that, other channels of the connection go on.
 func (c *Client) Start(ctx context.Context, p Program) (*Process, error) {
-	select { // one at a time, see startAhead
-	case c.opening <- struct{}{}:
-		defer func() { <-c.opening }()
-	case <-ctx.Done():
-		return nil, wire.Cause(ctx, wire.Cancelled)
+	if bytes.IndexByte(p.Command, 0) >= 0 { // for sshd that is a broken protocol, which ends the connection with all its channels
+		return nil, wire.Errorf(wire.BadRequest, "a command has a zero byte")
 	}
-	var s *Process
-	step := func() (err error) {
-		s, err = c.start(p)
-		return err
+	if p.Subsystem && len(p.Command) == 0 {
+		return nil, wire.Errorf(wire.BadRequest, "no subsystem is named")
 	}
-	alone := func(context.Context, *allowance.Limit) error { return step() }
-	undo := func() {
-		if s != nil {
-			s.Close()
-		}
-	}
+	ctx, cancel := context.WithTimeoutCause(ctx, shellTimeout, tooLate(OpeningShell, shellTimeout)())
+	defer cancel()
+	s := &Process{client: c, out: newInlet(), errs: newInlet()}
 	var err error
-	if c.alone() {
-		if err = c.within(ctx, OpeningShell, shellTimeout, alone); err != nil {
-			undo()
-		}
-	} else {
-		err = c.beside(ctx, step, undo)
+	if s.channel, err = c.open(ctx, "session", nil, s.request); err != nil {
+		return nil, c.noSession(err)
+	}
+	s.in = newOutlet(c, s.channel)
+	begun := make(chan error, 1)
+	if !c.run(func() { begun <- s.begin(p) }) {
+		begun <- c.Err()
+	}
+	select {
+	case err = <-begun:
+	case <-ctx.Done():
+		err = wire.Cause(ctx, wire.Cancelled)
+	}
+	if err == nil && !(c.run(func() { s.out.pump(s.channel, s.came) }) && c.run(func() { s.errs.pump(s.channel.Stderr(), s.came) })) {
+		err = c.Err()
 	}
 	if err != nil {
+		s.Close()
 		return nil, err
 	}
+	c.mu.Lock()
+	c.sessions = true
+	c.mu.Unlock()
 	return s, nil
 }
 
-func (c *Client) start(p Program) (*Process, error) {
-	alone := c.alone()
-	channel, requests, err := c.open("session", nil)
-	if err != nil {
-		return nil, &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + words(err), Err: err}
+// noSession is what it means that a session was not opened.
+func (c *Client) noSession(err error) error {
+	refused, ok := errors.AsType[*ssh.OpenChannelError](err)
+	if !ok {
+		return err
 	}
-	s := &Process{client: c, channel: channel, out: newOutput(channel), errs: newOutput(channel.Stderr()), done: make(chan struct{})}
-	if !c.run(func() { s.requests(requests) }) {
-		close(s.done)
-		return s, errClosed
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sessions {
+		return (&wire.Error{Code: wire.Busy, Detail: "the SSH server opens no further session on this connection: " + refusal(refused), Err: err}).
+			Advise("end another program of the session, open a session of its own (--new), or raise MaxSessions in sshd_config on that machine")
 	}
-	for name, value := range p.Env { // servers ignore what they do not accept
-		if _, err := channel.SendRequest("env", false, ssh.Marshal(struct{ Name, Value string }{name, value})); err != nil {
-			return s, err
+	return &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + refusal(refused), Err: err}
+}
+
+// came gives what it means that no more comes of an output.
+func (s *Process) came(err error) error {
+	switch {
+	case !orderly(err):
+		return s.client.fault(err)
+	case !s.client.transport.sound():
+		return s.client.Err()
+	}
+	return io.EOF
+}
+
+// begin asks for all that the program is to have, and for the program.
+func (s *Process) begin(p Program) error {
+	err := s.ask(p)
+	if wire.CodeOf(err) == wire.Internal {
+		err = s.client.fault(err)
+	}
+	return err
+}
+
+func (s *Process) ask(p Program) (err error) {
+	if p.Agent {
+		if s.agent, err = s.channel.SendRequest("auth-agent-req@openssh.com", true, nil); err != nil {
+			return err
 		}
 	}
-	switch {
-	case p.PTY == nil:
-		return s, s.startPlain(p)
-	case alone:
-		return s, s.startAhead(p)
+	for name, value := range p.Env { // servers ignore what they do not accept
+		if _, err := s.channel.SendRequest("env", false, ssh.Marshal(struct{ Name, Value string }{name, value})); err != nil {
+			return err
+		}
 	}
-	return s, s.start(p)
+	if p.PTY == nil {
+		return s.startPlain(p)
+	}
+	if over, alone := s.client.goAhead(); alone {
+		defer over()
+		return s.startAhead(p, over)
+	}
+	return s.start(p)
 }
 
 // request is the channel request that starts a program (RFC 4254, 6.5).
 func (p *Program) request() (name string, payload []byte) {
-	if len(p.Command) == 0 {
+	switch {
+	case p.Subsystem:
+		return "subsystem", ssh.Marshal(struct{ Name string }{string(p.Command)})
+	case len(p.Command) == 0:
 		return "shell", nil
 	}
 	return "exec", ssh.Marshal(struct{ Command string }{string(p.Command)})
@@ -124,10 +151,13 @@ func (p *Program) request() (name string, payload []byte) {
 func (s *Process) startPlain(p Program) error {
 	name, payload := p.request()
 	ok, err := s.channel.SendRequest(name, true, payload)
-	if err == nil && !ok {
-		err = wire.Errorf(wire.TargetRefused, "the SSH server starts no program without a terminal")
+	switch {
+	case err != nil || ok:
+		return err
+	case p.Subsystem:
+		return wire.Errorf(wire.TargetRefused, "the SSH server has no subsystem %s", wire.Printable(string(p.Command))).Advise("see Subsystem in sshd_config on that machine")
 	}
-	return err
+	return wire.Errorf(wire.TargetRefused, "the SSH server starts no program without a terminal")
 }
 
 var errNoTerminal = wire.Errorf(wire.AccountNotLoginable, "the SSH server gives no terminal").Advise("see PermitTTY in sshd_config on that machine, and the SSH server's log")
@@ -146,10 +176,28 @@ func (s *Process) start(p Program) error {
 	return err
 }
 
+// goAhead gives the connection to one channel, if there is no other: nobody else sends anything until over, which may be
+// called more than once.
+func (c *Client) goAhead() (over func(), alone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.channels != 1 || c.listening > 0 || c.ahead != nil {
+		return nil, false
+	}
+	ahead := make(chan struct{})
+	c.ahead = ahead
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.ahead = nil
+		close(ahead)
+	}), true
+}
+
 // startAhead asks for the terminal and, right behind it, for the program: waiting for the first answer
-// would cost a round trip. It is for a connection without other channels, where the next packet that
-// is sent is the first request.
-func (s *Process) startAhead(p Program) error {
+// would cost a round trip. It is for a connection that goes ahead, where the next packet that is sent is the first
+// request.
+func (s *Process) startAhead(p Program, over func()) error {
 	name, payload := p.request()
 	type answer struct {
 		ok  bool
@@ -161,11 +209,12 @@ func (s *Process) startAhead(p Program) error {
 		ok, err := s.channel.SendRequest("pty-req", true, ptyRequest(p.PTY))
 		pty <- answer{ok, err}
 	}) {
-		return errClosed
+		return s.client.Err()
 	}
 	var a answer
 	select {
 	case <-sent: // package ssh writes a packet in the goroutine that sends it
+		over()
 		_, err := s.channel.SendRequest(name, false, payload)
 		if a = <-pty; err != nil {
 			return err
@@ -181,32 +230,29 @@ func (s *Process) startAhead(p Program) error {
 	return a.err
 }
 
-// requests keeps the exit status and refuses everything else a server may ask.
-func (s *Process) requests(in <-chan *ssh.Request) {
-	defer close(s.done)
-	for r := range in {
-		switch r.Type {
-		case "exit-status":
-			var m struct{ Status uint32 }
-			if ssh.Unmarshal(r.Payload, &m) == nil && s.exit == nil {
-				s.exit = &wire.Exit{Status: m.Status}
-			}
-		case "exit-signal":
-			var m struct {
-				Signal     string
-				CoreDumped bool
-				Message    string
-				Lang       string
-			}
-			if ssh.Unmarshal(r.Payload, &m) == nil && s.exit == nil {
-				s.exit = &wire.Exit{Signal: wire.Printable(m.Signal)}
-			}
+// request keeps the exit status. Whatever else a server may ask is refused.
+func (s *Process) request(r *ssh.Request) {
+	switch r.Type {
+	case "exit-status":
+		var m struct{ Status uint32 }
+		if ssh.Unmarshal(r.Payload, &m) == nil && s.exit == nil {
+			s.exit = &wire.Exit{Status: m.Status}
 		}
-		if r.WantReply {
-			_ = r.Reply(false, nil) // the peer may be gone
+	case "exit-signal":
+		var m struct {
+			Signal     string
+			CoreDumped bool
+			Message    string
+			Lang       string
+		}
+		if ssh.Unmarshal(r.Payload, &m) == nil && s.exit == nil {
+			s.exit = &wire.Exit{Signal: wire.Printable(m.Signal)}
 		}
 	}
 }
+
+// Agent says whether the server lets the program reach the agent that it was to reach.
+func (s *Process) Agent() bool { return s.agent }
 
 // Read gives the program's output; io.EOF when it has closed that.
 func (s *Process) Read(p []byte) (int, error) { return s.out.Read(p) }
@@ -214,11 +260,11 @@ func (s *Process) Read(p []byte) (int, error) { return s.out.Read(p) }
 // Stderr gives what the program writes to standard error, if it has no terminal; io.EOF when it has closed that.
 func (s *Process) Stderr() io.Reader { return s.errs }
 
-// Write takes input. It blocks while the server takes none.
-func (s *Process) Write(p []byte) (int, error) { return s.channel.Write(p) }
+// Write takes input. It blocks while the server takes none, but for 32 KiB.
+func (s *Process) Write(p []byte) (int, error) { return s.in.Write(p) }
 
 // CloseWrite says that there is no more input.
-func (s *Process) CloseWrite() error { return s.channel.CloseWrite() }
+func (s *Process) CloseWrite() error { return s.in.CloseWrite() }
 
 // Resize tells the terminal's new size.
 func (s *Process) Resize(size wire.Size) error {
@@ -237,40 +283,41 @@ func (s *Process) CloseOutput() error {
 // Wait gives how the program ended, after Read has returned io.EOF; nil: nobody knows.
 func (s *Process) Wait(ctx context.Context) *wire.Exit {
 	select {
-	case <-s.done:
+	case <-s.channel.gone:
 		return s.exit
 	case <-ctx.Done():
 		return nil
 	}
 }
 
+// hangupWait is how long a program has to end when it was told that nobody is there any more.
+const hangupWait = 2 * time.Second
+
 // Hangup is Close for a program that is still there, and without a terminal that could tell it: it gets SIGHUP, if
 // the server can do that (RFC 4254, 6.9), and a moment in which its output is still taken, so that what it does then
 // is not ended by a broken pipe.
 func (s *Process) Hangup() {
+	s.out.discard()
+	s.errs.discard()
 	if s.client.run(func() {
 		_, _ = s.channel.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{"HUP"})) // a peer that is gone needs none
-	}) && s.client.run(func() { _, _ = io.Copy(io.Discard, s.out) }) && s.client.run(func() { _, _ = io.Copy(io.Discard, s.errs) }) {
+	}) {
 		select {
-		case <-s.done:
-		case <-time.After(closeWait):
+		case <-s.channel.gone:
+		case <-time.After(hangupWait):
 		}
 	}
 	s.Close()
 }
 
-// Close ends the channel, and the connection if nothing else is on it. A server that does not close its
-// side soon loses the connection: so a Read or Write that blocks ends in either case.
+var errLeft = wire.Errorf(wire.Cancelled, "the program was left")
+
+// Close ends the channel, and the connection if nothing else is on it. It frees a Read or Write that blocks, and does
+// not wait for the server.
 func (s *Process) Close() {
-	s.closing.Do(func() {
-		if !s.client.single() {
-			s.client.run(func() { _ = s.channel.Close() }) // it may have to wait for the server; shut ends that
-			select {
-			case <-s.done:
-			case <-time.After(closeWait):
-				s.client.shut()
-			}
-		}
-		s.client.leave()
-	})
+	s.out.stop(errLeft)
+	s.errs.stop(errLeft)
+	s.in.stop(errLeft)
+	s.channel.end()
+	s.channel.leave()
 }

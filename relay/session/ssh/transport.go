@@ -2,6 +2,8 @@ package ssh
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sync"
 
 	"scrier/wire"
@@ -15,24 +17,87 @@ type transport struct {
 	over context.Context // ends when nothing more can be read
 	end  context.CancelFunc
 
-	mu   sync.Mutex
-	wait chan struct{} // closed by the next Write, if anybody waits
+	mu      sync.Mutex
+	changed *sync.Cond
+	reading bool          // package ssh waits for more: it has understood all that came
+	reads   uint64        // how often it did
+	closed  bool          // by package ssh, which knows better why
+	err     error         // how the connection ended
+	wait    chan struct{} // closed by the next Write, if anybody waits
 }
 
 func newTransport(s wire.Stream) *transport {
 	over, end := context.WithCancel(context.Background())
-	return &transport{skip: len(Greeting), over: over, end: end, NetConn: wire.NetConn{
+	c := &transport{skip: len(Greeting), over: over, end: end, NetConn: wire.NetConn{
 		Stream: s,
 		End:    func(s wire.Stream) { s.Reset(wire.None) }, // nobody reads the rest
 	}}
+	c.changed = sync.NewCond(&c.mu)
+	return c
 }
 
 func (c *transport) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	c.reading = true
+	c.reads++
+	c.changed.Broadcast()
+	c.mu.Unlock()
 	n, err := c.NetConn.Read(p)
+	c.mu.Lock()
+	c.reading = false
+	c.failLocked(err)
+	c.mu.Unlock()
 	if err != nil {
 		c.end()
 	}
 	return n, err
+}
+
+// Close is package ssh's.
+func (c *transport) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	return c.NetConn.Close()
+}
+
+// fail says how the connection ended, if nobody has said so before.
+func (c *transport) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = false
+	c.failLocked(err)
+}
+
+func (c *transport) failLocked(err error) {
+	switch {
+	case err == nil || c.err != nil || c.closed:
+		return
+	case errors.Is(err, io.EOF):
+		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server ended the connection", Err: err}
+	case wire.CodeOf(err) == wire.Internal:
+		err = brokeOff(err)
+	}
+	c.err = err
+	c.changed.Broadcast()
+}
+
+func (c *transport) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// sound tells whether the connection goes on behind all that has come by now. Package ssh ends channels in the same
+// way when the server closes them and when the connection breaks. But when it waits for more here, it is not because
+// the connection broke that it has ended a channel: so the end of what comes on that channel is what the server means.
+func (c *transport) sound() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for before := c.reads; !c.reading && c.reads == before && c.err == nil; {
+		c.changed.Wait()
+	}
+	return c.err == nil
 }
 
 // nextWrite is closed when the next packet has been handed to the stream.
@@ -54,14 +119,14 @@ func (c *transport) wrote() {
 
 func (c *transport) Write(p []byte) (int, error) {
 	defer c.wrote()
-	if c.skip == 0 {
-		return c.NetConn.Write(p)
-	}
 	n := min(c.skip, len(p))
 	c.skip -= n
-	if n == len(p) {
+	if n > 0 && n == len(p) {
 		return n, nil
 	}
 	m, err := c.NetConn.Write(p[n:])
+	c.mu.Lock()
+	c.failLocked(err)
+	c.mu.Unlock()
 	return n + m, err
 }

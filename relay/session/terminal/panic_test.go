@@ -52,7 +52,7 @@ func TestPanicEndsTheTerminal(t *testing.T) {
 			s := sessiontest.Reserve(t, table)
 			p := &faulty{newProgram(), at}
 			term := New(s, p, size)
-			if err := s.Show(t.Context(), "deploy", term); err != nil {
+			if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: term}); err != nil {
 				t.Fatal(err)
 			}
 			v := attach(t, term, wire.Attach{Client: make([]byte, 16), Size: size})

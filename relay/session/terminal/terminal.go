@@ -44,7 +44,7 @@ const outPiece = 4 << 10
 
 // Terminal joins a channel to its audience. It implements [session.Stage].
 type Terminal struct {
-	session  *session.Session
+	session  *session.Channel
 	channel  Channel
 	audience *audience.Audience
 	room     chan struct{} // wakes pump
@@ -67,7 +67,7 @@ type Terminal struct {
 
 // New makes a session's terminal of a channel, which it owns from now on. size is what the channel
 // was opened with.
-func New(s *session.Session, c Channel, size wire.Size) *Terminal {
+func New(s *session.Channel, c Channel, size wire.Size) *Terminal {
 	t := &Terminal{
 		session: s, channel: c, room: make(chan struct{}, 1), ended: make(chan struct{}), idle: make(chan struct{}, 1),
 		input: newInput(size), screen: screen.New(size),

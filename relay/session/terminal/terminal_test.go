@@ -182,7 +182,7 @@ func opened(t *testing.T) (*Terminal, *program) {
 	s := sessiontest.Reserve(t, table)
 	p := newProgram()
 	term := New(s, p, size)
-	if err := s.Show(t.Context(), "deploy", term); err != nil {
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: term}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

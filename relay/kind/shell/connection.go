@@ -1,0 +1,243 @@
+package shell
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"scrier/relay/fleet"
+	"scrier/relay/session"
+	"scrier/relay/session/hold"
+	"scrier/relay/session/program"
+	"scrier/relay/session/raw"
+	"scrier/relay/session/ssh"
+	"scrier/relay/session/terminal"
+	"scrier/relay/session/transfer"
+	"scrier/relay/sftp"
+	"scrier/wire"
+)
+
+// connection is a session's SSH connection, on which its channels are. It implements [session.Connection].
+type connection struct {
+	kind   *Kind
+	client *ssh.Client
+	tunnel *fleet.Tunnel
+	login  string // on the machine
+	rights []wire.Right
+
+	// What it was opened with: who joins it has asked for the same.
+	asked    string // the login that was named
+	keys     [][]byte
+	named    bool
+	hostKeys []string
+
+	arrivals arrivals
+}
+
+func newConnection(k *Kind, req *session.Request, client *ssh.Client, tunnel *fleet.Tunnel, login string, rights []wire.Right) *connection {
+	return &connection{
+		kind: k, client: client, tunnel: tunnel, login: login, rights: rights,
+		asked: req.Login, keys: sorted(marshal(req.Keys)), named: req.Named, hostKeys: req.HostKeys,
+	}
+}
+
+func sorted(keys [][]byte) [][]byte {
+	slices.SortFunc(keys, bytes.Compare)
+	return keys
+}
+
+// Rights implements [session.Connection].
+func (c *connection) Rights() []wire.Right { return c.rights }
+
+// Fits implements [session.Connection]. Which login the keys belong to is not found out again, so who names none joins only
+// who named none.
+func (c *connection) Fits(req *session.Request) bool {
+	if req.Kind != wire.KindSSH || req.Port != 0 || req.Channel != nil && req.Channel.Kind == wire.Tunnel {
+		return false
+	}
+	needed, _ := c.kind.wanted(req)
+	return req.Login == c.asked && req.Named == c.named && has(c.rights, needed...) && slices.Equal(req.HostKeys, c.hostKeys) &&
+		slices.EqualFunc(sorted(marshal(req.Keys)), c.keys, bytes.Equal)
+}
+
+// Check implements [session.Connection].
+func (c *connection) Check(req *session.Request) error {
+	if err := checkChannel(req.Channel); err != nil {
+		return err
+	}
+	needed := append(needs(req.Channel), req.Needs...)
+	if err := c.kind.Allow.check(needed); err != nil {
+		return err
+	}
+	for _, r := range needed {
+		if !has(c.rights, r) {
+			return wire.Errorf(wire.ChannelNotAllowed, "the session was not opened for %s", r).Advise("open a session that needs it; `scrier ssh --new` does not join one that is open")
+		}
+	}
+	if req.Channel != nil && req.Channel.Kind == wire.SFTP && !has(c.rights, wire.MayUpload) && !has(c.rights, wire.MayDownload) {
+		return wire.Errorf(wire.ChannelNotAllowed, "the session was opened for neither upload nor download of files")
+	}
+	return nil
+}
+
+// Intent implements [session.Connection].
+func (c *connection) Intent(req *session.Request) map[string]string {
+	fields := map[string]string{}
+	c.kind.Commands.channelIntent(fields, req.Channel)
+	return fields
+}
+
+// Open implements [session.Connection].
+func (c *connection) Open(ctx context.Context, s *session.Channel, req *session.Request) (session.Stage, error) {
+	stage, err := c.open(ctx, s, req)
+	if err != nil {
+		return nil, c.tunnel.Why(err)
+	}
+	return stage, nil
+}
+
+func (c *connection) open(ctx context.Context, s *session.Channel, req *session.Request) (session.Stage, error) {
+	what := req.Channel
+	if what == nil {
+		what = &wire.Channel{}
+	}
+	target := ssh.Target{Host: what.Host, Port: what.Port, Origin: what.Origin, OriginPort: what.OriginPort}
+	switch what.Kind {
+	case wire.Program, wire.System:
+		return c.program(ctx, s, req, what)
+	case wire.SFTP:
+		process, err := c.client.Start(ctx, ssh.Program{Subsystem: true, Command: []byte("sftp")})
+		if err != nil {
+			return nil, err
+		}
+		return transfer.New(s, process, sftp.Rights{Upload: has(c.rights, wire.MayUpload), Download: has(c.rights, wire.MayDownload)}), nil
+	case wire.Hold:
+		release, err := c.client.Hold()
+		if err != nil {
+			return nil, err
+		}
+		return hold.New(s, nil, release), nil
+	case wire.DialTCP, wire.DialUnix:
+		target.Unix = what.Kind == wire.DialUnix
+		conn, err := c.client.Dial(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		return raw.New(s, &session.Tunnel{Stream: conn, Count: s.Count}), nil
+	case wire.ListenTCP, wire.ListenUnix:
+		target.Unix = what.Kind == wire.ListenUnix
+		l, err := c.client.Listen(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		return c.listen(s, l)
+	case wire.ForwardAgent:
+		l, err := c.client.ListenAgent()
+		if err != nil {
+			return nil, err
+		}
+		return c.listen(s, l)
+	case wire.Accept:
+		conn := c.arrivals.take(what.Number)
+		if conn == nil {
+			return nil, wire.Errorf(wire.NotFound, "no connection %d waits", what.Number)
+		}
+		return raw.New(s, &session.Tunnel{Stream: conn, Count: s.Count}), nil
+	}
+	return nil, wire.Errorf(wire.BadRequest, "channels of kind %q are not served", wire.Printable(string(what.Kind)))
+}
+
+// program starts a program, with a terminal or without.
+func (c *connection) program(ctx context.Context, s *session.Channel, req *session.Request, what *wire.Channel) (session.Stage, error) {
+	size := req.Terminal.Size
+	p := ssh.Program{
+		Command: what.Command, Subsystem: what.Kind == wire.System, Agent: what.Agent,
+		Env: ssh.Env(req.Terminal.Env), PTY: &ssh.PTY{Term: req.Terminal.Term, Size: size, Modes: req.Terminal.Modes},
+	}
+	plain := what.Plain || p.Subsystem
+	if plain {
+		p.PTY = nil
+	}
+	process, err := c.client.Start(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if plain {
+		return program.New(s, process, req.Client), nil
+	}
+	return terminal.New(s, process, size), nil
+}
+
+// listen shows a listener, whose connections wait to be taken.
+func (c *connection) listen(s *session.Channel, l *ssh.Listener) (session.Stage, error) {
+	release, err := c.client.Hold()
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return hold.New(s, listener{l, c}, func() {
+		l.Close()
+		release()
+	}), nil
+}
+
+// listener gives what arrives numbers. It implements [hold.Listener].
+type listener struct {
+	*ssh.Listener
+	connection *connection
+}
+
+// Accept implements [hold.Listener].
+func (l listener) Accept(ctx context.Context) (*wire.Arrived, error) {
+	conn, origin, port, err := l.Listener.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Arrived{Number: l.connection.arrivals.put(conn), Origin: wire.Printable(origin), OriginPort: port}, nil
+}
+
+// arrivalTime is how long a connection waits to be taken.
+const arrivalTime = 10 * time.Second
+
+// maxArrivals is how many may wait in one session.
+const maxArrivals = 256
+
+// arrivals are connections to what a session listens at, which nobody has taken yet.
+type arrivals struct {
+	mu   sync.Mutex
+	last uint32
+	by   map[uint32]*ssh.Conn
+}
+
+// put has a connection wait, and gives its number. One that is too much is ended at once.
+func (a *arrivals) put(conn *ssh.Conn) uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.by == nil {
+		a.by = map[uint32]*ssh.Conn{}
+	}
+	a.last++
+	n := a.last
+	if len(a.by) >= maxArrivals {
+		go conn.Reset(wire.Busy)
+		return n
+	}
+	a.by[n] = conn
+	time.AfterFunc(arrivalTime, func() {
+		if conn := a.take(n); conn != nil {
+			conn.Reset(wire.Busy)
+		}
+	})
+	return n
+}
+
+// take gives a connection that waits; nil: there is none.
+func (a *arrivals) take(n uint32) *ssh.Conn {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	conn := a.by[n]
+	delete(a.by, n)
+	return conn
+}

@@ -1,0 +1,160 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"scrier/relay/session"
+	"scrier/relay/session/sessiontest"
+	"scrier/wire"
+)
+
+// A channel that ends, or is ended, leaves the others alone; its bytes are counted for itself and for the session.
+func TestChannelAlone(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	first, second := newPlayed(), newPlayed()
+	o := showBoth(t, s, first, second)
+	third := newPlayed()
+	o.stages <- third
+	c, err := s.More(t.Context(), &session.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Count(3, 4)
+	s.Count(1, 1)
+	c.End(&wire.Error{Code: wire.Left})
+	if e := <-third.dismissed; e.Code != wire.Left {
+		t.Errorf("it ended with %+v", e)
+	}
+	if s.Context().Err() != nil || s.Session.Context().Err() != nil {
+		t.Error("others ended too")
+	}
+	if a := c.Attached(); a.Part != 3 || !a.Shared || len(a.Rights) != 1 {
+		t.Errorf("told %+v", a)
+	}
+	v := state(t, table, s)
+	if v.Sent != 4 || v.Received != 5 {
+		t.Errorf("counted %d, %d", v.Sent, v.Received)
+	}
+	events := j.Events()
+	if e := events[len(events)-1]; e.Type != "session.channel_end" || e.Fields["number"] != "3" || e.Fields["sent"] != "3" || e.Fields["received"] != "4" || e.Code != "left" {
+		t.Errorf("written down: %+v", e)
+	}
+	s.Session.End(&wire.Error{Code: wire.Killed})
+	for _, p := range []*played{first, second} {
+		if e := <-p.dismissed; e.Code != wire.Killed {
+			t.Errorf("ended with %+v", e)
+		}
+	}
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A session does not end while a channel is being opened, and does with one that could not be.
+func TestChannelKeepsTheSession(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	first, second := newPlayed(), newPlayed()
+	o := showBoth(t, s, first, second)
+	second.end <- &wire.Exit{}
+	<-second.dismissed
+	ctx, cancel := context.WithCancelCause(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.More(ctx, &session.Request{})
+		failed <- err
+	}()
+	for len(j.Events()) < 4 { // its intent is written down
+		time.Sleep(time.Millisecond)
+	}
+	first.end <- &wire.Exit{Status: 7}
+	<-first.dismissed
+	if s.Session.Context().Err() != nil {
+		t.Fatal("it ended before")
+	}
+	cancel(errors.New("no"))
+	if err := <-failed; err == nil {
+		t.Error("it was opened")
+	}
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v := state(t, table, s); v.Reason != "exit" {
+		t.Errorf("closed as %+v", v)
+	}
+	_ = o
+}
+
+// Nothing is asked of a machine that is not written down before, nor what is not allowed.
+func TestChannelRefused(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	if _, err := s.More(t.Context(), &session.Request{}); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("before it is open: %v", err)
+	}
+	p := newPlayed()
+	o := opener{stages: make(chan session.Stage, 1), err: wire.Errorf(wire.ChannelNotAllowed, "no")}
+	o.stages <- newPlayed()
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: p, More: o}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.More(t.Context(), &session.Request{}); wire.CodeOf(err) != wire.ChannelNotAllowed || len(o.stages) != 1 {
+		t.Errorf("not allowed: %v", err)
+	}
+	p.end <- &wire.Exit{}
+	<-p.dismissed
+
+	s = sessiontest.Reserve(t, table)
+	p, o.err = newPlayed(), nil
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: p, More: o}); err != nil {
+		t.Fatal(err)
+	}
+	j.Break(wire.Errorf(wire.AuditUnavailable, "no disk"))
+	if _, err := s.More(t.Context(), &session.Request{}); wire.CodeOf(err) != wire.AuditUnavailable || len(o.stages) != 1 {
+		t.Errorf("without a record: %v", err)
+	}
+	j.Break(nil)
+	s.Session.End(&wire.Error{Code: wire.Killed})
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Only one's own session is found, from where it was opened, if it fits.
+func TestOwnSessions(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	p := newPlayed()
+	o := opener{stages: make(chan session.Stage), fits: true}
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: p, More: o}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		operator, source string
+		envoy            wire.EnvoyID
+		want             bool
+	}{
+		{"1", "test", s.Envoy(), true}, {"2", "test", s.Envoy(), false}, {"", "test", s.Envoy(), false},
+		{"1", "other", s.Envoy(), false}, {"1", "test", wire.NewEnvoyID(), false},
+	} {
+		if got := table.Shared(c.operator, c.envoy, c.source, &session.Request{}); (got != nil) != c.want {
+			t.Errorf("%+v: shared %v", c, got)
+		}
+	}
+	for operator, want := range map[string]bool{"1": true, "2": false, "": false} {
+		if got, err := table.Own(s.ID(), operator); (got != nil) != want || (err == nil) != want {
+			t.Errorf("%q owns %v, %v", operator, got, err)
+		}
+	}
+	p.end <- &wire.Exit{}
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if table.Shared("1", s.Envoy(), "test", &session.Request{}) != nil {
+		t.Error("one that has ended is shared")
+	}
+}

@@ -1,0 +1,189 @@
+// Package transfer is a stage: an SFTP connection that one client has for itself, a CLI over its stream or the relay's own
+// files API. What passes is looked at by package sftp, and each file and change is written down.
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"scrier/relay/session"
+	"scrier/relay/session/audience"
+	"scrier/relay/sftp"
+	"scrier/wire"
+)
+
+// Server is the machine's SFTP server. Its methods may be called at the same time; Close ends all of them.
+type Server interface {
+	io.ReadWriter
+	Stderr() io.Reader // must be read, as it has one window with the rest
+	CloseWrite() error
+	Close()
+}
+
+// Transfer gives the connection to the first client that comes. It implements [session.Stage] and [session.Audience].
+type Transfer struct {
+	session *session.Channel
+	server  Server
+	rights  sftp.Rights
+	taken   atomic.Bool   // somebody has it, or nobody may come any more
+	over    chan struct{} // closed when that client has gone
+	err     error         // why, before over
+}
+
+// New makes a channel's stage of an SFTP server, which it owns from now on.
+func New(s *session.Channel, server Server, rights sftp.Rights) *Transfer {
+	return &Transfer{session: s, server: server, rights: rights, over: make(chan struct{})}
+}
+
+// Audience implements [session.Stage].
+func (t *Transfer) Audience() session.Audience { return t }
+
+// Admit implements [session.Stage].
+func (t *Transfer) Admit(who session.Viewer) error {
+	if who.Watch {
+		return wire.Errorf(wire.Conflict, "a copy of files cannot be watched")
+	}
+	return nil
+}
+
+// Run implements [session.Stage].
+func (t *Transfer) Run(ctx context.Context) *wire.Exit {
+	defer t.server.Close()
+	go t.session.Guard(func() { _, _ = io.Copy(io.Discard, t.server.Stderr()) })
+	nobody := time.NewTimer(t.session.Grace())
+	defer nobody.Stop()
+	select {
+	case <-ctx.Done():
+		if t.taken.CompareAndSwap(false, true) {
+			close(t.over)
+		}
+	case <-nobody.C:
+		if t.taken.CompareAndSwap(false, true) {
+			t.err = &wire.Error{Code: wire.ViewerLost}
+			close(t.over)
+		}
+	case <-t.over:
+	}
+	<-t.over
+	if ctx.Err() != nil {
+		return audience.Ended(ctx)
+	}
+	return wire.ExitOf(t.err)
+}
+
+var errTaken = wire.Errorf(wire.Conflict, "the channel is somebody's already")
+
+// Serve implements [session.Stage]: the client's stream is raw behind Attached.
+func (t *Transfer) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wire.Attach) error {
+	if !t.taken.CompareAndSwap(false, true) {
+		return errTaken
+	}
+	defer close(t.over)
+	t.err = &wire.Error{Code: wire.Internal} // of a panic
+	err := f.StopAhead()                     // from here on nobody else reads it
+	if err == nil {
+		attached := t.session.Attached()
+		attached.Size = wire.Size{}.Clamp()
+		err = f.Send(attached)
+	}
+	if err != nil {
+		t.err = &wire.Error{Code: wire.ViewerLost, Err: err}
+		f.Reset(wire.ViewerLost)
+		return nil
+	}
+	t.session.Changed()
+	if t.err = t.pass(ctx, stream{f}); t.err != nil {
+		f.Reset(wire.CodeOf(t.err))
+	}
+	return nil
+}
+
+// Open gives the connection to the relay's own client. It ends with it.
+func (t *Transfer) Open() (io.ReadWriteCloser, error) {
+	if !t.taken.CompareAndSwap(false, true) {
+		return nil, errTaken
+	}
+	near, far := net.Pipe()
+	go func() {
+		defer close(t.over)
+		t.err = &wire.Error{Code: wire.Internal} // of a panic
+		t.session.Guard(func() { t.err = t.pass(t.session.Context(), piped{far}) })
+		_ = far.Close()
+	}()
+	return near, nil
+}
+
+// recordTime is how long a record may take.
+const recordTime = 15 * time.Second
+
+// pass joins a client and the server, until either ends.
+func (t *Transfer) pass(ctx context.Context, client sftp.End) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(t.session.Context(), func() { end(context.Cause(t.session.Context())) })()
+	record := func(what string, fields map[string]string) error {
+		// What has happened is written down also if the client has gone.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+		defer cancel()
+		return t.session.Record(ctx, what, fields)
+	}
+	_, err := sftp.Pass(ctx, client, server{t.server}, sftp.Config{
+		Rights: t.rights, Count: t.session.Count,
+		File:   func(f sftp.File) error { return record(session.FileType, f.Fields()) },
+		Change: func(c sftp.Change) error { return record(session.ChangeType, c.Fields()) },
+	})
+	return err
+}
+
+// stream is a CLI's stream as an [sftp.End].
+type stream struct{ *wire.Framed }
+
+// Close implements [sftp.End].
+func (s stream) Close() error {
+	s.Reset(wire.Cancelled)
+	return nil
+}
+
+// server is the server as one.
+type server struct{ Server }
+
+// Close implements [sftp.End].
+func (s server) Close() error {
+	s.Server.Close()
+	return nil
+}
+
+// piped is one end of a pipe as one. It has no half-close: its client ends both directions.
+type piped struct{ net.Conn }
+
+// CloseWrite implements [sftp.End].
+func (p piped) CloseWrite() error { return p.Close() }
+
+// End implements [session.Audience]: the channel ends with its only client.
+func (t *Transfer) End(match func(session.Viewer) bool, why error) {
+	if match(session.Viewer{OperatorID: t.session.OperatorID(), Operator: t.session.Operator()}) {
+		t.session.End(why)
+	}
+}
+
+// Present implements [session.Audience].
+func (t *Transfer) Present() (attached bool, watchers []string) { return true, []string{} }
+
+// Ends implements [session.Audience]: its client is its life.
+func (t *Transfer) Ends() time.Time { return time.Time{} }
+
+// Dismiss implements [session.Audience]. The client has gone when Run returns.
+func (t *Transfer) Dismiss(*wire.Exit) {}
+
+// Of gives a channel for files to the relay's own client.
+func Of(c *session.Channel) (io.ReadWriteCloser, error) {
+	t, ok := c.Stage().(*Transfer)
+	if !ok {
+		return nil, errors.New("the channel is none for files")
+	}
+	return t.Open()
+}
