@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"scrier/relay"
+	kindshell "scrier/relay/kind/shell"
 )
 
 // TestDefaults holds what is promised of a server.yaml that says nothing.
@@ -23,7 +24,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := relay.Scrier{
 		Enabled: true, GuacdAddr: relay.Addrs{"127.0.0.1:4822"}, ProxyHostname: "127.0.0.1", Desktop: relay.Desktop{Audio: true, NativeViewers: true}, AllowedPorts: []uint16{22, 3389, 5900},
-		MaxSessions: 10, RecordingEnabled: false,
+		MaxSessions: 10, RecordingEnabled: false, Allow: kindshell.UsualAllow(),
 		AgentTimeout: relay.Duration(90 * time.Second), MaxAge: relay.Duration(12 * time.Hour),
 		DetachGrace: relay.Duration(time.Minute), AuditGrace: relay.Duration(30 * time.Second),
 	}

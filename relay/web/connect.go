@@ -93,7 +93,7 @@ func (a *api) sessionRoutes() []route {
 		{method: "POST", pattern: "/sessions/{session}/attach", verb: access.SeeSessions, what: "Get the right to attach to an open session of one's own, or to watch another's", handle: a.attach, in: AttachRequest{}, out: Ticket{}},
 		{method: "GET", pattern: "/sessions", verb: access.SeeSessions, what: "List sessions, newest first", packs: true, handle: a.sessions, out: []session.View{}, query: []param{{"all", "true: closed ones as well"}}},
 		{method: "GET", pattern: "/sessions/{session}", verb: access.SeeSessions, what: "Show a session, open or closed", handle: a.session, out: session.View{}},
-		{method: "GET", pattern: "/sessions/{session}/channels", verb: access.SeeSessions, what: "Show what a session did: its channels, and the files that passed", packs: true, handle: a.channels, out: Channels{}, more: "Who may not see the audit log sees those of their own sessions."},
+		{method: "GET", pattern: "/sessions/{session}/channels", verb: access.SeeSessions, what: "Show what a session did: its channels, and the files that passed", handle: a.channels, out: Channels{}, more: "Who may not see the audit log sees those of their own sessions."},
 		{method: "DELETE", pattern: "/sessions/{session}", verb: access.EndOwn, what: "End a session", handle: a.killSession, more: "Who may not end sessions of others ends their own."},
 	}
 }
