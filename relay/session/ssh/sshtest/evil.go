@@ -460,7 +460,7 @@ func Behaviours() []Behaviour {
 			}{m.Sender, 1, Evil, ""}))
 		})},
 		{Name: "never answers the channel", At: Opens, Code: wire.SSHTimeout, behave: afterLogin((*Server).silent)},
-		{Name: "opens channels that nobody asked for", At: Opens, Code: wire.AccountNotLoginable, Clogs: true, behave: afterLogin(func(s *Server) error {
+		{Name: "opens channels that nobody asked for", At: Opens, Code: wire.TargetRefused, Clogs: true, behave: afterLogin(func(s *Server) error {
 			return s.send(message(msgOpened, opened{12345, 1, window, 32 << 10}))
 		})},
 		{Name: "gives no terminal", At: Opens, Code: wire.AccountNotLoginable, behave: afterOpen(func(s *Server, channel uint32) error {
