@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,11 +30,20 @@ func TestLoadConfig(t *testing.T) {
 		"console: {consent: never, control: false}\n": func(c *Config) {
 			c.Console.Consent, c.Console.Control = console.Never, false
 		},
-		"max_sessions: 1000\n":                 func(c *Config) { c.MaxSessions = 1000 },
-		"console:\n  enabled: false\n":         func(c *Config) { c.Console.Enabled = false },
-		"desktop: {listeners: [ann, bob.b]}\n": func(c *Config) { c.Desktop.Listeners = []string{"ann", "bob.b"} },
-		"desktop: {}\n":                        func(*Config) {},
-		"ssh: {addr: '[::1]:2222'}\n":          func(c *Config) { c.SSH.Addr = "[::1]:2222" },
+		"max_sessions: 1000\n":                        func(c *Config) { c.MaxSessions = 1000 },
+		"console:\n  enabled: false\n":                func(c *Config) { c.Console.Enabled = false },
+		"desktop: {listeners: [ann, bob.b]}\n":        func(c *Config) { c.Desktop.Listeners = []string{"ann", "bob.b"} },
+		"scrier: {allow: {exec: false, raw: true}}\n": func(c *Config) { c.Scrier.Allow.Exec, c.Scrier.Allow.Raw = false, true },
+		"scrier: {allow: {shell: false, upload: false, download: false, forward: false, reverse: false, agent_forwarding: true}}\n": func(c *Config) {
+			c.Scrier.Allow = Allow{Exec: true, AgentForwarding: true}
+		},
+		"scrier: {forward: {hosts: [localhost, db1, '2001:db8::1'], ports: [22, 5432]}}\n": func(c *Config) {
+			c.Scrier.Forward = Forward{Hosts: []string{"localhost", "db1", "2001:db8::1"}, Ports: []uint16{22, 5432}}
+		},
+		"scrier: {forward: {hosts: ['*']}}\n": func(c *Config) { c.Scrier.Forward.Hosts = []string{"*"} },
+		"scrier: {}\n":                        func(*Config) {},
+		"desktop: {}\n":                       func(*Config) {},
+		"ssh: {addr: '[::1]:2222'}\n":         func(c *Config) { c.SSH.Addr = "[::1]:2222" },
 		"ssh: {mode: sshd, addr: 127.0.0.1:22, sshd_config: /etc/ssh/sshd_config}\nallowed_ports: [22]\nkeys: dropin\nallowed_logins: [ann, bob]\n": func(c *Config) {
 			c.AllowedPorts, c.Keys, c.AllowedLogins = []uint16{22}, keys.Dropin, []string{"ann", "bob"}
 		},
@@ -45,33 +55,54 @@ func TestLoadConfig(t *testing.T) {
 		}
 	}
 	for text, says := range map[string]string{
-		"ssh: {mode: sshd}\nport: 3\n":        "[2:1]",
-		"ssh:\n  mode: sshd\n  hots: x\n":     "[3:3]",
-		"ssh:\n  mode: sshd\n  addr: [1]\n":   "[3:9]",
-		"allowed_ports: [22, many]\n":         "[1:",
-		"allowed_ports: [70000]\n":            "[1:",
-		"ssh: {mode: dropbear}\n":             "neither sshd nor builtin",
-		"keys: everywhere\n":                  "neither home nor dropin",
-		"ssh: {addr: 10.0.0.1:22}\n":          "loopback",
-		"ssh: {addr: example.com:22}\n":       "loopback",
-		"ssh: {addr: 127.0.0.1}\n":            "host:port",
-		"ssh: {mode: sshd, run_as: ann}\n":    "run_as",
-		"ssh: {mode: sshd}\nssh: {mode: x}\n": "[2:1]",
-		"max_sessions: 0\n":                   "between 1 and 1000",
-		"max_sessions: 1001\n":                "between 1 and 1000",
-		"console: {consent: maybe}\n":         "neither always nor never",
-		"console:\n  enabled: 3\n":            "[2:12]",
-		"console:\n  enable: true\n":          "[2:3]",
-		"console: false\n":                    "[1:10]",
-		"desktop: {listeners: ann}\n":         "[1:22]",
-		"desktop: {listener: [ann]}\n":        "[1:11]",
-		"desktop: {listeners: ['']}\n":        "not the name of a login",
-		"desktop: {listeners: ['-x']}\n":      "not the name of a login",
-		"desktop: {listeners: [1000]}\n":      "not the name of a login",
-		"desktop: {listeners: ['a:b']}\n":     "not the name of a login",
-		"desktop: {listeners: [a, b, a]}\n":   "a is there twice",
-		"desktop: {listeners: [nobody]}\n":    "cannot be trusted",
+		"ssh: {mode: sshd}\nport: 3\n":                                "[2:1]",
+		"ssh:\n  mode: sshd\n  hots: x\n":                             "[3:3]",
+		"ssh:\n  mode: sshd\n  addr: [1]\n":                           "[3:9]",
+		"allowed_ports: [22, many]\n":                                 "[1:",
+		"allowed_ports: [70000]\n":                                    "[1:",
+		"ssh: {mode: dropbear}\n":                                     "neither sshd nor builtin",
+		"keys: everywhere\n":                                          "neither home nor dropin",
+		"ssh: {addr: 10.0.0.1:22}\n":                                  "loopback",
+		"ssh: {addr: example.com:22}\n":                               "loopback",
+		"ssh: {addr: 127.0.0.1}\n":                                    "host:port",
+		"ssh: {mode: sshd, run_as: ann}\n":                            "run_as",
+		"ssh: {mode: sshd}\nssh: {mode: x}\n":                         "[2:1]",
+		"max_sessions: 0\n":                                           "between 1 and 1000",
+		"max_sessions: 1001\n":                                        "between 1 and 1000",
+		"console: {consent: maybe}\n":                                 "neither always nor never",
+		"console:\n  enabled: 3\n":                                    "[2:12]",
+		"console:\n  enable: true\n":                                  "[2:3]",
+		"console: false\n":                                            "[1:10]",
+		"scrier:\n  allow: {scp: true}\n":                             "[2:11]",
+		"scrier: {allow: {shell: maybe}}\n":                           "[1:25]",
+		"scrier: {alow: {shell: true}}\n":                             "[1:10]",
+		"scrier: {allow: [shell]}\n":                                  "[1:17]",
+		"scrier: {forward: {hosts: db1}}\n":                           "[1:27]",
+		"scrier: {forward: {ports: [65536]}}\n":                       "[1:",
+		"scrier: {forward: {ports: [0]}}\n":                           "0 is no port",
+		"scrier: {forward: {ports: [22, 22]}}\n":                      "22 is there twice",
+		"scrier: {forward: {hosts: []}}\n":                            "set scrier.allow.forward to false",
+		"scrier: {forward: {hosts: [db1, db1]}}\n":                    "db1 is there twice",
+		"scrier: {forward: {hosts: ['']}}\n":                          "is no host",
+		"scrier: {forward: {hosts: ['a b']}}\n":                       "is no host",
+		"scrier: {forward: {hosts: ['db1:22']}}\n":                    "is no host",
+		"scrier: {forward: {hosts: ['[::1]']}}\n":                     "is no host",
+		"scrier: {forward: {hosts: [10.0.0.0/8]}}\n":                  "networks are not known",
+		"scrier: {forward: {hosts: ['*.example.com']}}\n":             "* stands for any",
+		"scrier: {forward: {hosts: [255.255.255.255], ports: [1]}}\n": "is no host",
+		"scrier: {forward: {hosts: [" + strings.TrimSuffix(strings.Repeat("h%,", 65), ",") + "]}}\n": "too many",
+		"desktop: {listeners: ann}\n":       "[1:22]",
+		"desktop: {listener: [ann]}\n":      "[1:11]",
+		"desktop: {listeners: ['']}\n":      "not the name of a login",
+		"desktop: {listeners: ['-x']}\n":    "not the name of a login",
+		"desktop: {listeners: [1000]}\n":    "not the name of a login",
+		"desktop: {listeners: ['a:b']}\n":   "not the name of a login",
+		"desktop: {listeners: [a, b, a]}\n": "a is there twice",
+		"desktop: {listeners: [nobody]}\n":  "cannot be trusted",
 	} {
+		for i := 0; strings.Contains(text, "%"); i++ {
+			text = strings.Replace(text, "%", strconv.Itoa(i), 1)
+		}
 		if _, err := load(text); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v does not say %q", text, err, says)
 		}
@@ -150,6 +181,8 @@ func TestPolicy(t *testing.T) {
 		{few, wire.Open{Kind: wire.KindSSH, Login: "bob"}, wire.LoginNotAllowed},
 		{few, wire.Open{Kind: wire.KindSSH, Login: "ann"}, wire.None},
 		{few, wire.Open{Kind: wire.KindSSH}, wire.None},
+		{all, wire.Open{Kind: wire.KindSSH, Needs: []wire.Right{wire.MayRaw}}, wire.ChannelNotAllowed},
+		{noSSH, wire.Open{Kind: wire.KindSSH, Needs: []wire.Right{wire.MayExec}}, wire.PortNotAllowed},
 	} {
 		if err := c.config.allow(&c.open); wire.CodeOf(err) != c.want {
 			t.Errorf("%+v: %v, want %s", c.open, err, c.want)

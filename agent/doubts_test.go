@@ -30,6 +30,8 @@ func TestDoubts(t *testing.T) {
 		"ssh: builtin\n",
 		"ssh: {mode: builtin, run_as: ann, authorized_keys: /etc/keys/%u}\n",
 		"ssh: {SSHD, addr: '127.0.0.1:2222'}\nallowed_ports: [22]\nkeys: dropin\nallowed_logins: [daemon]\n",
+		"ssh: {SSHD}\nscrier: {allow: {shell: false, raw: true}, forward: {hosts: [db1, '::1'], ports: [22]}}\n",
+		"ssh: {SSHD}\nscrier: {forward: {hosts: ['*'], ports: [443]}}\n",
 		"ssh: {SSHD}\nallowed_ports: [3389]\ndesktop: {listeners: [daemon]}\nconsole: {enabled: false}\n",
 	} {
 		if got := doubts(text); got != "" {
@@ -53,7 +55,12 @@ func TestDoubts(t *testing.T) {
 			"ssh.addr has no effect", "ssh.sshd_config has no effect", "keys: dropin has no effect"},
 		"ssh: {SSHD}\nallowed_ports: [22]\ndesktop: {listeners: [root, no-such-user-here]}\n": {
 			"desktop.listeners has no effect", "root need not be there", "no user no-such-user-here"},
-		"ssh: {SSHD}\nconsole: {enabled: false, consent: never}\n": {"have no effect while console.enabled is false"},
+		"ssh: {SSHD}\nscrier: {allow: {shell: false, exec: false, upload: false, download: false, forward: false, reverse: false}}\n": {"scrier.allow allows nothing"},
+		"ssh: {SSHD}\nscrier: {allow: {forward: false}, forward: {ports: [22]}}\n":                                                    {"scrier.forward has no effect"},
+		"ssh: builtin\nscrier: {allow: {raw: true}}\n":                                                                                {"scrier.allow.raw has no effect in mode builtin"},
+		"ssh: {SSHD}\nallowed_logins: [daemon]\nscrier: {allow: {raw: true}}\n":                                                       {"allowed_logins does not hold"},
+		"ssh: {SSHD}\nscrier: {forward: {hosts: ['0:0::1', '*']}}\n":                                                                  {"usually written ::1", "* is any host"},
+		"ssh: {SSHD}\nconsole: {enabled: false, consent: never}\n":                                                                    {"have no effect while console.enabled is false"},
 	} {
 		got := doubts(text)
 		for _, w := range want {

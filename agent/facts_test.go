@@ -11,11 +11,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"scrier/agent/keys/worker"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == listenArg {
-		os.Exit(listenAs(os.Args[2], os.Args[3:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case listenArg:
+			os.Exit(listenAs(os.Args[2], os.Args[3:]))
+		case workerArg:
+			os.Exit(worker.Worker{}.Work(os.Stdin, os.Stdout))
+		}
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -3,7 +3,9 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"scrier/agent/keys"
 	"scrier/agent/keys/line"
@@ -68,11 +70,15 @@ func (a Allow) has(r wire.Right) bool {
 
 func (f *Forward) check() error {
 	for i, host := range f.Hosts {
-		switch _, ok := line.NewPermit(host, 0); {
+		_, ok := line.NewPermit(host, 0)
+		if _, err := netip.ParseAddr(host); err != nil && strings.Contains(host, ":") || host == "255.255.255.255" {
+			ok = false
+		}
+		switch {
 		case host == "*":
 		case !ok:
 			return fmt.Errorf("scrier.forward.hosts: %q is no host: a name, an address, or * for any; networks are not known there", wire.Printable(host))
-		case slices.ContainsFunc([]byte(host), func(c byte) bool { return c == '*' || c == '?' }):
+		case strings.ContainsAny(host, "*?"):
 			return fmt.Errorf("scrier.forward.hosts: %q: a host is named in full, or * stands for any", host)
 		case slices.Contains(f.Hosts[:i], host):
 			return fmt.Errorf("scrier.forward.hosts: %s is there twice", host)
