@@ -15,21 +15,25 @@ import (
 	"golang.org/x/term"
 
 	"scrier/agent"
+	builtinworker "scrier/agent/builtin/worker"
 	"scrier/agent/keys"
 	"scrier/agent/keys/worker"
 	"scrier/client"
 	"scrier/wire"
 )
 
-// keysWorker is the hidden command that an agent starts as another user.
+// keysWorker is a hidden command that an agent starts as another user, as [builtinworker.Command] is.
 const keysWorker = "keys-worker"
 
-// runKeysWorker comes before everything else, so that a worker loads and reads nothing that it does not need.
-func runKeysWorker(args []string) (status int, ok bool) {
-	if len(args) != 2 || args[0] != "agent" || args[1] != keysWorker {
-		return 0, false
+// runWorker comes before everything else, so that a worker loads and reads nothing that it does not need.
+func runWorker(args []string) (status int, ok bool) {
+	switch {
+	case len(args) == 2 && args[0] == "agent" && args[1] == keysWorker:
+		return worker.Worker{}.Work(os.Stdin, os.Stdout), true
+	case len(args) > 2 && args[0] == "agent" && args[1] == builtinworker.Command:
+		return builtinworker.Work(args[2:]), true
 	}
-	return worker.Worker{}.Work(os.Stdin, os.Stdout), true
+	return 0, false
 }
 
 func agentCommand() *cobra.Command {

@@ -30,4 +30,4 @@ func onLinux(name, short string) *cobra.Command {
 	}
 }
 
-func runKeysWorker([]string) (status int, ok bool) { return 0, false }
+func runWorker([]string) (status int, ok bool) { return 0, false }

@@ -86,20 +86,28 @@ var bans = []ban{
 		why: "all rooms of the agent look accounts up here, so it imports none of them",
 	},
 	{
-		in: []string{"scrier/agent/builtin", "scrier/agent/console", "scrier/agent/keys/..."}, imports: []string{"scrier/agent"},
+		in: []string{"scrier/agent/builtin/...", "scrier/agent/console", "scrier/agent/keys/..."}, imports: []string{"scrier/agent"},
 		why: "package agent brings its rooms together; they do not import it",
 	},
 	{
-		in: []string{"scrier/agent/builtin"}, imports: []string{"scrier/agent/console", "scrier/agent/keys/..."},
+		in: []string{"scrier/agent/builtin/..."}, imports: []string{"scrier/agent/console", "scrier/agent/keys/..."},
 		why: "builtin, console and keys are three rooms side by side; package agent brings them together",
 	},
 	{
-		in: []string{"scrier/agent/console"}, imports: []string{"scrier/agent/builtin", "scrier/agent/keys/..."},
+		in: []string{"scrier/agent/console"}, imports: []string{"scrier/agent/builtin/...", "scrier/agent/keys/..."},
 		why: "builtin, console and keys are three rooms side by side; package agent brings them together",
 	},
 	{
-		in: []string{"scrier/agent/keys/..."}, imports: []string{"scrier/agent/builtin", "scrier/agent/console"},
+		in: []string{"scrier/agent/keys/..."}, imports: []string{"scrier/agent/builtin/...", "scrier/agent/console"},
 		why: "builtin, console and keys are three rooms side by side; package agent brings them together",
+	},
+	{
+		in: []string{"scrier/agent/builtin/sftp"}, imports: []string{"scrier/..."},
+		why: "an SFTP server is about files alone",
+	},
+	{
+		in: []string{"scrier/agent/builtin/worker"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/agent/builtin/sftp"},
+		why: "the half that runs as the user does not use the half that may run as root",
 	},
 	{
 		in: []string{"scrier/agent/keys/line"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire"},

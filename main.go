@@ -22,7 +22,7 @@ import (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
-	if status, ok := runKeysWorker(args); ok {
+	if status, ok := runWorker(args); ok {
 		return status
 	}
 	if len(args) > 0 && args[0] != "relay" {

@@ -6,8 +6,8 @@
 //
 //   - It serves one account, fixed when the agent starts, and never one of uid 0. An agent that
 //     is not root can only serve its own.
-//   - It serves "session" channels with a shell or a command. Port, agent and X11 forwarding,
-//     subsystems and global requests are refused; there is no code for them.
+//   - It serves "session" channels with a shell, a command or SFTP. Port, agent and X11 forwarding,
+//     other subsystems and global requests are refused; there is no code for them.
 //   - It knows no passwords, no certificates and no PAM, and writes no utmp, wtmp or lastlog.
 //     Limits and groups that only PAM sets are not set.
 //

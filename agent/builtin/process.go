@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"scrier/agent/become"
 )
 
 // A process is the first process of a session with the files that lead to it. Its pid is also
@@ -32,8 +34,15 @@ type process struct {
 	reaped bool // the pid may be another process's from now on
 }
 
-// start runs args for a session. The caller must then call run.
-func (s *Server) start(args []string, session *session) (*process, error) {
+// A program is what a session runs.
+type program struct {
+	path string
+	args []string
+	own  bool // this program itself, as a worker: it goes to the home by itself
+}
+
+// start runs a program for a session. The caller must then call run.
+func (s *Server) start(what program, session *session) (*process, error) {
 	p := &process{
 		groups: s.groups,
 		cut:    make(chan struct{}),
@@ -41,12 +50,10 @@ func (s *Server) start(args []string, session *session) (*process, error) {
 		done:   make(chan struct{}),
 	}
 	attr := &syscall.SysProcAttr{Setsid: true}
-	if s.asRoot {
-		// The primary group is in the list as well, as a login has it: newgrp must not lose it.
-		groups := append([]uint32{s.account.GID}, s.account.Groups...)
-		attr.Credential = &syscall.Credential{Uid: s.account.UID, Gid: s.account.GID, Groups: groups}
+	if u := s.user(); u != nil {
+		attr.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
 	}
-	p.cmd = &exec.Cmd{Path: s.account.Shell, Args: args, SysProcAttr: attr}
+	p.cmd = &exec.Cmd{Path: what.path, Args: what.args, SysProcAttr: attr}
 	open := s.openPipes
 	if session.pty != nil {
 		open = s.openTerminal
@@ -61,20 +68,37 @@ func (s *Server) start(args []string, session *session) (*process, error) {
 			f.Close()
 		}
 	}()
+	if what.own {
+		p.cmd.Env = append(p.cmd.Env, s.workerEnv...)
+		if err := become.Start(p.cmd, s.user()); err != nil {
+			p.closeFiles()
+			return nil, fmt.Errorf("start worker: %w", err)
+		}
+		return p, nil
+	}
 	p.cmd.Dir = s.account.Home
 	if err := p.cmd.Start(); err != nil {
 		// The home may be missing, or closed to the account. This process cannot tell, as root may
 		// enter everywhere; so the start as the account is tried, and then once more in /.
-		again := &exec.Cmd{Path: p.cmd.Path, Args: args, SysProcAttr: attr, Env: p.cmd.Env,
+		again := &exec.Cmd{Path: p.cmd.Path, Args: what.args, SysProcAttr: attr, Env: p.cmd.Env,
 			Stdin: p.cmd.Stdin, Stdout: p.cmd.Stdout, Stderr: p.cmd.Stderr, Dir: "/"}
 		p.cmd = again
 		if err := again.Start(); err != nil {
 			p.closeFiles()
-			return nil, fmt.Errorf("start %s: %w", s.account.Shell, err)
+			return nil, fmt.Errorf("start %s: %w", what.path, err)
 		}
 		p.notice = "could not enter the home " + s.account.Home + "; starting in /\r\n"
 	}
 	return p, nil
+}
+
+// user is whom programs become; nil, if that is whom this process runs as. The primary group is in the list as well, as
+// a login has it: newgrp must not lose it.
+func (s *Server) user() *become.User {
+	if !s.asRoot {
+		return nil
+	}
+	return &become.User{UID: s.account.UID, GID: s.account.GID, Groups: append([]uint32{s.account.GID}, s.account.Groups...)}
 }
 
 // openTerminal gives the process a terminal. This side keeps the slave open until the process has

@@ -15,12 +15,13 @@ type (
 		Cols, Rows, Width, Height uint32
 		Modes                     string
 	}
-	sizeRequest   struct{ Cols, Rows, Width, Height uint32 }
-	execRequest   struct{ Command string }
-	envRequest    struct{ Name, Value string }
-	signalRequest struct{ Name string }
-	exitStatus    struct{ Status uint32 }
-	exitSignal    struct {
+	sizeRequest      struct{ Cols, Rows, Width, Height uint32 }
+	execRequest      struct{ Command string }
+	subsystemRequest struct{ Name string }
+	envRequest       struct{ Name, Value string }
+	signalRequest    struct{ Name string }
+	exitStatus       struct{ Status uint32 }
+	exitSignal       struct {
 		Name     string
 		Core     bool
 		Message  string

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"scrier/agent/account"
+	"scrier/agent/builtin/worker"
 	"scrier/wire"
 )
 
@@ -35,6 +36,7 @@ type Config struct {
 	User    string       // the login; the process's own unless it is root; never one of uid 0
 	HostKey ssh.Signer   // an Ed25519 key that stays the same; see [LoadOrMakeHostKey]
 	Log     *slog.Logger // nil: nothing is logged
+	Worker  []string     // how to run [worker.Work]; default /proc/self/exe agent builtin-worker
 	Shell   string       // instead of the account's own shell; for tests
 }
 
@@ -47,6 +49,9 @@ type Server struct {
 	asRoot   bool   // this process is root, so its children must become the account
 	ttyGroup uint32 // see [pty.give]; only looked up by root
 	groups   *groups
+
+	worker    []string
+	workerEnv []string // of workers, in addition; only tests set it
 }
 
 // New resolves the account and checks that it can log in. Its errors are
@@ -75,7 +80,10 @@ func New(c Config) (*Server, error) {
 	if err := checkShell(a); err != nil {
 		return nil, err
 	}
-	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0, groups: new(groups)}
+	if len(c.Worker) == 0 {
+		c.Worker = []string{"/proc/self/exe", "agent", worker.Command}
+	}
+	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0, groups: new(groups), worker: c.Worker}
 	if s.asRoot {
 		s.ttyGroup = ttyGroup(ctx, db)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -86,10 +84,10 @@ func TestRefusedRequests(t *testing.T) {
 			t.Errorf("session request %s: %v, %v", kind, ok, err)
 		}
 	}
-	if err := s.RequestSubsystem("sftp"); err == nil {
-		t.Error("there is a subsystem")
+	if err := s.RequestSubsystem("netconf"); err == nil {
+		t.Error("there is another subsystem")
 	}
-	for _, kind := range []string{"pty-req", "env", "exec", "signal"} { // malformed
+	for _, kind := range []string{"pty-req", "env", "exec", "signal", "subsystem"} { // malformed
 		if ok, err := newSession(t, c).SendRequest(kind, true, []byte{0, 0, 0, 9, 'x'}); ok || err != nil {
 			t.Errorf("malformed %s: %v, %v", kind, ok, err)
 		}
@@ -158,68 +156,12 @@ func TestHandshakeDeadline(t *testing.T) {
 	})
 }
 
-// TestOpenSSH has the real ssh log in, through a ProxyCommand that copies to a socket.
+// TestOpenSSH has the real ssh log in.
 func TestOpenSSH(t *testing.T) {
 	s := newServer(t)
-	dir := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, key := newKey(t)
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyFile, hosts, socket := filepath.Join(dir, "key"), filepath.Join(dir, "hosts"), filepath.Join(dir, "s")
-	writeFile(t, keyFile, string(pemBytes(block)))
-	writeFile(t, hosts, "envoy "+string(ssh.MarshalAuthorizedKey(s.HostKeys()[0])))
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 16)
-	accepting := make(chan struct{})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		defer close(accepting)
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { served <- s.Serve(ctx, c, Guest{Key: key.PublicKey(), Rights: wire.Rights()}) }()
-		}
-	}()
-	t.Cleanup(func() {
-		listener.Close()
-		cancel()
-		<-accepting
-	})
-	command := func(login string, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, "ssh", append([]string{
-			"-F", "none", "-i", keyFile, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
-			"-o", "UserKnownHostsFile=" + hosts, "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes",
-			"-o", "BatchMode=yes", "-o", "ProxyCommand=" + self, "-l", login,
-		}, args...)...)
-		cmd.Env = append(os.Environ(), proxyEnv+"="+socket, "LC_ALL=C.UTF-8", "SHELL=/bin/sh")
-		cmd.WaitDelay = time.Second
-		return cmd
-	}
-	serveEnds := func(code wire.Code) {
-		t.Helper()
-		select {
-		case err := <-served:
-			if wire.CodeOf(err) != code {
-				t.Errorf("Serve: %v, want %v", err, code)
-			}
-		case <-time.After(patience):
-			t.Fatal("Serve does not return")
-		}
-	}
-
+	n := newNative(t, s, wire.Rights())
 	t.Run("command", func(t *testing.T) {
-		cmd := command(testLogin, "envoy", "cat; echo err >&2; exit 9")
+		cmd := n.ssh("envoy", "cat; echo err >&2; exit 9")
 		cmd.Stdin = strings.NewReader("in")
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
@@ -227,42 +169,43 @@ func TestOpenSSH(t *testing.T) {
 		if cmd.ProcessState.ExitCode() != 9 || out.String() != "in" || !strings.Contains(errs.String(), "err\n") {
 			t.Errorf("%v: %q, %q", err, &out, &errs)
 		}
-		serveEnds(wire.None)
+		n.ends(t, wire.None)
 	})
 	t.Run("killed command", func(t *testing.T) {
-		cmd := command(testLogin, "envoy", "kill -KILL $$")
+		cmd := n.ssh("envoy", "kill -KILL $$")
 		_ = cmd.Run()
 		if cmd.ProcessState.ExitCode() != 255 { // ssh exits so when it gets exit-signal
 			t.Errorf("exit status %d", cmd.ProcessState.ExitCode())
 		}
-		serveEnds(wire.None)
+		n.ends(t, wire.None)
 	})
 	t.Run("another login", func(t *testing.T) {
-		out, err := command("nobody", "envoy", "true").CombinedOutput()
+		out, err := n.ssh("-l", "nobody", "envoy", "true").CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("Permission denied")) {
 			t.Errorf("%v: %s", err, out)
 		}
-		serveEnds(wire.AuthFailed)
+		n.ends(t, wire.AuthFailed)
 	})
 	t.Run("forwarding", func(t *testing.T) {
-		out, err := command(testLogin, "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", "envoy", "true").CombinedOutput()
+		n := newNative(t, s, without(wire.MayForward, wire.MayReverse, wire.MayUpload, wire.MayDownload))
+		out, err := n.ssh("-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", "envoy", "true").CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("forwarding failed")) {
 			t.Errorf("-R: %v: %s", err, out)
 		}
-		serveEnds(wire.None)
-		out, err = command(testLogin, "-W", "127.0.0.1:22", "envoy").CombinedOutput()
+		n.ends(t, wire.None)
+		out, err = n.ssh("-W", "127.0.0.1:22", "envoy").CombinedOutput()
 		if err == nil || !bytes.Contains(out, []byte("administratively prohibited")) {
 			t.Errorf("-W: %v: %s", err, out)
 		}
-		serveEnds(wire.None)
-		out, err = command(testLogin, "-s", "envoy", "sftp").CombinedOutput()
+		n.ends(t, wire.None)
+		out, err = n.ssh("-s", "envoy", "sftp").CombinedOutput()
 		if err == nil {
 			t.Errorf("sftp: %s", out)
 		}
-		serveEnds(wire.None)
+		n.ends(t, wire.None)
 	})
 	t.Run("terminal", func(t *testing.T) {
-		term := newTerminal(t, command(testLogin, "-tt", "envoy"))
+		term := newTerminal(t, n.ssh("-tt", "envoy"))
 		term.send(t, setPrompt)
 		pid := number(t, term.until(t, ":end\r\n"))
 		term.until(t, "prompt> ")
@@ -280,17 +223,17 @@ func TestOpenSSH(t *testing.T) {
 		if status := term.wait(t); status != 4 {
 			t.Errorf("exit status %d", status)
 		}
-		serveEnds(wire.None)
+		n.ends(t, wire.None)
 	})
 	t.Run("ssh escape", func(t *testing.T) {
-		term := newTerminal(t, command(testLogin, "-tt", "envoy"))
+		term := newTerminal(t, n.ssh("-tt", "envoy"))
 		term.send(t, setPrompt)
 		pid := number(t, term.until(t, ":end\r\n"))
 		term.send(t, "\r~.")
 		if status := term.wait(t); status != 255 {
 			t.Errorf("exit status %d", status)
 		}
-		serveEnds(wire.None)
+		n.ends(t, wire.None)
 		if alive(pid) {
 			t.Error("the shell outlives ssh")
 		}

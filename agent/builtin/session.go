@@ -2,10 +2,12 @@ package builtin
 
 import (
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
+	"scrier/agent/builtin/worker"
 	"scrier/wire"
 )
 
@@ -14,7 +16,7 @@ const maxEnv = 32
 
 // A session is one session channel: a few requests that prepare it, then one process.
 //
-//	channel -> [env, pty-req]… -> shell|exec -> running -> exit-status|exit-signal, close
+//	channel -> [env, pty-req]… -> shell|exec|subsystem -> running -> exit-status|exit-signal, close
 //	                                               |
 //	                                               +-> peer gone: SIGHUP, 5 s, SIGKILL
 type session struct {
@@ -25,7 +27,7 @@ type session struct {
 	env  map[string]string
 	pty  *ptyRequest
 	size unix.Winsize
-	proc *process // nil until shell or exec
+	proc *process // nil until shell, exec or subsystem
 }
 
 // serve answers the channel's requests until the peer closes it or is gone, and returns when
@@ -33,7 +35,7 @@ type session struct {
 func (s *session) serve(requests <-chan *ssh.Request) {
 	defer s.channel.Close()
 	for r := range requests {
-		if r.Type == "shell" || r.Type == "exec" {
+		if r.Type == "shell" || r.Type == "exec" || r.Type == "subsystem" {
 			s.start(r)
 			continue
 		}
@@ -48,8 +50,7 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 	}
 }
 
-// answer handles the requests that start nothing. It refuses those that it does not know, such as
-// subsystem, auth-agent-req@openssh.com and x11-req.
+// answer handles the requests that start nothing. It refuses those that it does not know, such as x11-req.
 func (s *session) answer(kind string, payload []byte) bool {
 	switch kind {
 	case "env":
@@ -103,24 +104,14 @@ func (s *session) start(r *ssh.Request) {
 			_ = r.Reply(ok, nil)
 		}
 	}
-	if s.proc != nil || !s.guest.may(s.use(r.Type)) {
+	what, ok := s.program(r)
+	if !ok || s.proc != nil {
 		reply(false)
 		return
 	}
-	a := s.server.account
-	name := filepath.Base(a.Shell)
-	args := []string{"-" + name}
-	if r.Type == "exec" {
-		e, ok := parse[execRequest](r.Payload)
-		if !ok {
-			reply(false)
-			return
-		}
-		args = []string{name, "-c", e.Command}
-	}
-	p, err := s.server.start(args, s)
+	p, err := s.server.start(what, s)
 	if err != nil {
-		s.server.log.Error("start session process", "login", a.Login, "err", err)
+		s.server.log.Error("start session process", "login", s.server.Login(), "err", err)
 		reply(false)
 		s.channel.Close()
 		return
@@ -130,12 +121,30 @@ func (s *session) start(r *ssh.Request) {
 	go p.run(s.channel) // serve waits until p.done is closed
 }
 
-// use is the right that a request needs that starts a process.
-func (s *session) use(request string) wire.Right {
-	if request == "shell" && s.pty != nil {
-		return wire.MayShell
+// program is what a request asks to run, if the guest may.
+func (s *session) program(r *ssh.Request) (what program, ok bool) {
+	shell := s.server.account.Shell
+	name := filepath.Base(shell)
+	switch r.Type {
+	case "shell":
+		right := wire.MayExec
+		if s.pty != nil {
+			right = wire.MayShell
+		}
+		return program{path: shell, args: []string{"-" + name}}, s.guest.may(right)
+	case "exec":
+		e, ok := parse[execRequest](r.Payload)
+		return program{path: shell, args: []string{name, "-c", e.Command}}, ok && s.guest.may(wire.MayExec)
 	}
-	return wire.MayExec
+	e, ok := parse[subsystemRequest](r.Payload)
+	args := append(slices.Clone(s.server.worker), worker.Files)
+	for _, right := range []wire.Right{wire.MayUpload, wire.MayDownload} {
+		if s.guest.may(right) {
+			args = append(args, string(right))
+		}
+	}
+	// Without either right there is nothing to do over SFTP. Its bytes are no terminal's.
+	return program{path: args[0], args: args, own: true}, ok && e.Name == "sftp" && s.pty == nil && len(args) > len(s.server.worker)+1
 }
 
 // environ is the environment of the session's process: built from nothing, so that no variable of
