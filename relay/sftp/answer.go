@@ -152,6 +152,15 @@ func (d *downward) answer(kind packet, r *request, n int) error {
 		if err := d.table.open(name, r.opened); err != nil {
 			return err
 		}
+	case kind == namePacket && r.handle != nil:
+		if n < 8 {
+			return wrong(kind)
+		}
+		if err := d.fill(header + 8); err != nil {
+			return inside(err)
+		}
+		r.handle.names.Add(int64(binary.BigEndian.Uint32(d.buf[d.at+header+4:])))
+		r.handle.listed.Add(int64(n))
 	case r.limits && n <= maxRequest:
 		if err := d.fill(header + n); err != nil {
 			return inside(err)

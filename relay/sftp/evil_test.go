@@ -2,12 +2,14 @@ package sftp_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -591,4 +593,40 @@ func TestServerThatEndsByItself(t *testing.T) {
 	p := begin(t, both)
 	p.server.Close()
 	p.ends(wire.TargetRefused, "has ended")
+}
+
+func TestListsOfFoldersCanBeBounded(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 500 {
+		write(t, filepath.Join(dir, fmt.Sprint(i)), nil)
+	}
+	for names, most := range map[int]int{0: 500, 100: 200, 500: 500} { // OpenSSH gives 100 at a time, with . and ..
+		end, wait, err := start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(wait)
+		p := configured(t, sftp.Config{Rights: both, Names: names}, end)
+		got, err := p.newClient().ReadDir(dir)
+		if err != nil || len(got) > most || len(got) < min(500, cmp.Or(names, 500))-2 {
+			t.Errorf("with %d there are %d, %v", names, len(got), err)
+		}
+	}
+	// One answer counts by its size as well.
+	near, far := pair(t)
+	p := &played{configured(t, sftp.Config{Rights: both, Names: 10}, far), near}
+	p.say(packet(1, 3))
+	p.hears(packet(1, 3))
+	p.answer(packet(2, 3))
+	p.gets(packet(2, 3))
+	p.say(packet(11, 1, "/"))
+	p.hears(packet(11, 1, "/"))
+	p.answer(packet(102, 1, "h"))
+	p.gets(packet(102, 1, "h"))
+	p.say(packet(12, 2, "h"))
+	p.hears(packet(12, 2, "h"))
+	p.answer(packet(104, 2, 1, strings.Repeat("x", 20_000), "", 0))
+	p.gets(packet(104, 2, 1, strings.Repeat("x", 20_000), "", 0))
+	p.say(packet(12, 3, "h"))
+	p.refused(3, 1)
 }

@@ -198,13 +198,20 @@ type passing struct {
 
 func pass(t testing.TB, rights sftp.Rights, server sftp.End) *passing {
 	t.Helper()
+	return configured(t, sftp.Config{Rights: rights}, server)
+}
+
+// configured takes the records itself.
+func configured(t testing.TB, config sftp.Config, server sftp.End) *passing {
+	t.Helper()
 	near, far := pair(t)
 	p := &passing{TB: t, journal: &journal{}, client: near, done: make(chan ending, 1)}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	p.cancel = cancel
 	go func() {
 		var e ending
-		e.Summary, e.err = sftp.Pass(ctx, far, server, sftp.Config{Rights: rights, File: p.file, Change: p.change})
+		config.File, config.Change = p.file, p.change
+		e.Summary, e.err = sftp.Pass(ctx, far, server, config)
 		p.done <- e
 	}()
 	t.Cleanup(func() {

@@ -30,6 +30,17 @@ type Config struct {
 	Change func(Change) error
 	// Count is told of bytes as they come from the client and from the server; nil: nobody is.
 	Count func(fromClient, fromServer int)
+	// Names, if not 0, bounds the list of a folder for a client that holds it whole: a READDIR after so many names, or a
+	// MiB of them for each thousand, is answered with the end.
+	Names int
+}
+
+// bytesOfName is what one of [Config.Names] may take of a list, in bytes.
+const bytesOfName = 1 << 10
+
+// long says whether a folder's list has come to its bound.
+func (c *Config) long(h *handle) bool {
+	return c.Names > 0 && (h.names.Load() >= int64(c.Names) || h.listed.Load() >= int64(c.Names)*bytesOfName)
 }
 
 func (c *Config) file(f File) error {

@@ -168,6 +168,8 @@ func (u *upward) known(kind packet, e extension, r *request, f *fields, n int) e
 		r.change = change
 	}
 	switch r.handle = handles[0]; {
+	case kind == readdirPacket && u.config.long(r.handle):
+		return u.refuse(r.id, n, EOF, "Scrier: the folder has more than can be listed")
 	case kind == readPacket:
 		r.handle.asked = true
 	case size != noSize && size != r.handle.up.next:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"scrier/wire"
 )
@@ -49,7 +50,9 @@ type handle struct {
 	asked    bool // something was to be read
 	up, down digest
 	attrs    string
-	status   Status
+	// names have been listed of a folder, and how many bytes they took
+	names, listed atomic.Int64
+	status        Status
 }
 
 // file is its record.
