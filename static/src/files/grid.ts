@@ -33,6 +33,7 @@ export class Grid {
   private readonly picked = new Set<string>();
   private at = -1; // the active row
   private anchor = -1; // where a range begins
+  private idle = false; // nobody has chosen the active row: the keys begin with it
   private readonly typed = new Typed();
   private readonly id = `files-${++grids}`;
   private readonly body = el("div", { class: "fbody", role: "rowgroup" });
@@ -55,6 +56,7 @@ export class Grid {
         el("div", { class: "fcell f-check", role: "columnheader" }, all), head("name"), head("size"), head("modified"),
         el("div", { class: "fcell f-mode", role: "columnheader" }, "Permissions"))),
       this.body);
+    this.element.addEventListener("focus", () => this.settle());
     this.element.addEventListener("scroll", () => this.later());
     this.element.addEventListener("keydown", (e) => this.key(e));
     this.body.addEventListener("pointerdown", (e) => (this.touch = e.pointerType === "touch"));
@@ -85,6 +87,7 @@ export class Grid {
     for (const k of [...this.picked]) if (!there.has(k)) this.picked.delete(k);
     this.at = key === undefined ? -1 : rows.findIndex((r) => r.key === key);
     this.anchor = this.at;
+    if (document.activeElement === this.element) this.settle();
     this.element.setAttribute("aria-label", label);
     this.element.setAttribute("aria-rowcount", String(rows.length + 1));
     for (const [o, h] of this.heads) {
@@ -119,6 +122,14 @@ export class Grid {
     for (const [i, e] of this.shown) e.classList.toggle("into", r !== undefined && this.rows[i] === r);
   }
 
+  // settle has the focus on some row.
+  private settle(): void {
+    if (this.at >= 0 || this.rows.length === 0) return;
+    this.at = 0;
+    this.idle = true;
+    this.paint();
+  }
+
   private all(on: boolean): void {
     this.picked.clear();
     if (on) for (const r of this.rows) this.picked.add(r.key);
@@ -147,7 +158,7 @@ export class Grid {
     if (e.target !== this.element || composing(e)) return;
     const control = e.ctrlKey || e.metaKey;
     const page = Math.max(1, Math.floor(this.room / this.height) - 1);
-    const to = { ArrowDown: this.at + 1, ArrowUp: this.at - 1, PageDown: this.at + page, PageUp: this.at - page, Home: 0, End: this.rows.length - 1 }[e.key];
+    const to = { ArrowDown: this.idle ? this.at : this.at + 1, ArrowUp: this.at - 1, PageDown: this.at + page, PageUp: this.at - page, Home: 0, End: this.rows.length - 1 }[e.key];
     const r = this.active;
     const now = performance.now();
     if (e.altKey && e.key === "ArrowUp") this.hands.up();
@@ -178,6 +189,7 @@ export class Grid {
     const r = this.rows[i];
     if (!r) return;
     this.at = i;
+    this.idle = false;
     if (what === "only" || what === "range") this.picked.clear();
     if (what === "only") this.picked.add(r.key);
     else if (what === "toggle") {
@@ -257,7 +269,6 @@ export class Grid {
     if (this.shown.has(this.at)) this.element.setAttribute("aria-activedescendant", `${this.id}-${this.at}`);
     else this.element.removeAttribute("aria-activedescendant");
     this.element.classList.toggle("all", this.rows.length > 0 && this.picked.size === this.rows.length);
-    this.element.classList.toggle("some", this.picked.size > 0);
   }
 
   private row(r: Row, i: number): HTMLElement {
@@ -269,7 +280,7 @@ export class Grid {
     const e = el("div", { class: "frow", role: "row", id: `${this.id}-${i}`, "data-i": String(i), "aria-rowindex": String(i + 2) },
       el("div", { class: "fcell f-check", role: "gridcell" }, el("span", { class: "tick" })),
       el("div", { class: "fcell f-name", role: "gridcell", title: f.raw ? `${r.shown} (its name is not UTF-8)` : r.shown },
-        icon(r.folder ? "files" : f.kind === "link" ? "link" : "file"), el("bdi", {}, r.shown), what === "" ? undefined : el("span", { class: "visually-hidden" }, `, ${what}`)),
+        icon(f.kind === "link" ? "link" : r.folder ? "files" : "file"), el("bdi", { dir: "ltr" }, r.shown), what === "" ? undefined : el("span", { class: "visually-hidden" }, `, ${what}`)),
       el("div", { class: "fcell f-size num", role: "gridcell" }, size),
       el("div", { class: "fcell f-modified num", role: "gridcell", title: exact(f.modified) }, time),
       el("div", { class: "fcell f-mode mono", role: "gridcell" }, mode));

@@ -176,8 +176,8 @@ export class Pane {
   }
 
   focus(): void {
-    if (this.note.hidden) this.grid.element.focus({ preventScroll: true });
-    else (this.note.querySelector<HTMLElement>("button, a") ?? this.element.querySelector<HTMLElement>("button:not(:disabled)"))?.focus();
+    const way = this.note.hidden ? null : this.note.querySelector<HTMLElement>("button");
+    (way ?? this.grid.element).focus({ preventScroll: true });
   }
 
   /** dispose lets go of all that is on its way. */
@@ -284,7 +284,6 @@ export class Pane {
     t.rename.disabled = !change || chosen.length !== 1;
     t.remove.disabled = !change || chosen.length === 0 || this.job !== undefined;
     t.hidden.setAttribute("aria-pressed", String(showsHidden()));
-    this.grid.element.inert = !this.note.hidden && this.folder === undefined;
     this.place();
     const size = chosen.reduce((n, r) => n + (r.folder ? 0 : r.entry.size), 0);
     const n = this.grid.rows.length;
