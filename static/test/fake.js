@@ -103,6 +103,7 @@ export function attached(o = {}) {
     [1, new Uint8Array(16).fill(1)], [2, "web-01"], [3, "ann"], [4, o.offset ?? 0], [5, o.head ?? o.offset ?? 0], [6, o.typed ?? 0], [7, o.window ?? 262144],
     [8, o.watching ?? false], [9, new Map([[1, 80], [2, 24]])], [10, new Uint8Array(16).fill(2)], [11, o.kind ?? "ssh"],
     ...(o.desktop === undefined ? [] : [[12, o.desktop]]),
+    ...(o.rights === undefined ? [] : [[16, o.rights]]),
   ]);
 }
 

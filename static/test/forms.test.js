@@ -59,10 +59,11 @@ test("a machine offers what it and the relay can do", () => {
   const e = (facts) => ({ id: "e", facts: { ssh: true, rdp: false, vnc: false, console: "", ...facts } });
   const all = ["ssh", "rdp", "vnc"];
   const words = (list) => list.map((o) => o.word).join();
-  assert.equal(words(offers(e({}), all)), "Shell");
-  assert.equal(words(offers(e({ rdp: true, vnc: true, console: "ann" }), all)), "Shell,RDP,VNC,Screen");
-  assert.equal(words(offers(e({ rdp: true, vnc: true, console: "ann" }), ["ssh"])), "Shell");
-  assert.equal(words(offers(e({ ssh: false }), all)), "Shell");
-  assert.equal(words(offers(e({ ssh: false, rdp: true, vnc: true }), all)), "RDP,VNC,Shell"); // the usual one first
+  assert.equal(words(offers(e({}), all)), "Shell,Files");
+  assert.equal(words(offers(e({ rdp: true, vnc: true, console: "ann" }), all)), "Shell,Files,RDP,VNC,Screen");
+  assert.equal(words(offers(e({ rdp: true, vnc: true, console: "ann" }), ["ssh"])), "Shell,Files");
+  assert.equal(words(offers(e({ ssh: false }), all)), "Shell,Files");
+  assert.equal(words(offers(e({ ssh: false, rdp: true, vnc: true }), all)), "RDP,VNC,Shell,Files"); // the usual one first
+  assert.equal(offers(e({}), all)[1].path, "/scrier/e?protocol=ssh&view=files");
   assert.equal(offers(e({ console: "ann" }), all).at(-1).path, "/scrier/e?protocol=vnc&console=1");
 });

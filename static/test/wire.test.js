@@ -75,8 +75,9 @@ test("messages of the relay", () => {
   const one = (b) => parse(read(b)[0]);
   assert.deepEqual(one(attached({ offset: 7, head: 9, typed: 3 })), {
     type: "attached", session: "01010101-0101-0101-0101-010101010101", envoy: "web-01", login: "ann", offset: 7, head: 9, typed: 3, window: 262144,
-    watching: false, size: { cols: 80, rows: 24 }, envoyID: "02020202-0202-0202-0202-020202020202", kind: "ssh", desktop: undefined,
+    watching: false, size: { cols: 80, rows: 24 }, envoyID: "02020202-0202-0202-0202-020202020202", kind: "ssh", desktop: undefined, rights: [],
   });
+  assert.deepEqual(one(attached({ rights: ["shell", "upload"] })).rights, ["shell", "upload"]);
   const desktop = (v) => one(attached({ kind: "vnc", desktop: v })).desktop;
   assert.equal(desktop(null), undefined);
   assert.deepEqual(desktop(new Map([[1, true], [4, true], [6, true]])), { toEnvoy: true, fromEnvoy: false, upload: false, download: true, audio: false, view: true, console: false });

@@ -169,8 +169,9 @@ export class Pane {
   /** end says that the session is over; use may come with another one. */
   end(why: string): void {
     this.lost();
-    this.files = this.grant = undefined;
+    this.files = this.grant = this.folder = undefined;
     this.round++;
+    this.list.removeAttribute("aria-busy");
     this.say(why);
     this.draw();
   }
@@ -268,6 +269,7 @@ export class Pane {
 
   // say puts words in the list's place.
   private say(...what: (Node | string)[]): void {
+    if (!this.folder) this.grid.show([], this.by, this.down, "Files");
     this.note.replaceChildren(...what.map((w) => (typeof w === "string" ? el("p", { class: "muted" }, w) : w)));
     this.note.hidden = false;
   }
