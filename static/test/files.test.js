@@ -196,6 +196,57 @@ test("no session for a while: all wait, and the next session goes on", async () 
   assert.equal(w.machine.got.filter((g) => g === "put /home/ann/a 0").length, 1, "it began anew");
 });
 
+test("who is signed out loses nothing: all waits until somebody has signed in", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  w.machine.fault = () => {
+    throw Problem.of("signed_out", "", 401);
+  };
+  void w.uploads.add(found(file("a", 10), file("b", 10)), home);
+  await until("the pause", () => w.uploads.paused);
+  await w.clock.pass(60_000);
+  assert(w.uploads.busy && w.uploads.totals.failed === 0);
+  w.machine.fault = () => {};
+  w.uploads.use(w.machine);
+  await w.done();
+  assert.equal(w.uploads.totals.done, 2);
+});
+
+test("a session that ended a moment ago is not taken for a file that is gone", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  w.machine.fault = () => {
+    throw Problem.of("not_found", "", 404);
+  };
+  void w.uploads.add(found(file("a", 10)), home);
+  await until("an answer", () => w.machine.got.length > 0);
+  await w.clock.pass(1000);
+  w.uploads.lost();
+  await w.clock.pass(1000);
+  assert.equal(w.uploads.totals.failed, 0);
+  w.machine.fault = () => {};
+  w.uploads.use(w.machine);
+  await w.done();
+  assert.equal(w.uploads.totals.done, 1);
+});
+
+test("no file is read into the page: it goes in pieces of some MiB", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  const f = file("large", 40_000_000);
+  const want = await bytes(f);
+  const pieces = [];
+  for (const way of ["arrayBuffer", "text", "stream", "bytes"]) f[way] = () => assert.fail(`the file is read by ${way}`);
+  f.slice = (from, to) => {
+    pieces.push(to - from);
+    return File.prototype.slice.call(f, from, to);
+  };
+  void w.uploads.add(found(f), home);
+  await w.done();
+  assert(w.machine.files.get("/home/ann/large").bytes.equals(want));
+  assert(pieces.length > 4 && Math.max(...pieces) <= 8 << 20, `pieces of ${pieces}`);
+});
+
 test("the answer to the last piece is lost: the file is not asked about, and not sent twice", async () => {
   for (const size of [0, 10, 2_000_000]) {
     const w = new World();

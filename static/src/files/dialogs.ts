@@ -31,6 +31,13 @@ function open<T>(title: string, make: (answer: (a: T) => void, close: () => void
   });
 }
 
+/** words are a problem's, where those of the table are of envoys and sessions. */
+export function words(p: Problem): { title: string; hint: string } {
+  if (p.code === "not_found") return { title: "There is no such file or folder.", hint: "" };
+  if (p.code === "conflict") return { title: "There is one of this name already.", hint: "" };
+  return p;
+}
+
 /** Wish is a name that the person is asked for. */
 export interface Wish {
   title: string;
@@ -63,7 +70,7 @@ export function askName(w: Wish): Promise<string | undefined> {
       w.run(name).then(() => answer(name), (err: unknown) => {
         go.disabled = false;
         const p = Problem.from(err);
-        wrong(p.code === "conflict" ? "There is one of this name already." : `${p.title} ${shown(p.detail, 300)}`);
+        wrong(`${words(p).title} ${p.code === "conflict" ? "" : shown(p.detail, 300)}`.trim());
       });
     });
     form.addEventListener("keydown", (e) => composing(e) && e.stopPropagation());

@@ -5,7 +5,7 @@ import { bytes, count } from "../ui/format";
 import { composing } from "../ui/typing";
 import { clock } from "../viewer/clock";
 import { button, el, icon, type Icon } from "../viewer/dom";
-import { askClash, askName, sureToRemove } from "./dialogs";
+import { askClash, askName, sureToRemove, words } from "./dialogs";
 import { drops } from "./drop";
 import { Grid } from "./grid";
 import { shown } from "./name";
@@ -230,8 +230,11 @@ export class Pane {
     } catch (err) {
       if (round !== this.round) return;
       const p = Problem.from(err);
-      if (this.folder) this.tell(p);
-      else this.say(...this.unread(p));
+      if (this.folder && p.code !== "not_found") this.tell(p);
+      else {
+        this.folder = undefined;
+        this.say(...this.unread(p));
+      }
       this.draw();
     } finally {
       said();
@@ -240,8 +243,9 @@ export class Pane {
   }
 
   private unread(p: Problem): Node[] {
+    const { title, hint } = words(p);
     return [
-      el("p", {}, el("strong", {}, p.title)), ...(p.detail === "" ? [] : [el("p", { class: "mono muted" }, shown(p.detail, 300))]), ...(p.hint === "" ? [] : [el("p", { class: "muted" }, p.hint)]),
+      el("p", {}, el("strong", {}, title)), ...(p.detail === "" ? [] : [el("p", { class: "mono muted" }, shown(p.detail, 300))]), ...(hint === "" ? [] : [el("p", { class: "muted" }, hint)]),
       el("div", { class: "row" }, button("Try again", {}, () => void this.read()), ...(this.path && this.path.names.length > 0 ? [button("Up", {}, () => this.up())] : [])),
     ];
   }
@@ -428,7 +432,8 @@ export class Pane {
     const [first] = failed;
     if (first) {
       const more = failed.length > 1 ? ` And ${count(failed.length - 1, "other was", "others were")} not deleted.` : "";
-      this.tell(new Problem(first[1].code, first[1].status, `${first[0].shown} was not deleted: ${first[1].title}`, first[1].detail + more, first[1].hint));
+      const { title, hint } = words(first[1]);
+      this.tell(new Problem("", first[1].status, `${first[0].shown} was not deleted: ${title}`, first[1].detail + more, hint));
     }
     if (this.path?.key === path.key) {
       this.focusNext = first?.[0].key ?? next?.key ?? "";
@@ -439,8 +444,9 @@ export class Pane {
 
   // tell shows what went wrong, until it is dismissed or something else does.
   private tell(p: Problem): void {
+    const { title, hint } = words(p);
     const box = el("div", { class: "notice bad", role: "alert" },
-      el("div", {}, el("p", {}, el("strong", {}, shown(p.title, 300))), ...(p.detail === "" ? [] : [el("p", { class: "mono" }, shown(p.detail, 300))]), ...(p.hint === "" ? [] : [el("p", {}, p.hint)])),
+      el("div", {}, el("p", {}, el("strong", {}, shown(title, 300))), ...(p.detail === "" ? [] : [el("p", { class: "mono" }, shown(p.detail, 300))]), ...(hint === "" ? [] : [el("p", {}, hint)])),
       button("Dismiss", { class: "button quiet icon", title: "Dismiss" }, () => {
         box.remove();
         this.focus();

@@ -81,6 +81,7 @@ const largest = 8 << 20;
 const quick = 500; // ms: a piece that took less may be larger
 const slow = 3000; // ms: and one that took more, smaller
 const backoff = [500, 1000, 2000, 4000, 8000, 10_000]; // ms
+const rumour = 1500; // ms until the end of a session is known here
 const mostTries = 60; // without a byte that arrived: about ten minutes
 const mostNames = 1000; // "a (2)", "a (3)", …
 const sameTime = 2000; // ms: what file systems make of a time
@@ -187,6 +188,7 @@ export class Uploads {
 
   /** retry tries again what failed. */
   retry(): void {
+    this.folders.clear();
     for (const i of this.failures.splice(0)) {
       this.t.failed--;
       this.t.bytes += i.file?.size ?? 0;
@@ -267,6 +269,9 @@ export class Uploads {
         if (signal.aborted) return this.end(i, "cancelled");
         const p = Problem.from(err);
         if (!both.aborted && p.code === "conflict" && i.file) return this.clash(i);
+        if (!both.aborted && p.signIn) this.lost(); // until somebody has signed in
+        // A session that has ended, of which nobody has heard yet, is not found either.
+        if (!both.aborted && p.code === "not_found") await this.pause(rumour, both);
         if (!both.aborted && !p.passing) return this.end(i, "failed", sentence(p));
         d.broken = true;
         d.whole ||= d.last;

@@ -6,6 +6,7 @@ import type { Tab } from "./tab";
 export class Side {
   readonly element = el("aside", { class: "side", "aria-label": "Files", hidden: true });
   private readonly panes = new Map<Tab, Pane>();
+  private readonly told = new Map<Tab, string>(); // what a pane knows of its tab
   private make: ((t: Tab) => Pane) | undefined; // once its code is there
   private readonly narrow = matchMedia("(max-width: 760px)");
 
@@ -57,7 +58,10 @@ export class Side {
   follow(t: Tab): void {
     const p = this.panes.get(t);
     if (!p) return;
-    const link = t.link;
+    const { link } = t;
+    const now = `${link?.state.name} ${link?.info?.session} ${t.where}`;
+    if (this.told.get(t) === now) return;
+    this.told.set(t, now);
     if (t.spec.watch) return p.end("You are watching: only the owner of the session has its files.");
     if (!link?.info) return p.lost();
     const s = link.state.name;
@@ -69,6 +73,7 @@ export class Side {
   drop(t: Tab): void {
     this.panes.get(t)?.dispose();
     this.panes.delete(t);
+    this.told.delete(t);
   }
 
   private close(): void {
