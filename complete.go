@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,7 @@ func completions(root *cobra.Command) {
 		"scrier login":          first(offerRelays),
 		"scrier relays use":     first(offerLogins),
 		"scrier ssh":            first(offerAtEnvoy),
+		"scrier cp":             filesAndEnvoys,
 		"scrier rdp":            first(envoysThat(inUse)),
 		"scrier vnc":            first(envoysThat(inUse)),
 		"scrier envoys show":    first(envoysThat(exist)),
@@ -217,6 +219,43 @@ func offerAtEnvoy(ctx context.Context, at place) ([]offer, error) {
 		offers[i].word = user + offers[i].word
 	}
 	return offers, err
+}
+
+// filesAndEnvoys offers ENVOY: and USER@ENVOY:, and this machine's files. What is on an envoy is not looked up.
+func filesAndEnvoys(c *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	colon, slash := strings.IndexByte(typed, ':'), strings.IndexByte(typed, '/')
+	switch {
+	case colon > 0 && (slash < 0 || colon < slash):
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	case slash >= 0:
+		return fileNames(c, args, typed)
+	}
+	envoys, _ := completing(func(ctx context.Context, at place) ([]offer, error) {
+		offers, err := offerAtEnvoy(ctx, at)
+		for i := range offers {
+			offers[i].word += ":"
+		}
+		return offers, err
+	})(c, args, typed)
+	if len(envoys) == 0 {
+		return fileNames(c, args, typed)
+	}
+	// Shells offer either files or what they are given.
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		return envoys, cobra.ShellCompDirectiveNoSpace
+	}
+	var files []offer
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name(), ".") && !strings.HasPrefix(typed, "."):
+		case e.IsDir():
+			files = append(files, offer{e.Name() + "/", "folder"})
+		default:
+			files = append(files, offer{e.Name(), "file"})
+		}
+	}
+	return append(envoys, words(files, typed)...), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
 // offeredSession is what is told of a session.

@@ -245,7 +245,7 @@ func (c *copying) reopen(in Reading, part string) (Writing, int64) {
 	case errors.Is(err, errDiffers):
 		n = 0
 	default: // one of the two cannot tell: both are read
-		n = c.samePrefix(in, out, n)
+		n = c.samePrefix(in, part, n)
 	}
 	if n == 0 || e.Size > n && out.Truncate(n) != nil {
 		_ = out.Close() // it is made anew
@@ -255,8 +255,13 @@ func (c *copying) reopen(in Reading, part string) (Writing, int64) {
 }
 
 // samePrefix is how many of the first n bytes are the same.
-func (c *copying) samePrefix(in Reading, out Writing, n int64) int64 {
-	a, b := c.piped(in, n), c.piped(out, n)
+func (c *copying) samePrefix(in Reading, part string, n int64) int64 {
+	has, err := c.dst.Open(part)
+	if err != nil {
+		return 0
+	}
+	defer has.Close()
+	a, b := c.piped(in, n), c.piped(has, n)
 	defer a.Close()
 	defer b.Close()
 	var same int64

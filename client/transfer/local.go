@@ -251,10 +251,25 @@ func (f *localFolder) open(p string, how int, mode fs.FileMode) (Writing, error)
 }
 
 func (f *localFolder) Create(p string, _ fs.FileMode) (Writing, error) {
-	return f.open(p, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return f.open(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-func (f *localFolder) Reopen(p string) (Writing, error) { return f.open(p, os.O_RDWR|nonBlock, 0) }
+// Reopen refuses a file of somebody else's, who could change it later.
+func (f *localFolder) Reopen(p string) (Writing, error) {
+	file, err := f.root.OpenFile(p, os.O_WRONLY|nonBlock, 0)
+	if err != nil {
+		return nil, err
+	}
+	e, err := localEntry(file.Stat())
+	if err == nil && (!e.Mode.IsRegular() || e.UID != os.Geteuid()) { // both are -1 where nobody says
+		err = errNotRegular
+	}
+	if err != nil {
+		_ = file.Close() // err tells more
+		return nil, err
+	}
+	return &localFile{File: file}, nil
+}
 
 func (f *localFolder) Direct(p string) (Writing, error) { return f.open(p, os.O_WRONLY, 0) }
 
@@ -317,14 +332,6 @@ func (f *localFile) Writer(from int64) io.Writer {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
-
-func (f *localFile) Size() (int64, error) {
-	info, err := f.File.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
 
 func (f *localFile) SendTo(w io.Writer, from, n int64) (int64, error) {
 	return io.CopyBuffer(onlyWriter{w}, f.Reader(from, n), make([]byte, chunk))

@@ -55,7 +55,7 @@ type Folder interface {
 	Same(name string) string
 	// Create makes a file that only its owner can read, or as good as: see [Folder.Plain]. It must not be there yet.
 	Create(path string, mode fs.FileMode) (Writing, error)
-	// Reopen opens a file that is there, to be read and written.
+	// Reopen opens a file of one's own that is there, to be written.
 	Reopen(path string) (Writing, error)
 	// Writable says whether a file that is there may be written.
 	Writable(path string) error
@@ -84,8 +84,6 @@ type Reading interface {
 
 // Writing is an open file, at whose end Finish and Close stand.
 type Writing interface {
-	Reading
-	Size() (int64, error)
 	// TakeFrom writes what r has, n bytes at most, from an offset on, in order; n below 0: up to its end.
 	TakeFrom(r io.Reader, from, n int64) (int64, error)
 	// Writer gives the same as a writer; nil: only TakeFrom can.
@@ -93,6 +91,7 @@ type Writing interface {
 	Truncate(size int64) error
 	// Finish sets what the file is to have, and has it lie on the disk for good where that can be asked for.
 	Finish(f Finish) error
+	Close() error
 }
 
 // Finish is what a file has in the end.

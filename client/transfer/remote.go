@@ -247,7 +247,7 @@ func (f *remoteFolder) Remove(p string) error            { return f.client.Remov
 func (f *remoteFolder) Same(name string) string          { return name }
 func (f *remoteFolder) Direct(p string) (Writing, error) { return f.Remote.Direct(f.full(p)) }
 func (f *remoteFolder) Where(in Place) (string, bool)    { return f.base, in == Place(f.Remote) }
-func (f *remoteFolder) Reopen(p string) (Writing, error) { return f.open(p, os.O_RDWR) }
+func (f *remoteFolder) Reopen(p string) (Writing, error) { return f.open(p, os.O_WRONLY) }
 
 func (f *remoteFolder) Sum(ctx context.Context, p string, n int64) ([]byte, error) {
 	return f.Remote.Sum(ctx, f.full(p), n)
@@ -275,7 +275,7 @@ func (f *remoteFolder) open(p string, how int) (*remoteFile, error) {
 }
 
 func (f *remoteFolder) Create(p string, mode fs.FileMode) (Writing, error) {
-	w, err := f.open(p, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	w, err := f.open(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL) // to read it too may not be allowed
 	if err != nil {
 		return nil, err
 	}
@@ -392,11 +392,6 @@ type remoteFile struct {
 
 func (f *remoteFile) Reader(int64, int64) io.Reader { return nil }
 func (f *remoteFile) Writer(int64) io.Writer        { return nil }
-
-func (f *remoteFile) Size() (int64, error) {
-	e, err := remoteEntry(f.File.Stat())
-	return e.Size, err
-}
 
 // SendTo implements [Reading].
 func (f *remoteFile) SendTo(w io.Writer, from, n int64) (sent int64, err error) {
