@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"time"
 )
@@ -37,6 +38,53 @@ type conn struct {
 	quota int64
 
 	timer *time.Timer
+
+	modes map[string]fs.FileMode // of what is being made, by path
+}
+
+// making has the requests that make path ask for a mode, until the function that it gives is called.
+func (c *conn) making(path string, mode fs.FileMode) (made func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.modes == nil {
+		c.modes = map[string]fs.FileMode{}
+	}
+	c.modes[path] = mode
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.modes, path)
+	}
+}
+
+// The packets that make something, and the attribute that is a mode.
+const (
+	openPacket  = 3
+	mkdirPacket = 14
+	attrMode    = 4
+)
+
+// withMode adds the mode that [conn.making] was told to a packet that has no attributes: its last 4 bytes, their flags, are 0.
+func (c *conn) withMode(packet []byte) []byte {
+	const head = 4 + 1 + 4 // length, type, id
+	if len(packet) < head+4+4 || packet[4] != openPacket && packet[4] != mkdirPacket {
+		return packet
+	}
+	rest := packet[head+4:]
+	n := binary.BigEndian.Uint32(packet[head:])
+	if uint64(n)+4 > uint64(len(rest)) || binary.BigEndian.Uint32(packet[len(packet)-4:]) != 0 {
+		return packet
+	}
+	c.mu.Lock()
+	mode, ok := c.modes[string(rest[:n])]
+	c.mu.Unlock()
+	if !ok {
+		return packet
+	}
+	packet = binary.BigEndian.AppendUint32(packet[:len(packet)-4], attrMode)
+	packet = binary.BigEndian.AppendUint32(packet, uint32(mode.Perm()))
+	binary.BigEndian.PutUint32(packet, uint32(len(packet)-4))
+	return packet
 }
 
 // nameCost is what an answer counts at least, so that one that lists nothing counts too.
@@ -107,6 +155,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	c.asked++
 	c.mu.Unlock()
+	c.out = c.withMode(c.out)
 	_, err := c.raw.Write(c.out)
 	c.out = c.out[:0]
 	if err != nil {

@@ -457,12 +457,9 @@ func (c *copying) pace(n int) error {
 
 // finish gives the part what the target is to have, and looks whether it is whole.
 func (c *copying) finish(out Writing, mode fs.FileMode, there Entry, exists bool) error {
-	end := Finish{Mode: mode, UID: -1, GID: -1}
-	switch {
-	case c.o.Preserve:
+	end := Finish{Mode: mode, Exact: exists || c.o.Preserve, UID: -1, GID: -1}
+	if c.o.Preserve {
 		end.Read, end.Changed = c.is.Read, c.is.Changed
-	case !exists:
-		end.Mode = c.dst.Plain(mode)
 	}
 	if exists {
 		end.UID, end.GID = there.UID, there.GID

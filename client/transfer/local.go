@@ -15,13 +15,10 @@ import (
 )
 
 // Local is this machine.
-type Local struct {
-	mask fs.FileMode // of this process, see [NewLocal]
-}
+type Local struct{ _ byte } // so that two are two
 
-// NewLocal looks up what this process gives new files (umask). For a moment that is nothing: call it when no other goroutine
-// makes files.
-func NewLocal() *Local { return &Local{mask: umask()} }
+// NewLocal is this machine.
+func NewLocal() *Local { return &Local{} }
 
 // Lost implements [Place].
 func (*Local) Lost() error { return nil }
@@ -250,8 +247,8 @@ func (f *localFolder) open(p string, how int, mode fs.FileMode) (Writing, error)
 	return &localFile{File: file}, nil
 }
 
-func (f *localFolder) Create(p string, _ fs.FileMode) (Writing, error) {
-	return f.open(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func (f *localFolder) Create(p string, mode fs.FileMode) (Writing, error) {
+	return f.open(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode.Perm()|0o200)
 }
 
 // Reopen refuses a file of somebody else's, who could change it later.
@@ -284,11 +281,9 @@ func (f *localFolder) Writable(p string) error {
 	return w.Close()
 }
 
-func (f *localFolder) Mkdir(p string) (fs.FileMode, error) {
-	return 0o777 &^ f.mask, f.root.Mkdir(p, 0o777)
+func (f *localFolder) Mkdir(p string, mode fs.FileMode) error {
+	return f.root.Mkdir(p, mode.Perm()|0o700)
 }
-
-func (f *localFolder) Plain(mode fs.FileMode) fs.FileMode { return mode.Perm() &^ f.mask }
 
 func (f *localFolder) Chmod(p string, mode fs.FileMode) error { return f.root.Chmod(p, mode.Perm()) }
 
@@ -351,8 +346,14 @@ func (f *localFile) Finish(end Finish) error {
 	if end.UID >= 0 {
 		_ = f.File.Chown(end.UID, end.GID) // who may not leaves them
 	}
-	if err := f.File.Chmod(end.Mode.Perm()); err != nil && runtime.GOOS != "windows" {
-		return fmt.Errorf("set its mode: %w", err)
+	info, err := f.File.Stat()
+	if err != nil {
+		return err
+	}
+	if mode := end.of(info.Mode()); mode != info.Mode().Perm() && runtime.GOOS != "windows" {
+		if err := f.File.Chmod(mode); err != nil {
+			return fmt.Errorf("set its mode: %w", err)
+		}
 	}
 	if !end.Changed.IsZero() {
 		if err := setTimes(f.File, end.Read, end.Changed); err != nil {

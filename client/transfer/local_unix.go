@@ -14,13 +14,6 @@ import (
 // nonBlock is for opening what may be a FIFO.
 const nonBlock = syscall.O_NONBLOCK
 
-// umask is what new files do not get. The system tells it only to who changes it.
-func umask() fs.FileMode {
-	mask := syscall.Umask(0o077)
-	syscall.Umask(mask)
-	return fs.FileMode(mask) & fs.ModePerm
-}
-
 // ownership adds what only this system knows of a file.
 func ownership(info fs.FileInfo, e *Entry) {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

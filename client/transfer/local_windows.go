@@ -11,9 +11,7 @@ import (
 // nonBlock is for opening what may be a FIFO, which no file here is.
 const nonBlock = 0
 
-// umask is nothing: this system has none.
-func umask() fs.FileMode { return 0 }
-
+// ownership has nothing to add: this system has other owners.
 func ownership(fs.FileInfo, *Entry) {}
 
 // room is how many bytes there is room for where a path leads.

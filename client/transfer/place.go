@@ -53,16 +53,15 @@ type Folder interface {
 	Check(name string) error
 	// Same is what two names have in common that mean the same file here.
 	Same(name string) string
-	// Create makes a file that only its owner can read, or as good as: see [Folder.Plain]. It must not be there yet.
+	// Create makes a file, which must not be there yet. It has the mode from its beginning on, without what the place keeps from
+	// new files (umask); its owner can write it.
 	Create(path string, mode fs.FileMode) (Writing, error)
 	// Reopen opens a file of one's own that is there, to be written.
 	Reopen(path string) (Writing, error)
 	// Writable says whether a file that is there may be written.
 	Writable(path string) error
-	// Mkdir makes a folder and says which mode it has.
-	Mkdir(path string) (fs.FileMode, error)
-	// Plain is what remains of a mode for what is new here (umask).
-	Plain(mode fs.FileMode) fs.FileMode
+	// Mkdir makes a folder, with its mode as that of Create; its owner can use it.
+	Mkdir(path string, mode fs.FileMode) error
 	Chmod(path string, mode fs.FileMode) error
 	Chtimes(path string, read, changed time.Time) error
 	Rename(from, to string) error
@@ -96,7 +95,16 @@ type Writing interface {
 
 // Finish is what a file has in the end.
 type Finish struct {
-	Mode          fs.FileMode
-	Read, Changed time.Time // zero: as they are
-	UID, GID      int       // -1: as they are; whoever may not change them leaves them
+	Mode          fs.FileMode // permissions
+	Exact         bool        // just these; else the file keeps what it was made with, if the owner is to have that
+	Read, Changed time.Time   // zero: as they are
+	UID, GID      int         // -1: as they are; whoever may not change them leaves them
+}
+
+// of is what becomes of the mode that a file has.
+func (f Finish) of(has fs.FileMode) fs.FileMode {
+	if f.Exact {
+		return f.Mode.Perm()
+	}
+	return has.Perm() &^ (0o700 &^ f.Mode.Perm())
 }

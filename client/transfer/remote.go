@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/pkg/sftp"
@@ -48,11 +47,20 @@ type Remote struct {
 
 	listing sync.Mutex // one folder at a time, for [conn.names]
 
-	mask     atomic.Uint32 // what new files and folders do not get (umask), with maskKnown
-	uid, gid atomic.Int64  // of new files; -1: not known yet
+	// What is known of the server's way with new files and folders.
+	mu          sync.Mutex
+	files, dirs newMode
+	owner       bool // uid and gid are known: those of new files
+	uid, gid    int
 }
 
-const maskKnown = 1 << 31
+// newMode is what a server makes of the mode that is asked for when something is made. A server that makes nothing of it
+// is known by giving more than that.
+type newMode struct {
+	hears, deaf bool
+	seen        bool
+	gave        fs.FileMode // what it gave when somebody looked
+}
 
 // NewRemote greets the server. The connection is the Remote's from now on, also if this fails.
 func NewRemote(ctx context.Context, cfg RemoteConfig) (*Remote, error) {
@@ -63,8 +71,6 @@ func NewRemote(ctx context.Context, cfg RemoteConfig) (*Remote, error) {
 		cfg.Requests = requests
 	}
 	r := &Remote{name: cfg.Name, conn: newConn(cfg.Conn, cfg.Patience), sum: cfg.Sum}
-	r.uid.Store(-1)
-	r.gid.Store(-1)
 	defer context.AfterFunc(ctx, func() { r.conn.fail(context.Cause(ctx)) })()
 	// An INIT packet is answered like a request.
 	client, err := sftp.NewClientPipe(r.conn, r.conn, sftp.MaxPacketUnchecked(chunk), sftp.MaxConcurrentRequestsPerFile(cfg.Requests),
@@ -274,45 +280,60 @@ func (f *remoteFolder) open(p string, how int) (*remoteFile, error) {
 	return &remoteFile{File: file, at: f.Remote}, nil
 }
 
+// Create has the connection say the mode, as the protocol's client does not.
 func (f *remoteFolder) Create(p string, mode fs.FileMode) (Writing, error) {
+	mode = mode.Perm() | 0o200
+	defer f.conn.making(f.full(p), mode)()
 	w, err := f.open(p, os.O_WRONLY|os.O_CREATE|os.O_EXCL) // to read it too may not be allowed
 	if err != nil {
 		return nil, err
 	}
-	if err := w.created(mode); err != nil {
+	err = f.made(&f.files, mode, func() (Entry, error) { return remoteEntry(w.File.Stat()) }, w.File.Chmod)
+	if err != nil {
 		_ = w.Close() // err tells more
 		return nil, err
 	}
 	return w, nil
 }
 
-// created learns what the server gives new files, and takes from this one what the file is not to have in the end. The
-// protocol's client cannot say a mode when it opens a file.
-func (w *remoteFile) created(mode fs.FileMode) error {
-	if w.at.mask.Load()&maskKnown == 0 || w.at.uid.Load() < 0 {
-		e, err := remoteEntry(w.File.Stat())
+func (f *remoteFolder) Mkdir(p string, mode fs.FileMode) error {
+	mode = mode.Perm() | 0o700
+	defer f.conn.making(f.full(p), mode)()
+	if err := f.client.Mkdir(f.full(p)); err != nil {
+		return err
+	}
+	return f.made(&f.dirs, mode, func() (Entry, error) { return f.Lstat(p) }, func(mode fs.FileMode) error { return f.Chmod(p, mode) })
+}
+
+// made sees to it that what was made has no more than the mode that was asked for.
+func (r *Remote) made(of *newMode, mode fs.FileMode, stat func() (Entry, error), chmod func(fs.FileMode) error) error {
+	r.mu.Lock()
+	is := *of
+	r.mu.Unlock()
+	if is.hears || is.seen && !is.deaf && is.gave&^mode == 0 {
+		return nil
+	}
+	if !is.deaf {
+		e, err := stat()
 		if err != nil {
 			return err
 		}
-		denied := 0o666 &^ uint32(e.Mode.Perm())
-		denied |= denied >> 2 & 0o111 // who may not read may not go in either
-		w.at.mask.CompareAndSwap(0, maskKnown|denied)
-		w.at.uid.Store(int64(e.UID))
-		w.at.gid.Store(int64(e.GID))
+		gave := e.Mode.Perm()
+		is.deaf = gave&^mode != 0
+		is.hears = is.seen && !is.deaf // it gives now this, now that
+		is.seen, is.gave = true, gave
+		if is.deaf && !e.Mode.IsDir() { // no new file is one to run; whoever may read it may run it
+			is.gave |= gave >> 2 & 0o111
+		}
+		r.mu.Lock()
+		*of = is
+		r.mu.Unlock()
 	}
-	w.mode = w.at.plain(0o666)
-	if w.mode&^(mode.Perm()|0o600) != 0 {
-		w.mode = 0o600
-		return w.File.Chmod(0o600)
+	if is.deaf {
+		return chmod(mode & is.gave)
 	}
 	return nil
 }
-
-func (r *Remote) plain(mode fs.FileMode) fs.FileMode {
-	return mode.Perm() &^ fs.FileMode(r.mask.Load()&0o777)
-}
-
-func (f *remoteFolder) Plain(mode fs.FileMode) fs.FileMode { return f.plain(mode) }
 
 func (f *remoteFolder) Writable(p string) error {
 	w, err := f.open(p, os.O_WRONLY)
@@ -323,21 +344,6 @@ func (f *remoteFolder) Writable(p string) error {
 		return nil // such as a program that runs; it can be replaced all the same
 	}
 	return w.Close()
-}
-
-func (f *remoteFolder) Mkdir(p string) (fs.FileMode, error) {
-	if err := f.client.Mkdir(f.full(p)); err != nil {
-		return 0, err
-	}
-	if f.mask.Load()&maskKnown != 0 {
-		return f.plain(0o777), nil
-	}
-	e, err := f.Stat(p)
-	if err != nil {
-		return 0, err
-	}
-	f.mask.CompareAndSwap(0, maskKnown|uint32(0o777&^e.Mode.Perm()))
-	return e.Mode.Perm(), nil
 }
 
 func (f *remoteFolder) Chmod(p string, mode fs.FileMode) error {
@@ -386,8 +392,7 @@ func (f *remoteFolder) Room(p string) (int64, bool) {
 // remoteFile is an open file of a Remote.
 type remoteFile struct {
 	*sftp.File
-	at   *Remote
-	mode fs.FileMode // permissions that it has; 0: not known
+	at *Remote
 }
 
 func (f *remoteFile) Reader(int64, int64) io.Reader { return nil }
@@ -489,13 +494,20 @@ func (f *remoteFile) TakeFrom(r io.Reader, from, n int64) (int64, error) {
 }
 
 func (f *remoteFile) Finish(end Finish) error {
-	if end.UID >= 0 && (int64(end.UID) != f.at.uid.Load() || int64(end.GID) != f.at.gid.Load()) {
-		if f.File.Chown(end.UID, end.GID) == nil {
-			f.mode = 0 // it may have changed
+	var has Entry
+	owned := true
+	if end.UID >= 0 || !end.Exact && end.Mode&0o200 == 0 {
+		var err error
+		if has, err = remoteEntry(f.File.Stat()); err != nil {
+			return err
 		}
+		owned = end.UID < 0 || has.UID == end.UID && has.GID == end.GID
 	}
-	if f.mode != end.Mode.Perm() {
-		if err := f.File.Chmod(end.Mode.Perm()); err != nil {
+	if !owned {
+		_ = f.File.Chown(end.UID, end.GID) // who may not leaves them
+	}
+	if end.Exact || end.Mode&0o200 == 0 {
+		if err := f.File.Chmod(end.of(has.Mode)); err != nil {
 			return fmt.Errorf("set its mode: %w", err)
 		}
 	}

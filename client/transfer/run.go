@@ -445,37 +445,33 @@ func (t *tree) make(f *folder, e Entry) error {
 			return errFileHere
 		case err == nil:
 			if t.o.Preserve {
-				f.finish = func() error { return t.settle(f, e, e.Mode.Perm(), there.Mode.Perm()) }
+				f.finish = func() error { return t.settle(f, e, false) }
 			}
 			return nil
 		case !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
 	}
-	has, err := f.dst.Mkdir(f.path)
-	if err != nil {
+	if err := f.dst.Mkdir(f.path, e.Mode); err != nil {
 		return err
 	}
 	f.fresh = true
-	wants := e.Mode.Perm()
-	if !t.o.Preserve {
-		wants = f.dst.Plain(wants)
-	}
-	if during := wants | 0o700; has&^during != 0 || during&^has&0o700 != 0 { // others see nothing that they may not see later
-		if err := f.dst.Chmod(f.path, during); err != nil {
-			return err
-		}
-		has = during
-	}
-	f.finish = func() error { return t.settle(f, e, wants, has) }
+	f.finish = func() error { return t.settle(f, e, true) }
 	return nil
 }
 
 // settle gives a folder its mode and times.
-func (t *tree) settle(f *folder, e Entry, wants, has fs.FileMode) error {
-	if wants != has {
-		if err := f.dst.Chmod(f.path, wants); err != nil {
+func (t *tree) settle(f *folder, e Entry, made bool) error {
+	end := Finish{Mode: e.Mode, Exact: t.o.Preserve}
+	if end.Exact || made && e.Mode&0o700 != 0o700 {
+		has, err := f.dst.Stat(f.path)
+		if err != nil {
 			return err
+		}
+		if mode := end.of(has.Mode); mode != has.Mode.Perm() {
+			if err := f.dst.Chmod(f.path, mode); err != nil {
+				return err
+			}
 		}
 	}
 	if t.o.Preserve {
