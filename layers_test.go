@@ -150,6 +150,10 @@ var bans = []ban{
 		why: "files are copied in the same way whatever carries the bytes: transfer is tested with an SFTP server alone",
 	},
 	{
+		in: []string{"scrier/client"}, imports: []string{"scrier/client/..."},
+		why: "the rooms of the client use what it is, and not the other way round",
+	},
+	{
 		in: []string{"scrier/relay/store/..."}, imports: []string{"scrier/relay", "scrier/relay/web/...", "scrier/relay/session/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/relay/audit/..."},
 		why: "the store keeps records for the rooms above it, and must not need those rooms",
 	},
