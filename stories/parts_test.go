@@ -101,7 +101,7 @@ func cmdSSHD(ts *testscript.TestScript, neg bool, args []string) {
 	host, port, err := net.SplitHostPort(w.sshd)
 	ts.Check(err)
 	lines := append(args,
-		"Port "+port, "ListenAddress "+host, "HostKey "+key, "PidFile none", "UsePAM no",
+		"Port "+port, "ListenAddress "+host, "HostKey "+key, "PidFile none", "UsePAM no", "Subsystem sftp internal-sftp",
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "LogLevel VERBOSE", "PrintMotd no", "PrintLastLog no")
 	ts.Check(os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o644))
 	path, err := exec.LookPath("/usr/sbin/sshd")

@@ -44,7 +44,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [87, "pubkey_not_authorized", "no login on the envoy has your SSH key in its authorized_keys", "add your public key to ~/.ssh/authorized_keys of the account you want, on that machine"],
   [88, "no_ssh_pubkey", "no SSH public key is registered or found", "name another key with --ssh-key-file, or have yours registered with `scrier operators`; `ssh-keygen -t ed25519` makes one"],
   [89, "ambiguous_login", "several logins on the envoy have your SSH key", "name one with --login"],
-  [90, "key_restricted", "your key is there, but its options do not allow an interactive shell", "see the options in front of your key in authorized_keys on that machine"],
+  [90, "key_restricted", "your key is there, but its options do not allow what the session is for", "see the options in front of your key in authorized_keys on that machine"],
   [91, "account_not_loginable", "the account on the envoy cannot log in", "check its shell, its lock and its expiry on that machine"],
   [92, "login_not_allowed", "the machine's policy does not allow this login", "see allowed_logins in agent.yaml on that machine, and AllowUsers, DenyUsers, AllowGroups and DenyGroups in its sshd_config"],
   [93, "host_key_mismatch", "the SSH server's host key is not one that the agent reported", "check which SSH server listens at ssh.addr, and that ssh.sshd_config is its configuration"],
