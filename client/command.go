@@ -134,7 +134,7 @@ func (c *command) write(b []byte) error {
 	_, err := c.out.Write(b)
 	switch {
 	case err == nil:
-	case noReader(err):
+	case NoReader(err):
 		c.out = io.Discard // from now on, so that it is told once
 		go c.tell()        // behind standard input, which may wait for the output to be taken
 	default:

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// noReader says that a write failed as nobody reads the pipe any more.
-func noReader(err error) bool { return errors.Is(err, syscall.EPIPE) }
+// NoReader says that a write failed as nobody reads the pipe any more.
+func NoReader(err error) bool { return errors.Is(err, syscall.EPIPE) }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// noReader says that a write failed as nobody reads the pipe any more.
-func noReader(err error) bool {
+// NoReader says that a write failed as nobody reads the pipe any more.
+func NoReader(err error) bool {
 	return errors.Is(err, windows.ERROR_BROKEN_PIPE) || errors.Is(err, windows.ERROR_NO_DATA)
 }

@@ -33,17 +33,23 @@ type Relay struct {
 
 // Dial connects with a login.
 func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
-	r := &Relay{Login: l}
-	r.redial = func(ctx context.Context) (wire.Link, error) {
+	redial := func(ctx context.Context) (wire.Link, error) {
 		return dial(ctx, l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
 	}
-	link, err := r.redial(ctx)
+	link, err := redial(ctx)
 	if err != nil {
-		return nil, r.advise(err)
+		return nil, (&Relay{Login: l}).advise(err)
 	}
-	r.link = link
-	r.http = &http.Client{Transport: &http.Transport{DialContext: r.call}}
+	r := Over(link)
+	r.Login, r.redial = l, redial
 	return r, nil
+}
+
+// Over is the relay at the far end of a link, which it owns from now on.
+func Over(link wire.Link) *Relay {
+	r := &Relay{link: link}
+	r.http = &http.Client{Transport: &http.Transport{DialContext: r.call}}
+	return r
 }
 
 // relink connects once more, in place of a link that is no good. Nobody else may use r meanwhile.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
 
@@ -264,6 +265,9 @@ func (s *Session) Dial(ctx context.Context, network, host string, port uint16, o
 func targeted(host string) error {
 	if host == "" || len(host) > wire.MaxTarget {
 		return wire.Errorf(wire.BadRequest, "a host, or the path of a socket, has from 1 to %d bytes", wire.MaxTarget)
+	}
+	if !utf8.ValidString(host) {
+		return wire.Errorf(wire.BadRequest, "a host, or the path of a socket, is UTF-8")
 	}
 	return nil
 }

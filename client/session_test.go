@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +30,7 @@ type channels struct {
 
 func newChannels(t *testing.T) *channels {
 	near, far := wiretest.Pair(wire.Peer{}, wire.Peer{})
-	c := &channels{t: t, near: near, relay: &Relay{link: near, http: &http.Client{}}, id: wire.NewSessionID()}
+	c := &channels{t: t, near: near, relay: Over(near), id: wire.NewSessionID()}
 	c.wg.Go(func() {
 		for {
 			stream, err := far.Accept(context.Background())

@@ -36,6 +36,13 @@ func (a *agentConn) close() {
 	}
 }
 
+// DialSSHAgent connects to an ssh-agent.
+func DialSSHAgent(ctx context.Context, socket string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, agentListTime)
+	defer cancel()
+	return dialSSHAgent(ctx, socket)
+}
+
 // listAgent asks the agent at socket for its keys and leaves out those that may not be used. With
 // an error, and where there is no agent, the connection is nil.
 func listAgent(ctx context.Context, socket string) ([]ssh.PublicKey, *agentConn, error) {
