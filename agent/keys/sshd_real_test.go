@@ -241,6 +241,27 @@ func TestDaemonForbids(t *testing.T) {
 	}
 }
 
+// TestVersionsForward: sshd before 7.8 would let a line with permitlisten= in not at all, and one without it listen.
+func TestVersionsForward(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for version, code := range map[string]wire.Code{"7.7": wire.KeyRestricted, "7.8": 0, "8.0": 0, "10.0": 0} {
+		cfg := w.cfg
+		cfg.AuthorizedKeysFile = nil
+		cfg.SSHD = w.Script("sshd"+version, "[ $1 = -V ] && { echo OpenSSH_"+version+"; exit; }\necho authorizedkeysfile .ssh/authorized_keys\n")
+		k := w.open(cfg)
+		for _, r := range []wire.Right{wire.MayForward, wire.MayReverse} {
+			_, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}, Use: Use{Needs: []wire.Right{r}}}, "")
+			if wire.CodeOf(err) != code || code != 0 && !strings.Contains(wire.DetailOf(err), "7.8 can") {
+				t.Errorf("%s, %s: %v", version, r, err)
+			}
+		}
+		if m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{w.key}}, ""); err != nil || !m.Grant.Has(wire.MayShell) {
+			t.Errorf("%s: %v", version, err)
+		}
+	}
+}
+
 // TestAccountMatrix: where sshd would refuse the account, we say so before.
 func TestAccountMatrix(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"scrier/agent/keys/keystest"
+	"scrier/agent/keys/line"
 	"scrier/wire"
 )
 
@@ -68,6 +70,43 @@ func TestSweepAll(t *testing.T) {
 	w.Must(os.Remove(theirs))
 	if got := w.Read(bob.File()); got != "# bob\n" {
 		t.Errorf("bob: %q", got)
+	}
+}
+
+// TestLinesOfOlderAgents: what an agent from before there were rights has journalled goes, and so does the longest line
+// of today.
+func TestLinesOfOlderAgents(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(m *Match){
+		"old": func(*Match) {},
+		"long": func(m *Match) {
+			m.Grant.Rights = []wire.Right{wire.MayForward, wire.MayReverse}
+			for i := range line.MaxPermits {
+				p, _ := line.NewPermit(fmt.Sprintf("host-%02d.example.com", i), 65535)
+				m.Grant.Open, m.Grant.Listen = append(m.Grant.Open, p), append(m.Grant.Listen, p)
+			}
+		},
+	} {
+		w := newWorld(t)
+		m := w.find()
+		change(&m)
+		key, _ := keystest.NewKey(t)
+		in, err := w.k.Install(context.Background(), m, wire.NewSessionID(), key)
+		w.Must(err)
+		text := in.rec.Line
+		if name == "old" {
+			in.rec.Line = keystest.OldLine(text)
+			w.PutKeys(w.u, strings.Replace(w.Read(w.u.File()), text, in.rec.Line, 1))
+			w.Must(w.k.journal.write(in.rec))
+		}
+		if lines := keystest.Usable(w.Read(w.u.File())); len(lines) != 1 || (name == "old") != strings.HasPrefix(lines[0], keystest.OldOptions+",from=") {
+			t.Fatalf("%s: %q", name, lines)
+		}
+		in.rec.release() // as if the agent had died
+		if swept, err := w.k.Sweep(context.Background()); err != nil || swept.Removed != 1 {
+			t.Errorf("%s: %+v, %v", name, swept, err)
+		}
+		w.tidy()
 	}
 }
 

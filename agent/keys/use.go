@@ -36,7 +36,7 @@ func (u Use) grant(given line.Grant, d daemon) (g line.Grant, why string) {
 		switch {
 		case g.Has(r):
 		case sshd.Has(r):
-			return g, line.Permits.String() + " beside scrier.forward of the machine's agent.yaml"
+			return g, "its permitopen= and scrier.forward of the machine's agent.yaml have no target in common, or too many"
 		case given.Has(r):
 			return g, d.lacks(r)
 		default:

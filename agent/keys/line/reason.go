@@ -63,7 +63,7 @@ func (r Reason) String() string {
 	case NoForwarding:
 		return "it gives no forwarding of ports (no-port-forwarding, or restrict without port-forwarding)"
 	case Permits:
-		return "its permitopen= or permitlisten= names nothing that a session may have, or too much"
+		return "its permitopen= or permitlisten= has nothing that a session's line can say, or too much"
 	case NoAgent:
 		return "it gives no forwarding of the agent (no-agent-forwarding, or restrict without agent-forwarding)"
 	}
