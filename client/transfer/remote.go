@@ -424,7 +424,7 @@ func (f *remoteFile) SendTo(w io.Writer, from, n int64) (sent int64, err error) 
 		}
 		_, err = f.File.WriteTo(out)
 		switch {
-		case errors.Is(err, errGap) && out.sent > before: // again from there
+		case (err == nil || errors.Is(err, errGap)) && out.sent > before: // again from there, up to where there is no more
 		case errors.Is(err, errEnough):
 			return out.sent, nil
 		default:
