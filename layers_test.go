@@ -50,6 +50,10 @@ var bans = []ban{
 		why: "what passes over SFTP depends on its bytes and the rights alone, whoever brings them",
 	},
 	{
+		in: []string{"scrier/relay/files"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/relay/sftp", "scrier/relay/panics"},
+		why: "files works on whatever channel it is given; whose session that is, is for others to say",
+	},
+	{
 		in: []string{"scrier/relay/screen"}, imports: []string{"scrier/certs/...", "scrier/config/...", "scrier/relay/...", "os", "io", "net", "time", "sync", "context"},
 		why: "what a terminal shows depends on its output alone: no clock, no goroutine, no I/O",
 	},

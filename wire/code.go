@@ -123,6 +123,7 @@ const (
 	LastAdmin Code = 440
 
 	ChannelNotAllowed Code = 450
+	FileDenied        Code = 460
 
 	SSHTimeout     Code = 510
 	KeyTypeRefused Code = 520
@@ -131,6 +132,8 @@ const (
 	TurnedAway Code = 620
 
 	CopyIncomplete Code = 830
+	FileNoSpace    Code = 840
+	FileFailed     Code = 841
 
 	WrongHost Code = 960
 )
@@ -233,6 +236,10 @@ var codes = map[Code]codeText{
 	ChannelNotAllowed: {"channel_not_allowed", "the relay or the machine does not allow this use of a session", "see `scrier.allow` in server.yaml of the relay and in agent.yaml of the machine: both must say yes"},
 	ForwardFailed:     {"forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine; for names, that the machine can look them up"},
 	CopyIncomplete:    {"copy_incomplete", "some files were not copied", "see the messages above, which name each file and what is wrong; with `--continue` the rest is copied"},
+
+	FileDenied:  {"file_denied", "the machine does not let the login do this with the file", "see the owner and the mode of the file and of its folder on that machine"},
+	FileNoSpace: {"file_nospace", "the machine's disk or the login's quota is full", "free some space on that machine; the upload goes on where it was"},
+	FileFailed:  {"file_failed", "the machine could not do this with the file", "try it on that machine, which says more"},
 
 	TurnedAway: {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
 }

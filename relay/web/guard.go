@@ -32,7 +32,7 @@ type BrowserConfig struct {
 // pages, WebSocket and WebTransport. It refuses
 //
 //   - a Host that is not the relay's (DNS rebinding),
-//   - whatever changes something and does not come from one of our own pages, or is no JSON,
+//   - whatever changes something and does not come from one of our own pages, or is no JSON, files' contents apart,
 //   - reading the API from other sites' pages.
 //
 // What it lets through has who is calling in its context ([WithCaller], [WithSignIn]), from the
@@ -89,7 +89,7 @@ func (g *browserGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.problem(w, err, status)
 		return
 	}
-	if r.ContentLength < 0 && r.Header.Get("Content-Type") == "" && r.Method != http.MethodConnect {
+	if r.ContentLength < 0 && r.Header.Get("Content-Type") == "" && r.Method != http.MethodConnect && !isUpload(r) {
 		r.Body = http.MaxBytesReader(w, r.Body, 0) // what has no type is empty; HTTP/3 does not say so at first
 	}
 	b := browser{

@@ -97,7 +97,7 @@ func operation(r route, s *schemas) object {
 		})
 	}
 	for _, q := range r.query {
-		params = append(params, object{"name": q.name, "in": "query", "description": q.what, "schema": object{"type": "string"}})
+		params = append(params, object{"name": q.name, "in": "query", "description": q.what, "schema": queryOf(r)})
 	}
 	if r.signed {
 		params = append(params, object{"name": proofHeader, "in": "header", "description": "The signature, see POST /self/proofs; not on the admin socket.", "schema": object{"type": "string"}})
@@ -107,10 +107,21 @@ func operation(r route, s *schemas) object {
 	if len(params) > 0 {
 		op["parameters"] = params
 	}
+	if r.takes != "" {
+		op["requestBody"] = object{"required": true, "content": object{r.takes: object{"schema": object{"type": "string", "format": "binary"}}}}
+	}
 	if r.in != nil {
 		op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": s.taken(r.in)}}}
 	}
 	return op
+}
+
+// queryOf is the schema of a route's parameters.
+func queryOf(r route) object {
+	if r.many {
+		return object{"type": "array", "items": object{"type": "string"}}
+	}
+	return object{"type": "string"}
 }
 
 // named says what stands for a part of a path.

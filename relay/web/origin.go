@@ -44,6 +44,9 @@ func fromOurPages(r *http.Request) error {
 // onlyJSON refuses what a form can send without asking. A request that names neither type nor
 // length may go on without a body.
 func onlyJSON(r *http.Request) error {
+	if isUpload(r) {
+		return nil // with PUT no form can send anything, and other sites' pages must ask first
+	}
 	kinds := r.Header.Values("Content-Type")
 	if len(kinds) == 0 && r.ContentLength <= 0 {
 		return nil
@@ -54,6 +57,11 @@ func onlyJSON(r *http.Request) error {
 		}
 	}
 	return foreign("a request with a body has the type application/json")
+}
+
+// isUpload says whether a request's body is a file's content.
+func isUpload(r *http.Request) bool {
+	return r.Method == http.MethodPut && strings.HasPrefix(r.URL.Path, apiPath+"v1/sessions/") && strings.HasSuffix(r.URL.Path, "/files/content")
 }
 
 // SameOrigin says whether a request comes from one of the relay's own pages: its Origin must be

@@ -28,7 +28,7 @@ func (to route) known(r *http.Request) error {
 		if !slices.Contains(names, name) {
 			return wire.Errorf(wire.BadRequest, "%s %s has no parameter %q: %s", to.method, to.pattern, wire.Printable(name), takes)
 		}
-		if len(values) > 1 {
+		if len(values) > 1 && !to.many {
 			return wire.Errorf(wire.BadRequest, "the parameter %s is given %d times: once is right", name, len(values))
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"scrier/certs"
 	"scrier/relay/access"
 	"scrier/relay/audit"
+	"scrier/relay/files"
 	"scrier/relay/fleet"
 	"scrier/relay/panics"
 	"scrier/relay/session"
@@ -37,6 +38,8 @@ type Config struct {
 	Pin      certs.Pin
 	// Connect opens a session, or begins to, if it can ask.
 	Connect func(ctx context.Context, who access.Operator, req *session.Request) (*session.Session, error)
+	// Files works on the files of machines; nil: there are no routes for that.
+	Files *files.Files
 	// Hashes are those of the certificates that WebTransport at this host meets; none where a
 	// browser accepts them anyway.
 	Hashes func(host string) []string
@@ -82,10 +85,14 @@ type route struct {
 	raw             rawHandler // instead of handle: answers that are no JSON, or set cookies
 	in, out         any        // zero values of the JSON that is taken and given, if any
 	query           []param
+	many            bool   // they may be given more than once
+	takes           string // the media type of a body that is no JSON
 	signed          bool   // it changes who may do what: a signature under this very request is needed
 	confirms        bool   // it is how they prove who they are who came by another operator's link
 	challenge       bool   // it gives a challenge and changes nothing
 	slow            bool   // the answer may take as long as an envoy does
+	streams         bool   // its body is no JSON, and is read by handle or raw alone
+	elsewhere       bool   // what it changes is the machine's, and nothing of the relay's
 	packs           bool   // the answer may be compressed, see [api.pack]: it holds nothing that lets anybody in
 	door            bool   // it makes or ends ways in: see [access.Access.Change]
 	media           string // of an answer that is no JSON
@@ -102,7 +109,7 @@ type rawHandler func(w http.ResponseWriter, r *http.Request, who access.Operator
 const anyone access.Verb = ""
 
 func (a *api) routes() []route {
-	return slices.Concat(a.fleetRoutes(), a.sessionRoutes(), a.userRoutes(), a.auditRoutes(), a.signinRoutes(), a.eventRoutes(), a.aboutRoutes(), a.descriptionRoutes())
+	return slices.Concat(a.fleetRoutes(), a.sessionRoutes(), a.userRoutes(), a.auditRoutes(), a.signinRoutes(), a.eventRoutes(), a.fileRoutes(), a.aboutRoutes(), a.descriptionRoutes())
 }
 
 // API is the routes under /api/v1.
@@ -176,7 +183,7 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 		}
 		who, err := a.caller(r, caller, to)
 		var data []byte
-		if err == nil && r.Method != http.MethodGet {
+		if err == nil && r.Method != http.MethodGet && !to.streams {
 			if data, err = whole(r); err == nil && len(data) > 0 { // it may have taken its time, and they may have been changed since
 				who, err = a.caller(r, caller, to)
 			}
@@ -185,7 +192,7 @@ func (a *api) guard(to route, h rawHandler) http.Handler {
 			who, err = a.signed(r, who, data)
 		}
 		// A request that only lacks its signature comes again.
-		if who.ID != "" && to.method != http.MethodGet && !to.challenge && wire.CodeOf(err) != wire.ProofRequired {
+		if who.ID != "" && to.method != http.MethodGet && !to.challenge && !to.elsewhere && wire.CodeOf(err) != wire.ProofRequired {
 			paced := who
 			if err != nil {
 				paced.Proof = "" // nothing was proved
@@ -284,7 +291,9 @@ func status(c wire.Code) int {
 		return http.StatusNotFound
 	case wire.Conflict, wire.AmbiguousEnvoy, wire.AmbiguousLogin, wire.Revoked, wire.Quarantined, wire.Killed, wire.ConsoleEmpty, wire.ConsoleLocked, wire.ConsoleEnded:
 		return http.StatusConflict
-	case wire.AgentLost, wire.TargetRefused, wire.HostKeyMismatch, wire.AuthFailed, wire.DesktopFailed, wire.DesktopSecurity, // the machine's fault
+	case wire.FileNoSpace:
+		return http.StatusInsufficientStorage
+	case wire.AgentLost, wire.TargetRefused, wire.FileFailed, wire.HostKeyMismatch, wire.AuthFailed, wire.DesktopFailed, wire.DesktopSecurity, // the machine's fault
 		wire.ListenerUntrusted, wire.CertificateMismatch, wire.ConsoleMissing, wire.ConsoleUnsupported:
 		return http.StatusBadGateway
 	case wire.AgentTimeout, wire.SSHTimeout, wire.ConsoleNoAnswer:

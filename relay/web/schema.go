@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"scrier/relay/access"
+	"scrier/relay/files"
 	"scrier/relay/fleet"
 	"scrier/relay/store"
 	"scrier/wire"
@@ -174,6 +175,12 @@ func valuesOf(t reflect.Type) []string {
 			roles = append(roles, string(r))
 		}
 		return roles
+	case reflect.TypeFor[files.Kind]():
+		var kinds []string
+		for _, k := range files.Kinds() {
+			kinds = append(kinds, string(k))
+		}
+		return kinds
 	case reflect.TypeFor[wire.Kind]():
 		return []string{string(wire.KindSSH), string(wire.KindRDP), string(wire.KindVNC)}
 	}
