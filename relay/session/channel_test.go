@@ -36,8 +36,8 @@ func TestChannelAlone(t *testing.T) {
 		t.Errorf("told %+v", a)
 	}
 	v := state(t, table, s)
-	if v.Sent != 4 || v.Received != 5 {
-		t.Errorf("counted %d, %d", v.Sent, v.Received)
+	if v.Sent != 4 || v.Received != 5 || v.Channel != "shell" {
+		t.Errorf("counted %d, %d of a %q", v.Sent, v.Received, v.Channel)
 	}
 	events := j.Events()
 	if e := events[len(events)-1]; e.Type != "session.channel_end" || e.Fields["number"] != "3" || e.Fields["sent"] != "3" || e.Fields["received"] != "4" || e.Code != "left" {

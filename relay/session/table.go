@@ -18,6 +18,7 @@ type View struct {
 	Own       bool           `json:"own"` // the caller's; set by who answers
 	Login     string         `json:"login"`
 	Kind      string         `json:"kind"`
+	Channel   string         `json:"channel,omitempty"` // of an open one of kind ssh: what whoever attaches sees, e.g. shell or hold
 	State     store.State    `json:"state"`
 	Attached  bool           `json:"attached"`
 	Watchers  []string       `json:"watchers"`
@@ -83,6 +84,9 @@ func (t *Table) view(r store.Session) View {
 		v.Sent, v.Received = s.sent.Load(), s.received.Load()
 		v.Attached, v.Watchers = s.present()
 		v.Ends = s.ends().UTC()
+		if shown := s.shown(); len(shown) > 0 {
+			v.Channel = shown[0].fields["channel"]
+		}
 	}
 	return v
 }

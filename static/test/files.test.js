@@ -20,6 +20,7 @@ class Machine {
   got = [];
   now = 0; // pieces under way
   most = 0;
+  clumsy = 0; // requests that were cut off are still at work, for so many answers
   /** fault may throw, before a piece is taken or, with after, when it was */
   fault = () => {};
 
@@ -64,8 +65,16 @@ class Machine {
     this.folders.add(p.text);
   }
 
+  async giveUp(p, size) {
+    this.got.push(`give up ${p.text}`);
+    if (this.now > 0 && this.clumsy-- > 0) throw Problem.of("conflict", "it is being uploaded", 409);
+    this.parts.delete(`${p.text} ${size}`);
+  }
+
   async list(p) {
     this.got.push(`list ${p.text}`);
+    if (this.files.has(p.text)) throw Problem.of("bad_request", "it is no folder", 400);
+    if (!this.folders.has(p.text)) throw Problem.of("not_found", "", 404);
     const entries = [...this.files].filter(([path]) => Path.of({ path }).parent.text === p.text)
       .map(([path, f]) => ({ name: Path.of({ path }).last.text, kind: "file", size: f.bytes.length, mode: "0644", modified: new Date(Math.trunc(f.modified / 1000) * 1000).toISOString() }));
     return { path: p.text, entries, more: false };
@@ -189,7 +198,7 @@ test("no session for a while: all wait, and the next session goes on", async () 
   await new Promise((done) => setTimeout(done, 30));
   assert.deepEqual(w.machine.got.slice(before).filter((g) => g.startsWith("put")), [], "something is sent to the lost one");
   // Another session, the same machine.
-  w.uploads.use({ put: (...x) => w.machine.put(...x), offset: (...x) => w.machine.offset(...x), makeFolder: (...x) => w.machine.makeFolder(...x), list: (...x) => w.machine.list(...x) });
+  w.uploads.use(Object.fromEntries(["put", "offset", "makeFolder", "list", "giveUp"].map((n) => [n, (...x) => w.machine[n](...x)])));
   await w.done();
   await w.has("/home/ann/a", a);
   await w.has("/home/ann/b", b);
@@ -286,6 +295,43 @@ test("names that are taken: asked once for all, the rest goes on meanwhile", asy
   }
 });
 
+test("a conflict without a file of that name is tried again: an upload out of step, or one that is still at work", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  const f = file("x", 3_000_000);
+  let faults = 0;
+  w.machine.fault = (when, path, p) => {
+    if (when === "before" && p.offset > 0 && faults++ < 2) throw Problem.of("conflict", "so much of it is not there", 409);
+    if (when === "before" && p.offset === 0 && faults++ < 1) throw Problem.of("conflict", "it is being uploaded already", 409);
+  };
+  void w.uploads.add(found(f), home);
+  await w.done();
+  await w.has("/home/ann/x", f);
+  assert.deepEqual(w.asked, []);
+  assert(faults >= 3);
+});
+
+test("what was given up while there was no connection is removed with the next", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  w.machine.fault = (when, path, p) => {
+    if (when === "before" && p.offset > 0) throw broken();
+  };
+  void w.uploads.add(found(file("x", 3_000_000)), home);
+  await until("a part", () => w.machine.parts.size === 1);
+  w.uploads.lost();
+  w.uploads.cancel();
+  await w.done();
+  assert.equal(w.machine.parts.size, 1);
+  w.machine.now = 1;
+  w.machine.clumsy = 2;
+  w.uploads.use(w.machine);
+  await until("it is removed", () => {
+    void w.clock.pass(500);
+    return w.machine.parts.size === 0;
+  });
+});
+
 test("one answer a name, and a way to give all of it up", async () => {
   const w = new World();
   for (const n of ["a", "a (2)", "b", "c", "d"]) w.machine.files.set(`/home/ann/${n}`, { bytes: Buffer.from("old"), modified: 0 });
@@ -375,12 +421,16 @@ test("cancelled: one that goes, one that waits, all; nothing has its own name th
   await until("the first pieces", () => w.machine.parts.size === 4);
   items.push(...w.uploads.active);
   w.uploads.cancel(items[0]);
-  await until("the next one", () => w.machine.parts.size === 5);
+  await until("the next one", () => w.machine.got.includes("put /home/ann/e 0"));
   assert.equal(items[0].state, "cancelled");
   w.uploads.cancel();
   await w.done();
   hold = false;
   assert.equal(w.machine.files.size, 0);
+  await until("the parts are removed", () => {
+    void w.clock.pass(500);
+    return w.machine.parts.size === 0;
+  });
   assert.deepEqual([w.uploads.totals.cancelled, w.uploads.totals.bytes, w.uploads.totals.sent], [6, 0, 0]);
   void w.uploads.add(found(file("g", 10)), home);
   await w.done();

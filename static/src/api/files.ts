@@ -64,6 +64,11 @@ export class Files {
     return (await request<{ offset: number }>("GET", `${this.at}/upload` + query({ ...p.where, size }), undefined, o)).offset;
   }
 
+  /** giveUp removes what is there of a broken upload. */
+  giveUp(p: Path, size: number, o?: RequestOptions): Promise<void> {
+    return request<void>("DELETE", `${this.at}/upload` + query({ ...p.where, size }), undefined, o);
+  }
+
   /** content is the address of a file, as something to save. */
   content(p: Path): string {
     return `${root}${this.at}/content${query({ ...p.where })}`;

@@ -122,6 +122,7 @@ export interface Session {
   operator: string;
   login: string;
   kind: string;
+  channel?: string; // of an open one of kind ssh: what whoever attaches sees, "hold" where that is nothing
   state: "waiting" | "active" | "closing" | "closed"; // closing: it has ended, and the audit log lacks the record
   attached: boolean;
   watchers: string[] | null;

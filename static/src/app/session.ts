@@ -18,15 +18,20 @@ export function sessionDot(s: Session): string {
 
 /** viewPath is where a session is shown: one's own to work in, another's to look at. */
 export function viewPath(s: Session, watch = false): string {
-  return `/scrier/${s.envoy_id}?protocol=${encodeURIComponent(s.kind)}&session=${s.id}${watch ? "&watch=1" : ""}`;
+  return `/scrier/${s.envoy_id}?protocol=${encodeURIComponent(s.kind)}${holds(s) ? "&view=files" : ""}&session=${s.id}${watch ? "&watch=1" : ""}`;
 }
 
 export function mayAttach(s: Session): boolean {
   return s.own && s.state === "active" && live.may("open sessions");
 }
 
+/** holds says that there is no terminal in a session: it is open for files, or for a CLI's forwards. */
+export function holds(s: Session): boolean {
+  return s.channel === "hold";
+}
+
 export function mayWatch(s: Session): boolean {
-  return !s.own && s.state === "active" && live.may("watch sessions") && (live.relay?.live_view ?? false);
+  return !s.own && !holds(s) && s.state === "active" && live.may("watch sessions") && (live.relay?.live_view ?? false);
 }
 
 export function mayEnd(s: Session): boolean {
@@ -57,8 +62,8 @@ export function remaining(s: Session, now: number): number | undefined {
   return s.ends && !hasEnded(s) && !s.attached ? Math.max(0, Date.parse(s.ends) - now) : undefined;
 }
 
-export function kindWord(kind: string): string {
-  return kind === "ssh" ? "Shell" : kind.toUpperCase();
+export function kindWord(s: Session): string {
+  return holds(s) ? "Connection" : s.kind === "ssh" ? "Shell" : s.kind.toUpperCase();
 }
 
 /** lasted is how long it was open, in ms. */

@@ -10,13 +10,13 @@ import { Now } from "../ui/now";
 import { toast } from "../ui/toast";
 import { live } from "./live";
 import { Drawer } from "./page";
-import { hasEnded, lasted, mayAttach, mayEnd, mayWatch, remaining, sessionDot, sessionWord, viewPath, why } from "./session";
+import { hasEnded, holds, lasted, mayAttach, mayEnd, mayWatch, remaining, sessionDot, sessionWord, viewPath, why } from "./session";
 
 /** endSession asks, and ends a session. */
 export async function endSession(s: Session): Promise<void> {
   const done = await ask({
     title: `End the session on ${s.envoy_name}?`,
-    text: `${s.own ? "Your" : "The"} ${s.kind === "ssh" ? "shell" : "desktop"}${s.own ? "" : ` of ${s.operator}`} ends at once${s.kind === "ssh" ? ", with everything that runs in it" : ""}.`,
+    text: `${s.own ? "Your" : "The"} ${holds(s) ? "connection" : s.kind === "ssh" ? "shell" : "desktop"}${s.own ? "" : ` of ${s.operator}`} ends at once${s.kind === "ssh" ? ", with everything that runs in it" : ""}.`,
     action: "End it", danger: true,
     run: () => end(s.id),
   });

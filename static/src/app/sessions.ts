@@ -129,7 +129,7 @@ class Sessions extends Page {
         wide: (s) => nameWidth(s.operator, s.own ? "you" : "", 400), least: 110 }),
       col("login", "Login", { cell: (s) => html`<span class="clip" title=${s.login}>${s.login || html`<span class="muted">–</span>`}</span>`, text: (s) => s.login || "–", least: 90, rank: 4 }),
       col("envoy", "Machine", { cell: (s) => html`<a class="clip name" tabindex="-1" href=${detailsPath(s.id)} title=${s.envoy_name} aria-label=${`Details of the session of ${s.operator} on ${s.envoy_name}`}>${s.envoy_name}</a>`, text: (s) => s.envoy_name, strong: true, least: 400, first: true }),
-      col("kind", "Kind", { cell: (s) => kindWord(s.kind), text: (s) => kindWord(s.kind), rank: 8 }),
+      col("kind", "Kind", { cell: kindWord, text: kindWord, rank: 8 }),
       col("started", "Started", { cell: (s) => html`<span class="num" title=${exact(s.created)}>${ago(s.created, now)}</span>`, text: (s) => {
         const t = ago(s.created, now);
         return t.length > 10 ? t : "59 min ago";

@@ -11,6 +11,7 @@ export interface Store {
   offset(p: Path, size: number, o: { signal: AbortSignal }): Promise<number>;
   makeFolder(p: Path, o: { signal: AbortSignal }): Promise<void>;
   list(p: Path, o: { signal: AbortSignal }): Promise<Folder>;
+  giveUp(p: Path, size: number, o: { signal: AbortSignal }): Promise<void>;
 }
 
 /** Answer is what becomes of a file whose name is taken. */
@@ -53,6 +54,7 @@ interface Batch {
 interface Details {
   overwrite: boolean;
   broken: boolean; // a part of it may be there
+  begun: boolean; // and was made by this one
   last: boolean; // the piece that is sent is the last one
   whole: boolean; // a last one was sent, and its answer lost: all of it may be there
   number: number; // of the name beside one that is taken
@@ -71,6 +73,8 @@ export interface Totals {
   looking: boolean; // more may come: folders are still read
 }
 
+const mostLitter = 1000; // uploads that were given up, of which a part may be there
+const litterTries = 5; // a request that was cut off may still be at work
 const abreast = 4; // transfers at once
 const lookahead = 16; // that are looked at for one whose place is free
 const mostItems = 100_000; // that wait
@@ -103,6 +107,8 @@ export class Uploads {
   private readonly folders = new Map<string, Promise<void>>(); // those that were made
   private readonly details = new WeakMap<Item, Details>();
   private readonly batches = new Set<Batch>(); // that are still read
+  private litter: { to: Path; size: number; tries: number }[] = [];
+  private sweeping = false;
   private question = false;
   private store: Store | undefined;
   private connection = new AbortController(); // of the store
@@ -139,6 +145,7 @@ export class Uploads {
     this.connection = new AbortController();
     for (const f of this.wake.splice(0)) f();
     this.next();
+    void this.sweep();
   }
 
   /** lost says that there is no connection; another may come. */
@@ -153,8 +160,7 @@ export class Uploads {
   /** add takes what was chosen for a folder; it is read while the first of it goes already. */
   async add(found: AsyncIterable<Found>, into: Path): Promise<void> {
     if (!this.busy) {
-      this.t = none();
-      this.failures.length = 0;
+      this.forget();
       this.folders.clear();
     }
     const batch: Batch = { into, answer: undefined, over: false };
@@ -203,7 +209,7 @@ export class Uploads {
   forget(): void {
     if (this.busy) return;
     this.t = none();
-    this.failures.length = 0;
+    for (const i of this.failures.splice(0)) this.drop(i);
     this.face.changed();
   }
 
@@ -211,7 +217,7 @@ export class Uploads {
     const name = f.names.at(-1) ?? "";
     const above = f.names.slice(0, -1).map((text): Name => ({ text: whole(text) }));
     const item: Item = { batch, folder: batch.into.join(...above), file: f.file, name: whole(name), sent: 0, state: "waits", why: "", began: undefined };
-    this.details.set(item, { overwrite: false, broken: false, last: false, whole: false, number: 1, of: item.name });
+    this.details.set(item, { overwrite: false, broken: false, begun: false, last: false, whole: false, number: 1, of: item.name });
     this.t.files++;
     this.t.bytes += f.file?.size ?? 0;
     const bad = f.why ?? f.names.map((n) => fit(whole(n))).find((w) => w !== undefined) ?? (this.waiting.length >= mostItems ? `${mostItems.toLocaleString()} files wait already` : undefined);
@@ -268,11 +274,12 @@ export class Uploads {
       } catch (err) {
         if (signal.aborted) return this.end(i, "cancelled");
         const p = Problem.from(err);
-        if (!both.aborted && p.code === "conflict" && i.file) return this.clash(i);
+        const conflict = !both.aborted && p.code === "conflict" && i.file !== undefined;
+        if (conflict && (await this.taken(store, i, both))) return this.clash(i);
         if (!both.aborted && p.signIn) this.lost(); // until somebody has signed in
         // A session that has ended, of which nobody has heard yet, is not found either.
         if (!both.aborted && p.code === "not_found") await this.pause(rumour, both);
-        if (!both.aborted && !p.passing) return this.end(i, "failed", sentence(p));
+        if (!both.aborted && !conflict && !p.passing) return this.end(i, "failed", sentence(p));
         d.broken = true;
         d.whole ||= d.last;
         if (both.aborted) continue;
@@ -307,6 +314,7 @@ export class Uploads {
       const body = i.file.slice(offset, offset + this.piece);
       const began = this.clock.now();
       d.last = offset + body.size >= size;
+      d.begun = true;
       const at = offset;
       await store.put(to, { body, size, offset, modified, overwrite: d.overwrite }, signal, (bytes) => this.moved(i, at + Math.min(bytes, body.size)));
       offset += body.size;
@@ -375,6 +383,7 @@ export class Uploads {
 
   private settle(i: Item, what: Answer["what"]): void {
     const d = this.details.get(i)!;
+    if (what !== "replace") this.drop(i);
     if (what === "skip") return this.end(i, "skipped");
     if (what === "replace") d.overwrite = true;
     else {
@@ -383,6 +392,44 @@ export class Uploads {
       this.moved(i, 0);
     }
     this.wait(i, true);
+  }
+
+  // taken says whether there is something of that name. A conflict is also told of an upload that is out of step, or of
+  // which a request that was cut off is still at work: that one is tried again.
+  private async taken(store: Store, i: Item, signal: AbortSignal): Promise<boolean> {
+    try {
+      await store.list(i.folder.join({ text: i.name }), { signal });
+    } catch (err) {
+      return !signal.aborted && Problem.from(err).code !== "not_found"; // a file is no folder
+    }
+    return true;
+  }
+
+  // drop has what is there of an upload removed.
+  private drop(i: Item): void {
+    if (!i.file || !this.details.get(i)?.begun) return;
+    this.details.get(i)!.begun = false;
+    if (this.litter.length < mostLitter) this.litter.push({ to: i.folder.join({ text: i.name }), size: i.file.size, tries: 0 });
+    void this.sweep();
+  }
+
+  private async sweep(): Promise<void> {
+    if (this.sweeping) return;
+    this.sweeping = true;
+    for (let l = this.litter[0]; l && this.store; l = this.litter[0]) {
+      const { signal } = this.connection;
+      try {
+        await this.store.giveUp(l.to, l.size, { signal });
+      } catch {
+        if (signal.aborted) continue;
+        if (++l.tries < litterTries) {
+          await this.pause(backoff[l.tries]!, signal);
+          continue;
+        }
+      }
+      this.litter.shift();
+    }
+    this.sweeping = false;
   }
 
   // arrivedAlready says whether what has its name is this very file, of which only the last answer was lost.
@@ -399,6 +446,8 @@ export class Uploads {
   }
 
   private end(i: Item, state: "there" | "skipped" | "failed" | "cancelled", why = ""): void {
+    if (state === "there") this.details.get(i)!.begun = false;
+    else if (state === "cancelled") this.drop(i);
     i.state = state;
     i.why = why;
     if (state !== "there") {
