@@ -87,7 +87,7 @@ export class Files {
    */
   put(p: Path, piece: Piece, signal: AbortSignal, moved: (bytes: number) => void): Promise<void> {
     const { size, offset, modified, overwrite } = piece;
-    const q = query({ ...p.where, size, offset, modified: Math.trunc(modified), overwrite: overwrite || undefined });
+    const q = query({ ...p.where, size, offset, modified, overwrite: overwrite || undefined });
     return new Promise((done, failed) => {
       if (signal.aborted) return failed(signal.reason);
       const x = new XMLHttpRequest();

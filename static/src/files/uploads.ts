@@ -299,7 +299,8 @@ export class Uploads {
     await this.above(store, i, signal);
     const to = i.folder.join({ text: i.name });
     if (!i.file) return this.made(store, to, signal);
-    const { size, lastModified: modified } = i.file;
+    const { size } = i.file;
+    const modified = timeOf(i.file);
     let offset = 0;
     d.last = false;
     if (d.whole && (await this.arrivedAlready(store, i, signal))) return;
@@ -436,7 +437,7 @@ export class Uploads {
   private async arrivedAlready(store: Store, i: Item, signal: AbortSignal): Promise<boolean> {
     const { entries } = await store.list(i.folder, { signal });
     const e = entries.find((x) => x.name === i.name && x.raw === undefined);
-    return e?.kind === "file" && e.size === i.file?.size && Math.abs(Date.parse(e.modified) - i.file.lastModified) <= sameTime;
+    return e?.kind === "file" && e.size === i.file?.size && Math.abs(Date.parse(e.modified) - timeOf(i.file)) <= sameTime;
   }
 
   private moved(i: Item, sent: number): void {
@@ -483,6 +484,9 @@ const cancelled = new Error("cancelled");
 const none = (): Totals => ({ files: 0, bytes: 0, done: 0, sent: 0, skipped: 0, cancelled: 0, failed: 0, looking: false });
 
 const target = (i: Item): string => `${i.folder.key}/${i.name}`;
+
+// timeOf is when a file was changed, as far as a machine can be told: SFTP has 32 bits of seconds.
+const timeOf = (f: File): number => Math.min(Math.max(Math.trunc(f.lastModified), 0), (2 ** 32 - 1) * 1000);
 
 // whole is a name as it can be sent: half of a surrogate pair is no character.
 const whole = (name: string): string => name.replace(/\p{Surrogate}/gu, "\ufffd");
