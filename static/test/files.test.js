@@ -332,6 +332,24 @@ test("what was given up while there was no connection is removed with the next",
   });
 });
 
+test("the first piece is small, and so is what follows a break: a refusal is heard", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  const f = file("x", 3_000_000);
+  const sizes = [];
+  w.machine.fault = (when, path, p) => {
+    if (when !== "before") return;
+    // As a browser has it that is still sending while the relay is done.
+    if (p.offset > 0 && p.body.size > 256 << 10) throw broken();
+    sizes.push(p.body.size);
+    if (p.offset > 0) throw Problem.of("internal", "no space left on device", 500);
+  };
+  void w.uploads.add(found(f), home);
+  await w.done();
+  assert.deepEqual(w.uploads.failures.map((i) => i.why), ["no space left on device"]);
+  assert.deepEqual(sizes, [65536, 65536]);
+});
+
 test("one answer a name, and a way to give all of it up", async () => {
   const w = new World();
   for (const n of ["a", "a (2)", "b", "c", "d"]) w.machine.files.set(`/home/ann/${n}`, { bytes: Buffer.from("old"), modified: 0 });

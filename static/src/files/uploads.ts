@@ -57,6 +57,7 @@ interface Details {
   begun: boolean; // and was made by this one
   last: boolean; // the piece that is sent is the last one
   whole: boolean; // a last one was sent, and its answer lost: all of it may be there
+  careful: boolean; // a relay that refuses a piece need not read it; where that breaks the connection, the browser does not tell why unless it is small
   number: number; // of the name beside one that is taken
   of: string; // that name
 }
@@ -217,7 +218,7 @@ export class Uploads {
     const name = f.names.at(-1) ?? "";
     const above = f.names.slice(0, -1).map((text): Name => ({ text: whole(text) }));
     const item: Item = { batch, folder: batch.into.join(...above), file: f.file, name: whole(name), sent: 0, state: "waits", why: "", began: undefined };
-    this.details.set(item, { overwrite: false, broken: false, begun: false, last: false, whole: false, number: 1, of: item.name });
+    this.details.set(item, { overwrite: false, broken: false, begun: false, last: false, whole: false, careful: true, number: 1, of: item.name });
     this.t.files++;
     this.t.bytes += f.file?.size ?? 0;
     const bad = f.why ?? f.names.map((n) => fit(whole(n))).find((w) => w !== undefined) ?? (this.waiting.length >= mostItems ? `${mostItems.toLocaleString()} files wait already` : undefined);
@@ -280,7 +281,7 @@ export class Uploads {
         // A session that has ended, of which nobody has heard yet, is not found either.
         if (!both.aborted && p.code === "not_found") await this.pause(rumour, both);
         if (!both.aborted && !conflict && !p.passing) return this.end(i, "failed", sentence(p));
-        d.broken = true;
+        d.broken = d.careful = true;
         d.whole ||= d.last;
         if (both.aborted) continue;
         const unread = await unreadable(i);
@@ -312,13 +313,14 @@ export class Uploads {
     }
     this.moved(i, offset);
     do {
-      const body = i.file.slice(offset, offset + this.piece);
+      const body = i.file.slice(offset, offset + (d.careful ? smallest : this.piece));
       const began = this.clock.now();
       d.last = offset + body.size >= size;
       d.begun = true;
       const at = offset;
       await store.put(to, { body, size, offset, modified, overwrite: d.overwrite }, signal, (bytes) => this.moved(i, at + Math.min(bytes, body.size)));
       offset += body.size;
+      d.careful = false;
       this.moved(i, offset);
       if (body.size === 0 && offset < size) throw Problem.of("bad_request", "It is shorter than it was.");
       if (body.size === this.piece) this.suit(this.clock.now() - began);
@@ -390,6 +392,7 @@ export class Uploads {
     else {
       i.name = numbered(d.of, ++d.number);
       d.broken = d.whole = false;
+      d.careful = true;
       this.moved(i, 0);
     }
     this.wait(i, true);
