@@ -378,7 +378,7 @@ test("what fails is told at the end, the rest goes on, and may be tried again", 
   const w = new World();
   w.uploads.use(w.machine);
   w.machine.fault = (when, path) => {
-    if (path.endsWith("full")) throw Problem.of("internal", "no space left on device", 500);
+    if (path.endsWith("full")) throw Problem.of("internal", `${path}: no space left on device`, 500);
     if (path.endsWith("/locked")) throw Problem.of("forbidden", "permission denied", 403);
   };
   void w.uploads.add(found(file("full", 10), at("locked/a", file("a", 10)), at("locked/b", file("b", 10)), { names: ["dir", "gone"], why: "it cannot be read: gone" }, file("x/..".slice(0, 1), 3), at("../up", file("up", 1)), file("good", 5)), home);

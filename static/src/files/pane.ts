@@ -321,7 +321,8 @@ export class Pane {
     this.form.hidden = !on;
     this.crumbs.hidden = on;
     if (!on) return this.focus();
-    this.typed.value = this.path && !("raw" in this.path.where) ? this.path.text : "";
+    const text = this.path && !("raw" in this.path.where) ? this.path.text : "";
+    this.typed.value = shown(text, Infinity) === text ? text : ""; // what cannot be seen cannot be edited
     this.typed.focus();
     this.typed.select();
   }

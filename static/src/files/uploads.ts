@@ -62,6 +62,11 @@ interface Details {
   of: string; // that name
 }
 
+/** below is an item's path from the folder that it was dropped into. */
+export function below(i: Item): string {
+  return [...i.folder.names.slice(i.batch.into.names.length).map((n) => n.text), i.name].join("/");
+}
+
 /** Totals are what there is to say of everything since nothing was on its way. */
 export interface Totals {
   files: number;
@@ -280,14 +285,14 @@ export class Uploads {
         if (!both.aborted && p.signIn) this.lost(); // until somebody has signed in
         // A session that has ended, of which nobody has heard yet, is not found either.
         if (!both.aborted && p.code === "not_found") await this.pause(rumour, both);
-        if (!both.aborted && !conflict && !p.passing) return this.end(i, "failed", sentence(p));
+        if (!both.aborted && !conflict && !p.passing) return this.end(i, "failed", reason(p, i));
         d.broken = d.careful = true;
         d.whole ||= d.last;
         if (both.aborted) continue;
         const unread = await unreadable(i);
         if (unread !== undefined) return this.end(i, "failed", unread);
         tries = i.sent > before ? 0 : tries + 1;
-        if (tries > mostTries) return this.end(i, "failed", sentence(p));
+        if (tries > mostTries) return this.end(i, "failed", reason(p, i));
         this.face.changed();
         await this.pause(backoff[Math.min(tries, backoff.length - 1)]!, both);
       }
@@ -501,8 +506,10 @@ function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-function sentence(p: Problem): string {
-  return p.detail === "" ? p.title : p.detail;
+// reason is why one was not taken; the machine's words begin with its path, which is told anyway.
+function reason(p: Problem, i: Item): string {
+  const path = `${i.folder.join({ text: i.name }).text}: `;
+  return p.detail === "" ? p.title : p.detail.startsWith(path) ? p.detail.slice(path.length) : p.detail;
 }
 
 // unreadable says why a file is no longer what was chosen: a browser tells that like a network that is gone.

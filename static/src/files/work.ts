@@ -2,7 +2,7 @@ import { bytes, count, span } from "../ui/format";
 import type { Clock } from "../viewer/clock";
 import { button, el } from "../viewer/dom";
 import { shown } from "./name";
-import type { Item, Uploads } from "./uploads";
+import { below, type Item, type Uploads } from "./uploads";
 
 const drawEvery = 200; // ms
 const sayEvery = 15_000; // ms between two words to a screen reader
@@ -111,7 +111,7 @@ export class Work {
     put(this.spoken, text);
     if (u.failures.length === 0) return;
     this.end.replaceChildren(
-      el("ul", { class: "ffailed", tabindex: "0", "aria-label": "What failed" }, ...u.failures.slice(0, mostListed).map((i) => el("li", {}, el("bdi", { class: "mono" }, shown(i.folder.join({ text: i.name }).text, 200)), ": ", shown(i.why, 300))),
+      el("ul", { class: "ffailed", tabindex: "0", "aria-label": "What failed" }, ...u.failures.slice(0, mostListed).map((i) => el("li", {}, el("bdi", { class: "mono" }, shown(below(i), 200)), ": ", shown(i.why, 300))),
         ...(t.failed > mostListed ? [el("li", { class: "muted" }, `and ${(t.failed - mostListed).toLocaleString()} more`)] : [])),
       el("div", { class: "row" }, button("Try these again", { class: "button slim" }, () => u.retry())));
   }
