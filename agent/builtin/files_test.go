@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -392,6 +393,17 @@ func TestFilesEndWithTheConnection(t *testing.T) {
 // workers are the pids of this process's workers.
 func workers(t *testing.T) (pids []int) {
 	t.Helper()
+	for _, pid := range children(t, os.Getpid()) {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if bytes.Contains(text, []byte("\x00"+worker.Command+"\x00")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func children(t *testing.T, parent int) (pids []int) {
+	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
@@ -401,10 +413,9 @@ func workers(t *testing.T) (pids []int) {
 		if err != nil {
 			continue
 		}
-		text, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
 		stat, _ := os.ReadFile("/proc/" + e.Name() + "/stat")
 		_, after, ok := bytes.Cut(stat, []byte(") "))
-		if f := bytes.Fields(after); ok && len(f) > 1 && string(f[1]) == strconv.Itoa(os.Getpid()) && bytes.Contains(text, []byte("\x00"+worker.Command+"\x00")) {
+		if f := bytes.Fields(after); ok && len(f) > 1 && string(f[1]) == strconv.Itoa(parent) && string(f[0]) != "Z" {
 			pids = append(pids, pid)
 		}
 	}

@@ -29,6 +29,34 @@ type (
 	}
 )
 
+// The payloads of forwards, RFC 4254 section 7 and OpenSSH's PROTOCOL, 2.4.
+type (
+	dialTCP struct {
+		Host       string
+		Port       uint32
+		Origin     string
+		OriginPort uint32
+	}
+	dialUnix struct {
+		Path      string
+		Reserved  string
+		Reserved2 uint32
+	}
+	listenTCP struct {
+		Host string
+		Port uint32
+	}
+	listenedTCP struct{ Port uint32 }
+	listenUnix  struct{ Path string }
+	arrivedTCP  struct {
+		Host       string // of the listener, as it was asked for
+		Port       uint32
+		Origin     string
+		OriginPort uint32
+	}
+	arrivedUnix struct{ Path, Reserved string }
+)
+
 // maxDimension is the largest width or height of a terminal, in cells. No screen has more, and
 // programs would allocate memory for it.
 const maxDimension = 1000

@@ -141,11 +141,15 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, guest Guest) error {
 	}
 	close(authDone)
 
+	connected, disconnect := context.WithCancelCause(ctx)
+	f := newForwards(s, guest, sshConn)
 	var work sync.WaitGroup
-	work.Go(func() { ssh.DiscardRequests(requests) }) // all global requests, such as tcpip-forward, are refused
-	work.Go(func() { s.accept(channels, guest) })
+	work.Go(func() { f.answer(connected, requests) })
+	work.Go(func() { s.accept(connected, channels, f) })
 	err = sshConn.Wait()
 	hangUp()
+	disconnect(net.ErrClosed)
+	work.Go(f.end)
 	work.Wait()
 	if ctx.Err() != nil {
 		return wire.Cause(ctx, wire.Cancelled)
@@ -178,13 +182,18 @@ func (s *Server) config(ephemeral ssh.PublicKey) *ssh.ServerConfig {
 
 // accept answers every channel that the peer opens, and returns when the connection is gone and
 // all sessions are done.
-func (s *Server) accept(channels <-chan ssh.NewChannel, guest Guest) {
+func (s *Server) accept(ctx context.Context, channels <-chan ssh.NewChannel, f *forwards) {
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
 	slots := make(chan struct{}, maxSessions)
 	for nc := range channels {
-		if nc.ChannelType() != "session" {
-			_ = nc.Reject(ssh.Prohibited, "only sessions are served here")
+		switch nc.ChannelType() {
+		case "session":
+		case "direct-tcpip", "direct-streamlocal@openssh.com":
+			f.dial(ctx, nc)
+			continue
+		default:
+			_ = nc.Reject(ssh.Prohibited, "only sessions and forwards are served here")
 			continue
 		}
 		select {
@@ -199,7 +208,7 @@ func (s *Server) accept(channels <-chan ssh.NewChannel, guest Guest) {
 			if err != nil {
 				return // the connection is gone
 			}
-			(&session{server: s, guest: guest, channel: channel}).serve(requests)
+			(&session{server: s, guest: f.guest, forwards: f, channel: channel}).serve(ctx, requests)
 		})
 	}
 }

@@ -59,8 +59,8 @@ func TestWhoIsLetIn(t *testing.T) {
 }
 
 func TestRefusedRequests(t *testing.T) {
-	c := serve(t, newServer(t)).dial(t)
-	for _, kind := range []string{"direct-tcpip", "forwarded-tcpip", "direct-streamlocal@openssh.com", "x11", "auth-agent@openssh.com", "tun@openssh.com", ""} {
+	c := serveGuest(t, newServer(t), Guest{Rights: without(wire.MayForward, wire.MayReverse, wire.MayAgent)}).dial(t)
+	for _, kind := range []string{"direct-tcpip", "direct-streamlocal@openssh.com", "forwarded-tcpip", "x11", "auth-agent@openssh.com", "tun@openssh.com", ""} {
 		_, _, err := c.OpenChannel(kind, nil)
 		e, ok := err.(*ssh.OpenChannelError)
 		if !ok || e.Reason != ssh.Prohibited {

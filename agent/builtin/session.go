@@ -1,6 +1,7 @@
 package builtin
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 
@@ -16,30 +17,37 @@ const maxEnv = 32
 
 // A session is one session channel: a few requests that prepare it, then one process.
 //
-//	channel -> [env, pty-req]… -> shell|exec|subsystem -> running -> exit-status|exit-signal, close
+//	channel -> [env, pty-req, auth-agent-req]… -> shell|exec|subsystem -> running -> exit-status|exit-signal, close
 //	                                               |
 //	                                               +-> peer gone: SIGHUP, 5 s, SIGKILL
 type session struct {
-	server  *Server
-	guest   Guest
-	channel ssh.Channel
+	server   *Server
+	guest    Guest
+	forwards *forwards
+	channel  ssh.Channel
 
-	env  map[string]string
-	pty  *ptyRequest
-	size unix.Winsize
-	proc *process // nil until shell, exec or subsystem
+	env   map[string]string
+	pty   *ptyRequest
+	size  unix.Winsize
+	agent *listener // where programs reach the guest's agent; nil: nowhere
+	proc  *process  // nil until shell, exec or subsystem
 }
 
 // serve answers the channel's requests until the peer closes it or is gone, and returns when
 // nothing of the session is left.
-func (s *session) serve(requests <-chan *ssh.Request) {
+func (s *session) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	defer s.channel.Close()
+	defer func() {
+		if s.agent != nil {
+			s.agent.close()
+		}
+	}()
 	for r := range requests {
 		if r.Type == "shell" || r.Type == "exec" || r.Type == "subsystem" {
 			s.start(r)
 			continue
 		}
-		ok := s.answer(r.Type, r.Payload)
+		ok := s.answer(ctx, r.Type, r.Payload)
 		if r.WantReply {
 			_ = r.Reply(ok, nil) // fails only when the connection does, and then the loop ends too
 		}
@@ -51,7 +59,7 @@ func (s *session) serve(requests <-chan *ssh.Request) {
 }
 
 // answer handles the requests that start nothing. It refuses those that it does not know, such as x11-req.
-func (s *session) answer(kind string, payload []byte) bool {
+func (s *session) answer(ctx context.Context, kind string, payload []byte) bool {
 	switch kind {
 	case "env":
 		e, ok := parse[envRequest](payload)
@@ -73,6 +81,12 @@ func (s *session) answer(kind string, payload []byte) bool {
 		}
 		s.pty, s.size = &p, winsize(p.Cols, p.Rows, unix.Winsize{Col: 80, Row: 24})
 		return true
+	case "auth-agent-req@openssh.com":
+		if s.proc != nil || s.agent != nil || !s.guest.may(wire.MayAgent) {
+			return false
+		}
+		s.agent = s.forwards.listenAgent(ctx)
+		return s.agent != nil
 	case "window-change":
 		p, ok := parse[sizeRequest](payload)
 		if !ok || s.pty == nil {
@@ -165,6 +179,9 @@ func (s *session) environ(tty string) []string {
 	}
 	for k, v := range s.env {
 		env[k] = v
+	}
+	if s.agent != nil {
+		env["SSH_AUTH_SOCK"] = s.agent.path
 	}
 	delete(env, "TERM")
 	if tty != "" {

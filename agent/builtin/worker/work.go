@@ -32,6 +32,8 @@ func Work(args []string) int {
 	switch {
 	case len(args) > 0 && args[0] == Files:
 		err = files(args[1:])
+	case len(args) == 1 && args[0] == Sockets:
+		err = serveSockets()
 	default:
 		err = fmt.Errorf("no work is called %q", args)
 	}
