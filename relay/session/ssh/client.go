@@ -63,7 +63,7 @@ type Client struct {
 	wait      sync.WaitGroup
 
 	ended chan struct{} // closed when the connection has ended; only after the handshake
-	asks  chan struct{} // held while the server has to answer a global request, as answers name no question
+	asks  chan struct{} // held while the server has to answer a request of the connection's, as answers name no question
 
 	mu        sync.Mutex
 	uses      int           // channels, listeners and holds: what keeps the connection
@@ -74,6 +74,7 @@ type Client struct {
 	listeners map[address]*Listener
 	asking    *Listener // it asks for any port, and has no answer yet
 	agent     *Listener
+	granted   bool // programs may reach the agent
 	closed    bool
 }
 

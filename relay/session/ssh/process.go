@@ -117,7 +117,7 @@ func (s *Process) begin(p Program) error {
 
 func (s *Process) ask(p Program) (err error) {
 	if p.Agent {
-		if s.agent, err = s.channel.SendRequest("auth-agent-req@openssh.com", true, nil); err != nil {
+		if err := s.askAgent(); err != nil {
 			return err
 		}
 	}
@@ -134,6 +134,24 @@ func (s *Process) ask(p Program) (err error) {
 		return s.startAhead(p, over)
 	}
 	return s.start(p)
+}
+
+// askAgent asks for the agent. sshd grants that once for a connection, to all programs that start from then on, and
+// refuses it later.
+func (s *Process) askAgent() error {
+	c := s.client
+	select { // one at a time, so that the first answer is noted before the second comes
+	case c.asks <- struct{}{}:
+		defer func() { <-c.asks }()
+	case <-s.channel.gone:
+		return io.EOF
+	}
+	ok, err := s.channel.SendRequest("auth-agent-req@openssh.com", true, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.granted = c.granted || ok
+	s.agent = c.granted
+	return err
 }
 
 // request is the channel request that starts a program (RFC 4254, 6.5).
@@ -251,7 +269,8 @@ func (s *Process) request(r *ssh.Request) {
 	}
 }
 
-// Agent says whether the server lets the program reach the agent that it was to reach.
+// Agent says whether the server lets the program reach the agent that it was to reach. With sshd, programs that start
+// later on the same connection reach it too, though they do not ask for it.
 func (s *Process) Agent() bool { return s.agent }
 
 // Read gives the program's output; io.EOF when it has closed that.

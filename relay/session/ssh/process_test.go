@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -181,4 +182,94 @@ func TestManyPrograms(t *testing.T) {
 		t.Errorf("%d goroutines, and %d before", after, before)
 	}
 	stay.Close()
+}
+
+// A subsystem is started by its name, and one that is not there is told so.
+func TestSubsystem(t *testing.T) {
+	c := connected(t, "Subsystem sftp internal-sftp")
+	p, err := c.Start(t.Context(), Program{Command: []byte("sftp"), Subsystem: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := p.Write([]byte{0, 0, 0, 5, 1, 0, 0, 0, 3}); err != nil { // SSH_FXP_INIT, version 3
+		t.Fatal(err)
+	}
+	answer := make([]byte, 9)
+	if _, err := io.ReadFull(p, answer); err != nil || !bytes.Equal(answer[4:], []byte{2, 0, 0, 0, 3}) { // SSH_FXP_VERSION
+		t.Errorf("it answers %v, %v", answer, err)
+	}
+	_, err = c.Start(t.Context(), Program{Command: []byte("none\x1b[m"), Subsystem: true})
+	if wire.CodeOf(err) != wire.TargetRefused || wire.HintOf(err) == "" {
+		t.Errorf("another subsystem: %v", err)
+	}
+	plain(t, err)
+}
+
+// A server that starts no more programs on a connection says so, and those that there are go on.
+func TestMaxSessions(t *testing.T) {
+	c := connected(t, "MaxSessions 2")
+	var programs []*Process
+	for range 2 {
+		p, err := c.Start(t.Context(), Program{Command: []byte("cat")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs = append(programs, p)
+	}
+	if _, err := c.Start(t.Context(), Program{Command: []byte("cat")}); wire.CodeOf(err) != wire.Busy || !strings.Contains(wire.HintOf(err), "MaxSessions") {
+		t.Errorf("one more: %v", err)
+	}
+	for _, p := range programs {
+		echoes(t, p)
+		p.Close()
+	}
+	empty(t, c)
+	p, err := c.Start(t.Context(), Program{Command: []byte("cat")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	echoes(t, p)
+}
+
+// A terminal is there though other channels are opened in the very moment in which it is asked for.
+func TestTerminalBesideOthers(t *testing.T) {
+	target := listening(t, "tcp", func(conn wire.HalfCloser) { _, _ = io.Copy(conn, conn) })
+	c := connected(t)
+	for range 15 {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			p, err := c.Start(t.Context(), Program{Command: []byte("tty"), PTY: &PTY{Term: "xterm"}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer p.Close()
+			if out, err := io.ReadAll(p); err != nil || !strings.HasPrefix(string(out), "/dev/pts/") {
+				t.Errorf("the terminal is %q, %v", out, err)
+			}
+		})
+		for i := range 6 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 50 * time.Microsecond)
+				conn, err := c.Dial(t.Context(), target)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				echoes(t, conn)
+				conn.Reset(wire.None)
+			})
+		}
+		wg.Go(func() {
+			l, err := c.Listen(t.Context(), Target{Host: "localhost"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			l.Close()
+		})
+		wg.Wait()
+		empty(t, c)
+	}
 }
