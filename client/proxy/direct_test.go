@@ -53,10 +53,10 @@ func failed(err error) error {
 // directProgram is a [Program].
 type directProgram struct {
 	*ssh.Session
-	io.Reader
-	errs io.Reader
-	in   io.WriteCloser
-	wait func() (*wire.Exit, error)
+	*io.PipeReader // standard output
+	errs           *io.PipeReader
+	in             io.WriteCloser
+	wait           func() (*wire.Exit, error)
 }
 
 func (d *direct) Program(_ context.Context, req ProgramRequest) (Program, error) {
@@ -73,8 +73,9 @@ func (d *direct) Program(_ context.Context, req ProgramRequest) (Program, error)
 	}
 	p := &directProgram{Session: s}
 	p.in, _ = s.StdinPipe()
-	p.Reader, _ = s.StdoutPipe()
-	p.errs, _ = s.StderrPipe()
+	out, _ := s.StdoutPipe()
+	errs, _ := s.StderrPipe()
+	p.PipeReader, p.errs = until(out), until(errs)
 	for name, value := range req.Env {
 		_ = s.Setenv(name, value)
 	}
@@ -120,6 +121,22 @@ func (d *direct) Program(_ context.Context, req ProgramRequest) (Program, error)
 		return new(wire.Exit), nil
 	})
 	return p, nil
+}
+
+// until is r up to where the reader is closed.
+func until(r io.Reader) *io.PipeReader {
+	pr, pw := io.Pipe()
+	go func() {
+		_, err := io.Copy(pw, r)
+		pw.CloseWithError(err)
+	}()
+	return pr
+}
+
+func (p *directProgram) Close() error {
+	_ = p.PipeReader.Close()
+	_ = p.errs.Close()
+	return p.Session.Close()
 }
 
 func (p *directProgram) Write(b []byte) (int, error) { return p.in.Write(b) }

@@ -75,11 +75,11 @@ Subsystem greet /bin/echo hello
 	m.must(os.MkdirAll("/run/sshd", 0o755))
 	sshd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", m.path("sshd_config"))
 	log := new(bytes.Buffer)
-	sshd.Stderr = log
+	sshd.Stderr, sshd.WaitDelay = log, time.Second // what it has started may live on for a moment
 	m.must(sshd.Start())
 	t.Cleanup(func() {
 		_ = sshd.Process.Signal(syscall.SIGTERM)
-		_ = sshd.Wait()
+		_ = sshd.Wait() // its status is that of the signal
 		if t.Failed() {
 			t.Logf("sshd said:\n%s", log)
 		}

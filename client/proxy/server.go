@@ -81,7 +81,7 @@ func (s *server) serve(ctx context.Context, conn *ssh.ServerConn, channels <-cha
 	})
 	for c := range channels {
 		if !s.slots.TryAcquire(1) {
-			s.refuse(c, &ssh.OpenChannelError{Reason: ssh.ResourceShortage, Message: fmt.Sprintf("there are %d channels already", maxChannels)})
+			s.refuse(c, wire.Errorf(wire.Busy, "there are %d channels already", maxChannels))
 			continue
 		}
 		s.wg.Go(func() {
@@ -103,23 +103,20 @@ func (s *server) channel(ctx context.Context, c ssh.NewChannel) {
 	case "direct-streamlocal@openssh.com":
 		s.dialUnix(ctx, c)
 	default:
-		s.refuse(c, &ssh.OpenChannelError{Reason: ssh.UnknownChannelType, Message: "scrier has no channels of the type " + wire.Printable(c.ChannelType())})
+		_ = c.Reject(ssh.UnknownChannelType, "scrier has no channels of this type") // fails only on a connection that has ended
 	}
 }
 
 // refuse tells the client why a channel does not open.
 func (s *server) refuse(c ssh.NewChannel, err error) {
-	e, ok := errors.AsType[*ssh.OpenChannelError](err)
-	if !ok {
-		e = &ssh.OpenChannelError{Reason: ssh.ConnectionFailed, Message: words(err)}
-		switch wire.CodeOf(err) {
-		case wire.ChannelNotAllowed, wire.KeyRestricted, wire.Forbidden:
-			e.Reason = ssh.Prohibited
-		case wire.Busy, wire.Limit:
-			e.Reason = ssh.ResourceShortage
-		}
+	reason := ssh.ConnectionFailed
+	switch wire.CodeOf(err) {
+	case wire.ChannelNotAllowed, wire.KeyRestricted, wire.Forbidden:
+		reason = ssh.Prohibited
+	case wire.Busy, wire.Limit:
+		reason = ssh.ResourceShortage
 	}
-	_ = c.Reject(e.Reason, e.Message) // fails only on a connection that has ended
+	_ = c.Reject(reason, words(err)) // fails only on a connection that has ended
 }
 
 // words are an error on one line, with its code.

@@ -60,14 +60,20 @@ func ignore(requests <-chan *ssh.Request) {
 // all may still hear something.
 func splice(ctx context.Context, ch ssh.Channel, requests <-chan *ssh.Request, c Conn) {
 	closed := start(func() { ignore(requests) })
-	up := start(func() { feed(c, ch, func() {}) })
+	full := make(chan struct{})
+	up := start(func() { feed(c, ch, func() { close(full) }) })
 	whole := false
 	down := start(func() { whole = pour(ch, c) == nil })
 	select {
 	case <-down:
 		if whole {
 			_ = ch.CloseWrite() // fails only on a channel that has ended
-			await(ctx, up, closed)
+			select {
+			case <-up:
+			case <-full:
+			case <-closed:
+			case <-ctx.Done():
+			}
 		}
 	case <-closed:
 	case <-ctx.Done():
@@ -87,7 +93,7 @@ type input interface {
 }
 
 // feed gives the machine what the client sends, and its end. When the machine takes no more, full is called and the rest
-// is thrown away: there may still be something to hear.
+// is thrown away: the machine may still have something to say.
 func feed(c input, ch ssh.Channel, full func()) {
 	err := pour(c, ch)
 	if err == nil {
@@ -111,15 +117,6 @@ func drain(ctx context.Context, up, closed <-chan struct{}) {
 	select {
 	case <-up:
 	case <-late.C:
-	case <-ctx.Done():
-	}
-}
-
-// await waits for the first of several things.
-func await(ctx context.Context, one, other <-chan struct{}) {
-	select {
-	case <-one:
-	case <-other:
 	case <-ctx.Done():
 	}
 }

@@ -55,7 +55,7 @@ func TestBanner(t *testing.T) {
 // TestRefused: what is not allowed is said where the person looks.
 func TestRefused(t *testing.T) {
 	m := newMachine(t)
-	m.write("refused", "shell exec download forward reverse agent")
+	m.write("refused", "shell exec download forward reverse")
 	const why = "scrier: the relay or the machine does not allow this use of a session: web1 does not allow "
 	for _, c := range []struct{ name, want string }{
 		{"ssh -F config x true", why + "exec (channel_not_allowed)\n"},
