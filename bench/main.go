@@ -3,6 +3,8 @@
 //
 //   - the echo of a keystroke and 100 MiB of terminal output, against plain ssh to the same sshd and
 //     against a bare splice, which is quic-go and io.Copy over the same two hops and nothing else;
+//   - a command (true), files (one of 1 GiB, a thousand small ones) and forwarded ports, against ssh and scp, on loopback,
+//     and the command over two links of 50 ms too;
 //   - the time from starting the command to the shell's first prompt, against plain ssh, on loopback
 //     and over two links of 50 ms of round trip each;
 //   - the echo of a keystroke in the page in a browser, over WebTransport against over WebSocket,
@@ -89,6 +91,8 @@ func figuresOf(f func(context.Context, *world, options) ([]figure, error)) func(
 func parts() []part {
 	return []part{
 		{name: "echo", measure: figuresOf(echo)}, {name: "output", measure: figuresOf(output)},
+		{name: "command", measure: figuresOf(commandsLoopback)}, {name: "wancommand", measure: figuresOf(commandsWAN)},
+		{name: "bulk", measure: figuresOf(bulk)}, {name: "forward", measure: figuresOf(forwards)},
 		{name: "open", measure: figuresOf(openLoopback)}, {name: "wan", measure: figuresOf(openWAN)}, {name: "page", measure: pages},
 		{name: "desktop", measure: figuresOf(desktops)}, {name: "lag", measure: lag},
 		{name: "scale", measure: scale, seldom: true},
@@ -98,15 +102,16 @@ func parts() []part {
 // options are the command line.
 type options struct {
 	run     []string
-	echoes  int // samples of each
-	outputs int // runs of each
-	opens   int // on loopback, of each
-	wans    int // over the links, of each
-	keys    int // in the page, of each; fewer where the network is slow
-	clicks  int // in the page, of each
-	rounds  int // of desktops, of each
-	opened  int // desktops in each round, of each
-	pressed int // keys at a desktop, of each
+	echoes  int   // samples of each
+	outputs int   // runs of each
+	bulk    int64 // bytes of a large file
+	opens   int   // on loopback, of each
+	wans    int   // over the links, of each
+	keys    int   // in the page, of each; fewer where the network is slow
+	clicks  int   // in the page, of each
+	rounds  int   // of desktops, of each
+	opened  int   // desktops in each round, of each
+	pressed int   // keys at a desktop, of each
 	drag    time.Duration
 	viewers int           // of a desktop at the same time
 	tables  []string      // of lag
@@ -140,6 +145,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	skipped := f.String("skip", "", "the `parts` of these to leave out")
 	f.IntVar(&o.echoes, "echoes", 4000, "keystrokes of each")
 	f.IntVar(&o.outputs, "outputs", 3, "runs of 100 MiB of each")
+	size := f.Int64("bulk", 1024, "`MiB` of a large file, and of what goes through a forward")
 	f.IntVar(&o.opens, "opens", 25, "sessions of each on loopback")
 	f.IntVar(&o.wans, "wans", 15, "sessions of each over the links")
 	f.IntVar(&o.keys, "keys", 100, "keystrokes of each in the page, at each loss and with and without output; 40 % of them with a delay")
@@ -168,7 +174,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	o.run = strings.Split(*names, ",")
+	o.run, o.bulk = strings.Split(*names, ","), *size<<20
 	var skip []string
 	if *skipped != "" {
 		skip = strings.Split(*skipped, ",")
@@ -185,7 +191,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if len(o.run) == 0 {
 		return o, errors.New("no part is left to measure")
 	}
-	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks, o.rounds, o.opened, o.pressed, o.viewers-1, o.tries) < 1 || o.drag <= 0 || o.limit <= 0 {
+	if min(o.echoes, o.outputs, o.opens, o.wans, o.keys, o.clicks, o.rounds, o.opened, o.pressed, o.viewers-1, o.tries, int(o.bulk>>20)) < 1 || o.drag <= 0 || o.limit <= 0 {
 		return o, errors.New("at least one sample of each is needed")
 	}
 	return o, o.checkScale()

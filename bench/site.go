@@ -96,6 +96,7 @@ KbdInteractiveAuthentication no
 PrintMotd no
 PrintLastLog no
 UseDNS no
+Subsystem sftp internal-sftp
 `, s.port, listen, key)
 	known := fmt.Sprintf("[%s]:%s %s", s.net.envoyIP, s.port, public)
 	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o644), os.WriteFile(s.known, []byte(known), 0o644)); err != nil {

@@ -68,7 +68,7 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	if w.root, err = repository(ctx); err != nil {
 		return w, err
 	}
-	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "page") || o.lags("link") || o.lags("page") {
+	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "wancommand") || slices.Contains(o.run, "page") || o.lags("link") || o.lags("page") {
 		if err := findNetem(w.root); err != nil {
 			return w, err
 		}

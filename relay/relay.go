@@ -22,6 +22,7 @@ import (
 	"scrier/certs"
 	"scrier/relay/access"
 	"scrier/relay/audit"
+	"scrier/relay/files"
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
 	"scrier/relay/panics"
@@ -58,7 +59,8 @@ type Relay struct {
 	h3       web.HTTP3    // and over QUIC
 	events   *web.Events
 	calls    *calls // HTTP over operators' links
-	links    links  // operators' links, to end those of a changed operator
+	files    *files.Files
+	links    links // operators' links, to end those of a changed operator
 
 	strangers     crowd // links without a certificate, and viewers without a ticket
 	operatorLinks crowd // by operator
@@ -128,7 +130,9 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	if r.tls.Public, err = s.certificate(); err != nil {
 		return nil, err
 	}
+	r.files = files.New(files.Config{Opener: opener{r}, Log: s.Log, Panics: r.panics})
 	r.api = web.API(web.Config{
+		Files:  r.files,
 		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
 		Events: r.events, About: r.about, Connect: r.connectWeb, Hashes: r.tls.Hashes, Origin: r.origin, Address: r.address,
 		LiveView: s.Config.Scrier.LiveView, Panics: r.panics,
@@ -180,6 +184,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		why := &wire.Error{Code: wire.RelayShutdown}
 		r.events.Close()
 		r.sessions.EndAll(why)
+		r.files.Close()
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 		defer cancel()
 		if err := r.sessions.Wait(wait); err != nil {

@@ -97,6 +97,14 @@ func (t *Table) find(id wire.SessionID) *Session {
 	return t.live[id]
 }
 
+// Find is an open session.
+func (t *Table) Find(id wire.SessionID) (*Session, error) {
+	if s := t.find(id); s != nil {
+		return s, nil
+	}
+	return nil, wire.Errorf(wire.NotFound, "there is no open session %s", id).Advise("see `scrier sessions list`")
+}
+
 // Own is an open session of an operator's own. For one of another's and for none there are the same words.
 func (t *Table) Own(id wire.SessionID, operatorID string) (*Session, error) {
 	s := t.find(id)
@@ -109,9 +117,9 @@ func (t *Table) Own(id wire.SessionID, operatorID string) (*Session, error) {
 // Kill ends one open session. If the audit log cannot be written it ends all the same: who did it is in
 // the record of its end, which the row keeps.
 func (t *Table) Kill(ctx context.Context, by audit.Event, id wire.SessionID) error {
-	s := t.find(id)
-	if s == nil {
-		return wire.Errorf(wire.NotFound, "there is no open session %s", id).Advise("see `scrier sessions list`")
+	s, err := t.Find(id)
+	if err != nil {
+		return err
 	}
 	by.Type, by.Session, by.Envoy, by.EnvoyName = "session.kill", id.String(), s.row.Envoy.String(), s.row.EnvoyName
 	if _, err := t.Journal.AppendEnd(ctx, by); err != nil {

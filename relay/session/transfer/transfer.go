@@ -4,9 +4,8 @@ package transfer
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -102,19 +101,19 @@ func (t *Transfer) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, 
 	return nil
 }
 
-// Open gives the connection to the relay's own client. It ends with it.
-func (t *Transfer) Open() (io.ReadWriteCloser, error) {
+// Take gives the server to the relay's own client, which passes on what package sftp lets through, and calls over when it
+// has ended. The server ends with the channel.
+func (t *Transfer) Take() (_ sftp.End, _ sftp.Config, over func(error), _ error) {
 	if !t.taken.CompareAndSwap(false, true) {
-		return nil, errTaken
+		return nil, sftp.Config{}, nil, errTaken
 	}
-	near, far := net.Pipe()
-	go func() {
-		defer close(t.over)
-		t.err = &wire.Error{Code: wire.Internal} // of a panic
-		t.session.Guard(func() { t.err = t.pass(t.session.Context(), piped{far}) })
-		_ = far.Close()
-	}()
-	return near, nil
+	var once sync.Once
+	return server{t.server}, t.config(t.session.Context()), func(err error) {
+		once.Do(func() {
+			t.err = err
+			close(t.over)
+		})
+	}, nil
 }
 
 // recordTime is how long a record may take.
@@ -125,18 +124,23 @@ func (t *Transfer) pass(ctx context.Context, client sftp.End) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	defer context.AfterFunc(t.session.Context(), func() { end(context.Cause(t.session.Context())) })()
+	_, err := sftp.Pass(ctx, client, server{t.server}, t.config(ctx))
+	return err
+}
+
+// config is what may pass, and where it is written down.
+func (t *Transfer) config(ctx context.Context) sftp.Config {
 	record := func(what string, fields map[string]string) error {
 		// What has happened is written down also if the client has gone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 		defer cancel()
 		return t.session.Record(ctx, what, fields)
 	}
-	_, err := sftp.Pass(ctx, client, server{t.server}, sftp.Config{
+	return sftp.Config{
 		Rights: t.rights, Count: t.session.Count,
 		File:   func(f sftp.File) error { return record(session.FileType, f.Fields()) },
 		Change: func(c sftp.Change) error { return record(session.ChangeType, c.Fields()) },
-	})
-	return err
+	}
 }
 
 // stream is a CLI's stream as an [sftp.End].
@@ -157,12 +161,6 @@ func (s server) Close() error {
 	return nil
 }
 
-// piped is one end of a pipe as one. It has no half-close: its client ends both directions.
-type piped struct{ net.Conn }
-
-// CloseWrite implements [sftp.End].
-func (p piped) CloseWrite() error { return p.Close() }
-
 // End implements [session.Audience]: the channel ends with its only client.
 func (t *Transfer) End(match func(session.Viewer) bool, why error) {
 	if match(session.Viewer{OperatorID: t.session.OperatorID(), Operator: t.session.Operator()}) {
@@ -178,12 +176,3 @@ func (t *Transfer) Ends() time.Time { return time.Time{} }
 
 // Dismiss implements [session.Audience]. The client has gone when Run returns.
 func (t *Transfer) Dismiss(*wire.Exit) {}
-
-// Of gives a channel for files to the relay's own client.
-func Of(c *session.Channel) (io.ReadWriteCloser, error) {
-	t, ok := c.Stage().(*Transfer)
-	if !ok {
-		return nil, errors.New("the channel is none for files")
-	}
-	return t.Open()
-}
