@@ -11,11 +11,11 @@ import (
 	"scrier/wire"
 )
 
-// opener opens the channels of pages' files. It implements [files.Opener].
-type opener struct{ *Relay }
+// pageFiles opens the channels of pages' files. It implements [files.Opener].
+type pageFiles struct{ *Relay }
 
 // OpenSFTP implements [files.Opener]. Whose session it is was looked at before.
-func (r opener) OpenSFTP(ctx context.Context, id wire.SessionID) (*files.Channel, error) {
+func (r pageFiles) OpenSFTP(ctx context.Context, id wire.SessionID) (*files.Channel, error) {
 	s, err := r.sessions.Find(id)
 	if err != nil {
 		return nil, err

@@ -130,7 +130,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	if r.tls.Public, err = s.certificate(); err != nil {
 		return nil, err
 	}
-	r.files = files.New(files.Config{Opener: opener{r}, Log: s.Log, Panics: r.panics})
+	r.files = files.New(files.Config{Opener: pageFiles{r}, Log: s.Log, Panics: r.panics})
 	r.api = web.API(web.Config{
 		Files:  r.files,
 		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
