@@ -21,8 +21,9 @@ import (
 func sshCommand() *cobra.Command {
 	var o sshOptions
 	c := &cobra.Command{
-		Use:   "ssh [USER@]ENVOY [-t|-T] [-n] [-l USER] [--ssh-key-file F] [--] [COMMAND…] | ssh --attach SESSION",
-		Short: "Open a shell on an envoy, or run a command there",
+		Use: `ssh [USER@]ENVOY [-t|-T] [-n] [-N] [-A] [-L FORWARD]… [-R FORWARD]… [-D FORWARD]… [-W ADDRESS] [-l USER]
+             [--ssh-key-file F] [--new] [--] [COMMAND…] | ssh --attach SESSION`,
+		Short: "Open a shell on an envoy, run a command there, or forward connections",
 		Long: `Open a shell on an envoy, as the user whose authorized_keys there holds your SSH key. ENVOY is a
 hostname, an id, or a prefix of one that only one envoy has. USER@ENVOY, -l and --login say who to be there; of several @
 the last one counts, as with ssh. If ~/.ssh/config has an IdentityFile for that
@@ -35,6 +36,22 @@ does: it gets SIGHUP. A shell has none either if standard input is no terminal: 
 
 With --ssh-key-file only that key counts. It need not be registered if the relay allows that
 (operators.inline_keys): it counts for this session.
+
+-L, -R, -D and -W forward connections, and are written as with ssh:
+  -L [BIND:]PORT:HOST:HOSTPORT  takes connections here, which the machine makes to HOST:HOSTPORT
+  -R [BIND:]PORT:HOST:HOSTPORT  takes connections at the machine, which this one makes; port 0 is any that is free
+  -R [BIND:]PORT                the same, and each says by SOCKS where it goes
+  -D [BIND:]PORT                takes connections here that say so by SOCKS 4, 4a or 5
+  -W HOST:PORT                  one connection, which is standard input and output: for ProxyCommand
+In place of [BIND:]PORT and of HOST:HOSTPORT may stand the path of a socket. Without BIND only this machine, and with -R only that one, can
+connect; "*" is every address. The machine's agent.yaml says which hosts and ports it connects to. The forwards end with the
+shell or the command, once the connections that are open have ended; Ctrl-C ends them. -N opens none of the two, and
+forwards until Ctrl-C. A forward that cannot be set up is a message, and an error with -N or -W.
+
+-A lets programs on the machine use your ssh-agent while you are there. So can whoever is root on that machine, and the relay.
+
+A session of yours that is open to the same login is shared: then there is no second login, and --new asks for one all the same.
+-A always does.
 
 What the machine's SSH server says first (its banner, PAM's messages) is shown on standard error, and what it wants to
 know besides your key (a password, a one-time code) is asked in the terminal: both with the machine's name. It is
@@ -55,13 +72,14 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			wire.NoTerminal, wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable, wire.NoSuchEnvoy, wire.AmbiguousEnvoy,
 			wire.EnvoyOffline, wire.Quarantined, wire.AgentTimeout, wire.AgentLost, wire.Limit, wire.PubkeyNotAuthorized, wire.NoSSHPubkey, wire.KeyUnproved,
 			wire.AmbiguousLogin, wire.KeyRestricted, wire.AccountNotLoginable, wire.LoginNotAllowed, wire.HostKeyMismatch,
-			wire.TargetRefused, wire.PortNotAllowed, wire.AuthFailed, wire.LoginUnanswered, wire.SSHTimeout, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
+			wire.TargetRefused, wire.PortNotAllowed, wire.ChannelNotAllowed, wire.ForwardFailed, wire.AuthFailed, wire.LoginUnanswered, wire.SSHTimeout, wire.Revoked, wire.Killed, wire.TakenOver, wire.AuditUnavailable) +
 			"  All codes are in docs/errors.md.\n",
 		Example: `  scrier ssh web1
   scrier ssh deploy@web1
   scrier ssh web1 uptime
   scrier ssh web1 'cd /var/log && tar cz .' > log.tar.gz
   scrier ssh web1 -t top
+  scrier ssh web1 -N -L 8080:localhost:80 -D 1080
   scrier ssh 3f2a --ssh-key-file ~/.ssh/id_work.pub
   scrier ssh --attach 01a209a2-1760-7c47-b1f5-7fdf7dbc07d2`,
 		Args: cobra.ArbitraryArgs,
@@ -88,6 +106,13 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	c.Flags().BoolVarP(&o.terminal, "tty", "t", false, "give the command a terminal")
 	c.Flags().BoolVarP(&o.plain, "no-tty", "T", false, "give the shell no terminal")
 	c.Flags().BoolVarP(&o.noInput, "no-stdin", "n", false, "the command gets no standard input")
+	c.Flags().StringArrayVarP(&o.forwards.local, "local-forward", "L", nil, "take connections here for the machine to make, as `FORWARD` says: [BIND:]PORT:HOST:HOSTPORT")
+	c.Flags().StringArrayVarP(&o.forwards.remote, "remote-forward", "R", nil, "take connections at the machine for this one to make, as `FORWARD` says: [BIND:]PORT:HOST:HOSTPORT, or [BIND:]PORT for SOCKS")
+	c.Flags().StringArrayVarP(&o.forwards.dynamic, "dynamic-forward", "D", nil, "take SOCKS connections here, as `FORWARD` says: [BIND:]PORT")
+	c.Flags().StringVarP(&o.forwards.stdio, "stdio-forward", "W", "", "pass standard input and output to one `ADDRESS`: HOST:PORT, or a socket's path")
+	c.Flags().BoolVarP(&o.forwards.agent, "forward-agent", "A", false, "let the machine use your ssh-agent during this session")
+	c.Flags().BoolVarP(&o.forwards.alone, "no-command", "N", false, "open no shell and run nothing: forward until Ctrl-C")
+	c.Flags().BoolVar(&o.fresh, "new", false, "open a new session, also if one of yours could be shared")
 	c.Flags().SetInterspersed(false)
 	return passesStatus(c)
 }
@@ -96,6 +121,8 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 type sshOptions struct {
 	login, keyFile, relay, attach    string
 	noSkip, terminal, plain, noInput bool
+	fresh                            bool
+	forwards                         forwardOptions
 	envoy                            string
 }
 
@@ -118,22 +145,24 @@ func (o *sshOptions) parse(c *cobra.Command, args []string) (command []string, e
 	switch {
 	case o.attach != "" && len(args) > 0:
 		return nil, wire.Errorf(wire.Usage, "`%s` takes no ENVOY and no command with --attach; see `%[1]s --help`", c.CommandPath())
-	case o.attach != "" && (o.envoy != "" || o.login != "" || o.keyFile != "" || o.terminal || o.plain || o.noInput):
-		return nil, wire.Errorf(wire.Usage, "--attach goes on with a session as it is: ENVOY, --login (-l), --ssh-key-file, -t, -T and -n do not go with it")
+	case o.attach != "" && (o.envoy != "" || o.login != "" || o.keyFile != "" || o.terminal || o.plain || o.noInput || o.fresh || o.forwards.any()):
+		return nil, wire.Errorf(wire.Usage, "--attach goes on with a session as it is: ENVOY, --login (-l), --ssh-key-file, --new, -t, -T, -n and forwards do not go with it")
 	case o.attach == "" && o.envoy == "":
 		return nil, wire.Errorf(wire.Usage, "`%s` takes one ENVOY; see `%[1]s --help`", c.CommandPath())
 	case o.terminal && (o.plain || o.noInput):
 		return nil, wire.Errorf(wire.Usage, "-t is for a terminal: -T and -n do not go with it")
-	case o.noInput && len(args) == 0 && o.attach == "":
+	case o.noInput && len(args) == 0 && o.attach == "" && !o.forwards.noProgram():
 		return nil, wire.Errorf(wire.Usage, "-n needs a command: a shell without input has nothing to do")
+	case o.forwards.noProgram() && (len(args) > 0 || o.terminal):
+		return nil, wire.Errorf(wire.Usage, "-N and -W run nothing on the machine: -t and a command do not go with them")
 	}
-	return append([]string{}, args...), nil
+	return append([]string{}, args...), o.forwards.parse()
 }
 
 // run opens the shell, or runs the command, and gives its exit status.
 func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
 	command := strings.Join(words, " ") // as ssh does
-	wants := o.attach != "" || !o.plain && (command == "" || o.terminal)
+	wants := o.attach != "" || !o.plain && !o.forwards.noProgram() && (command == "" || o.terminal)
 	terminal, err := client.OpenTerminal(os.Stdin, os.Stdout)
 	switch {
 	case !wants, o.attach == "" && wire.CodeOf(err) == wire.NoTerminal:
@@ -143,6 +172,13 @@ func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
 		terminal = nil
 	case err != nil:
 		return 0, err
+	}
+	f, err := o.forwards.listen(ctx, terminal != nil)
+	if err != nil {
+		return 0, err
+	}
+	if f != nil {
+		defer f.Close()
 	}
 	dial := target{relay: o.relay}
 	r, err := dial.dial(ctx)
@@ -159,15 +195,12 @@ func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
 			defer key.Close()
 		}
 	}
+	p := program{sshOptions: o, relay: r, key: key, command: command, terminal: terminal}
 	var status int
-	if terminal == nil {
-		status, err = o.command(ctx, r, key, command)
+	if o.forwards.any() {
+		status, err = p.forwarding(ctx, f)
 	} else {
-		req := client.ShellRequest{Envoy: o.envoy, Attach: o.attach, Login: o.login, Command: command, Terminal: terminal, Messages: os.Stderr, NoSkip: o.noSkip}
-		if key != nil {
-			req.Key = key
-		}
-		status, err = r.Shell(ctx, req)
+		status, err = p.run(ctx, nil)
 	}
 	if e, ok := errors.AsType[*wire.Error](err); ok && key != nil && o.keyFile == "" && (e.Code == wire.NoSSHPubkey || e.Code == wire.PubkeyNotAuthorized) {
 		err = e.Advise("only the key %s counted, as ssh is configured so for %s (IdentityFile, IdentitiesOnly); name another with --ssh-key-file",
@@ -176,20 +209,57 @@ func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
 	return status, err
 }
 
-// command runs without a terminal. The machine may still ask in the one that this program was started in.
-func (o *sshOptions) command(ctx context.Context, r *client.Relay, key *client.SSHKey, command string) (int, error) {
+// program is what runs on the machine: a shell, or a command.
+type program struct {
+	*sshOptions
+	relay    *client.Relay
+	key      *client.SSHKey // nil: all count
+	command  string
+	terminal *client.Terminal // nil: it has none
+}
+
+// signer is the only key that counts; nil: all do.
+func (p *program) signer() ssh.Signer {
+	if p.key == nil {
+		return nil
+	}
+	return p.key
+}
+
+// run runs it to its end. h is the session that it is a channel of; nil: its own, or one that can be shared.
+func (p *program) run(ctx context.Context, h *held) (int, error) {
+	if p.terminal != nil {
+		req := client.ShellRequest{
+			Envoy: p.envoy, Attach: p.attach, Login: p.login, Key: p.signer(), Command: p.command, Terminal: p.terminal, Messages: os.Stderr, NoSkip: p.noSkip,
+			Share: !p.fresh,
+		}
+		if h != nil {
+			req.Session, req.Agent, req.Rejoined = h.session, h.agent, h.rejoin
+		}
+		return p.relay.Shell(ctx, req)
+	}
 	signal.Ignore(syscall.SIGPIPE) // `| head`: the command ends by that, and not this program
-	req := client.CommandRequest{Envoy: o.envoy, Login: o.login, Command: command, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Messages: os.Stderr}
-	if o.noInput {
+	req := client.CommandRequest{
+		Envoy: p.envoy, Login: p.login, Key: p.signer(), Command: p.command, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Messages: os.Stderr, Share: !p.fresh,
+	}
+	if p.noInput {
 		req.In = nil
 	}
-	if key != nil {
-		req.Key = key
+	if h != nil {
+		req.Session, req.Agent = h.session, h.agent
 	}
-	if terminal, err := client.ControllingTerminal(); err == nil {
-		req.Terminal = terminal
+	req.Terminal = asking()
+	return p.relay.Command(ctx, req)
+}
+
+// asking is the terminal that this program was started in, in which the machine may ask before it lets anybody in; nil:
+// there is none.
+func asking() *client.Terminal {
+	terminal, err := client.ControllingTerminal()
+	if err != nil {
+		return nil
 	}
-	return r.Command(ctx, req)
+	return terminal
 }
 
 // passedOn is a remote program's exit status on this system, which may have room for 8 bits only: what is no success

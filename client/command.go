@@ -25,6 +25,11 @@ type CommandRequest struct {
 	Out, Err io.Writer
 	Terminal *Terminal // for what the machine may ask before it lets the person in; nil: it cannot ask
 	Messages io.Writer // for what else is said to the person, usually standard error
+
+	// Share, Session and Agent are those of a [ShellRequest].
+	Share   bool
+	Session *Session
+	Agent   bool
 }
 
 // Command runs a command without a terminal until it ends, and gives its exit status: that of a program which a signal
@@ -33,9 +38,11 @@ type CommandRequest struct {
 func (r *Relay) Command(ctx context.Context, req CommandRequest) (status int, err error) {
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Env: language(os.Environ()), Answers: true,
-		Channel: &wire.Channel{Command: []byte(req.Command), Plain: true},
+		Channel: &wire.Channel{Command: []byte(req.Command), Plain: true, Agent: req.Agent}, Share: req.Share,
 	}
-	if req.Key != nil {
+	if req.Session != nil {
+		c.Session = req.Session.ID()
+	} else if req.Key != nil {
 		if err := r.prove(c, req.Key); err != nil {
 			return 0, err
 		}

@@ -26,6 +26,7 @@ type lifeline struct {
 	program  context.Context
 
 	session wire.SessionID
+	part    uint32 // of the session: the number of this terminal's channel
 	client  []byte // names this viewer among the session's
 	grace   time.Duration
 	input   *input
@@ -109,6 +110,9 @@ func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
 		c, err := l.attempt(ctx, fresh)
 		switch {
 		case err == nil:
+			if l.req.Rejoined != nil {
+				l.req.Rejoined(l.relay.bound())
+			}
 			return c, nil
 		case ctx.Err() != nil:
 			l.apart = true
@@ -143,7 +147,7 @@ func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error)
 			return nil, err
 		}
 	}
-	a, err := l.relay.ticket(ctx, l.req, l.session.String())
+	a, err := l.relay.ticket(ctx, l.req, l.session.String(), l.part)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,13 @@ func (r *Relay) relink(ctx context.Context) error {
 	return nil
 }
 
+// bound is the relay over the link that it has now, and no other.
+func (r *Relay) bound() *Relay {
+	same := *r
+	same.redial = nil
+	return &same
+}
+
 // adminSocket is the socket's name in a relay's state directory.
 const adminSocket = "admin.sock"
 

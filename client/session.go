@@ -84,10 +84,6 @@ func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, m
 	if err != nil {
 		return nil, err
 	}
-	if c.Session != (wire.SessionID{}) && attached.Session != c.Session {
-		f.Reset(wire.Protocol)
-		return nil, errOther
-	}
 	if len(attached.Rights) > wire.MaxRights {
 		attached.Rights = attached.Rights[:wire.MaxRights]
 	}

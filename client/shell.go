@@ -26,8 +26,16 @@ type ShellRequest struct {
 	Command  string     // for the login's shell; empty: that shell itself
 	Key      ssh.Signer // only this key counts; nil: all that are registered
 	NoSkip   bool       // show all output, also what waits when Ctrl-C is typed
+	Share    bool       // one of the operator's sessions that is open already will do
 	Terminal *Terminal
 	Messages io.Writer // for what is said to the person, usually standard error
+
+	// Session, if not nil, is an open one on which the shell is one more channel; Envoy, Login and Key have no meaning then.
+	Session *Session
+	Agent   bool // the programs there reach the operator's SSH agent, if [Session.ListenAgent] listens
+	// Rejoined hears that the terminal has come back to its session over another connection, which r is, after the one
+	// before was lost with all that was on it. It must not block. nil: nobody hears it.
+	Rejoined func(r *Relay)
 }
 
 // Shell opens a session and is its terminal until it ends. status is the remote shell's, or
@@ -77,6 +85,10 @@ func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire
 		wire.Finish(stream, closeWait) // it has opened something else, which is to end
 		return nil, nil, errNoChannels
 	}
+	if c, ok := first.(*wire.Connect); ok && c.Session != (wire.SessionID{}) && attached.Session != c.Session {
+		stream.Reset(wire.Protocol)
+		return nil, nil, errOther
+	}
 	if !stop() { // from here on the end of ctx is an orderly one
 		return nil, nil, wire.Cause(ctx, wire.Cancelled)
 	}
@@ -94,7 +106,7 @@ func needsChannels(c *wire.Connect) bool {
 // first is the message that begins the stream, and what it calls this viewer.
 func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, client []byte, err error) {
 	if req.Attach != "" {
-		a, err := r.ticket(ctx, req, req.Attach)
+		a, err := r.ticket(ctx, req, req.Attach, 0)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -103,11 +115,15 @@ func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, cl
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Size: req.Terminal.Size(), Client: newClient(),
 		Term: os.Getenv("TERM"), Env: language(os.Environ()), Skip: !req.NoSkip, Paint: true, Prompt: true, Modes: req.Terminal.Modes(), Answers: true,
+		Share: req.Share,
 	}
-	if req.Command != "" {
-		c.Channel = &wire.Channel{Command: []byte(req.Command)}
+	if req.Command != "" || req.Agent {
+		c.Channel = &wire.Channel{Command: []byte(req.Command), Agent: req.Agent}
 	}
-	if req.Key == nil {
+	if req.Session != nil {
+		c.Session = req.Session.ID()
+	}
+	if req.Key == nil || req.Session != nil {
 		return c, c.Client, nil
 	}
 	return c, c.Client, r.prove(c, req.Key)
@@ -119,9 +135,11 @@ func newClient() []byte {
 	return id
 }
 
-// ticket asks for the right to attach to a session that is open.
-func (r *Relay) ticket(ctx context.Context, req ShellRequest, session string) (*wire.Attach, error) {
-	data, err := r.Do(ctx, "POST", "/sessions/"+Escape(session)+"/attach", struct{}{})
+// ticket asks for the right to attach to a session that is open, to its channel of a number; 0: to the first.
+func (r *Relay) ticket(ctx context.Context, req ShellRequest, session string, part uint32) (*wire.Attach, error) {
+	data, err := r.Do(ctx, "POST", "/sessions/"+Escape(session)+"/attach", struct {
+		Channel uint32 `json:"channel,omitempty"` // relays that are older know no field of this name
+	}{part})
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +202,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	defer restore()
 	l := &lifeline{
 		relay: r, req: req, terminal: t, restore: restore, program: ctx,
-		session: a.Session, client: client, grace: time.Duration(a.Grace) * time.Second, input: newInput(), offset: a.Offset,
+		session: a.Session, part: a.Part, client: client, grace: time.Duration(a.Grace) * time.Second, input: newInput(), offset: a.Offset,
 	}
 	if l.grace == 0 {
 		l.grace = usualGrace

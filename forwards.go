@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"scrier/client"
+	"scrier/client/forward"
+	"scrier/wire"
+)
+
+// forwardOptions are the flags of `scrier ssh` that forward connections.
+type forwardOptions struct {
+	local, remote, dynamic []string
+	stdio                  string
+	agent, alone           bool
+
+	config forward.Config  // of parse
+	target forward.Address // the same
+}
+
+// any says whether a session is needed on which there is more than one channel.
+func (o *forwardOptions) any() bool {
+	return len(o.local)+len(o.remote)+len(o.dynamic) > 0 || o.stdio != "" || o.agent || o.alone
+}
+
+// noProgram says that there is neither a shell nor a command.
+func (o *forwardOptions) noProgram() bool { return o.alone || o.stdio != "" }
+
+// parse understands the flags.
+func (o *forwardOptions) parse() (err error) {
+	if o.stdio != "" {
+		if len(o.local)+len(o.remote)+len(o.dynamic) > 0 || o.agent {
+			return wire.Errorf(wire.Usage, "-W is one connection: -L, -R, -D and -A do not go with it")
+		}
+		o.target, err = forward.ParseTarget(o.stdio)
+		return err
+	}
+	o.config = forward.Config{Strict: o.alone}
+	for _, text := range o.local {
+		s, err := forward.ParseLocal(text)
+		if err != nil {
+			return err
+		}
+		o.config.Local = append(o.config.Local, s)
+	}
+	for _, text := range o.dynamic {
+		s, err := forward.ParseDynamic(text)
+		if err != nil {
+			return err
+		}
+		o.config.Local = append(o.config.Local, s)
+	}
+	for _, text := range o.remote {
+		s, err := forward.ParseRemote(text)
+		if err != nil {
+			return err
+		}
+		o.config.Remote = append(o.config.Remote, s)
+	}
+	return nil
+}
+
+// needs are the rights of a session for the forwards, and for the program that runs beside them.
+func (o *forwardOptions) needs(p *program) (needs []wire.Right) {
+	switch {
+	case o.noProgram():
+	case p.command == "" && p.terminal != nil:
+		needs = append(needs, wire.MayShell)
+	default:
+		needs = append(needs, wire.MayExec)
+	}
+	if len(o.config.Local) > 0 || o.stdio != "" {
+		needs = append(needs, wire.MayForward)
+	}
+	if len(o.config.Remote) > 0 {
+		needs = append(needs, wire.MayReverse)
+	}
+	if o.config.Agent != "" {
+		needs = append(needs, wire.MayAgent)
+	}
+	return needs
+}
+
+// listen listens here; nil: there is nothing to forward, or only standard input and output. raw says that lines end as a
+// terminal that is raw needs it.
+func (o *forwardOptions) listen(ctx context.Context, raw bool) (*forward.Forwards, error) {
+	if !o.any() || o.stdio != "" {
+		return nil, nil
+	}
+	c := o.config
+	c.Messages = os.Stderr
+	if raw {
+		c.Messages = rawLines{os.Stderr}
+	}
+	if o.agent {
+		if c.Agent = client.SSHAgent(); c.Agent == "" {
+			fmt.Fprintln(os.Stderr, "scrier: -A: no ssh-agent runs here (SSH_AUTH_SOCK is not set), so none is forwarded")
+		}
+		o.config.Agent = c.Agent
+	}
+	return forward.New(ctx, c)
+}
+
+// rawLines ends lines also for a terminal that is raw.
+type rawLines struct{ io.Writer }
+
+func (r rawLines) Write(p []byte) (int, error) {
+	if _, err := r.Writer.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// held is the session that forwards and the program beside them share.
+type held struct {
+	session  *client.Session // that was opened
+	agent    bool            // programs reach the operator's
+	forwards *forward.Forwards
+	ctx      context.Context
+	wg       sync.WaitGroup
+
+	mu  sync.Mutex
+	now *client.Session // after the connection was lost it is another one
+}
+
+// rejoin has the forwards go on over another connection.
+func (h *held) rejoin(r *client.Relay) {
+	h.wg.Go(func() {
+		s, err := r.Join(h.ctx, h.session.ID(), os.Stderr)
+		if err != nil {
+			if h.ctx.Err() == nil {
+				fmt.Fprintf(rawLines{os.Stderr}, "scrier: connections are not forwarded any more: %s\n", wire.Printable(err.Error()))
+			}
+			return
+		}
+		h.mu.Lock()
+		old := h.now
+		h.now = s
+		h.mu.Unlock()
+		h.forwards.Resume(s)
+		_ = old.Close() // its link is gone
+	})
+}
+
+// close ends the session for this side.
+func (h *held) close(end context.CancelFunc) {
+	end()
+	h.wg.Wait()
+	_ = h.now.Close()
+}
+
+// forwarding runs p, or nothing, beside forwards; f is nil for standard input and output.
+func (p *program) forwarding(ctx context.Context, f *forward.Forwards) (int, error) {
+	o := &p.forwards
+	s, err := p.relay.Open(ctx, client.SessionRequest{
+		Envoy: p.envoy, Login: p.login, Key: p.signer(), Needs: o.needs(p), New: p.fresh || o.config.Agent != "", Terminal: asking(), Messages: os.Stderr,
+	})
+	if err != nil {
+		return 0, err
+	}
+	if f == nil {
+		defer s.Close()
+		if err := p.stdio(ctx, s); err != nil && ctx.Err() == nil {
+			return 0, err
+		}
+		return ended(ctx), nil
+	}
+	joining, end := context.WithCancel(ctx)
+	h := &held{session: s, now: s, agent: o.config.Agent != "", forwards: f, ctx: joining}
+	defer h.close(end)
+	defer f.Close() // before the session, so that nobody hears of connections that end with it
+	if err := f.Start(ctx, s); err != nil {
+		return 0, err
+	}
+	if o.alone {
+		select {
+		case <-s.Done():
+			return 0, s.Err()
+		case <-ctx.Done():
+			return ended(ctx), nil
+		}
+	}
+	status, err := p.run(ctx, h)
+	if err != nil {
+		return status, err
+	}
+	return status, waitFor(ctx, f)
+}
+
+// ended is the status of what a signal ends in order: a ProxyCommand's ssh ends it so each time, and needs no word about it.
+func ended(ctx context.Context) int {
+	if ctx.Err() != nil {
+		return wire.NoStatus
+	}
+	return 0
+}
+
+// waitFor waits for the connections that are still open, as ssh does.
+func waitFor(ctx context.Context, f *forward.Forwards) error {
+	if n := f.Open(); n > 0 {
+		what := "a forwarded connection"
+		if n > 1 {
+			what = fmt.Sprintf("%d forwarded connections", n)
+		}
+		fmt.Fprintf(os.Stderr, "scrier: waiting for %s to end; Ctrl-C ends it all\n", what)
+	}
+	return f.Wait(ctx)
+}
+
+// stdio is -W.
+func (p *program) stdio(ctx context.Context, s *client.Session) error {
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes ends the connection
+	to := p.forwards.target
+	host := to.Host
+	if to.Path != "" {
+		host = to.Path
+	}
+	c, err := s.Dial(ctx, to.Network(), host, to.Port, nil)
+	if err != nil {
+		return err
+	}
+	var in io.Reader = os.Stdin
+	if p.noInput {
+		in = bytes.NewReader(nil)
+	}
+	return forward.Stdio(ctx, c, in, os.Stdout)
+}
