@@ -303,6 +303,12 @@ func (m *machines) place(ctx context.Context, e cpEnd, needs map[string][]wire.R
 		req.Terminal = terminal
 	}
 	session, err := m.relay.Open(ctx, req)
+	if err == nil && m.options.goOn && session.Shared() && !compares(session) {
+		// One that is open already was opened for less. A new one may be allowed more.
+		_ = session.Close()
+		req.New = true
+		session, err = m.relay.Open(ctx, req)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -327,6 +333,11 @@ func (m *machines) place(ctx context.Context, e cpEnd, needs map[string][]wire.R
 			Advise("see `Subsystem sftp` in sshd_config on that machine, and that its SFTP server is installed")
 	}
 	return one.place, nil
+}
+
+// compares says whether what lies on the machine can be compared with something.
+func compares(s *client.Session) bool {
+	return slices.Contains(s.Rights(), wire.MayExec) || slices.Contains(s.Rights(), wire.MayDownload)
 }
 
 // progress is how a person is told what happens. done ends it.

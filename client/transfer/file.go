@@ -156,13 +156,13 @@ func (c *copying) direct(open func() (Writing, error)) (Result, error) {
 
 // whole says that the target has all of the source already.
 func (c *copying) whole(there Entry) bool {
-	if there.Size != c.is.Size || c.is.Size == 0 {
+	switch {
+	case there.Size != c.is.Size:
 		return false
-	}
-	if there.Changed.Unix() == c.is.Changed.Unix() {
+	case there.Changed.Unix() == c.is.Changed.Unix():
 		return true
 	}
-	return c.sameSum(c.to, there.Size) == nil
+	return c.is.Size > 0 && c.sameSum(c.to, there.Size) == nil
 }
 
 // sameSum compares the first n bytes of the source with those of a file of the target, if both places can tell a sum
