@@ -21,6 +21,7 @@ import (
 	"scrier/certs"
 	"scrier/relay/access"
 	"scrier/relay/audit"
+	"scrier/relay/files"
 	"scrier/relay/fleet"
 	"scrier/relay/session"
 	"scrier/relay/store"
@@ -38,6 +39,7 @@ type desk struct {
 	handler http.Handler
 	ahead   atomic.Int64 // of the clock
 	deaf    atomic.Bool  // the audit log cannot be written
+	home    string       // of the machine whose files there are
 	said    lockedBuffer // the relay's log
 
 	mu  sync.Mutex
@@ -74,7 +76,11 @@ func newDesk(t *testing.T) *desk {
 			d.out = append(d.out, operator+"/"+signin)
 		},
 	})
+	d.home = t.TempDir()
+	machines := files.New(files.Config{Opener: d, Log: log})
+	t.Cleanup(machines.Close)
 	d.api = API(Config{
+		Files:  machines,
 		Access: d.access, Audit: d.log, Pin: ca.Pin(), Log: log, Events: NewEvents(), About: func() About { return About{} },
 		Fleet:    fleet.New(fleet.Config{KV: d.kv, CA: ca, Journal: d.log, Now: now, Log: log, Lost: func(wire.EnvoyID, error) {}}),
 		Sessions: session.NewTable(session.Config{KV: d.kv, Journal: d.log, Now: now, Log: log, Max: 1, MaxAge: time.Hour, Grace: time.Minute}),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -259,7 +260,13 @@ func (a *api) download(w http.ResponseWriter, r *http.Request, who access.Operat
 		to.answering("application/octet-stream", c.Name)
 		w.Header().Set("ETag", c.ETag())
 		http.ServeContent(to, r, "", c.Modified, c)
-		return errors.Join(c.Err(), to.err)
+		if err := errors.Join(c.Err(), to.err); err != nil {
+			return err
+		}
+		if length := w.Header().Get("Content-Length"); length != "" && length != strconv.FormatInt(to.sent, 10) && to.sent > 0 {
+			return wire.Errorf(wire.FileFailed, "%s: it became shorter", wire.Printable(name)) // HTTP/3's server would not see it
+		}
+		return nil
 	})
 }
 
@@ -345,6 +352,7 @@ type flowing struct {
 	who    access.Operator
 	began  bool // the answer
 	looked time.Time
+	sent   int64 // bytes of the answer
 	err    error // of the answer
 }
 
@@ -390,6 +398,7 @@ func (f *flowing) Read(b []byte) (int, error) {
 func (f *flowing) Write(b []byte) (n int, err error) {
 	if err = f.turn(); err == nil {
 		n, err = f.w.Write(b)
+		f.sent += int64(n)
 	}
 	if err != nil {
 		f.err = err
