@@ -263,17 +263,11 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 		return err
 	}
 	granted := match.Grant
-	if len(granted.Listen) > 0 { // the builtin server listens at loopback, at any port
-		if slices.Contains(operator.Use.Needs, wire.MayReverse) {
-			return wire.Errorf(wire.KeyRestricted, "the key of %s has permitlisten=, which the agent's own SSH server does not keep to", login)
-		}
-		granted = granted.Only(slices.DeleteFunc(wire.Rights(), func(r wire.Right) bool { return r == wire.MayReverse }))
-	}
 	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys()), Rights: granted.Rights}); err != nil {
 		return err
 	}
 	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
-	return broken(l.builtin.Serve(ctx, conn, builtin.Guest{Key: ephemeral, Rights: granted.Rights, Forward: granted.Opens}))
+	return broken(l.builtin.Serve(ctx, conn, builtin.Guest{Key: ephemeral, Rights: granted.Rights, Forward: granted.Opens, Listen: granted.Listens}))
 }
 
 // maxKeys is how many public keys an operator may have in one request.

@@ -435,6 +435,14 @@ func TestReverse(t *testing.T) {
 			t.Error("listens at a socket without the right")
 		}
 	})
+	t.Run("where the guest may", func(t *testing.T) {
+		c := serveGuest(t, newServer(t), Guest{Rights: wire.Rights(), Listen: func(host string, at uint16) bool { return host == "localhost" && at == 0 }}).dial(t)
+		for q, want := range map[listenTCP]bool{{"127.0.0.1", 0}: false, {"localhost", 8080}: false, {"", 0}: false, {"localhost", 0}: true} {
+			if ok, _, err := c.SendRequest("tcpip-forward", true, ssh.Marshal(q)); ok != want || err != nil {
+				t.Errorf("%v: %v, %v", q, ok, err)
+			}
+		}
+	})
 	t.Run("too many", func(t *testing.T) {
 		c := serve(t, newServer(t)).dial(t)
 		for i := range maxListeners + 1 {

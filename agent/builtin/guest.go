@@ -17,6 +17,9 @@ type Guest struct {
 	// Forward says whether a forward may go to a TCP port; nil: [Loopback]. An address comes without a zone and in its usual
 	// form, a name in lower case and without a dot at its end. It may be called concurrently.
 	Forward func(host string, port uint16) bool
+	// Listen says whether something may listen at a TCP port, as the guest asks for it: port 0 is any. It is at loopback in any
+	// case. nil: it may.
+	Listen func(host string, port uint16) bool
 }
 
 func (g Guest) may(r wire.Right) bool { return slices.Contains(g.Rights, r) }
@@ -39,6 +42,11 @@ func target(host string) string {
 		return ip.Unmap().String()
 	}
 	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// mayListen says whether a guest may listen at a port.
+func (g Guest) mayListen(host string, port uint32) bool {
+	return port <= 65535 && g.may(wire.MayReverse) && (g.Listen == nil || g.Listen(host, uint16(port)))
 }
 
 // mayConnect says whether a forward may go to a port, and how its host is spelt.

@@ -61,7 +61,7 @@ func (f *forwards) do(ctx context.Context, r *ssh.Request) (l *listener, ok bool
 	case "tcpip-forward":
 		q, ok := parse[listenTCP](r.Payload)
 		host := loopback(q.Host)
-		if !ok || host == "" || q.Port > 65535 {
+		if !ok || host == "" || !f.guest.mayListen(q.Host, q.Port) {
 			return nil, false, nil
 		}
 		l := f.listen(ctx, "forwarded-tcpip", listening{q.Host, uint16(q.Port)}, worker.Request{Do: worker.ListenTCP, Host: host, Port: uint16(q.Port)})
