@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	builtinworker "scrier/agent/builtin/worker"
 	"scrier/agent/keys/worker"
 )
 
@@ -22,6 +23,8 @@ func TestMain(m *testing.M) {
 			os.Exit(listenAs(os.Args[2], os.Args[3:]))
 		case workerArg:
 			os.Exit(worker.Worker{}.Work(os.Stdin, os.Stdout))
+		case "agent": // `agent builtin-worker`, just as main has it
+			os.Exit(builtinworker.Work(os.Args[3:]))
 		}
 	}
 	goleak.VerifyTestMain(m)
