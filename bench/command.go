@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"time"
 )
 
@@ -24,7 +25,7 @@ func (s *site) plain() []string {
 
 // sshRun is `ssh OPTIONS ENVOY ARGS…` as the operator.
 func (s *site) sshRun(options []string, args ...string) *exec.Cmd {
-	all := append(s.plain(), options...)
+	all := append(slices.Clone(options), s.plain()...) // of two values ssh takes the first
 	c := exec.Command("ssh", append(append(all, s.login+"@"+s.net.envoyIP), args...)...)
 	c.Env = s.environ()
 	return c
