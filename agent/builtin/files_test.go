@@ -390,6 +390,50 @@ func TestFilesEndWithTheConnection(t *testing.T) {
 	}
 }
 
+// Bytes that are no SFTP end that channel, and nothing else.
+func TestFilesHostile(t *testing.T) {
+	l := serve(t, newServer(t))
+	c := l.dial(t)
+	good := sftpClient(t, c)
+	for what, packet := range map[string][]byte{
+		"a huge packet":     {0xff, 0xff, 0xff, 0xff, 1},
+		"an empty packet":   {0, 0, 0, 0},
+		"no init":           {0, 0, 0, 9, 17, 0, 0, 0, 1, 0, 0, 0, 0},
+		"half a request":    {0, 0, 0, 5, 1, 0, 0, 0, 3, 0, 0, 0, 9, 17, 0, 0},
+		"a shell's command": []byte("cat /etc/passwd\n"),
+	} {
+		ch, requests, err := c.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := ch.SendRequest("subsystem", true, ssh.Marshal(subsystemRequest{"sftp"})); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if _, err := ch.Write(packet); err != nil {
+			t.Fatal(err)
+		}
+		_ = ch.CloseWrite() // fails if it has ended already
+		var status exitStatus
+		for r := range requests {
+			if r.Type == "exit-status" {
+				status, _ = parse[exitStatus](r.Payload)
+			}
+		}
+		if status.Status != 1 {
+			t.Errorf("%s: exit status %d", what, status.Status)
+		}
+	}
+	if _, err := good.Getwd(); err != nil {
+		t.Errorf("another channel: %v", err)
+	}
+	s := newSession(t, c)
+	requestPTY(t, s) // its bytes would not stay what they are
+	if err := s.RequestSubsystem("sftp"); err == nil {
+		t.Error("sftp in a terminal")
+	}
+	eventually(t, "one worker is left", func() bool { return len(workers(t)) == 1 })
+}
+
 // workers are the pids of this process's workers.
 func workers(t *testing.T) (pids []int) {
 	t.Helper()

@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 	if os.Geteuid() == 0 {
 		testLogin = "scrb" + randomHex(4)
 		// Others may be editing the account files at the same time.
-		if out, err := retry("useradd", "-m", "-s", "/bin/bash", "-G", "games,users", testLogin); err != nil {
+		if out, err := retry("useradd", "-m", "-s", "/bin/bash", "-p", "*", "-G", "games,users", testLogin); err != nil {
 			fmt.Fprintf(os.Stderr, "make a user: %v\n%s", err, out)
 			os.Exit(1)
 		}
