@@ -210,12 +210,14 @@ type machine struct {
 	place   *transfer.Remote
 }
 
+func (m *machine) close() {
+	_ = m.place.Close()
+	_ = m.session.Close()
+}
+
 func (m *machines) close() {
 	for _, one := range m.open {
-		if one.place != nil {
-			_ = one.place.Close()
-		}
-		_ = one.session.Close()
+		one.close()
 	}
 	for _, k := range m.key {
 		k.Close()
@@ -257,23 +259,26 @@ func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.S
 		Recursive: m.options.recursive, Preserve: m.options.preserve, Continue: m.options.goOn, Rate: m.rate, Progress: show,
 	})
 	done(summary)
-	return summary, m.why(err)
+	return summary, m.why(ctx, err)
 }
 
 // why is what ended a session, instead of what that led to.
-func (m *machines) why(err error) error {
+func (m *machines) why(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	for _, one := range m.open {
-		if ended := one.session.Err(); ended != nil {
+		if one.place.Lost() == nil || ctx.Err() != nil {
+			continue
+		}
+		if ended := endOf(ctx, one.session); ended != nil && wire.CodeOf(ended) != wire.Cancelled {
 			return ended
 		}
 	}
-	if _, ok := errors.AsType[*wire.Error](err); ok {
+	if _, ok := errors.AsType[*wire.Error](err); ok && (wire.CodeOf(err) != wire.Cancelled || ctx.Err() != nil) {
 		return err
 	}
-	return wire.Errorf(wire.AgentLost, "%s", transfer.Reason(err))
+	return wire.Errorf(wire.AgentLost, "the machine's SFTP server is gone: %s", transfer.Reason(err))
 }
 
 // place is where a path is. An envoy's session is opened once.
@@ -302,21 +307,33 @@ func (m *machines) place(ctx context.Context, e cpEnd, needs map[string][]wire.R
 	if terminal, err := client.ControllingTerminal(); err == nil {
 		req.Terminal = terminal
 	}
-	session, err := m.relay.Open(ctx, req)
-	if err == nil && m.options.goOn && session.Shared() && !compares(session) {
-		// One that is open already was opened for less. A new one may be allowed more.
-		_ = session.Close()
+	one, shared, err := m.connect(ctx, name, req)
+	if shared && (err != nil && ctx.Err() == nil || err == nil && m.options.goOn && !compares(one.session)) {
+		// One that was open already may be about to end, or be allowed less than is needed to compare what is there.
+		if one != nil {
+			one.close()
+		}
 		req.New = true
-		session, err = m.relay.Open(ctx, req)
+		one, _, err = m.connect(ctx, name, req)
 	}
 	if err != nil {
 		return nil, err
 	}
-	one := &machine{session: session}
 	m.open[name] = one
+	return one.place, nil
+}
+
+// connect opens a session, or joins one, and its SFTP channel.
+func (m *machines) connect(ctx context.Context, name string, req client.SessionRequest) (one *machine, shared bool, err error) {
+	session, err := m.relay.Open(ctx, req)
+	if err != nil {
+		return nil, !req.New && wire.CodeOf(err) == wire.Cancelled, err
+	}
+	shared = session.Shared()
 	conn, err := session.SFTP(ctx)
 	if err != nil {
-		return nil, err
+		_ = session.Close()
+		return nil, shared, err
 	}
 	cfg := transfer.RemoteConfig{Name: name, Conn: conn}
 	if m.rate > 0 { // what is under way is no more than what passes in a quarter of a second
@@ -325,14 +342,32 @@ func (m *machines) place(ctx context.Context, e cpEnd, needs map[string][]wire.R
 	if m.options.goOn && slices.Contains(session.Rights(), wire.MayExec) {
 		cfg.Sum = (&summing{session: session}).sum
 	}
-	if one.place, err = transfer.NewRemote(ctx, cfg); err != nil {
-		if ended := session.Err(); ended != nil {
-			return nil, ended
+	place, err := transfer.NewRemote(ctx, cfg)
+	if err != nil {
+		why := endOf(ctx, session)
+		_ = session.Close()
+		if why != nil {
+			return nil, shared, why
 		}
-		return nil, wire.Errorf(wire.TargetRefused, "%s: the machine's SSH server gives no files over SFTP: %s", name, transfer.Reason(err)).
+		return nil, shared, wire.Errorf(wire.TargetRefused, "%s: the machine's SSH server gives no files over SFTP: %s", name, transfer.Reason(err)).
 			Advise("see `Subsystem sftp` in sshd_config on that machine, and that its SFTP server is installed")
 	}
-	return one.place, nil
+	return &machine{session: session, place: place}, shared, nil
+}
+
+// endWait is how long the reason of a session's end may come behind the end of its channels.
+const endWait = 2 * time.Second
+
+// endOf is what a session has ended with, or is about to; nil: it goes on.
+func endOf(ctx context.Context, s *client.Session) error {
+	late := time.NewTimer(endWait)
+	defer late.Stop()
+	select {
+	case <-s.Done():
+	case <-ctx.Done():
+	case <-late.C:
+	}
+	return s.Err()
 }
 
 // compares says whether what lies on the machine can be compared with something.
