@@ -45,6 +45,7 @@ type Session struct {
 	life     wire.Life // what it ended with, see [Session.Err]
 	relay    *Relay
 	link     wire.Link // which the relay had when the session was opened
+	links    links
 	hold     *wire.Framed
 	is       *wire.Attached
 	messages io.Writer
@@ -88,6 +89,7 @@ func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, m
 		attached.Rights = attached.Rights[:wire.MaxRights]
 	}
 	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{})}
+	s.links.first, s.links.dial = r.link, r.redial
 	go s.watch()
 	return s, nil
 }
@@ -100,6 +102,7 @@ func (s *Session) watch() {
 	defer close(s.gone)
 	s.life.End(s.listen())
 	s.hold.Reset(wire.None)
+	s.links.close()
 }
 
 func (s *Session) listen() error {
@@ -181,7 +184,7 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 		return nil, nil, err
 	}
 	defer context.AfterFunc(s.life.Context(), cancel)()
-	stream, err := s.link.Open(ctx)
+	stream, err := s.links.open(ctx)
 	if err != nil {
 		return nil, nil, s.unopened(ctx, err)
 	}

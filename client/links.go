@@ -1,0 +1,97 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"scrier/wire"
+)
+
+const (
+	// maxLinks is how many links a session's channels may take, the first one included.
+	maxLinks = 24
+	// roomWait is how long a link may take to open a stream before it counts as full: nothing is asked of the network for that.
+	roomWait = 2 * time.Millisecond
+	// dialWait is how long one more link may take.
+	dialWait = 15 * time.Second
+)
+
+// links are those that a session's channels are on. A relay lets a few dozen streams be open on one at a time, and fewer where it
+// knew nobody of this network when the link began; so more channels need more of them.
+type links struct {
+	first wire.Link
+	dial  func(context.Context) (wire.Link, error) // nil: there are no others
+
+	mu    sync.Mutex // also held while one more is made: who needs one too waits for it
+	more  []wire.Link
+	ended bool
+}
+
+// open opens a stream on a link that has room for it, or on one more.
+func (l *links) open(ctx context.Context) (wire.Stream, error) {
+	if l.dial == nil {
+		return l.first.Open(ctx)
+	}
+	if s := try(ctx, l.first); s != nil {
+		return s, nil
+	}
+	if ctx.Err() != nil || l.first.Err() != nil {
+		return l.first.Open(ctx) // tells why
+	}
+	if s := l.other(ctx); s != nil {
+		return s, nil
+	}
+	return l.first.Open(ctx) // when there is room again
+}
+
+// other opens a stream on another link than the first; nil: it cannot.
+func (l *links) other(ctx context.Context) wire.Stream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var alive []wire.Link
+	var found wire.Stream
+	for _, link := range l.more {
+		if link.Err() != nil {
+			continue
+		}
+		alive = append(alive, link)
+		if found == nil {
+			found = try(ctx, link)
+		}
+	}
+	l.more = alive
+	if found != nil || l.ended || len(l.more)+1 >= maxLinks {
+		return found
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialWait)
+	defer cancel()
+	link, err := l.dial(ctx)
+	if err != nil {
+		return nil // the first one has room again some time
+	}
+	l.more = append(l.more, link)
+	return try(ctx, link)
+}
+
+// try opens a stream at once or not at all.
+func try(ctx context.Context, link wire.Link) wire.Stream {
+	ctx, cancel := context.WithTimeout(ctx, roomWait)
+	defer cancel()
+	s, err := link.Open(ctx)
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+// close ends all but the first.
+func (l *links) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	for _, link := range l.more {
+		_ = link.Close(wire.None, "")
+	}
+	l.more = nil
+}
