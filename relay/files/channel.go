@@ -73,11 +73,13 @@ func (f *Files) serve(ctx context.Context, c *channel) error {
 		_ = cl.Close() // its stream has ended
 	})
 	ch.Config.Names = maxNames
-	sum, err := sftp.Pass(ctx, far, ch.Server, ch.Config)
-	c.finish(err)
+	var sum sftp.Summary
+	err = &wire.Error{Code: wire.Internal} // of a panic
 	if ch.Ended != nil {
-		ch.Ended(sum, err)
+		defer func() { ch.Ended(sum, err) }()
 	}
+	sum, err = sftp.Pass(ctx, far, ch.Server, ch.Config)
+	c.finish(err)
 	return err
 }
 

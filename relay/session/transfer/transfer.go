@@ -107,9 +107,11 @@ func (t *Transfer) Take() (_ sftp.End, _ sftp.Config, over func(error), _ error)
 	if !t.taken.CompareAndSwap(false, true) {
 		return nil, sftp.Config{}, nil, errTaken
 	}
+	stop := context.AfterFunc(t.session.Context(), t.server.Close) // the client sees its end
 	var once sync.Once
 	return server{t.server}, t.config(t.session.Context()), func(err error) {
 		once.Do(func() {
+			stop()
 			t.err = err
 			close(t.over)
 		})
