@@ -158,3 +158,37 @@ func TestOwnSessions(t *testing.T) {
 		t.Error("one that has ended is shared")
 	}
 }
+
+// What a session did is told from its records: of one that is open, and of one that was killed.
+func TestHistory(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	first, second := newPlayed(), newPlayed()
+	showBoth(t, s, first, second)
+	if err := s.Record(t.Context(), session.FileType, map[string]string{"path": "/a", "upload": "3"}); err != nil {
+		t.Fatal(err)
+	}
+	second.end <- &wire.Exit{Status: 4}
+	<-second.dismissed
+	s.Count(1, 2)
+	got, more, err := table.Channels(t.Context(), s.ID())
+	if err != nil || more || len(got) != 2 {
+		t.Fatalf("%+v, %v, %v", got, more, err)
+	}
+	if c := got[0]; !c.Open || c.What["channel"] != "shell" || c.Sent != 1 || c.Received != 2 || len(c.Files) != 1 || c.Files[0].What["path"] != "/a" {
+		t.Errorf("the first: %+v", c)
+	}
+	if c := got[1]; c.Open || c.Number != 2 || c.What["channel"] != "exec" || c.Reason != "exit" || c.Status == nil || *c.Status != 4 {
+		t.Errorf("the second: %+v", c)
+	}
+	s.Session.End(&wire.Error{Code: wire.Killed})
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err = table.Channels(t.Context(), s.ID()); err != nil || got[0].Open || got[0].Reason != "killed" {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+	if _, _, err := table.Channels(t.Context(), wire.NewSessionID()); wire.CodeOf(err) != wire.NotFound {
+		t.Errorf("of none: %v", err)
+	}
+}

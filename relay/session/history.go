@@ -113,8 +113,14 @@ func (h *history) add(r audit.Record) {
 		h.end(number, r)
 	case endType:
 		h.over = true
-		if i, ok := h.at[1]; ok && h.channels[i].Ended.IsZero() {
-			h.end(1, r)
+		for i := range h.channels { // those of which no record tells: of the only one, or of a relay that was killed
+			if c := &h.channels[i]; c.Reason == "" {
+				if len(h.channels) == 1 {
+					h.end(c.Number, r)
+				} else {
+					c.Ended, c.Reason, c.Detail = r.Time.UTC(), r.Code, r.Detail
+				}
+			}
 		}
 	case FileType, ChangeType:
 		i, ok := h.at[number]
