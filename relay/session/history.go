@@ -73,7 +73,7 @@ func (t *Table) Channels(ctx context.Context, id wire.SessionID) (channels []Cha
 	}
 	if s := t.find(id); s != nil {
 		for _, c := range s.shown() {
-			if i, ok := h.at[c.number]; ok {
+			if i, ok := h.at[c.number]; ok && h.channels[i].Reason == "" {
 				h.channels[i].Open, h.channels[i].Sent, h.channels[i].Received = true, c.sent.Load(), c.received.Load()
 			}
 		}
