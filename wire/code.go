@@ -234,7 +234,7 @@ var codes = map[Code]codeText{
 	KeyTypeRefused: {"key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"},
 
 	ChannelNotAllowed: {"channel_not_allowed", "the relay or the machine does not allow this use of a session", "see `scrier.allow` in server.yaml of the relay and in agent.yaml of the machine: both must say yes"},
-	ForwardFailed:     {"forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine; for names, that the machine can look them up"},
+	ForwardFailed:     {"forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine, and that `scrier.forward` in its agent.yaml allows it; for names, that the machine can look them up"},
 	CopyIncomplete:    {"copy_incomplete", "some files were not copied", "see the messages above, which name each file and what is wrong; with `--continue` the rest is copied"},
 
 	FileDenied:  {"file_denied", "the machine does not let the login do this with the file", "see the owner and the mode of the file and of its folder on that machine"},
