@@ -44,6 +44,7 @@ func completions(root *cobra.Command) {
 		"scrier relays use":     first(offerLogins),
 		"scrier ssh":            first(offerAtEnvoy),
 		"scrier cp":             filesAndEnvoys,
+		"scrier proxy":          first(envoysThat(inUse)),
 		"scrier rdp":            first(envoysThat(inUse)),
 		"scrier vnc":            first(envoysThat(inUse)),
 		"scrier envoys show":    first(envoysThat(exist)),

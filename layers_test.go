@@ -154,6 +154,10 @@ var bans = []ban{
 		why: "files are copied in the same way whatever carries the bytes: transfer is tested with an SFTP server alone",
 	},
 	{
+		in: []string{"scrier/client/openssh"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/certs"},
+		why: "what another program reads is written whatever comes of it",
+	},
+	{
 		in: []string{"scrier/client"}, imports: []string{"scrier/client/..."},
 		why: "the rooms of the client use what it is, and not the other way round",
 	},

@@ -67,7 +67,7 @@ The machines dial out; no inbound port is open on them.`,
 		&cobra.Group{ID: "machine", Title: "For machines:"},
 	)
 	root.AddCommand(
-		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", relaysCommand()), inGroup("operator", statusCommand()), inGroup("operator", sshCommand()), inGroup("operator", cpCommand()),
+		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", relaysCommand()), inGroup("operator", statusCommand()), inGroup("operator", sshCommand()), inGroup("operator", proxyCommand()), inGroup("operator", sshConfigCommand()), inGroup("operator", cpCommand()),
 		inGroup("operator", rdpCommand()), inGroup("operator", vncCommand()), inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
 		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", operatorsCommand()), inGroup("relay", auditCommand()), inGroup("relay", doctorCommand()),
 		inGroup("machine", agentCommand()),

@@ -98,8 +98,8 @@ func (h Home) load() (known, error) {
 	return k, nil
 }
 
-// change edits relays.json under a lock, as several commands may run at once.
-func (h Home) change(edit func(*known)) error {
+// alone runs f under a lock, as several commands may run at once. It makes the directory.
+func (h Home) alone(f func() error) error {
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return wire.Errorf(wire.BadConfig, "cannot make %s: %w", h.Dir, err).Advise("set SCRIER_HOME to a folder of yours (default ~/.config/scrier)")
 	}
@@ -111,16 +111,23 @@ func (h Home) change(edit func(*known)) error {
 	if err := lockFile(lock); err != nil {
 		return fmt.Errorf("lock %s: %w", h.Dir, err)
 	}
-	k, err := h.load()
-	if err != nil {
-		return err
-	}
-	edit(&k)
-	data, err := json.MarshalIndent(k, "", "  ")
-	if err != nil {
-		return err
-	}
-	return certs.WriteFile(h.path(), append(data, '\n'))
+	return f()
+}
+
+// change edits relays.json.
+func (h Home) change(edit func(*known)) error {
+	return h.alone(func() error {
+		k, err := h.load()
+		if err != nil {
+			return err
+		}
+		edit(&k)
+		data, err := json.MarshalIndent(k, "", "  ")
+		if err != nil {
+			return err
+		}
+		return certs.WriteFile(h.path(), append(data, '\n'))
+	})
 }
 
 // Login is a login that has not expired, by this machine's clock; the relay may have ended it.

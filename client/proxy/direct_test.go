@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/client"
 	"scrier/wire"
 )
 
@@ -59,7 +60,7 @@ type directProgram struct {
 	wait           func() (*wire.Exit, error)
 }
 
-func (d *direct) Program(_ context.Context, req ProgramRequest) (Program, error) {
+func (d *direct) Program(_ context.Context, req client.ProgramRequest) (Program, error) {
 	right := wire.MayExec
 	if len(req.Command) == 0 && req.Subsystem == "" {
 		right = wire.MayShell
@@ -151,7 +152,7 @@ func (p *directProgram) Wait(context.Context) (*wire.Exit, error) {
 	return p.wait()
 }
 
-func (d *direct) SFTP(context.Context) (Conn, error) {
+func (d *direct) SFTP(context.Context) (client.Conn, error) {
 	if err := d.may(wire.MayDownload); err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func (d *direct) SFTP(context.Context) (Conn, error) {
 	return ch, nil
 }
 
-func (d *direct) Dial(_ context.Context, network, host string, port uint16, _ net.Addr) (Conn, error) {
+func (d *direct) Dial(_ context.Context, network, host string, port uint16, _ net.Addr) (client.Conn, error) {
 	if err := d.may(wire.MayForward); err != nil {
 		return nil, err
 	}
@@ -177,13 +178,13 @@ func (d *direct) Dial(_ context.Context, network, host string, port uint16, _ ne
 	if err != nil {
 		return nil, failed(err)
 	}
-	return c.(Conn), nil
+	return c.(client.Conn), nil
 }
 
 // directListener is a [Listener].
 type directListener struct {
 	net.Listener
-	arrived chan Conn
+	arrived chan client.Conn
 	done    chan struct{}
 	once    sync.Once
 }
@@ -202,20 +203,20 @@ func (d *direct) Listen(_ context.Context, network, host string, port uint16) (L
 	if err != nil {
 		return nil, failed(err)
 	}
-	dl := &directListener{Listener: l, arrived: make(chan Conn), done: make(chan struct{})}
+	dl := &directListener{Listener: l, arrived: make(chan client.Conn), done: make(chan struct{})}
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			dl.give(c.(Conn))
+			dl.give(c.(client.Conn))
 		}
 	}()
 	return dl, nil
 }
 
-func (l *directListener) give(c Conn) {
+func (l *directListener) give(c client.Conn) {
 	select {
 	case l.arrived <- c:
 	case <-l.done:
@@ -223,7 +224,7 @@ func (l *directListener) give(c Conn) {
 	}
 }
 
-func (l *directListener) Accept(ctx context.Context) (Conn, string, uint16, error) {
+func (l *directListener) Accept(ctx context.Context) (client.Conn, string, uint16, error) {
 	select {
 	case c := <-l.arrived:
 		return c, "192.0.2.7", 4711, nil
@@ -259,7 +260,7 @@ func (d *direct) ListenAgent(context.Context) (Listener, error) {
 	if channels == nil {
 		return nil, failed(errors.New("somebody else has it"))
 	}
-	l := &directListener{arrived: make(chan Conn), done: make(chan struct{})}
+	l := &directListener{arrived: make(chan client.Conn), done: make(chan struct{})}
 	go func() {
 		for c := range channels {
 			ch, requests, err := c.Accept()

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"scrier/client"
 	"scrier/wire"
 )
 
@@ -26,7 +27,7 @@ type program struct {
 	*server
 	ch      ssh.Channel
 	replies *replies
-	req     ProgramRequest
+	req     client.ProgramRequest
 	agent   bool            // it wants the client's
 	ended   <-chan struct{} // nil: the client has not said what to start
 	closed  chan struct{}   // the client has closed the channel
@@ -40,7 +41,7 @@ func (s *server) program(ctx context.Context, c ssh.NewChannel) {
 		return // the connection has ended
 	}
 	p := &program{
-		server: s, ch: ch, replies: newReplies(s), req: ProgramRequest{Env: map[string]string{}},
+		server: s, ch: ch, replies: newReplies(s), req: client.ProgramRequest{Env: map[string]string{}},
 		closed: make(chan struct{}), unread: make(chan struct{}, 1), sizes: make(chan wire.Size, 1),
 	}
 	for r := range requests {
@@ -127,7 +128,7 @@ func (p *program) setPTY(payload []byte) bool {
 	if ssh.Unmarshal(payload, &m) != nil {
 		return false
 	}
-	p.req.PTY = &PTY{Term: m.Term, Size: sizeOf(m.Cols, m.Rows), Modes: m.Modes}
+	p.req.PTY = &client.PTY{Term: m.Term, Size: sizeOf(m.Cols, m.Rows), Modes: m.Modes}
 	return true
 }
 
@@ -268,14 +269,16 @@ func (p *program) exit(e *wire.Exit) {
 	_, _ = p.ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{e.Status}))
 }
 
-// stderr is where the person reads what is about this channel. A terminal that shows a program of the machine needs to be
-// told to begin a line at its left.
+// stderr is where the person reads what is about this channel.
 func (p *program) stderr() io.Writer {
 	if p.req.PTY == nil {
 		return p.ch.Stderr()
 	}
-	return crlf{p.ch.Stderr()}
+	return Lines(p.ch.Stderr())
 }
+
+// Lines makes a writer to a terminal in raw mode, which has to be told to begin a line at its left.
+func Lines(w io.Writer) io.Writer { return crlf{w} }
 
 type crlf struct{ io.Writer }
 
@@ -287,7 +290,7 @@ func (w crlf) Write(b []byte) (int, error) {
 }
 
 // subsystem makes a program of a channel of raw bytes.
-type subsystem struct{ Conn }
+type subsystem struct{ client.Conn }
 
 func (subsystem) Stderr() io.Reader      { return strings.NewReader("") }
 func (c subsystem) CloseOutput() error   { return c.Close() }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"scrier/client"
 )
 
 const (
@@ -58,7 +60,7 @@ func ignore(requests <-chan *ssh.Request) {
 
 // splice joins a channel with what the machine has. Each direction goes on up to its own end, as with sshd: who has said
 // all may still hear something.
-func splice(ctx context.Context, ch ssh.Channel, requests <-chan *ssh.Request, c Conn) {
+func splice(ctx context.Context, ch ssh.Channel, requests <-chan *ssh.Request, c client.Conn) {
 	closed := start(func() { ignore(requests) })
 	full := make(chan struct{})
 	up := start(func() { feed(c, ch, func() { close(full) }) })
