@@ -55,11 +55,11 @@ type Remote struct {
 }
 
 // newMode is what a server makes of the mode that is asked for when something is made. A server that makes nothing of it
-// is known by giving more than that.
+// is known by giving more than that, or by what only may be read.
 type newMode struct {
 	hears, deaf bool
 	seen        bool
-	gave        fs.FileMode // what it gave when somebody looked
+	asked, gave fs.FileMode // when somebody looked
 }
 
 // NewRemote greets the server. The connection is the Remote's from now on, also if this fails.
@@ -310,7 +310,7 @@ func (r *Remote) made(of *newMode, mode fs.FileMode, stat func() (Entry, error),
 	r.mu.Lock()
 	is := *of
 	r.mu.Unlock()
-	if is.hears || is.seen && !is.deaf && is.gave&^mode == 0 {
+	if is.hears || is.seen && !is.deaf && is.asked == mode {
 		return nil
 	}
 	if !is.deaf {
@@ -319,9 +319,10 @@ func (r *Remote) made(of *newMode, mode fs.FileMode, stat func() (Entry, error),
 			return err
 		}
 		gave := e.Mode.Perm()
-		is.deaf = gave&^mode != 0
-		is.hears = is.seen && !is.deaf // it gives now this, now that
-		is.seen, is.gave = true, gave
+		runs := mode & 0o111 & (gave >> 2) // for those who may read it
+		is.deaf = gave&^mode != 0 || runs&^gave != 0
+		is.hears = is.seen && !is.deaf && gave != is.gave // now this, now that
+		is.seen, is.asked, is.gave = true, mode, gave
 		if is.deaf && !e.Mode.IsDir() { // no new file is one to run; whoever may read it may run it
 			is.gave |= gave >> 2 & 0o111
 		}

@@ -45,10 +45,15 @@ func (p *pipes) Close() error {
 }
 
 // server starts OpenSSH's SFTP server in a folder, which is the home of its paths.
-func server(t testing.TB, folder string, args ...string) io.ReadWriteCloser {
+func server(t testing.TB, folder string) io.ReadWriteCloser {
 	t.Helper()
-	c := exec.Command("/usr/lib/openssh/sftp-server", args...)
+	c := exec.Command("/usr/lib/openssh/sftp-server")
 	c.Dir = folder
+	return start(t, c)
+}
+
+func start(t testing.TB, c *exec.Cmd) io.ReadWriteCloser {
+	t.Helper()
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
