@@ -98,6 +98,11 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 			return nil
 		},
 	}
+	o.flags(c)
+	return passesStatus(c)
+}
+
+func (o *sshOptions) flags(c *cobra.Command) {
 	c.Flags().StringVarP(&o.login, "login", "l", "", "the `USER` to be on the envoy (default: the one who has your key)")
 	c.Flags().StringVar(&o.keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
 	c.Flags().StringVar(&o.attach, "attach", "", "go on with the open `SESSION` of this id")
@@ -114,7 +119,6 @@ In the shell, after a newline:  ~.  disconnects   ~?  lists these keys   ~~  sen
 	c.Flags().BoolVarP(&o.forwards.alone, "no-command", "N", false, "open no shell and run nothing: forward until Ctrl-C")
 	c.Flags().BoolVar(&o.fresh, "new", false, "open a new session, also if one of yours could be shared")
 	c.Flags().SetInterspersed(false)
-	return passesStatus(c)
 }
 
 // sshOptions are the flags of `scrier ssh`.

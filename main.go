@@ -73,6 +73,11 @@ The machines dial out; no inbound port is open on them.`,
 		inGroup("machine", agentCommand()),
 		versionCommand(),
 	)
+	for _, c := range root.Commands() {
+		if c.Name() == "ssh" {
+			c.SetFlagErrorFunc(asUsedToSSH(root.FlagErrorFunc()))
+		}
+	}
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() { // the library's own take anything for an answer
