@@ -64,10 +64,9 @@ func (r *Relay) relink(ctx context.Context) error {
 	return nil
 }
 
-// bound is the relay over the link that it has now, and no other.
+// bound is the relay over the link that it has now, whatever becomes of r.
 func (r *Relay) bound() *Relay {
 	same := *r
-	same.redial = nil
 	return &same
 }
 
