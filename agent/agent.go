@@ -96,8 +96,14 @@ func (a *Agent) openSSH() error {
 	return err
 }
 
-// Close releases the state directory.
-func (a *Agent) Close() error { return errors.Join(a.keys.Close(), a.lock.Close()) }
+// Close releases the state directory. Run must have returned.
+func (a *Agent) Close() error {
+	var err error
+	if a.builtin != nil {
+		err = a.builtin.Close()
+	}
+	return errors.Join(err, a.keys.Close(), a.lock.Close())
+}
 
 // Sweep removes what sessions of this agent left in authorized_keys files, looking through those
 // of all logins.

@@ -36,6 +36,7 @@ func TestBuiltinRights(t *testing.T) {
 	if a.builtin, err = builtin.New(builtin.Config{User: name, HostKey: hostKey}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = a.builtin.Close() })
 	if a.keys, err = keys.New(keys.Config{
 		Agent: wire.NewEnvoyID(), StateDir: t.TempDir(), LockDir: t.TempDir(), AllowedLogins: []string{name},
 		AuthorizedKeysFile: []string{"%h/.ssh/authorized_keys"}, Worker: []string{"/proc/self/exe", workerArg},

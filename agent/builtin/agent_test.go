@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -200,6 +201,22 @@ func TestAgentIsKilled(t *testing.T) {
 	if err := agent.RequestAgentForwarding(s); err != nil {
 		t.Fatal(err)
 	}
+	// Programs without a terminal, for which the kernel does nothing: one with a child, and one that stays.
+	var programs []int
+	for _, command := range []string{"sleep 1000 & echo $!; echo $$; wait", "trap '' HUP; echo $$; while :; do sleep 1; done"} {
+		x, out := newSession(t, client), newScreen()
+		x.Stdout = out
+		if err := x.Start(command + "; echo end"); err != nil {
+			t.Fatal(err)
+		}
+		for range strings.Count(command, "echo") {
+			pid, err := strconv.Atoi(out.until(t, "\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			programs = append(programs, pid)
+		}
+	}
 	f := sftpClient(t, client)
 	w, err := f.Create(filepath.Join(dir, "file"))
 	if err != nil {
@@ -207,13 +224,13 @@ func TestAgentIsKilled(t *testing.T) {
 	}
 	go func() { _, _ = io.Copy(w, bytes.NewReader(make([]byte, 64<<20))) }()
 	pids := children(t, cmd.Process.Pid)
-	if len(pids) != 3 { // for sockets, for files, and the shell
+	if len(pids) != 6 { // for sockets, for files, the guard, the shell and two programs
 		t.Errorf("children %v", pids)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for _, pid := range append(pids, shell.pid) {
+	for _, pid := range append(pids, append(programs, shell.pid)...) {
 		eventually(t, "no process stays", func() bool { return !alive(pid) })
 	}
 	eventually(t, "no socket stays", func() bool {

@@ -19,4 +19,5 @@
 // its output is delivered and the channel closed. Processes that it left in the background go on,
 // as under sshd. When the connection or the channel ends first, the group and the terminal's
 // foreground group get SIGHUP, and after five seconds SIGKILL. Forwards end with the connection.
+// If the agent is killed, a worker does what is left of this.
 package builtin

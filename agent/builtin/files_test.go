@@ -434,12 +434,12 @@ func TestFilesHostile(t *testing.T) {
 	eventually(t, "one worker is left", func() bool { return len(workers(t)) == 1 })
 }
 
-// workers are the pids of this process's workers.
+// workers are the pids of this process's workers, without guards.
 func workers(t *testing.T) (pids []int) {
 	t.Helper()
 	for _, pid := range children(t, os.Getpid()) {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if bytes.Contains(text, []byte("\x00"+worker.Command+"\x00")) {
+		if bytes.Contains(text, []byte("\x00"+worker.Command+"\x00")) && !bytes.Contains(text, []byte("\x00"+worker.Guard+"\x00")) {
 			pids = append(pids, pid)
 		}
 	}

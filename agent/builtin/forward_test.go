@@ -225,7 +225,7 @@ func TestForwardTargets(t *testing.T) {
 	if _, err := dial(c, "LocalHost", 1); reason(err) != ssh.Prohibited {
 		t.Errorf("localhost: %v", err)
 	}
-	if got := strings.Join(asked, " "); got != "127.0.0.2 localhost" {
+	if got := strings.Join(asked, " "); got != "127.0.0.2 localhost LocalHost" {
 		t.Errorf("asked for %s", got)
 	}
 	c = serveGuest(t, s, Guest{Rights: without(wire.MayForward), Forward: func(string, uint16) bool { return true }}).dial(t)

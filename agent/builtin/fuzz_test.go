@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"scrier/agent/builtin/worker"
 )
 
 func FuzzModes(f *testing.F) {
@@ -26,11 +28,11 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte(")"))
 	f.Fuzz(func(t *testing.T, stat []byte) {
 		// A process chooses its name. Whatever is in it, the fields behind it must be read right.
-		if _, _, _, err := parseStat(stat); err != nil {
+		if _, _, _, err := worker.ParseStat(stat); err != nil {
 			return
 		}
-		state, group, session, err := parseStat(append([]byte("7 (x) R 9 9 9 "), stat...))
-		s2, g2, n2, _ := parseStat(stat)
+		state, group, session, err := worker.ParseStat(append([]byte("7 (x) R 9 9 9 "), stat...))
+		s2, g2, n2, _ := worker.ParseStat(stat)
 		if err != nil || state != s2 || group != g2 || session != n2 {
 			t.Errorf("%q is read in two ways", stat)
 		}

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"scrier/agent/builtin/worker"
 )
 
 // Whoever asks while /proc is read waits, and one more reading answers all of them.
@@ -59,7 +61,7 @@ func TestReadGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := readGroups()[session]; !slices.Contains(got, unix.Getpgrp()) {
+	if got := worker.Groups()[session]; !slices.Contains(got, unix.Getpgrp()) {
 		t.Errorf("process %d is in group %d of session %d, which has %v", os.Getpid(), unix.Getpgrp(), session, got)
 	}
 }
@@ -72,7 +74,7 @@ func TestSignalWhileAProgramStarts(t *testing.T) {
 	var once sync.Once
 	server.groups.mu.Lock()
 	server.groups.read = func() map[int][]int {
-		by := readGroups()
+		by := worker.Groups()
 		once.Do(func() {
 			s.send(t, "sleep 1000\n")
 			eventually(t, "sleep runs in the foreground", func() bool { return inForeground(t, s.pid, "sleep") })

@@ -14,8 +14,9 @@ import (
 type Guest struct {
 	Key    ssh.PublicKey // the session's own; whoever holds its private half is let in
 	Rights []wire.Right  // what is not listed is refused, channel by channel
-	// Forward says whether a forward may go to a TCP port; nil: [Loopback]. An address comes without a zone and in its usual
-	// form, a name in lower case and without a dot at its end. It may be called concurrently.
+	// Forward says whether a forward may go to a TCP port; nil: [Loopback]. It is asked twice: about an address without a zone
+	// and in its usual form, or a name in lower case and without a dot at its end, and about what the guest wrote. One
+	// yes is enough. It may be called concurrently.
 	Forward func(host string, port uint16) bool
 	// Listen says whether something may listen at a TCP port, as the guest asks for it: port 0 is any. It is at loopback in any
 	// case. nil: it may.
@@ -59,5 +60,5 @@ func (g Guest) mayConnect(host string, port uint32) (string, bool) {
 	if allowed == nil {
 		allowed = Loopback
 	}
-	return to, allowed(to, uint16(port))
+	return to, allowed(to, uint16(port)) || allowed(host, uint16(port)) // who may be named in another spelling is the same
 }

@@ -141,6 +141,7 @@ func newServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { s.Close() })
 	s.workerEnv = []string{"GORACE=atexit_sleep_ms=0"} // with the race detector a worker would sleep for a second when it ends
 	return s
 }
@@ -309,7 +310,7 @@ func alive(pid int) bool {
 	if err != nil {
 		return false
 	}
-	state, _, _, err := parseStat(stat)
+	state, _, _, err := worker.ParseStat(stat)
 	return err == nil && state != 'Z'
 }
 

@@ -20,6 +20,7 @@ import (
 // once the process is reaped; so it is reaped last, when no more signals are sent to that number.
 type process struct {
 	groups  *groups // the server's
+	guard   *guard  // the server's
 	cmd     *exec.Cmd
 	pty     *pty     // nil without a terminal
 	stdin   *os.File // the terminal's master, or a pipe
@@ -45,6 +46,7 @@ type program struct {
 func (s *Server) start(what program, session *session) (*process, error) {
 	p := &process{
 		groups: s.groups,
+		guard:  s.guard,
 		cut:    make(chan struct{}),
 		exited: make(chan struct{}),
 		done:   make(chan struct{}),
@@ -178,6 +180,7 @@ func (p *process) closeFiles() {
 // run carries the process's input and output, waits for its end and tells the peer of it.
 func (p *process) run(channel ssh.Channel) {
 	defer close(p.done)
+	p.guard.watch(p.cmd.Process.Pid)
 	if p.notice != "" {
 		_, _ = channel.Stderr().Write([]byte(p.notice))
 	}
@@ -223,6 +226,7 @@ func (p *process) await() {
 }
 
 func (p *process) reap() syscall.WaitStatus {
+	p.guard.forget(p.cmd.Process.Pid)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reaped = true

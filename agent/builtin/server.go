@@ -49,6 +49,7 @@ type Server struct {
 	asRoot   bool   // this process is root, so its children must become the account
 	ttyGroup uint32 // see [pty.give]; only looked up by root
 	groups   *groups
+	guard    *guard
 
 	worker    []string
 	workerEnv []string // of workers, in addition; only tests set it
@@ -84,10 +85,17 @@ func New(c Config) (*Server, error) {
 		c.Worker = []string{"/proc/self/exe", "agent", worker.Command}
 	}
 	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0, groups: new(groups), worker: c.Worker}
+	s.guard = &guard{server: s}
 	if s.asRoot {
 		s.ttyGroup = ttyGroup(ctx, db)
 	}
 	return s, nil
+}
+
+// Close ends what serves all connections together. Every Serve must have returned.
+func (s *Server) Close() error {
+	s.guard.close()
+	return nil
 }
 
 // HostKeys are the keys with which the server proves who it is. The relay accepts no others.

@@ -5,18 +5,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"scrier/agent/builtin/worker"
 )
 
 const (
-	// hangupGrace is the time that a session's processes have to end by themselves after SIGHUP.
-	hangupGrace = 5 * time.Second
+	hangupGrace = worker.HangupGrace
 
 	// killGrace is how long they are waited for after SIGKILL. A process that waits for a dead disk
 	// may need longer; it is not waited for.
 	killGrace = 2 * time.Second
 
-	// groupPoll is how often it is looked whether they have ended.
-	groupPoll = 50 * time.Millisecond
+	groupPoll = worker.GroupPoll
 )
 
 // signal sends sig to the running command: the terminal's foreground group, or the session's group if

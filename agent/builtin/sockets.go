@@ -3,17 +3,12 @@ package builtin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"scrier/agent/become"
 	"scrier/agent/builtin/worker"
 )
 
@@ -25,9 +20,6 @@ const (
 	// listenTime is the same where there is nothing to wait for. The requests of a connection are answered in order, so
 	// others wait for this one.
 	listenTime = 5 * time.Second
-
-	// workerGrace is how long a worker may take to remove its sockets, before it is killed.
-	workerGrace = 5 * time.Second
 )
 
 var errWorkerGone = errors.New("the process that connects and listens has ended")
@@ -41,8 +33,7 @@ type arrival struct {
 
 // sockets is the worker of one connection that dials and listens. Its methods may be called concurrently.
 type sockets struct {
-	cmd  *exec.Cmd
-	conn *net.UnixConn
+	*peer
 	gone chan struct{} // closed when it answers no more
 
 	mu    sync.Mutex
@@ -64,27 +55,11 @@ type answer struct {
 
 // startSockets starts a worker. The caller must then call run and, at last, end.
 func (s *Server) startSockets() (*sockets, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	p, err := s.startPeer(worker.Sockets)
 	if err != nil {
-		return nil, fmt.Errorf("open socket pair: %w", err)
+		return nil, err
 	}
-	near, far := os.NewFile(uintptr(fds[0]), "worker"), os.NewFile(uintptr(fds[1]), "agent")
-	defer near.Close()
-	defer far.Close()
-	c, err := net.FileConn(near)
-	if err != nil {
-		return nil, fmt.Errorf("open socket pair: %w", err)
-	}
-	args := append(slices.Clone(s.worker), worker.Sockets)
-	x := &sockets{
-		cmd: &exec.Cmd{Path: args[0], Args: args, Stdin: far, Env: append([]string{}, s.workerEnv...)}, conn: c.(*net.UnixConn),
-		gone: make(chan struct{}), calls: make(map[uint32]call), on: make(map[uint32]func(arrival)),
-	}
-	if err := become.Start(x.cmd, s.user()); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("start worker: %w", err)
-	}
-	return x, nil
+	return &sockets{peer: p, gone: make(chan struct{}), calls: make(map[uint32]call), on: make(map[uint32]func(arrival))}, nil
 }
 
 // run takes what the worker says, until it is gone.
@@ -180,16 +155,6 @@ func (s *sockets) ask(ctx context.Context, q worker.Request, arrive func(arrival
 	return answer{}, err
 }
 
-// send ends a worker that does not even read: it is stopped, or worse.
-func (s *sockets) send(q worker.Request) error {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(listenTime)) // fails if it is gone, and then so does Send
-	err := worker.Send(s.conn, q, nil)
-	if err != nil {
-		s.conn.Close()
-	}
-	return err
-}
-
 // check makes an error of an answer that is one.
 func (a answer) check() (answer, error) {
 	if a.Error == "" {
@@ -207,24 +172,4 @@ func (s *sockets) unlisten(number uint32) {
 	delete(s.on, number)
 	s.mu.Unlock()
 	_ = s.send(worker.Request{Number: number, Do: worker.Close}) // fails if it is gone, and the listener with it
-}
-
-// end ends the worker, and returns when it is gone with what it made.
-func (s *sockets) end() {
-	s.conn.Close()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = s.cmd.Wait() // whatever it says, it has ended
-	}()
-	select {
-	case <-ended:
-		return
-	case <-time.After(workerGrace):
-	}
-	_ = s.cmd.Process.Kill()
-	select {
-	case <-ended:
-	case <-time.After(killGrace): // it waits for a dead disk
-	}
 }

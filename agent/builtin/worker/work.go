@@ -34,6 +34,8 @@ func Work(args []string) int {
 		err = files(args[1:])
 	case len(args) == 1 && args[0] == Sockets:
 		err = serveSockets()
+	case len(args) == 1 && args[0] == Guard:
+		err = serveGuard()
 	default:
 		err = fmt.Errorf("no work is called %q", args)
 	}
