@@ -168,7 +168,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := os.WriteFile(own, binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), own, "-test.v", "-test.run", "^(TestExec|TestShell|TestOpenSSH|TestCutConnection|TestUIDZeroIsNeverServed|TestForeignLogin|TestHostKey)$")
+	cmd := exec.CommandContext(t.Context(), own, "-test.v", "-test.run", "^(TestExec|TestShell|TestOpenSSH|TestCutConnection|TestUIDZeroIsNeverServed|TestForeignLogin|TestHostKey|TestRightsOfFiles|TestForward|TestReverse|TestReverseSocket|TestAgentForwarding|TestAgentIsKilled)$")
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + a.Home, "TMPDIR=" + dir, "SHELL=/bin/sh"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: a.UID, Gid: a.GID}}
@@ -176,7 +176,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, name := range []string{"TestExec", "TestShell", "TestOpenSSH", "TestForeignLogin"} {
+	for _, name := range []string{"TestExec", "TestShell", "TestOpenSSH", "TestForeignLogin", "TestRightsOfFiles", "TestForward", "TestReverse", "TestReverseSocket", "TestAgentForwarding", "TestAgentIsKilled"} {
 		if !strings.Contains(string(out), "--- PASS: "+name+" ") {
 			t.Errorf("%s did not run:\n%s", name, out)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -133,6 +134,16 @@ func TestHangupIsHeard(t *testing.T) {
 				t.Errorf("%q, %v", text, err)
 			}
 		})
+	}
+}
+
+// An agent that was started by nohup ignores SIGHUP; what it runs does not.
+func TestHangupUnderNohup(t *testing.T) {
+	signal.Ignore(unix.SIGHUP)
+	defer signal.Reset(unix.SIGHUP)
+	c := serve(t, newServer(t)).dial(t)
+	if out, err := newSession(t, c).Output("trap 'echo heard; exit' HUP; kill -HUP $$; echo deaf"); string(out) != "heard\n" {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

@@ -84,7 +84,7 @@ func (n *native) ssh(args ...string) *exec.Cmd {
 func (n *native) run(name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(n.ctx, name, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "SHELL=/bin/sh", "HOME="+n.dir)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = patience // the ProxyCommand has standard error too, and ends a little later
 	return cmd
 }
 

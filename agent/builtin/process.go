@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"sync"
 	"syscall"
@@ -279,4 +280,12 @@ func keepFiles() error {
 		}
 	}
 	return nil
+}
+
+// hearHangups lets the programs that this process starts hear SIGHUP. What a process ignores, as under nohup, is ignored by
+// those that it starts; what it catches is not.
+func hearHangups() {
+	if signal.Ignored(unix.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP) // and nobody looks into it
+	}
 }
