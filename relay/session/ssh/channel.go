@@ -76,6 +76,9 @@ func (c *Client) exit() {
 // count adds a use of the connection if add agrees, when nobody has the connection for itself.
 func (c *Client) count(ctx context.Context, add func() error) error {
 	for {
+		if c.transport.dropped() {
+			<-c.ended // package ssh has forgotten its channels: a new one would wait for ever
+		}
 		c.mu.Lock()
 		ahead := c.ahead
 		err := c.Err()
@@ -119,7 +122,7 @@ func (c *Client) open(ctx context.Context, kind string, data []byte, handle func
 	done := make(chan answer) // without a buffer: either it is taken, or nobody is there any more
 	given := make(chan struct{})
 	// A channel that is opened in the very moment in which the connection ends is told nothing: x/crypto/ssh has
-	// dropped its channels by then, and OpenChannel waits for ever. That goroutine cannot be ended: so nobody waits for it.
+	// dropped its channels by then, and OpenChannel waits for ever. That goroutine cannot be ended, and nobody waits for it.
 	go c.guard(func() {
 		ch, requests, err := c.conn.OpenChannel(kind, data)
 		var a answer
@@ -128,7 +131,8 @@ func (c *Client) open(ctx context.Context, kind string, data []byte, handle func
 		} else {
 			c.exit()
 			if _, refused := errors.AsType[*ssh.OpenChannelError](err); !refused {
-				err = c.fault(err)
+				<-c.ended // nothing else ends a channel that is not open
+				err = c.Err()
 			}
 			a.err = err
 		}

@@ -172,7 +172,8 @@ func (l *Listener) ask(where string) error {
 	name, payload := l.address.request("")
 	ok, reply, err := c.conn.SendRequest(name, true, payload)
 	if err != nil {
-		return c.fault(err)
+		<-c.ended // nothing else leaves it without an answer
+		return c.Err()
 	}
 	if !ok {
 		return wire.Errorf(wire.ForwardFailed, "the SSH server does not listen at %s", where).
@@ -464,6 +465,7 @@ func (l *Listener) Close() {
 		select {
 		case <-told:
 		case <-time.After(cancelWait):
+			l.leave() // a server that reads nothing keeps nobody
 		}
 	})
 }

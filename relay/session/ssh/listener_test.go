@@ -230,7 +230,7 @@ func TestManyListeners(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	empty(t, c)
+	empty(t, c, 1)
 }
 
 // Programs reach the agent of the operator when they ask for it, and the server lets them.

@@ -224,7 +224,7 @@ func TestMaxSessions(t *testing.T) {
 		echoes(t, p)
 		p.Close()
 	}
-	empty(t, c)
+	empty(t, c, 1)
 	p, err := c.Start(t.Context(), Program{Command: []byte("cat")})
 	if err != nil {
 		t.Fatal(err)
@@ -270,6 +270,6 @@ func TestTerminalBesideOthers(t *testing.T) {
 			l.Close()
 		})
 		wg.Wait()
-		empty(t, c)
+		empty(t, c, 1)
 	}
 }

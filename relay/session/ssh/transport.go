@@ -61,6 +61,13 @@ func (c *transport) Close() error {
 	return c.NetConn.Close()
 }
 
+// dropped says that package ssh has closed it.
+func (c *transport) dropped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
 // fail says how the connection ended, if nobody has said so before.
 func (c *transport) fail(err error) {
 	c.mu.Lock()
@@ -73,7 +80,7 @@ func (c *transport) failLocked(err error) {
 	switch {
 	case err == nil || c.err != nil || c.closed:
 		return
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) || wire.CodeOf(err) == wire.None:
 		err = &wire.Error{Code: wire.TargetRefused, Detail: "the SSH server ended the connection", Err: err}
 	case wire.CodeOf(err) == wire.Internal:
 		err = brokeOff(err)
@@ -125,8 +132,11 @@ func (c *transport) Write(p []byte) (int, error) {
 		return n, nil
 	}
 	m, err := c.NetConn.Write(p[n:])
-	c.mu.Lock()
-	c.failLocked(err)
-	c.mu.Unlock()
+	if err != nil {
+		c.mu.Lock()
+		c.failLocked(err)
+		c.mu.Unlock()
+		_ = c.NetConn.Close() // or else whoever waits for an answer would wait for ever
+	}
 	return n + m, err
 }
