@@ -98,6 +98,7 @@ async function forwarder(path) {
 async function startChromium(webgl, flags) {
   return chromium.launch({
     executablePath: "/usr/bin/chromium",
+    env: { ...process.env, LC_ALL: "C.UTF-8" }, // else it opens no file whose name is not ASCII
     args: [
       "--no-sandbox", "--no-first-run", "--no-proxy-server", "--disable-background-networking", "--disable-component-update", "--disable-sync",
       `--ignore-certificate-errors-spki-list=${(await keyHashes()).join(",")}`,
