@@ -113,6 +113,11 @@ func TestFilesOfASession(t *testing.T) {
 		if left, err := os.ReadDir(home); err != nil || len(left) > 0 {
 			t.Errorf("there are %v, %v", left, err)
 		}
+		if err := r.sessions.Kill(t.Context(), audit.Event{}, opened.SessionID); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "the files to be gone", func() bool { return callAs(t, r, who, "GET", root, nil).StatusCode == 404 })
+		waitFor(t, "the session's end to be recorded", func() bool { return len(recordsOf(t, r, "scrier.disconnect", id)) == 1 })
 		up, down := 0, 0
 		for _, f := range recordsOf(t, r, session.FileType, id) {
 			if f["upload_sha256"] == hex.EncodeToString(sum[:]) && f["upload"] == "5242881" {
@@ -132,10 +137,6 @@ func TestFilesOfASession(t *testing.T) {
 		if got := strings.Join(changes, " "); got != "mkdir rename rename rmdir remove rmdir" {
 			t.Errorf("recorded are %s", got)
 		}
-		if err := r.sessions.Kill(t.Context(), audit.Event{}, opened.SessionID); err != nil {
-			t.Error(err)
-		}
-		waitFor(t, "the files to be gone", func() bool { return callAs(t, r, who, "GET", root, nil).StatusCode == 404 })
 	}
 	settled(t, r)
 }

@@ -61,14 +61,30 @@ func (l *Log) AppendOwn(ctx context.Context, e Event) (Record, error) {
 	return l.append(ctx, e, share)
 }
 
+// AppendSoon is Append for much that has happened one after the other. It returns when the event has its place behind
+// those of earlier calls, so that many share a commit. written, which must be called, waits for what Append gives.
+func (l *Log) AppendSoon(ctx context.Context, e Event) (written func() error) {
+	e = e.bounded()
+	if e.Type == "" {
+		return func() error { return errUntyped }
+	}
+	answered := l.begin(ctx, &request{event: &e, use: nothing})
+	return func() error {
+		_, err := answered()
+		return err
+	}
+}
+
 func (l *Log) append(ctx context.Context, e Event, u use) (Record, error) {
 	e = e.bounded()
 	if e.Type == "" {
-		return Record{}, unavailable(errors.New("an event has no type"))
+		return Record{}, errUntyped
 	}
 	a, err := l.ask(ctx, &request{event: &e, use: u})
 	return a.record, err
 }
+
+var errUntyped = unavailable(errors.New("an event has no type"))
 
 // Checkpoint signs everything that is durable and returns the signed note. It is what a witness
 // keeps ([VerifyOptions.Pinned]).
@@ -85,25 +101,42 @@ func (l *Log) Healthy() error {
 }
 
 // ask hands a request to the writer and waits for the answer.
-func (l *Log) ask(ctx context.Context, r *request) (answer, error) {
+func (l *Log) ask(ctx context.Context, r *request) (answer, error) { return l.begin(ctx, r)() }
+
+// begin hands a request to the writer. answered waits for the answer.
+func (l *Log) begin(ctx context.Context, r *request) (answered func() (answer, error)) {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, fmt.Errorf("no answer from the disk in %v", maxWait))
-	defer cancel()
 	r.answer = make(chan answer, 1)
+	if err := l.hand(ctx, r); err != nil {
+		cancel()
+		return func() (answer, error) { return answer{}, unavailable(err) }
+	}
+	return func() (answer, error) {
+		defer cancel()
+		return l.answered(ctx, r)
+	}
+}
+
+func (l *Log) hand(ctx context.Context, r *request) error {
 	if err := context.Cause(ctx); err != nil {
-		return answer{}, unavailable(err)
+		return err
 	}
 	select {
 	case <-l.quit:
-		return answer{}, unavailable(errClosed)
+		return errClosed
 	default:
 	}
 	select {
 	case l.requests <- r:
+		return nil
 	case <-ctx.Done():
-		return answer{}, unavailable(context.Cause(ctx))
+		return context.Cause(ctx)
 	case <-l.done:
-		return answer{}, unavailable(errClosed)
+		return errClosed
 	}
+}
+
+func (l *Log) answered(ctx context.Context, r *request) (answer, error) {
 	select {
 	case a := <-r.answer:
 		return a, a.err

@@ -186,6 +186,38 @@ func TestConcurrentAppends(t *testing.T) {
 	}
 }
 
+// What is appended soon has the order of the calls, and is there when it is said to be.
+func TestAppendSoonKeepsTheOrder(t *testing.T) {
+	cfg := config(t.TempDir())
+	l := open(t, cfg)
+	const many = 1000 // more than wait for the writer at a time
+	var waits []func() error
+	for i := range many {
+		waits = append(waits, l.AppendSoon(t.Context(), event(i)))
+	}
+	for _, written := range waits {
+		if err := written(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.AppendSoon(t.Context(), Event{})(); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("an event without a type: %v", err)
+	}
+	records, err := l.Records(t.Context(), 0, MaxRecords)
+	if err != nil || len(records) != min(many, MaxRecords) {
+		t.Fatal(len(records), err)
+	}
+	for i, r := range records {
+		if r.Fields["n"] != fmt.Sprint(i) {
+			t.Fatalf("record %d is %v", i, r.Fields)
+		}
+	}
+	shut(t, l)
+	if err := l.AppendSoon(t.Context(), event(0))(); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("to a closed log: %v", err)
+	}
+}
+
 func TestEmptyLog(t *testing.T) {
 	cfg := config(t.TempDir())
 	for range 2 {

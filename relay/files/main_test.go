@@ -100,14 +100,14 @@ func (m *machine) ended() {
 	m.now--
 }
 
-func (m *machine) file(f sftp.File) error {
+func (m *machine) file(f sftp.File) func() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.files = append(m.files, f)
 	return nil
 }
 
-func (m *machine) change(c sftp.Change) error {
+func (m *machine) change(c sftp.Change) func() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.changes = append(m.changes, c)

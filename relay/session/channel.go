@@ -159,6 +159,15 @@ func (c *Channel) Record(ctx context.Context, what string, fields map[string]str
 	return c.append(ctx, e)
 }
 
+// RecordSoon is Record for much that has happened one after the other: the records have this order, and written, which must be
+// called, waits for one.
+func (c *Channel) RecordSoon(ctx context.Context, what string, fields map[string]string) (written func() error) {
+	e := c.Session.event(what)
+	maps.Copy(e.Fields, fields)
+	e.Fields["number"] = fmt.Sprint(c.number)
+	return c.appendSoon(ctx, e)
+}
+
 // written is the record of how a channel ended, if it has one: that of a session's only channel is in the record of the
 // session's end.
 func (c *Channel) written(exit *wire.Exit) {

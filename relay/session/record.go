@@ -123,6 +123,28 @@ func (s *Session) append(ctx context.Context, e audit.Event) error {
 	return err
 }
 
+// prompt is a [Journal] in which many records share a commit.
+type prompt interface {
+	AppendSoon(ctx context.Context, e audit.Event) (written func() error)
+}
+
+// appendSoon is append whose record is on its way when it returns.
+func (s *Session) appendSoon(ctx context.Context, e audit.Event) (written func() error) {
+	p, ok := s.table.Journal.(prompt)
+	if !ok {
+		err := s.append(ctx, e)
+		return func() error { return err }
+	}
+	wait := p.AppendSoon(ctx, e)
+	return func() error {
+		err := wait()
+		if err != nil {
+			s.table.look()
+		}
+		return err
+	}
+}
+
 func eventOf(row store.Session, what string) audit.Event {
 	return audit.Event{
 		Type: what, Operator: row.Operator, Envoy: row.Envoy.String(), EnvoyName: row.EnvoyName,

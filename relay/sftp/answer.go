@@ -122,7 +122,7 @@ func wrong(kind packet) error {
 	return wire.Errorf(wire.Protocol, "the machine's SFTP server gave an answer of type %d for which nobody asked", kind)
 }
 
-// answer passes on what came for a request. What it tells of is recorded before the client can know.
+// answer passes on what came for a request. What it tells of is on its way to be recorded by then.
 func (d *downward) answer(kind packet, r *request, n int) error {
 	switch {
 	case kind == dataPacket:
@@ -134,9 +134,12 @@ func (d *downward) answer(kind packet, r *request, n int) error {
 		if err := d.fill(header + 8); err != nil {
 			return inside(err)
 		}
-		if err := d.settle(r, Status(binary.BigEndian.Uint32(d.buf[d.at+header+4:]))); err != nil {
-			return err
+		if len(d.unwritten) == cap(d.unwritten) { // what the client may know goes before it waits for the disk
+			if err := d.flush(); err != nil {
+				return err
+			}
 		}
+		d.settle(r, Status(binary.BigEndian.Uint32(d.buf[d.at+header+4:])))
 	case kind == handlePacket:
 		if n < 8 || n > 8+maxHandle {
 			return wrong(kind)
@@ -198,7 +201,7 @@ func (d *downward) data(r *request, n int) error {
 }
 
 // settle records what a request has done.
-func (d *downward) settle(r *request, s Status) error {
+func (d *downward) settle(r *request, s Status) {
 	if r.handle != nil && s != OK {
 		r.handle.fail(s)
 	}
@@ -207,14 +210,11 @@ func (d *downward) settle(r *request, s Status) error {
 	}
 	switch {
 	case r.close && !r.handle.folder:
-		d.files.Add(1)
-		return d.config.file(r.handle.file())
+		d.file(r.handle.file())
 	case r.change != nil:
-		d.changes.Add(1)
 		r.change.Status = s
-		return d.config.change(*r.change)
+		d.change(*r.change)
 	}
-	return nil
 }
 
 func (d *downward) putAll(packets [][]byte) error {

@@ -157,7 +157,7 @@ func run(b *testing.B, client, server *source, bytes func(sftp.Summary) uint64) 
 	b.SetBytes(block)
 	b.ResetTimer()
 	var recorded sftp.File
-	s, err := sftp.Pass(b.Context(), client, server, sftp.Config{Rights: both, File: func(f sftp.File) error {
+	s, err := sftp.Pass(b.Context(), client, server, sftp.Config{Rights: both, File: func(f sftp.File) func() error {
 		recorded = f
 		return nil
 	}})

@@ -435,14 +435,14 @@ func TestWhatIsUnderWayAtTheEndIsRecorded(t *testing.T) {
 	}
 }
 
-// The client learns that a file is whole when that is recorded.
-func TestRecordComesBeforeTheAnswer(t *testing.T) {
+// What cannot be recorded ends the connection, and nothing more passes.
+func TestWhatCannotBeRecordedEndsIt(t *testing.T) {
 	near, far := pair(t)
 	client, clientFar := pair(t)
 	full := errors.New("the log is full")
 	done := make(chan error, 1)
 	go func() {
-		_, err := sftp.Pass(t.Context(), clientFar, far, sftp.Config{Rights: both, File: func(sftp.File) error { return full }})
+		_, err := sftp.Pass(t.Context(), clientFar, far, sftp.Config{Rights: both, File: func(sftp.File) func() error { return func() error { return full } }})
 		done <- err
 	}()
 	p := &played{&passing{TB: t, client: client}, near}
@@ -453,11 +453,65 @@ func TestRecordComesBeforeTheAnswer(t *testing.T) {
 	p.say(packet(4, 2, "h"))
 	p.hears(packet(4, 2, "h"))
 	p.answer(packet(101, 2, 0, "", ""))
-	if rest, err := io.ReadAll(client); len(rest) > 0 || err != nil {
-		t.Errorf("the client got %q, %v", rest, err)
-	}
 	if err := <-done; wire.CodeOf(err) != wire.AuditUnavailable || !errors.Is(err, full) {
 		t.Errorf("it ended with %v", err)
+	}
+	if rest, err := io.ReadAll(client); len(rest) > len(packet(101, 2, 0, "", "")) {
+		t.Errorf("the client got %q, %v", rest, err)
+	}
+}
+
+// Records that take their time hold a connection up when too many are on their way, and have the order of what happened.
+func TestRecordsAreInOrder(t *testing.T) {
+	near, far := pair(t)
+	client, clientFar := pair(t)
+	const many = 300
+	disk, begun := make(chan struct{}), make(chan string, many)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := sftp.Pass(t.Context(), clientFar, far, sftp.Config{Rights: both, Change: func(c sftp.Change) func() error {
+			begun <- string(c.Path)
+			return func() error {
+				<-disk
+				return nil
+			}
+		}})
+		ended <- err
+	}()
+	p := &played{&passing{TB: t, client: client}, near}
+	p.say(packet(1, 3))
+	p.hears(packet(1, 3))
+	p.answer(packet(2, 3))
+	p.gets(packet(2, 3))
+	go func() {
+		for i := range many {
+			_, _ = client.Write(packet(13, i, fmt.Sprint(i)))
+		}
+		_ = client.CloseWrite()
+	}()
+	go func() {
+		for i := range many {
+			if _, err := readPacket(near); err != nil {
+				return
+			}
+			_, _ = near.Write(packet(101, i, 0, "", ""))
+		}
+		_ = near.CloseWrite()
+	}()
+	for i := range 64 { // so many go on
+		p.gets(packet(101, i, 0, "", ""))
+	}
+	close(disk)
+	for i := 64; i < many; i++ {
+		p.gets(packet(101, i, 0, "", ""))
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for i := range many {
+		if got := <-begun; got != fmt.Sprint(i) {
+			t.Fatalf("record %d is of %s", i, got)
+		}
 	}
 }
 
@@ -562,7 +616,7 @@ func TestPanicIsTheCallers(t *testing.T) {
 	done := make(chan any, 1)
 	go func() {
 		defer func() { done <- recover() }()
-		_, _ = sftp.Pass(t.Context(), clientFar, far, sftp.Config{Rights: sftp.Rights{Download: true}, Change: func(sftp.Change) error { panic("no log") }})
+		_, _ = sftp.Pass(t.Context(), clientFar, far, sftp.Config{Rights: sftp.Rights{Download: true}, Change: func(sftp.Change) func() error { panic("no log") }})
 	}()
 	p := &played{&passing{TB: t, client: client}, near}
 	p.say(append(packet(1, 3), packet(13, 1, "/f")...))

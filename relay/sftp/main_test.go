@@ -98,8 +98,8 @@ func between(rights string) int {
 	go func() {
 		_, err := sftp.Pass(context.Background(), client, end, sftp.Config{
 			Rights: parseRights(rights),
-			File:   func(f sftp.File) error { return json.NewEncoder(records).Encode(f.Fields()) },
-			Change: func(c sftp.Change) error { return json.NewEncoder(records).Encode(c.Fields()) },
+			File:   func(f sftp.File) func() error { return written(records, f.Fields()) },
+			Change: func(c sftp.Change) func() error { return written(records, c.Fields()) },
 		})
 		wait()
 		done <- err
@@ -109,6 +109,11 @@ func between(rights string) int {
 		return 1
 	}
 	return 0
+}
+
+func written(f *os.File, fields map[string]string) func() error {
+	err := json.NewEncoder(f).Encode(fields)
+	return func() error { return err }
 }
 
 // recordsOf are the records in a file, without what differs between clients' order.
@@ -161,14 +166,14 @@ type journal struct {
 	changes []sftp.Change
 }
 
-func (j *journal) file(f sftp.File) error {
+func (j *journal) file(f sftp.File) func() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.files = append(j.files, f)
 	return nil
 }
 
-func (j *journal) change(c sftp.Change) error {
+func (j *journal) change(c sftp.Change) func() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.changes = append(j.changes, c)

@@ -24,10 +24,11 @@ type End interface {
 // Config is what a connection may do, and who hears of it.
 type Config struct {
 	Rights
-	// File and Change take what is to be recorded, and the answer that tells the client waits for them. Their error ends the
-	// connection. They may be called at the same time; nil takes nothing.
-	File   func(File) error
-	Change func(Change) error
+	// File and Change take what is to be recorded, in the order in which it has happened, and return soon; written waits until
+	// it is recorded, and nil says that it is. The client may know before that, by [maxUnwritten] records at most. An error
+	// ends the connection. They are not called at the same time; nil takes nothing.
+	File   func(File) (written func() error)
+	Change func(Change) (written func() error)
 	// Count is told of bytes as they come from the client and from the server; nil: nobody is.
 	Count func(fromClient, fromServer int)
 	// Names, if not 0, bounds the list of a folder for a client that holds it whole: a READDIR after so many names, or a
@@ -43,19 +44,8 @@ func (c *Config) long(h *handle) bool {
 	return c.Names > 0 && (h.names.Load() >= int64(c.Names) || h.listed.Load() >= int64(c.Names)*bytesOfName)
 }
 
-func (c *Config) file(f File) error {
-	if c.File == nil {
-		return nil
-	}
-	return unrecorded(c.File(f))
-}
-
-func (c *Config) change(ch Change) error {
-	if c.Change == nil {
-		return nil
-	}
-	return unrecorded(c.Change(ch))
-}
+// maxUnwritten is how many records may be on their way to the disk: they share its time. With more the connection waits.
+const maxUnwritten = 64
 
 // unrecorded is why a connection ends of which something could not be recorded.
 func unrecorded(err error) error {
@@ -98,6 +88,9 @@ type conn struct {
 
 	heldUp, heldDown int // see digest.room; each is its direction's
 
+	recording sync.Mutex
+	unwritten chan func() error // of maxUnwritten
+
 	sent, received, files, changes, refused atomic.Uint64
 
 	leaving sync.Mutex
@@ -110,7 +103,7 @@ type conn struct {
 // cause of ctx, or what Config's functions gave. Pass closes the server. It closes the client after an error; otherwise it has
 // closed only the writing side. A panic in one of its goroutines becomes one of the caller.
 func Pass(ctx context.Context, client, server End, config Config) (Summary, error) {
-	c := &conn{config: &config, rights: config.Rights, client: client, server: server, table: newTable(), heldUp: maxHeld, heldDown: maxHeld}
+	c := &conn{config: &config, rights: config.Rights, client: client, server: server, table: newTable(), heldUp: maxHeld, heldDown: maxHeld, unwritten: make(chan func() error, maxUnwritten)}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	ended := make(chan struct{})
@@ -122,9 +115,9 @@ func Pass(ctx context.Context, client, server End, config Config) (Summary, erro
 			_ = client.Close()
 		}
 	})
-	var faults [2]string
-	var wg sync.WaitGroup
-	run := func(fault *string, f func() error) {
+	var faults [3]string
+	var wg, ledger sync.WaitGroup
+	run := func(wg *sync.WaitGroup, fault *string, f func() error) {
 		wg.Go(func() {
 			defer func() {
 				if p := recover(); p != nil {
@@ -137,11 +130,16 @@ func Pass(ctx context.Context, client, server End, config Config) (Summary, erro
 			}
 		})
 	}
-	run(&faults[0], func() error { return c.up(end) })
-	run(&faults[1], c.down)
+	var unrecorded error
+	run(&ledger, &faults[2], func() error { return c.ledger(end, &unrecorded) })
+	run(&wg, &faults[0], func() error { return c.up(end) })
+	run(&wg, &faults[1], c.down)
 	wg.Wait()
 	c.stay()
 	<-ended // down never gives nil
+	c.finish()
+	close(c.unwritten)
+	ledger.Wait()
 	for _, fault := range faults {
 		if fault != "" {
 			panic(fault)
@@ -153,9 +151,7 @@ func Pass(ctx context.Context, client, server End, config Config) (Summary, erro
 	} else {
 		err = wire.Cause(ctx, wire.Cancelled)
 	}
-	if unrecorded := c.finish(); err == nil {
-		err = unrecorded
-	}
+	err = cmp.Or(err, unrecorded)
 	return Summary{Sent: c.sent.Load(), Received: c.received.Load(), Files: c.files.Load(), Changes: c.changes.Load(), Refused: c.refused.Load()}, err
 }
 
@@ -193,6 +189,42 @@ func (c *conn) down() error {
 		return &wire.Error{Code: wire.ViewerLost, Err: err}
 	}
 	return errOver
+}
+
+// file has a record made of a file, and change of a change.
+func (c *conn) file(f File) {
+	c.files.Add(1)
+	if c.config.File != nil {
+		c.record(func() func() error { return c.config.File(f) })
+	}
+}
+
+func (c *conn) change(ch Change) {
+	if ch.Refused == "" {
+		c.changes.Add(1)
+	}
+	if c.config.Change != nil {
+		c.record(func() func() error { return c.config.Change(ch) })
+	}
+}
+
+func (c *conn) record(begin func() (written func() error)) {
+	c.recording.Lock()
+	defer c.recording.Unlock()
+	if written := begin(); written != nil {
+		c.unwritten <- written
+	}
+}
+
+// ledger waits for what is recorded, and ends the connection if something is not.
+func (c *conn) ledger(end context.CancelCauseFunc, first *error) error {
+	for written := range c.unwritten {
+		if err := unrecorded(written()); err != nil {
+			*first = cmp.Or(*first, err)
+			end(err)
+		}
+	}
+	return nil
 }
 
 // reply sends answers of our own whose turn it is.
@@ -250,21 +282,18 @@ func (c *conn) stay() {
 }
 
 // finish records what was not closed or not answered.
-func (c *conn) finish() (err error) {
+func (c *conn) finish() {
 	handles, waiting := c.table.left()
 	for _, r := range waiting {
 		if r.change != nil {
-			c.changes.Add(1)
 			r.change.Status = Unanswered
-			err = cmp.Or(err, c.config.change(*r.change))
+			c.change(*r.change)
 		}
 	}
 	for _, h := range handles {
 		if !h.folder {
-			c.files.Add(1)
 			h.fail(Unanswered)
-			err = cmp.Or(err, c.config.file(h.file()))
+			c.file(h.file())
 		}
 	}
-	return err
 }

@@ -292,9 +292,7 @@ func (u *upward) deny(id uint32, n int, right wire.Right, c Change) error {
 		if c.To != nil {
 			c.To = bounded(c.To)
 		}
-		if err := u.config.change(c); err != nil {
-			return err
-		}
+		u.change(c)
 	}
 	return u.refuse(id, n, PermissionDenied, denial(right))
 }

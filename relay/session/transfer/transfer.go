@@ -132,16 +132,19 @@ func (t *Transfer) pass(ctx context.Context, client sftp.End) error {
 
 // config is what may pass, and where it is written down.
 func (t *Transfer) config(ctx context.Context) sftp.Config {
-	record := func(what string, fields map[string]string) error {
+	record := func(what string, fields map[string]string) func() error {
 		// What has happened is written down also if the client has gone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
-		defer cancel()
-		return t.session.Record(ctx, what, fields)
+		written := t.session.RecordSoon(ctx, what, fields)
+		return func() error {
+			defer cancel()
+			return written()
+		}
 	}
 	return sftp.Config{
 		Rights: t.rights, Count: t.session.Count,
-		File:   func(f sftp.File) error { return record(session.FileType, f.Fields()) },
-		Change: func(c sftp.Change) error { return record(session.ChangeType, c.Fields()) },
+		File:   func(f sftp.File) func() error { return record(session.FileType, f.Fields()) },
+		Change: func(c sftp.Change) func() error { return record(session.ChangeType, c.Fields()) },
 	}
 }
 
