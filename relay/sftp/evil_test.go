@@ -496,6 +496,7 @@ func TestRecordsAreInOrder(t *testing.T) {
 			}
 			_, _ = near.Write(packet(101, i, 0, "", ""))
 		}
+		_, _ = readPacket(near) // the client's end
 		_ = near.CloseWrite()
 	}()
 	for i := range 64 { // so many go on
