@@ -625,7 +625,14 @@ func TestServerThatDies(t *testing.T) {
 			}
 		}
 	}()
-	w.until("a part is there", func() bool { return len(w.parts()) > 0 })
+	w.until("a part is there", func() bool {
+		for _, part := range w.parts() {
+			if info, err := os.Stat(part); err == nil && info.Size() > 0 {
+				return true
+			}
+		}
+		return false
+	})
 	must(t, w.last.Process.Kill())
 	err := <-done
 	r.Close()

@@ -69,7 +69,7 @@ type Summary struct {
 	Refused        uint64 // requests, for want of a right
 }
 
-// lastWait is how long a server may be silent when the client has said that it sends no more.
+// lastWait is how long a server may be silent when nothing more is sent to it.
 const lastWait = time.Minute
 
 // errOver is the end in order: the server has ended behind the client, and all of it has gone there.
@@ -94,7 +94,8 @@ type conn struct {
 	sent, received, files, changes, refused atomic.Uint64
 
 	leaving sync.Mutex
-	silence *time.Timer // set once the client sends no more
+	gone    bool        // the client has ended in order
+	silence *time.Timer // set once nothing more goes to the server
 }
 
 // Pass joins a client and a server until either ends, or ctx, and returns when all that passed is recorded. The end of the
@@ -158,10 +159,16 @@ func Pass(ctx context.Context, client, server End, config Config) (Summary, erro
 // up carries what the client sends, and gives nil when that has ended in order.
 func (c *conn) up(end context.CancelCauseFunc) error {
 	u := &upward{conn: c, flow: flow{from: counted{c}, to: c.server, buf: make([]byte, window)}}
-	if err := u.carry(); err != nil {
+	err := u.carry()
+	if deaf, ok := errors.AsType[*deafError](err); ok {
+		c.await(end, serverEnded(deaf.error)) // what it has said before it ended says more
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	c.leave(end)
+	c.leave()
+	c.await(end, wire.Errorf(wire.TargetRefused, "the machine's SFTP server did not end within %s", lastWait))
 	_ = c.server.CloseWrite() // a server that has ended takes none, and down knows
 	return nil
 }
@@ -247,20 +254,25 @@ func (c *conn) handle(path []byte) *handle {
 	return &handle{path: bounded(path), up: digest{room: &c.heldUp}, down: digest{room: &c.heldDown}}
 }
 
-// leave bounds how long the server may be silent from now on.
-func (c *conn) leave(end context.CancelCauseFunc) {
+// leave is for when the client has ended in order.
+func (c *conn) leave() {
 	c.leaving.Lock()
 	defer c.leaving.Unlock()
-	c.silence = time.AfterFunc(lastWait, func() {
-		end(wire.Errorf(wire.TargetRefused, "the machine's SFTP server did not end within %s", lastWait))
-	})
+	c.gone = true
 }
 
-// left says whether the client sends no more.
+// await bounds how long the server may be silent from now on.
+func (c *conn) await(end context.CancelCauseFunc, why error) {
+	c.leaving.Lock()
+	defer c.leaving.Unlock()
+	c.silence = time.AfterFunc(lastWait, func() { end(why) })
+}
+
+// left says whether the client has ended in order.
 func (c *conn) left() bool {
 	c.leaving.Lock()
 	defer c.leaving.Unlock()
-	return c.silence != nil
+	return c.gone
 }
 
 // progress says that the server is not silent.
@@ -272,7 +284,7 @@ func (c *conn) progress() {
 	}
 }
 
-// stay ends what leave began.
+// stay ends what await began.
 func (c *conn) stay() {
 	c.leaving.Lock()
 	defer c.leaving.Unlock()

@@ -46,8 +46,11 @@ func (u *upward) why(err error) error {
 	case read:
 		return &wire.Error{Code: wire.ViewerLost, Err: err}
 	}
-	return serverEnded(err)
+	return &deafError{err}
 }
+
+// deafError is a server that takes no more.
+type deafError struct{ error }
 
 // greet has the server greeted for the only version that passes, whichever the client speaks besides.
 func (u *upward) greet() error {
