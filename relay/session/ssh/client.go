@@ -68,7 +68,8 @@ type Client struct {
 	mu        sync.Mutex
 	uses      int           // channels, listeners and holds: what keeps the connection
 	channels  int           // with those that only the server has still to close; see maxChannels
-	sessions  bool          // it has let a program in
+	sessions  bool          // it has opened a channel for a program
+	opening   int           // such channels that it was asked for, and has not answered
 	ahead     chan struct{} // while it is not nil nobody else sends, see startAhead; closed when that is over
 	listening int           // listeners, with those that are opened or closed
 	listeners map[address]*Listener

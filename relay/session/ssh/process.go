@@ -54,7 +54,15 @@ func (c *Client) Start(ctx context.Context, p Program) (*Process, error) {
 	defer cancel()
 	s := &Process{client: c, out: newInlet(), errs: newInlet()}
 	var err error
-	if s.channel, err = c.open(ctx, "session", nil, s.request); err != nil {
+	c.mu.Lock()
+	c.opening++
+	c.mu.Unlock()
+	s.channel, err = c.open(ctx, "session", nil, s.request)
+	c.mu.Lock()
+	c.opening--
+	c.sessions = c.sessions || err == nil
+	c.mu.Unlock()
+	if err != nil {
 		return nil, c.noSession(err)
 	}
 	s.in = newOutlet(c, s.channel)
@@ -74,9 +82,6 @@ func (c *Client) Start(ctx context.Context, p Program) (*Process, error) {
 		s.Close()
 		return nil, err
 	}
-	c.mu.Lock()
-	c.sessions = true
-	c.mu.Unlock()
 	return s, nil
 }
 
@@ -88,7 +93,7 @@ func (c *Client) noSession(err error) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sessions {
+	if c.sessions || c.opening > 0 { // of several at a time, one that is opened may be heard of later
 		return (&wire.Error{Code: wire.Busy, Detail: "the SSH server opens no further session on this connection: " + refusal(refused), Err: err}).
 			Advise("end another program of the session, open a session of its own (--new), or raise MaxSessions in sshd_config on that machine")
 	}

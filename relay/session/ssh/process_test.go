@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,6 +231,31 @@ func TestMaxSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	echoes(t, p)
+}
+
+// Of many that are asked for at once, on a connection that has none yet, those too many hear the same.
+func TestMaxSessionsAtOnce(t *testing.T) {
+	for range 5 {
+		c := connected(t, "MaxSessions 3")
+		var wg sync.WaitGroup
+		var started atomic.Int32
+		for range 10 {
+			wg.Go(func() {
+				p, err := c.Start(t.Context(), Program{Command: []byte("cat")})
+				switch {
+				case err == nil:
+					started.Add(1)
+					t.Cleanup(p.Close)
+				case wire.CodeOf(err) != wire.Busy:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := started.Load(); n != 3 {
+			t.Errorf("%d were started", n)
+		}
+	}
 }
 
 // A terminal is there though other channels are opened in the very moment in which it is asked for.
