@@ -87,11 +87,14 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [410, "login_unanswered", "the envoy's SSH server asked something before it let the session in, and got no answer", "open the session with `scrier ssh` or in a browser, both of this version, and answer within two minutes"],
   [440, "last_admin", "the last admin who can log in stays one", "make somebody else an admin, who logs in once, and do it then; root of the relay's host can do it at once, with --state"],
   [450, "channel_not_allowed", "the relay or the machine does not allow this use of a session", "see `scrier.allow` in server.yaml of the relay and in agent.yaml of the machine: both must say yes"],
+  [460, "file_denied", "the machine does not let the login do this with the file", "see the owner and the mode of the file and of its folder on that machine"],
   [510, "ssh_timeout", "the envoy's SSH server took too long", "see the SSH server's log and the load on that machine: a PAM module, a directory service or DNS (UseDNS) may be slow"],
   [520, "key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"],
-  [530, "forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine; for names, that the machine can look them up"],
+  [530, "forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine, and that `scrier.forward` in its agent.yaml allows it; for names, that the machine can look them up"],
   [620, "turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"],
   [830, "copy_incomplete", "some files were not copied", "see the messages above, which name each file and what is wrong; with `--continue` the rest is copied"],
+  [840, "file_nospace", "the machine's disk or the login's quota is full", "free some space on that machine; the upload goes on where it was"],
+  [841, "file_failed", "the machine could not do this with the file", "try it on that machine, which says more"],
   [960, "wrong_host", "the request names a host that the relay is not", "name it in `hosts` of server.yaml and restart the relay; a proxy in front must pass on the Host that the browser sent (nginx: `proxy_set_header Host $http_host;`)"],
 ];
 
