@@ -350,6 +350,25 @@ test("the first piece is small, and so is what follows a break: a refusal is hea
   assert.deepEqual(sizes, [65536, 65536]);
 });
 
+test("a full disk: when there is room again, the upload goes on", async () => {
+  const w = new World();
+  w.uploads.use(w.machine);
+  const f = file("x", 3_000_000);
+  w.machine.fault = (when, path, p) => {
+    if (when === "before" && p.offset > 1_000_000) throw Problem.of("file_nospace", "the machine's disk is full", 507);
+  };
+  void w.uploads.add(found(f), home);
+  await w.done();
+  assert.deepEqual(w.uploads.failures.map((i) => i.why), ["the machine's disk is full"]);
+  w.machine.fault = () => {};
+  w.uploads.retry();
+  await w.done();
+  await w.has("/home/ann/x", f);
+  assert.equal(w.machine.got.filter((g) => g === "put /home/ann/x 0").length, 1, "it began anew");
+  const t = w.uploads.totals;
+  assert.deepEqual([t.files, t.done, t.failed, t.bytes, t.sent], [1, 1, 0, 3_000_000, 3_000_000]);
+});
+
 test("one answer a name, and a way to give all of it up", async () => {
   const w = new World();
   for (const n of ["a", "a (2)", "b", "c", "d"]) w.machine.files.set(`/home/ann/${n}`, { bytes: Buffer.from("old"), modified: 0 });

@@ -198,13 +198,16 @@ export class Uploads {
     this.face.changed();
   }
 
-  /** retry tries again what failed. */
+  /** retry tries again what failed, and goes on with what is there of it. */
   retry(): void {
     this.folders.clear();
     for (const i of this.failures.splice(0)) {
       this.t.failed--;
       this.t.bytes += i.file?.size ?? 0;
       i.why = "";
+      const d = this.details.get(i)!;
+      d.broken ||= d.begun;
+      d.careful = true;
       this.wait(i);
     }
     this.next();
