@@ -233,10 +233,7 @@ func filesAndEnvoys(c *cobra.Command, args []string, typed string) ([]cobra.Comp
 	}
 	envoys, _ := completing(func(ctx context.Context, at place) ([]offer, error) {
 		offers, err := offerAtEnvoy(ctx, at)
-		for i := range offers {
-			offers[i].word += ":"
-		}
-		return offers, err
+		return withColon(offers), err
 	})(c, args, typed)
 	if len(envoys) == 0 {
 		return fileNames(c, args, typed)
@@ -257,6 +254,16 @@ func filesAndEnvoys(c *cobra.Command, args []string, typed string) ([]cobra.Comp
 		}
 	}
 	return append(envoys, words(files, typed)...), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}
+
+// withColon makes ENVOY: of envoys. A name with a colon in it would stand for another one.
+func withColon(offers []offer) (out []offer) {
+	for _, o := range offers {
+		if !strings.ContainsAny(o.word, ":/") {
+			out = append(out, offer{o.word + ":", o.about})
+		}
+	}
+	return out
 }
 
 // offeredSession is what is told of a session.

@@ -226,6 +226,20 @@ func TestCompletionWithoutRelay(t *testing.T) {
 	try("damaged")
 }
 
+// For a copy there are envoys with a colon and this machine's files; what is on an envoy is not looked up.
+func TestCompletionOfCopies(t *testing.T) {
+	t.Setenv("SCRIER_HOME", t.TempDir())
+	for line, want := range map[string]string{"": ":0\n", "main": ":0\n", "client/": ":0\n", "web1:": ":4\n", "ann@web1:x": ":4\n"} { // 0: the shell offers files
+		if _, all := offered(t, "cp", line); all != want {
+			t.Errorf("%q: %q", line, all)
+		}
+	}
+	got := withColon([]offer{{"web1", "online"}, {"we:4", "online"}, {"a/b", ""}, {"ann@web1", ""}})
+	if want := []offer{{"web1:", "online"}, {"ann@web1:", ""}}; !slices.Equal(got, want) {
+		t.Errorf("offered are %v", got)
+	}
+}
+
 // The relays that are known are offered without asking any.
 func TestCompletionOfRelays(t *testing.T) {
 	home := t.TempDir()
