@@ -139,8 +139,7 @@ func TestHangupIsHeard(t *testing.T) {
 
 // An agent that was started by nohup ignores SIGHUP; what it runs does not.
 func TestHangupUnderNohup(t *testing.T) {
-	signal.Ignore(unix.SIGHUP)
-	defer signal.Reset(unix.SIGHUP)
+	signal.Ignore(unix.SIGHUP) // until the server is made
 	c := serve(t, newServer(t)).dial(t)
 	if out, err := newSession(t, c).Output("trap 'echo heard; exit' HUP; kill -HUP $$; echo deaf"); string(out) != "heard\n" {
 		t.Errorf("%q, %v", out, err)
