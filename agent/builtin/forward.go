@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
 
 	"scrier/agent/builtin/worker"
 	"scrier/wire"
@@ -97,6 +98,35 @@ func (f *forwards) end() {
 	f.work.Wait()
 }
 
+// enter takes a place of this connection's and of the server's, until leave is called.
+func (f *forwards) enter(places chan struct{}) (leave func(), ok bool) {
+	select {
+	case places <- struct{}{}:
+	default:
+		return nil, false
+	}
+	select {
+	case f.server.forwards <- struct{}{}:
+	default:
+		<-places
+		return nil, false
+	}
+	return func() {
+		<-f.server.forwards
+		<-places
+	}, true
+}
+
+// forwardPlaces is how many forwarded connections a server has at a time. Each needs a file descriptor, and half of what this process may have
+// is for the others' shells and the link to the relay.
+func forwardPlaces() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return maxForwards
+	}
+	return int(min(limit.Cur/2, 16*maxForwards))
+}
+
 // dial opens the channel that the guest asks for, to where it leads. It does not wait.
 func (f *forwards) dial(ctx context.Context, nc ssh.NewChannel) {
 	q, ok := f.target(nc)
@@ -104,14 +134,13 @@ func (f *forwards) dial(ctx context.Context, nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.Prohibited, "this target is not allowed")
 		return
 	}
-	select {
-	case f.out <- struct{}{}:
-	default:
-		_ = nc.Reject(ssh.ResourceShortage, "too many forwards on this connection")
+	leave, ok := f.enter(f.out)
+	if !ok {
+		_ = nc.Reject(ssh.ResourceShortage, "too many forwards on this connection, or on this machine")
 		return
 	}
-	_ = f.begin(func() { // if it is too late, so is an answer
-		defer func() { <-f.out }()
+	begun := f.begin(func() {
+		defer leave()
 		c, err := f.connect(ctx, q)
 		if err != nil {
 			_ = nc.Reject(ssh.ConnectionFailed, err.Error())
@@ -124,6 +153,9 @@ func (f *forwards) dial(ctx context.Context, nc ssh.NewChannel) {
 		}
 		carry(ctx, channel, requests, c)
 	})
+	if !begun { // the connection is gone
+		leave()
+	}
 }
 
 // target is where a channel shall lead, if it may.

@@ -604,6 +604,30 @@ func TestForwardFlood(t *testing.T) {
 	})
 }
 
+// All guests together have no more than the process has file descriptors for.
+func TestForwardsOfAllGuests(t *testing.T) {
+	s := newServer(t)
+	if n := cap(s.forwards); n < 256 {
+		t.Errorf("%d places", n)
+	}
+	s.forwards = make(chan struct{}, 2)
+	one, two := serve(t, s).dial(t), serve(t, s).dial(t)
+	l := listen(t, "tcp", "127.0.0.1:0", echo)
+	mustDial(t, one, l)
+	last := mustDial(t, two, l)
+	if _, err := dial(two, "127.0.0.1", port(l)); reason(err) != ssh.ResourceShortage {
+		t.Errorf("one more: %v", err)
+	}
+	last.Close()
+	eventually(t, "the place is free again", func() bool {
+		x, err := dial(one, "127.0.0.1", port(l))
+		if err == nil {
+			x.Close()
+		}
+		return err == nil
+	})
+}
+
 // Connections that come to a listener are bounded too, when the guest does not answer.
 func TestReverseFlood(t *testing.T) {
 	l := serve(t, newServer(t))

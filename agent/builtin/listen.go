@@ -159,14 +159,13 @@ func (f *forwards) unlisten(at listening) bool {
 
 // arrive opens a channel to the guest for what has come. It does not wait.
 func (f *forwards) arrive(ctx context.Context, l *listener, a arrival) {
-	select {
-	case f.in <- struct{}{}:
-	default:
+	leave, ok := f.enter(f.in)
+	if !ok {
 		a.Close()
 		return
 	}
 	begun := f.begin(func() {
-		defer func() { <-f.in }()
+		defer leave()
 		select {
 		case <-l.told:
 		case <-ctx.Done():
@@ -181,6 +180,7 @@ func (f *forwards) arrive(ctx context.Context, l *listener, a arrival) {
 		carry(ctx, channel, requests, a.Conn)
 	})
 	if !begun {
+		leave()
 		a.Close()
 	}
 }

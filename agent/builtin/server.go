@@ -27,8 +27,9 @@ const (
 	handshakeTime = 15 * time.Second
 
 	// maxSessions bounds the session channels of one connection, as sshd's MaxSessions does; each
-	// costs a process, some file descriptors and two buffers.
-	maxSessions = 10
+	// costs a process, some file descriptors and two buffers. sshd has 10, and can be set up to have more. Many
+	// programs of one operator share a connection here.
+	maxSessions = 64
 )
 
 // Config says whom a [Server] serves, and as whom it presents itself.
@@ -50,6 +51,7 @@ type Server struct {
 	ttyGroup uint32 // see [pty.give]; only looked up by root
 	groups   *groups
 	guard    *guard
+	forwards chan struct{} // a place for each forwarded connection of all guests
 
 	worker    []string
 	workerEnv []string // of workers, in addition; only tests set it
@@ -86,7 +88,7 @@ func New(c Config) (*Server, error) {
 		c.Worker = []string{"/proc/self/exe", "agent", worker.Command}
 	}
 	s := &Server{account: a, hostKey: c.HostKey, log: c.Log, asRoot: os.Geteuid() == 0, groups: new(groups), worker: c.Worker}
-	s.guard = &guard{server: s}
+	s.guard, s.forwards = &guard{server: s}, make(chan struct{}, forwardPlaces())
 	if s.asRoot {
 		s.ttyGroup = ttyGroup(ctx, db)
 	}
