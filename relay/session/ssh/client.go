@@ -179,10 +179,11 @@ func (c *Client) handshake(ctx context.Context, p Config, limit *allowance.Limit
 	c.conn = conn
 	c.mu.Unlock()
 	c.run(func() {
+		c.refuse(requests)
+		drain(conn)
 		c.transport.fail(brokeOff(conn.Wait()))
 		close(c.ended)
 	})
-	c.run(func() { c.refuse(requests) })
 	c.run(func() {
 		for ch := range channels {
 			c.arrived(ch)

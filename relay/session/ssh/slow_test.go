@@ -445,3 +445,74 @@ func TestEndsWait(t *testing.T) {
 		})
 	})
 }
+
+// While a terminal and its program are asked for in one go nobody else sends anything, and that is not done when
+// somebody could.
+func TestAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, server, channels, requests := pair(t)
+		if _, alone := c.goAhead(); alone {
+			t.Error("without a channel")
+		}
+		go func() { take(t, <-channels) }()
+		conn, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80})
+		if err != nil {
+			t.Fatal(err)
+		}
+		over, alone := c.goAhead()
+		if !alone {
+			t.Fatal("not alone")
+		}
+		if _, again := c.goAhead(); again {
+			t.Error("twice")
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			conn, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Reset(wire.None)
+		})
+		var l *Listener
+		wg.Go(func() {
+			if l, err = c.Listen(t.Context(), Target{Host: "localhost", Port: 4000}); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() { _, _, _ = server.SendRequest("keepalive@openssh.com", true, nil) })
+		wg.Go(func() { _, _, _ = server.OpenChannel("x11", nil) })
+		given, giveUp := context.WithCancelCause(t.Context())
+		wg.Go(func() {
+			if _, err := c.Dial(given, Target{Host: "localhost", Port: 80}); wire.CodeOf(err) != wire.Left {
+				t.Errorf("given up: %v", err)
+			}
+		})
+		next := c.transport.nextWrite()
+		synctest.Wait()
+		giveUp(&wire.Error{Code: wire.Left})
+		synctest.Wait()
+		select {
+		case <-next:
+			t.Error("something was sent")
+		default:
+		}
+		over()
+		over() // once more changes nothing
+		take(t, <-channels)
+		_ = (<-requests).Reply(true, nil)
+		wg.Wait()
+		synctest.Wait()
+		if _, alone := c.goAhead(); alone {
+			t.Error("with a listener")
+		}
+		l.Close()
+		synctest.Wait()
+		if over, alone = c.goAhead(); !alone {
+			t.Error("not alone any more")
+		}
+		over()
+		conn.Reset(wire.None)
+	})
+}

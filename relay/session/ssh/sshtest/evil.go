@@ -476,6 +476,13 @@ func Behaviours() []Behaviour {
 		{Name: "sends more than the window", At: Opens, Code: wire.TargetRefused, behave: afterOpen(func(s *Server, channel uint32) error {
 			return s.reading(func() error { return s.flood(64, again(message(msgData, data{channel, make([]byte, 32<<10)}))) })
 		})},
+		{Name: "breaks the protocol, with much behind that", At: Opens, Code: wire.TargetRefused, behave: afterOpen(func(s *Server, channel uint32) error {
+			all := s.seal(message(msgOpened, opened{12345, 1, window, 32 << 10}))
+			for range 100 {
+				all = append(all, s.seal(message(msgData, data{channel, []byte("x")}))...)
+			}
+			return raw(string(all))(s)
+		})},
 		{Name: "keeps alive without end, and opens nothing", At: Opens, Code: wire.SSHTimeout, behave: afterLogin(func(s *Server) error {
 			keepAlive := message(msgGlobal, struct {
 				Kind  string

@@ -115,6 +115,11 @@ func (s *Server) all(packets ...[]byte) error {
 	return nil
 }
 
+// last sends several packets, and then only reads.
+func (s *Server) last(packets ...[]byte) error {
+	return s.reading(func() error { return s.all(packets...) })
+}
+
 // ListensAt is where a client is to ask for a listener.
 const ListensAt = 4000
 
@@ -177,22 +182,22 @@ func Forwards() []Forward {
 		ends("opens it twice", func(f *forwards) {
 			f.open = func(m opening) error {
 				yes := message(msgOpened, opened{m.Sender, m.Sender, window, 32 << 10})
-				return f.all(yes, yes)
+				return f.last(yes, yes)
 			}
 		}),
 		ends("opens it and refuses it", func(f *forwards) {
 			f.open = func(m opening) error {
-				return f.all(message(msgOpened, opened{m.Sender, m.Sender, window, 32 << 10}), message(msgOpenFailure, struct {
+				return f.last(message(msgOpened, opened{m.Sender, m.Sender, window, 32 << 10}), message(msgOpenFailure, struct {
 					To, Reason uint32
 					Text, Lang string
 				}{m.Sender, 1, Evil, ""}))
 			}
 		}),
 		ends("opens another", func(f *forwards) {
-			f.open = func(m opening) error { return f.send(message(msgOpened, opened{12345, 1, window, 32 << 10})) }
+			f.open = func(opening) error { return f.last(message(msgOpened, opened{12345, 1, window, 32 << 10})) }
 		}),
 		ends("wants packets of one byte", func(f *forwards) {
-			f.open = func(m opening) error { return f.send(message(msgOpened, opened{m.Sender, m.Sender, window, 1})) }
+			f.open = func(m opening) error { return f.last(message(msgOpened, opened{m.Sender, m.Sender, window, 1})) }
 		}),
 		talks("gives no window", func(f *forwards) {
 			f.open = func(m opening) error { return f.send(message(msgOpened, opened{m.Sender, m.Sender, 0, 32 << 10})) }
@@ -222,7 +227,7 @@ func Forwards() []Forward {
 			})
 		}),
 		ends("closes twice", func(f *forwards) {
-			f.data = func(m data) error { return f.all(message(msgClose, to{m.To}), message(msgClose, to{m.To})) }
+			f.data = func(m data) error { return f.last(message(msgClose, to{m.To}), message(msgClose, to{m.To})) }
 		}),
 		ends("sends data to a connection that it has closed", func(f *forwards) {
 			f.data = func(m data) error {
@@ -231,14 +236,8 @@ func Forwards() []Forward {
 		}),
 		talks("never closes", func(f *forwards) { f.close = func(uint32) error { return nil } }),
 		ends("sends more than the window", func(f *forwards) {
-			f.data = func(m data) error {
-				return f.reading(func() error { return f.flood(64, again(message(msgData, data{m.To, make([]byte, 32<<10)}))) })
-			}
 			f.open = func(m opening) error { // all at once, so that nobody can have read it
-				if err := f.send(message(msgOpened, opened{m.Sender, m.Sender, window, 32 << 10})); err != nil {
-					return err
-				}
-				return f.send(message(msgData, data{m.Sender, make([]byte, 64<<10)}))
+				return f.last(message(msgOpened, opened{m.Sender, m.Sender, window, 32 << 10}), message(msgData, data{m.Sender, make([]byte, 64<<10)}))
 			}
 		}),
 		talks("asks on the connection without end", func(f *forwards) {
@@ -266,7 +265,7 @@ func Forwards() []Forward {
 		})),
 		breaks(ends("disconnects", func(f *forwards) {
 			f.data = func(m data) error {
-				return f.all(message(msgData, data{m.To, []byte("half of it")}), message(msgDisconnect, struct {
+				return f.last(message(msgData, data{m.To, []byte("half of it")}), message(msgDisconnect, struct {
 					Reason     uint32
 					Text, Lang string
 				}{11, strings.Repeat(Evil, 100), ""}))
@@ -276,8 +275,10 @@ func Forwards() []Forward {
 			f.data = func(m data) error {
 				whole := f.seal(message(msgData, data{m.To, make([]byte, 1<<10)}))
 				whole[len(whole)/2] ^= 1
-				_, err := f.conn.Write(whole)
-				return err
+				return f.reading(func() error {
+					_, err := f.conn.Write(whole)
+					return err
+				})
 			}
 		})),
 
