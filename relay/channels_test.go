@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"strconv"
@@ -116,7 +117,7 @@ func TestManyCommands(t *testing.T) {
 		}
 	}
 	waitFor(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before+5 })
-	if err := hold.Send(&wire.EOF{}); err != nil {
+	if err := errors.Join(hold.SetReadDeadline(time.Now().Add(patience)), hold.Send(&wire.EOF{})); err != nil {
 		t.Fatal(err)
 	}
 	if e := (&viewer{hold, held}).exit(t); e.Code != wire.None {
