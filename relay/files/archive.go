@@ -145,10 +145,28 @@ func (p *packer) note() error {
 	return err
 }
 
-// add packs what stands under a name.
-func (p *packer) add(full, name string, info fs.FileInfo, depth int) error {
+// entryOf begins an entry.
+func entryOf(name string, info fs.FileInfo) *zip.FileHeader {
 	h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: info.ModTime(), NonUTF8: !utf8.ValidString(name)}
 	h.SetMode(info.Mode())
+	return h
+}
+
+// small packs a file that was read ahead.
+func (p *packer) small(full, name string, info fs.FileInfo, content fetched) error {
+	if content.err != nil {
+		return p.miss(full, content.err)
+	}
+	f, err := p.zip.CreateHeader(entryOf(name, info))
+	if err == nil {
+		_, err = f.Write(content.data)
+	}
+	return err
+}
+
+// add packs what stands under a name.
+func (p *packer) add(full, name string, info fs.FileInfo, depth int) error {
+	h := entryOf(name, info)
 	switch kindOf(info.Mode()) {
 	case Folder:
 		return p.folder(full, h, depth)
@@ -222,11 +240,19 @@ func (p *packer) folder(full string, h *zip.FileHeader, depth int) error {
 	}
 	p.held += len(infos)
 	defer func() { p.held -= len(infos) }()
-	for _, info := range infos {
+	ahead := p.ahead(full, infos)
+	defer ahead.stop()
+	for i, info := range infos {
 		if p.ctx.Err() != nil {
 			return wire.Cause(p.ctx, wire.Cancelled)
 		}
-		if err := p.add(path.Join(full, info.Name()), name+"/"+plain(info.Name()), info, depth+1); err != nil {
+		inner, packed := path.Join(full, info.Name()), name+"/"+plain(info.Name())
+		if content, ok := ahead.take(i); ok {
+			err = p.small(inner, packed, info, content)
+		} else {
+			err = p.add(inner, packed, info, depth+1)
+		}
+		if err != nil {
 			return err
 		}
 	}

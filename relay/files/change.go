@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"sync"
 
 	"scrier/wire"
 )
@@ -62,6 +63,9 @@ func (m *Machine) Rename(from, to string) error {
 	return m.fault(err, toRename, from)
 }
 
+// maxParallel is how many small things are done at a time where there are many: each takes a round trip or some.
+const maxParallel = 16
+
 // maxDepth is how deep folders are gone into. Paths end before that.
 const maxDepth = 1000
 
@@ -107,7 +111,9 @@ func (m *Machine) Remove(ctx context.Context, name string, recursive bool) error
 // removal removes a folder with all that is in it.
 type removal struct {
 	*Machine
-	ctx   context.Context
+	ctx context.Context
+
+	mu    sync.Mutex
 	left  int
 	first error
 }
@@ -117,6 +123,8 @@ func (r *removal) failed(err error) bool {
 	if err == nil || wire.CodeOf(err) == wire.NotFound { // somebody else was faster
 		return false
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.left++; r.first == nil {
 		r.first = err
 	}
@@ -136,16 +144,10 @@ func (r *removal) folder(name string, depth int) bool {
 		if err != nil {
 			return !r.failed(err)
 		}
-		stays := false
+		stays := r.plain(name, infos)
 		for _, info := range infos {
-			inner := path.Join(name, info.Name())
-			if r.ctx.Err() != nil {
-				return !r.failed(wire.Cause(r.ctx, wire.Cancelled))
-			}
 			if info.IsDir() {
-				stays = !r.folder(inner, depth+1) || stays
-			} else {
-				stays = r.failed(r.fault(r.Client.Remove(inner), toRemove, inner)) || stays
+				stays = !r.folder(path.Join(name, info.Name()), depth+1) || stays
 			}
 		}
 		if stays {
@@ -155,4 +157,34 @@ func (r *removal) folder(name string, depth int) bool {
 			return !r.failed(r.fault(r.RemoveDirectory(name), toRemove, name))
 		}
 	}
+}
+
+// plain removes what is no folder, several at a time, and says whether something stays.
+func (r *removal) plain(folder string, infos []fs.FileInfo) (stays bool) {
+	before := r.stayed()
+	next := make(chan string)
+	var wg sync.WaitGroup
+	for range maxParallel {
+		wg.Go(func() {
+			for name := range next {
+				if r.ctx.Err() == nil {
+					r.failed(r.files.Panics.Contain("files", func() error { return r.fault(r.Client.Remove(name), toRemove, name) }))
+				}
+			}
+		})
+	}
+	for _, info := range infos {
+		if !info.IsDir() {
+			next <- path.Join(folder, info.Name())
+		}
+	}
+	close(next)
+	wg.Wait()
+	return r.stayed() > before
+}
+
+func (r *removal) stayed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left
 }

@@ -100,6 +100,16 @@ func (c *channel) finish(why error) {
 	}
 }
 
+// ended says whether it has ended.
+func (c *channel) ended() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // close ends it in order.
 func (c *channel) close() {
 	select {

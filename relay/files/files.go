@@ -145,7 +145,7 @@ func (f *Files) use(id wire.SessionID) (*channel, error) {
 		return nil, &wire.Error{Code: wire.RelayShutdown}
 	}
 	c := f.channels[id]
-	if c == nil {
+	if c == nil || c.ended() {
 		ctx, end := context.WithCancelCause(context.Background())
 		c = &channel{id: id, end: end, slots: make(chan struct{}, maxRunning), transfers: make(chan struct{}, maxTransfers), ready: make(chan struct{}), over: make(chan struct{}), parts: map[string]bool{}}
 		f.channels[id] = c

@@ -218,6 +218,52 @@ func TestArchive(t *testing.T) {
 	})
 }
 
+// Many small files are read ahead, and are what they are all the same.
+func TestArchiveOfManyFiles(t *testing.T) {
+	w := start(t)
+	must(t, os.MkdirAll(w.home+"/tree/sub", 0o755))
+	want := map[string]string{}
+	for i := range 200 {
+		content := random(i * i * 7) // up to twice of what is small
+		name := fmt.Sprintf("tree/%03d", i)
+		if i%3 == 0 {
+			name = fmt.Sprintf("tree/sub/%03d", i)
+		}
+		w.write(name, content)
+		want[name] = hexSum(content)
+	}
+	var b bytes.Buffer
+	w.do(func(m *files.Machine) error {
+		a, err := m.Archive([]string{"tree"})
+		if err != nil {
+			return err
+		}
+		return a.Write(t.Context(), &b)
+	})
+	z, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	must(t, err)
+	for _, f := range z.File {
+		if strings.HasSuffix(f.Name, "/") {
+			continue
+		}
+		r, err := f.Open()
+		must(t, err)
+		data, err := io.ReadAll(r)
+		must(t, err)
+		if want[f.Name] != hexSum(data) {
+			t.Errorf("%s has other bytes", f.Name)
+		}
+		delete(want, f.Name)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d are not there", len(want))
+	}
+	w.do(func(m *files.Machine) error { return m.Remove(t.Context(), "tree", true) })
+	if left, err := os.ReadDir(w.home); err != nil || len(left) > 0 {
+		t.Errorf("there are %v, %v", left, err)
+	}
+}
+
 // put uploads in one go.
 func (w *work) put(u files.Upload, content []byte) (p files.Progress, err error) {
 	if u.Size == 0 {

@@ -54,9 +54,8 @@ type Listing struct {
 const (
 	// maxEntries is how many entries a listing has.
 	maxEntries = 10_000
-	// maxLinks is how many links of a folder are followed, maxFollowed of them at a time.
-	maxLinks    = 1000
-	maxFollowed = 16
+	// maxLinks is how many links of a folder are followed.
+	maxLinks = 1000
 )
 
 // MaxPath is how long a path may be, in bytes, as on Linux.
@@ -114,7 +113,7 @@ func (m *Machine) List(ctx context.Context, name string) (Listing, error) {
 		}
 	}
 	var wg sync.WaitGroup
-	for group := range slices.Chunk(links, max(1, (len(links)+maxFollowed-1)/maxFollowed)) {
+	for group := range slices.Chunk(links, max(1, (len(links)+maxParallel-1)/maxParallel)) {
 		wg.Go(func() {
 			_ = m.files.Panics.Contain("files", func() error {
 				for _, i := range group {
