@@ -221,22 +221,37 @@ test("who is signed out loses nothing: all waits until somebody has signed in", 
   assert.equal(w.uploads.totals.done, 2);
 });
 
-test("a session that ended a moment ago is not taken for a file that is gone", async () => {
-  const w = new World();
-  w.uploads.use(w.machine);
-  w.machine.fault = () => {
-    throw Problem.of("not_found", "", 404);
-  };
-  void w.uploads.add(found(file("a", 10)), home);
-  await until("an answer", () => w.machine.got.length > 0);
-  await w.clock.pass(1000);
-  w.uploads.lost();
-  await w.clock.pass(1000);
-  assert.equal(w.uploads.totals.failed, 0);
-  w.machine.fault = () => {};
-  w.uploads.use(w.machine);
-  await w.done();
-  assert.equal(w.uploads.totals.done, 1);
+test("a session that ended a moment ago is not taken for a fault of the file", async () => {
+  for (const [code, status] of [["not_found", 404], ["killed", 409], ["expired", 401], ["operator_changed", 401]]) {
+    const w = new World();
+    w.uploads.use(w.machine);
+    w.machine.fault = () => {
+      throw Problem.of(code, "", status);
+    };
+    void w.uploads.add(found(file("a", 10)), home);
+    await until("an answer", () => w.machine.got.length > 0);
+    await w.clock.pass(1000);
+    w.uploads.lost();
+    await w.clock.pass(1000);
+    assert.equal(w.uploads.totals.failed, 0, code);
+    w.machine.fault = () => {};
+    w.uploads.use(w.machine);
+    await w.done();
+    assert.equal(w.uploads.totals.done, 1, code);
+  }
+});
+
+test("what a machine refuses is not tried again by itself", async () => {
+  for (const [code, status] of [["file_failed", 502], ["file_denied", 403], ["file_nospace", 507], ["channel_not_allowed", 403]]) {
+    const w = new World();
+    w.uploads.use(w.machine);
+    w.machine.fault = () => {
+      throw Problem.of(code, "no", status);
+    };
+    void w.uploads.add(found(file("a", 10)), home);
+    await until(code, () => w.uploads.totals.failed === 1); // no time has passed
+    assert.equal(w.machine.got.filter((g) => g.startsWith("put")).length, 1, code);
+  }
 });
 
 test("no file is read into the page: it goes in pieces of some MiB", async () => {

@@ -92,6 +92,7 @@ const quick = 500; // ms: a piece that took less may be larger
 const slow = 3000; // ms: and one that took more, smaller
 const backoff = [500, 1000, 2000, 4000, 8000, 10_000]; // ms
 const rumour = 1500; // ms until the end of a session is known here
+const ownFault = new Set(["bad_request", "channel_not_allowed", "file_denied", "file_failed", "file_nospace", "internal"]); // never the session's end
 const mostTries = 60; // without a byte that arrived: about ten minutes
 const mostNames = 1000; // "a (2)", "a (3)", …
 const sameTime = 2000; // ms: what file systems make of a time
@@ -286,8 +287,8 @@ export class Uploads {
         const conflict = !both.aborted && p.code === "conflict" && i.file !== undefined;
         if (conflict && (await this.taken(store, i, both))) return this.clash(i);
         if (!both.aborted && p.signIn) this.lost(); // until somebody has signed in
-        // A session that has ended, of which nobody has heard yet, is not found either.
-        if (!both.aborted && p.code === "not_found") await this.pause(rumour, both);
+        // It may be the session that has ended, of which nobody has heard yet.
+        if (!both.aborted && !conflict && !p.passing && !ownFault.has(p.code)) await this.pause(rumour, both);
         if (!both.aborted && !conflict && !p.passing) return this.end(i, "failed", reason(p, i));
         d.broken = d.careful = true;
         d.whole ||= d.last;
