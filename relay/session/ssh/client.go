@@ -62,7 +62,9 @@ type Client struct {
 	guard     func(func())
 	wait      sync.WaitGroup
 
-	ended chan struct{} // closed when the connection has ended; only after the handshake
+	ended chan struct{}   // closed when the connection has ended; only after the handshake
+	shuts context.Context // ends with shut, which frees what nobody reads
+	stop  context.CancelFunc
 	asks  chan struct{} // held while the server has to answer a request of the connection's, as answers name no question
 
 	mu        sync.Mutex
@@ -86,6 +88,7 @@ func Dial(ctx context.Context, tunnel wire.Stream, c Config) (*Client, error) {
 		transport: newTransport(tunnel), guard: c.Guard, ended: make(chan struct{}), asks: make(chan struct{}, 1),
 		listeners: map[address]*Listener{},
 	}
+	cl.shuts, cl.stop = context.WithCancel(context.Background())
 	if cl.guard == nil {
 		cl.guard = func(f func()) { f() }
 	}
@@ -306,6 +309,7 @@ func (c *Client) shut() {
 	conn := c.conn
 	c.mu.Unlock()
 	c.transport.fail(errClosed)
+	c.stop()
 	c.transport.Reset(wire.None)
 	if conn != nil {
 		_ = conn.Close() // the transport is gone already

@@ -119,7 +119,7 @@ type Conn struct {
 var _ wire.Stream = (*Conn)(nil)
 
 func newConn(a *channel) *Conn {
-	c := &Conn{channel: a, in: newInlet(), out: newOutlet(a.client, a.Channel), reset: make(chan struct{})}
+	c := &Conn{channel: a, in: newInlet(a.client), out: newOutlet(a.client, a.Channel), reset: make(chan struct{})}
 	c.out.over = c.sent
 	if !a.client.run(func() { c.in.pump(a.Channel, c.came) }) {
 		c.in.stop(a.client.Err())

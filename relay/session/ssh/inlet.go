@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -20,6 +21,8 @@ var pieces = sync.Pool{New: func() any { return new([piece]byte) }}
 // inlet is what comes on a channel. Package ssh's own reader has no deadline, is freed by nobody but the server, and
 // wakes one of those who wait, not all. So there is one goroutine that waits in it, and others may come and go.
 type inlet struct {
+	client *Client
+
 	mu      sync.Mutex
 	changed *sync.Cond
 	data    []byte // has come, and is to be read
@@ -29,8 +32,8 @@ type inlet struct {
 	by      deadline
 }
 
-func newInlet() *inlet {
-	in := &inlet{}
+func newInlet(c *Client) *inlet {
+	in := &inlet{client: c}
 	in.changed = sync.NewCond(&in.mu)
 	in.by.changed = in.changed
 	return in
@@ -39,10 +42,16 @@ func newInlet() *inlet {
 // pump takes in what comes from r. When that ends it asks over what it means, which may take its time, and gives that
 // to the reader.
 func (in *inlet) pump(r io.Reader, over func(error) error) {
+	defer context.AfterFunc(in.client.shuts, func() { in.stop(errClosed) })()
 	small := make([]byte, smallPiece)
 	buf, big := small, (*[piece]byte)(nil)
 	for {
 		n, err := r.Read(buf)
+		if n < len(buf) { // the last of what there was
+			in.client.transport.taken(n + overhead)
+		} else {
+			in.client.transport.taken(n)
+		}
 		in.take(buf[:n])
 		if err != nil {
 			if big != nil {
@@ -68,6 +77,8 @@ func (in *inlet) take(p []byte) {
 	defer in.mu.Unlock()
 	in.data = p
 	in.changed.Broadcast()
+	in.client.transport.pause()
+	defer in.client.transport.goOn()
 	for len(in.data) > 0 && !in.drop {
 		in.changed.Wait()
 	}

@@ -52,7 +52,7 @@ func (c *Client) Start(ctx context.Context, p Program) (*Process, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, shellTimeout, tooLate(OpeningShell, shellTimeout)())
 	defer cancel()
-	s := &Process{client: c, out: newInlet(), errs: newInlet()}
+	s := &Process{client: c, out: newInlet(c), errs: newInlet(c)}
 	var err error
 	c.mu.Lock()
 	c.opening++

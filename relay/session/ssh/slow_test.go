@@ -516,3 +516,68 @@ func TestAhead(t *testing.T) {
 		conn.Reset(wire.None)
 	})
 }
+
+// What nobody reads takes a bounded part of the memory, in pieces of whatever size, and ends the connection then. That it
+// lies there for long, while others carry much, does not.
+func TestHeld(t *testing.T) {
+	const most = 4 << 20
+	t.Run("tiny pieces", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, _, channels, _ := pair(t)
+			c.transport.most = most
+			go func() {
+				ch := take(t, <-channels)
+				for {
+					if _, err := ch.Write([]byte{1}); err != nil {
+						return
+					}
+				}
+			}()
+			conn, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-c.Ended()
+			if err := c.Err(); wire.CodeOf(err) != wire.Busy || wire.HintOf(err) == "" {
+				t.Errorf("it ended with %v", err)
+			}
+			if _, err := io.Copy(io.Discard, conn); !errors.Is(err, c.Err()) {
+				t.Errorf("reading ends with %v", err)
+			}
+		})
+	})
+	t.Run("others go on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, _, channels, _ := pair(t)
+			c.transport.most = most
+			go func() {
+				_, _ = take(t, <-channels).Write(make([]byte, 1<<20))
+				echo := take(t, <-channels)
+				_, _ = io.Copy(echo, echo)
+			}()
+			if _, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80}); err != nil {
+				t.Fatal(err)
+			}
+			conn, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, size := range []int{1, 100, 4 << 10, 64 << 10} {
+				buf := make([]byte, size)
+				for range 1000 {
+					if _, err := conn.Write(buf); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.ReadFull(conn, buf); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			c.transport.mu.Lock()
+			defer c.transport.mu.Unlock()
+			if held := c.transport.held; held < 3<<18 || held > 5<<18 {
+				t.Errorf("%d bytes are held", held)
+			}
+		})
+	})
+}

@@ -24,11 +24,21 @@ type transport struct {
 	closed  bool          // by package ssh, which knows better why
 	err     error         // how the connection ended
 	wait    chan struct{} // closed by the next Write, if anybody waits
+	waiting int           // inlets that are not read
+	held    int           // bytes that have come since there were any, and that no inlet has taken
+	most    int           // maxHeld
 }
+
+// maxHeld is how much may wait for those who do not read, in bytes as they came. A channel holds 2 MiB by itself, but
+// package ssh keeps each packet apart, and what comes in packets of a byte takes sixty times as much of the memory.
+const maxHeld = 256 << 20
+
+// overhead is the least that a packet of data has beside the data, in bytes.
+const overhead = 30
 
 func newTransport(s wire.Stream) *transport {
 	over, end := context.WithCancel(context.Background())
-	c := &transport{skip: len(Greeting), over: over, end: end, NetConn: wire.NetConn{
+	c := &transport{skip: len(Greeting), most: maxHeld, over: over, end: end, NetConn: wire.NetConn{
 		Stream: s,
 		End:    func(s wire.Stream) { s.Reset(wire.None) }, // nobody reads the rest
 	}}
@@ -45,12 +55,40 @@ func (c *transport) Read(p []byte) (int, error) {
 	n, err := c.NetConn.Read(p)
 	c.mu.Lock()
 	c.reading = false
+	if c.waiting > 0 {
+		c.held += n
+	}
+	if c.held > c.most {
+		err = wire.Errorf(wire.Busy, "%d MiB of the SSH server's output wait, and nobody reads them", c.most>>20).Advise("read what comes, or open fewer channels at a time")
+	}
 	c.failLocked(err)
 	c.mu.Unlock()
 	if err != nil {
 		c.end()
 	}
 	return n, err
+}
+
+// pause says that what an inlet has taken is not read, and goOn that it was.
+func (c *transport) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting++
+}
+
+func (c *transport) goOn() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting--; c.waiting == 0 {
+		c.held = 0 // what others hold is on its way
+	}
+}
+
+// taken says that an inlet has taken n of the bytes that have come.
+func (c *transport) taken(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = max(0, c.held-n)
 }
 
 // Close is package ssh's.
