@@ -3,9 +3,11 @@ package session_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"scrier/relay/audit"
 	"scrier/relay/session"
 	"scrier/relay/session/sessiontest"
 	"scrier/wire"
@@ -190,5 +192,50 @@ func TestHistory(t *testing.T) {
 	}
 	if _, _, err := table.Channels(t.Context(), wire.NewSessionID()); wire.CodeOf(err) != wire.NotFound {
 		t.Errorf("of none: %v", err)
+	}
+}
+
+// full is a journal on a full disk, which keeps what it takes from its reserve.
+type full struct {
+	*sessiontest.Journal
+	is    *atomic.Bool
+	taken *[]audit.Event // by [session.Journal].AppendEnd, while it is full
+}
+
+func (f full) Append(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if f.is.Load() {
+		return audit.Record{}, wire.Errorf(wire.AuditUnavailable, "no disk")
+	}
+	return f.Journal.Append(ctx, e)
+}
+
+func (f full) AppendEnd(ctx context.Context, e audit.Event) (audit.Record, error) {
+	if f.is.Load() {
+		*f.taken = append(*f.taken, e)
+	}
+	return f.Journal.AppendEnd(ctx, e)
+}
+
+// Who opens and ends channels again and again uses nothing up of what is kept of a full disk.
+func TestChannelsOnAFullDisk(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	f := full{j, new(atomic.Bool), new([]audit.Event)}
+	table.Journal = f
+	s := sessiontest.Reserve(t, table)
+	first, second := newPlayed(), newPlayed()
+	showBoth(t, s, first, second)
+	f.is.Store(true)
+	if _, err := s.More(t.Context(), &session.Request{}); wire.CodeOf(err) != wire.AuditUnavailable {
+		t.Errorf("without a record: %v", err)
+	}
+	second.end <- &wire.Exit{}
+	<-second.dismissed
+	if len(*f.taken) > 0 {
+		t.Errorf("taken of the reserve: %+v", *f.taken)
+	}
+	f.is.Store(false)
+	s.Session.End(&wire.Error{Code: wire.Killed})
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
