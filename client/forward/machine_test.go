@@ -30,12 +30,11 @@ type machine struct {
 	wg      sync.WaitGroup
 	refuse  func(*wire.Channel) error // nil, or what it returns: the channel opens
 
-	mu       sync.Mutex
-	arrived  map[uint32]net.Conn
-	last     uint32
-	asked    []wire.Channel
-	agents   *net.UnixListener // what arrives here is for the operator's ssh-agent
-	listened []string
+	mu      sync.Mutex
+	arrived map[uint32]net.Conn
+	last    uint32
+	asked   []wire.Channel
+	agents  *net.UnixListener // what arrives here is for the operator's ssh-agent
 }
 
 func newMachine(t *testing.T) *machine {
