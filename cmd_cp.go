@@ -340,7 +340,7 @@ func (m *machines) connect(ctx context.Context, name string, req client.SessionR
 		cfg.Requests = int(min(max(m.rate/4/(32<<10), 1), 128))
 	}
 	if m.options.goOn && slices.Contains(session.Rights(), wire.MayExec) {
-		cfg.Sum = (&summing{session: session}).sum
+		cfg.Sum = (&summing{session: session, turns: make(chan struct{}, 2)}).sum
 	}
 	place, err := transfer.NewRemote(ctx, cfg)
 	if err != nil {
@@ -398,7 +398,8 @@ func (o *cpOptions) progress() (p transfer.Progress, done func(transfer.Summary)
 // summing has an envoy tell the SHA-256 of a file's beginning, by a command there.
 type summing struct {
 	session *client.Session
-	cannot  atomic.Bool // it could not once
+	cannot  atomic.Bool   // it could not once
+	turns   chan struct{} // sums under way: sshd allows a session few channels (MaxSessions)
 }
 
 // sumRate is how many bytes a second an envoy hashes at least.
@@ -409,6 +410,12 @@ var sumPattern = regexp.MustCompile(`(?m)^([0-9a-f]{64})\b`)
 func (s *summing) sum(ctx context.Context, path string, n int64) ([]byte, error) {
 	if s.cannot.Load() {
 		return nil, errors.ErrUnsupported
+	}
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(n/sumRate)*time.Second)
 	defer cancel()

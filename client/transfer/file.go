@@ -13,6 +13,9 @@ import (
 // worthAsking is from which size on the place is asked whether it has room, in bytes.
 const worthAsking = 1 << 20
 
+// worthSumming is from which size on what is there is compared, in bytes: less is copied sooner.
+const worthSumming = 64 << 10
+
 // copying is the copy of one file.
 type copying struct {
 	*job
@@ -25,6 +28,7 @@ type copying struct {
 	fresh bool
 
 	moved int64
+	left  bool // a part that is of use
 }
 
 // run copies the file.
@@ -49,7 +53,7 @@ func (c *copying) copy() (Result, error) {
 		if c.o.Continue && c.whole(there) {
 			return Kept, c.keep(there)
 		}
-		if err := c.dst.Writable(c.to); err != nil {
+		if err := c.dst.Writable(c.to, there); err != nil {
 			return Failed, c.target(err)
 		}
 	}
@@ -162,7 +166,7 @@ func (c *copying) whole(there Entry) bool {
 	case there.Changed.Unix() == c.is.Changed.Unix():
 		return true
 	}
-	return c.is.Size > 0 && c.sameSum(c.to, there.Size) == nil
+	return c.is.Size >= worthSumming && c.sameSum(c.to, there.Size) == nil
 }
 
 // sameSum compares the first n bytes of the source with those of a file of the target, if both places can tell a sum
@@ -232,7 +236,7 @@ func (c *copying) open(in Reading, part string, mode fs.FileMode) (out Writing, 
 // reopen opens what an earlier copy left, if it can be used: as far as it is the same as the source.
 func (c *copying) reopen(in Reading, part string) (Writing, int64) {
 	e, err := c.dst.Lstat(part)
-	if err != nil || !e.Mode.IsRegular() || e.Size == 0 {
+	if err != nil || !e.Mode.IsRegular() || e.Size < worthSumming {
 		return nil, 0
 	}
 	out, err := c.dst.Reopen(part)
@@ -333,16 +337,26 @@ func (c *copying) fill(in Reading, out Writing, folder string, at int64) error {
 		}
 	}
 	err := c.stream(in, out, at)
-	if e, ok := errors.AsType[*sideError](err); ok && e.target && !full(err) {
-		// The protocol has no number for a full disk.
-		if s, ok := errors.AsType[*sftp.StatusError](err); ok && s.Code == uint32(sftp.ErrSSHFxFailure) {
-			if free, ok := c.dst.Room(folder); ok && free < chunk {
-				return c.target(&roomError{needs: c.is.Size - at, free: free})
-			}
+	if unsaid(err) {
+		if free, ok := c.dst.Room(folder); ok && free < chunk {
+			return c.target(&roomError{needs: c.is.Size - at, free: free})
 		}
 	}
 	return err
 }
+
+// unsaid says that the target's server failed and did not say why. The protocol has no number for a full disk.
+func unsaid(err error) bool {
+	e, ok := errors.AsType[*sideError](err)
+	if !ok || !e.target {
+		return false
+	}
+	s, ok := errors.AsType[*sftp.StatusError](err)
+	return ok && s.Code == uint32(sftp.ErrSSHFxFailure)
+}
+
+// crowded says that a copy may have failed because of what others wrote at the same time.
+func (c *copying) crowded(err error) bool { return c.ctx.Err() == nil && (full(err) || unsaid(err)) }
 
 // stream copies from an offset on to the end.
 func (c *copying) stream(in Reading, out Writing, at int64) error {
@@ -487,12 +501,14 @@ func (c *copying) name(part string) error {
 
 // leave takes away what is of no use to a later copy: nothing, or what fills a disk.
 func (c *copying) leave(part string, at int64, err error) {
-	if errors.Is(err, errStolen) || c.dst.Lost() != nil {
-		c.parts.Store(c.parts.Load() || at+c.moved > 0)
+	some := at+c.moved > 0
+	switch {
+	case errors.Is(err, errStolen): // it is not ours
 		return
-	}
-	if at+c.moved > 0 && !full(err) {
-		c.parts.Store(true)
+	case some && !full(err):
+		c.left = true
+		return
+	case c.dst.Lost() != nil:
 		return
 	}
 	_ = c.dst.Remove(part) // the error that there was tells more

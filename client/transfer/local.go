@@ -270,7 +270,7 @@ func (f *localFolder) Reopen(p string) (Writing, error) {
 
 func (f *localFolder) Direct(p string) (Writing, error) { return f.open(p, os.O_WRONLY, 0) }
 
-func (f *localFolder) Writable(p string) error {
+func (f *localFolder) Writable(p string, _ Entry) error {
 	w, err := f.root.OpenFile(p, os.O_WRONLY|nonBlock, 0)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {

@@ -58,8 +58,8 @@ type Folder interface {
 	Create(path string, mode fs.FileMode) (Writing, error)
 	// Reopen opens a file of one's own that is there, to be written.
 	Reopen(path string) (Writing, error)
-	// Writable says whether a file that is there may be written.
-	Writable(path string) error
+	// Writable says whether a file that is there, as an Entry says, may be written.
+	Writable(path string, is Entry) error
 	// Mkdir makes a folder, with its mode as that of Create; its owner can use it.
 	Mkdir(path string, mode fs.FileMode) error
 	Chmod(path string, mode fs.FileMode) error

@@ -50,6 +50,8 @@ type Remote struct {
 	// What is known of the server's way with new files and folders.
 	mu          sync.Mutex
 	files, dirs newMode
+	known       bool // own is what [Remote.login] gives
+	own         int
 	owner       bool // uid and gid are known: those of new files
 	uid, gid    int
 }
@@ -253,7 +255,6 @@ func (f *remoteFolder) Remove(p string) error            { return f.client.Remov
 func (f *remoteFolder) Same(name string) string          { return name }
 func (f *remoteFolder) Direct(p string) (Writing, error) { return f.Remote.Direct(f.full(p)) }
 func (f *remoteFolder) Where(in Place) (string, bool)    { return f.base, in == Place(f.Remote) }
-func (f *remoteFolder) Reopen(p string) (Writing, error) { return f.open(p, os.O_WRONLY) }
 
 func (f *remoteFolder) Sum(ctx context.Context, p string, n int64) ([]byte, error) {
 	return f.Remote.Sum(ctx, f.full(p), n)
@@ -278,6 +279,41 @@ func (f *remoteFolder) open(p string, how int) (*remoteFile, error) {
 		return nil, err
 	}
 	return &remoteFile{File: file, at: f.Remote}, nil
+}
+
+// Reopen refuses a file of somebody else's, who could change it later.
+func (f *remoteFolder) Reopen(p string) (Writing, error) {
+	w, err := f.open(p, os.O_WRONLY)
+	if err != nil {
+		return nil, err
+	}
+	e, err := remoteEntry(w.File.Stat())
+	if err == nil && (!e.Mode.IsRegular() || e.UID != f.login()) {
+		err = errNotRegular
+	}
+	if err != nil {
+		_ = w.Close() // err tells more
+		return nil, err
+	}
+	return w, nil
+}
+
+// login is whose the home is, which is where paths begin, and so most likely who the login is; -1: nobody knows.
+func (r *Remote) login() int {
+	r.mu.Lock()
+	known, own := r.known, r.own
+	r.mu.Unlock()
+	if known {
+		return own
+	}
+	own = -1
+	if e, err := r.Stat("."); err == nil {
+		own = e.UID
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known, r.own = true, own
+	return own
 }
 
 // Create has the connection say the mode, as the protocol's client does not.
@@ -336,7 +372,14 @@ func (r *Remote) made(of *newMode, mode fs.FileMode, stat func() (Entry, error),
 	return nil
 }
 
-func (f *remoteFolder) Writable(p string) error {
+// Writable opens the file only if its mode does not tell: the audit log would have that as a file of no bytes.
+func (f *remoteFolder) Writable(p string, is Entry) error {
+	switch own := f.login(); {
+	case is.Mode&0o200 != 0 && (own == 0 || own == is.UID): // 0 is root, or somebody without a home of their own
+		return nil
+	case own != 0 && own == is.UID:
+		return fs.ErrPermission
+	}
 	w, err := f.open(p, os.O_WRONLY)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {

@@ -260,10 +260,10 @@ func (j *job) end(f *File, o Outcome) {
 
 // file copies a file in a goroutine of its own.
 func (j *job) file(from Place, path string, e Entry, into *folder, name string) {
-	c := &copying{job: j, from: from, path: path, is: e, dst: into.dst, to: into.dst.Join(into.path, name), fresh: into.fresh}
-	c.file = &File{From: from.Show(path), To: into.dst.Show(c.to), Size: e.Size}
+	to := into.dst.Join(into.path, name)
+	f := &File{From: from.Show(path), To: into.dst.Show(to), Size: e.Size}
 	if !e.Mode.IsRegular() {
-		j.end(c.file, Outcome{Result: Failed, Err: errNotRegular})
+		j.end(f, Outcome{Result: Failed, Err: errNotRegular})
 		return
 	}
 	weight := min(max(e.Size/placeSize, minPlaces), places)
@@ -273,16 +273,30 @@ func (j *job) file(from Place, path string, e Entry, into *folder, name string) 
 	into.pending.Add(1)
 	j.files.Go(func() {
 		defer into.done()
-		defer j.room.Release(weight)
+		defer func() { j.room.Release(weight) }()
 		began := time.Now()
+		c := &copying{job: j, file: f, from: from, path: path, is: e, dst: into.dst, to: to, fresh: into.fresh}
 		out := c.run()
+		if weight < places && c.crowded(out.Err) {
+			// What the others have written by now may be what it had no room for: it is tried again alone.
+			j.room.Release(weight)
+			weight = 0
+			if j.room.Acquire(j.ctx, places) == nil {
+				weight = places
+				c = &copying{job: j, file: f, from: from, path: path, is: e, dst: into.dst, to: to, fresh: into.fresh}
+				out = c.run()
+			}
+		}
 		out.Took = time.Since(began)
 		for _, at := range []Place{from, into.dst} {
 			if lost := at.Lost(); lost != nil && out.Err != nil {
 				j.cancel(lost)
 			}
 		}
-		j.end(c.file, out)
+		if c.left {
+			j.parts.Store(true)
+		}
+		j.end(f, out)
 	})
 }
 

@@ -154,6 +154,41 @@ func TestPermissions(t *testing.T) {
 	s.told.wants(t, "failed web1:tree/closed: permission denied", "copied web1:tree/open/f")
 }
 
+// A part that somebody else has put there is not gone on with: they could change the file afterwards.
+func TestPlantedPart(t *testing.T) {
+	s := newSite(t)
+	s.remote = remoteOf(t, transfer.RemoteConfig{Name: "web1", Conn: nobody(t, s.there)})
+	text := string(random(300_000))
+	write(t, filepath.Join(s.here, "f"), text)
+	for _, root := range []string{s.here, s.there} {
+		part := filepath.Join(root, transfer.PartName("new"))
+		write(t, part, text[:200_000])
+		if err := os.Chmod(part, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(part, 1234, 1234); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.up(transfer.Options{Continue: true}, "new", "f")
+	s.down(transfer.Options{Continue: true}, "new", "new")
+	for root, uid := range map[string]uint32{s.here: 0, s.there: 65534} {
+		s.wants(root, "new", text)
+		info, err := os.Stat(filepath.Join(root, "new"))
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != uid {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+	// One's own is.
+	write(t, filepath.Join(s.there, transfer.PartName("own")), text[:200_000])
+	if err := os.Chown(filepath.Join(s.there, transfer.PartName("own")), 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if sum := s.up(transfer.Options{Continue: true}, "own", "f"); sum.Moved != 100_000 {
+		t.Errorf("%+v", sum)
+	}
+}
+
 // Root keeps the owner of what is there.
 func TestOwners(t *testing.T) {
 	if os.Getuid() != 0 {
