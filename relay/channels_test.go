@@ -194,3 +194,35 @@ func TestForeignChannels(t *testing.T) {
 	(&viewer{hold, held}).exit(t)
 	settled(t, r)
 }
+
+// A session that is held ends with its SSH connection, and who holds it hears why.
+func TestHeldSessionEndsWithItsServer(t *testing.T) {
+	r := start(t)
+	broken := make(chan struct{})
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		e.opened(s)
+		go func() {
+			<-broken
+			_ = s.CloseWrite() // as a server that was killed
+		}()
+		e.commands(s, open)
+	})
+	p := newPerson(t, r, "ann", access.Admin)
+	cert, err := p.login(attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, a, err := stream(t, dial(t, r, wire.ALPNClient, cert), &wire.Connect{Envoy: "web1", Kind: wire.KindSSH, Channel: &wire.Channel{Kind: wire.Hold}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(broken)
+	exit, err := wire.Expect[wire.Exit](f)
+	if err != nil || exit.Code == wire.None {
+		t.Errorf("%+v, %v", exit, err)
+	}
+	waitFor(t, "the row to be closed", func() bool {
+		s, err := r.sessions.Get(t.Context(), a.Session)
+		return wire.CodeOf(err) == wire.NotFound || err == nil && !s.Closed.IsZero()
+	})
+}

@@ -118,6 +118,13 @@ func (c *connection) open(ctx context.Context, s *session.Channel, req *session.
 		if err != nil {
 			return nil, err
 		}
+		go s.Guard(func() {
+			select {
+			case <-c.client.Ended(): // nothing else of the stage would notice
+				s.End(c.tunnel.Why(c.client.Err()))
+			case <-s.Context().Done():
+			}
+		})
 		return hold.New(s, nil, release), nil
 	case wire.DialTCP, wire.DialUnix:
 		target.Unix = what.Kind == wire.DialUnix
