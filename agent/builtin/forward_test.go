@@ -543,13 +543,15 @@ func TestReverseSocket(t *testing.T) {
 
 // A thousand streams at a time, none of which waits for another one.
 func TestManyForwards(t *testing.T) {
-	c := serve(t, newServer(t)).dial(t)
+	server := newServer(t)
+	c := serve(t, server).dial(t)
 	fast := listen(t, "tcp", "127.0.0.1:0", echo)
 	wait := make(chan struct{})
 	slow := listen(t, "tcp", "127.0.0.1:0", func(net.Conn) { <-wait })
-	defer close(wait)
+	var stuck []stream
 	for range 3 { // they read nothing, and their windows fill
 		s := mustDial(t, c, slow)
+		stuck = append(stuck, s)
 		go func() { _, _ = s.Write(make([]byte, 8<<20)) }()
 	}
 	all := make([]stream, 1000)
@@ -572,6 +574,17 @@ func TestManyForwards(t *testing.T) {
 		})
 	}
 	work.Wait()
+	// Ends from both sides, in great number and with much still on its way, pass each other: nobody waits for the other one.
+	close(wait)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for _, s := range append(all, stuck...) {
+			_ = s.Close()
+		}
+	}()
+	eventually(t, "all places are free", func() bool { return len(server.forwards) == 0 })
+	<-over
 }
 
 // A flood ends at a bound, and holds nothing else up; the places are free again afterwards.

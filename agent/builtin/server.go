@@ -146,7 +146,10 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, guest Guest) error {
 	defer watch.Wait()
 	defer close(over)
 
-	sshConn, channels, requests, err := ssh.NewServerConn(conn, s.config(guest.Key))
+	in := readAhead(conn, aheadMost)
+	defer in.end()
+	defer hangUp()
+	sshConn, channels, requests, err := ssh.NewServerConn(in, s.config(guest.Key))
 	if err != nil {
 		return handshakeError(ctx, err, late.Load())
 	}
