@@ -5,6 +5,7 @@ import { bytes, count } from "../ui/format";
 import { composing } from "../ui/typing";
 import { clock } from "../viewer/clock";
 import { button, el, icon, type Icon } from "../viewer/dom";
+import { prose } from "../viewer/panel";
 import { askClash, askName, sureToRemove, words } from "./dialogs";
 import { drops } from "./drop";
 import { Grid } from "./grid";
@@ -245,7 +246,7 @@ export class Pane {
   private unread(p: Problem): Node[] {
     const { title, hint } = words(p);
     return [
-      el("p", {}, el("strong", {}, title)), ...(p.detail === "" ? [] : [el("p", { class: "mono muted" }, shown(p.detail, 300))]), ...(hint === "" ? [] : [el("p", { class: "muted" }, hint)]),
+      el("p", {}, el("strong", {}, title)), ...(p.detail === "" ? [] : [el("p", { class: "mono muted" }, shown(p.detail, 300))]), ...(hint === "" ? [] : [el("p", { class: "muted" }, ...prose(hint))]),
       el("div", { class: "row" }, button("Try again", {}, () => void this.read()), ...(this.path && this.path.names.length > 0 ? [button("Up", {}, () => this.up())] : [])),
     ];
   }
@@ -309,7 +310,8 @@ export class Pane {
     if (this.crumbs.dataset["shown"] === key) return;
     this.crumbs.dataset["shown"] = key;
     const part = (text: string, names: readonly Name[], last: boolean) => {
-      const b = button(`Folder ${text}`, { class: "button quiet slim crumb", title: text }, () => void this.go(new Path(names), p?.names[names.length]), el("bdi", {}, shown(text, 60)));
+      const name = shown(text);
+      const b = button(`Folder ${name}`, { class: "button quiet slim crumb", title: name }, () => void this.go(new Path(names), p?.names[names.length]), el("bdi", { dir: "ltr" }, shown(text, 60)));
       if (last) b.setAttribute("aria-current", "location");
       return b;
     };
@@ -447,7 +449,7 @@ export class Pane {
   private tell(p: Problem): void {
     const { title, hint } = words(p);
     const box = el("div", { class: "notice bad", role: "alert" },
-      el("div", {}, el("p", {}, el("strong", {}, shown(title, 300))), ...(p.detail === "" ? [] : [el("p", { class: "mono" }, shown(p.detail, 300))]), ...(hint === "" ? [] : [el("p", {}, hint)])),
+      el("div", {}, el("p", {}, el("strong", {}, shown(title, 300))), ...(p.detail === "" ? [] : [el("p", { class: "mono" }, shown(p.detail, 300))]), ...(hint === "" ? [] : [el("p", {}, ...prose(hint))])),
       button("Dismiss", { class: "button quiet icon", title: "Dismiss" }, () => {
         box.remove();
         this.focus();

@@ -24,8 +24,8 @@ export function card(title: string, lines: (Node | string | undefined)[], list: 
   return el("div", { class: "card", role: "group", "aria-label": title }, el("h2", {}, title), ...said.map((l) => (typeof l === "string" ? el("p", {}, ...prose(l)) : l)), ways(list));
 }
 
-// prose writes what stands between backquotes as code.
-function prose(text: string): (Node | string)[] {
+/** prose writes what stands between backquotes as code. */
+export function prose(text: string): (Node | string)[] {
   return text.split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part));
 }
 
