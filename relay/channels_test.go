@@ -140,7 +140,7 @@ func TestForeignChannels(t *testing.T) {
 		e.opened(s)
 		e.commands(s, open)
 	})
-	links := map[string]wire.Link{}
+	links, who := map[string]wire.Link{}, access.Operator{}
 	for _, name := range []string{"ann", "bob"} {
 		p := newPerson(t, r, name, access.Admin)
 		cert, err := p.login(attempt{})
@@ -148,6 +148,9 @@ func TestForeignChannels(t *testing.T) {
 			t.Fatal(err)
 		}
 		links[name] = dial(t, r, wire.ALPNClient, cert)
+		if name == "ann" {
+			who = access.Operator{ID: p.user.ID, Username: name}
+		}
 	}
 	hold, held, err := stream(t, links["ann"], &wire.Connect{Envoy: "web1", Kind: wire.KindSSH, Channel: &wire.Channel{Kind: wire.Hold}, Needs: []wire.Right{wire.MayExec}})
 	if err != nil {
@@ -187,6 +190,22 @@ func TestForeignChannels(t *testing.T) {
 		return a
 	}(); a.Session == held.Session {
 		t.Error("bob has joined ann's session")
+	}
+	// What copies or forwards is not taken over by another viewer, its own operator's page included.
+	ticket, err := r.sessions.Ticket(held.Session, viewerOf(who))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := links["ann"].Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := wire.NewFramed(s)
+	if err := errors.Join(f.Send(&wire.Attach{Ticket: ticket, Client: []byte("another")}), s.SetReadDeadline(time.Now().Add(patience))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Attached](f); wire.CodeOf(err) != wire.Conflict {
+		t.Errorf("taken over: %v", err)
 	}
 	if err := hold.Send(&wire.EOF{}); err != nil {
 		t.Fatal(err)

@@ -125,7 +125,7 @@ func (c *connection) open(ctx context.Context, s *session.Channel, req *session.
 			case <-s.Context().Done():
 			}
 		})
-		return hold.New(s, nil, release), nil
+		return hold.New(s, nil, req.Client, release), nil
 	case wire.DialTCP, wire.DialUnix:
 		target.Unix = what.Kind == wire.DialUnix
 		conn, err := c.client.Dial(ctx, target)
@@ -139,13 +139,13 @@ func (c *connection) open(ctx context.Context, s *session.Channel, req *session.
 		if err != nil {
 			return nil, err
 		}
-		return c.listen(s, l)
+		return c.listen(s, l, req.Client)
 	case wire.ForwardAgent:
 		l, err := c.client.ListenAgent()
 		if err != nil {
 			return nil, err
 		}
-		return c.listen(s, l)
+		return c.listen(s, l, req.Client)
 	case wire.Accept:
 		conn := c.arrivals.take(what.Number)
 		if conn == nil {
@@ -178,13 +178,13 @@ func (c *connection) program(ctx context.Context, s *session.Channel, req *sessi
 }
 
 // listen shows a listener, whose connections wait to be taken.
-func (c *connection) listen(s *session.Channel, l *ssh.Listener) (session.Stage, error) {
+func (c *connection) listen(s *session.Channel, l *ssh.Listener, client []byte) (session.Stage, error) {
 	release, err := c.client.Hold()
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
-	return hold.New(s, listener{l, c}, func() {
+	return hold.New(s, listener{l, c}, client, func() {
 		l.Close()
 		release()
 	}), nil

@@ -23,6 +23,7 @@ type Hold struct {
 	session  *session.Channel
 	listener Listener
 	release  func()
+	mine     []byte // whose it is, as in [wire.Attach]; nil: any viewer of the owner's
 	audience *audience.Audience
 	ended    chan struct{} // closed with the listener
 
@@ -32,9 +33,10 @@ type Hold struct {
 	err     error // why the listener has ended
 }
 
-// New keeps a session open until the stage ends, and calls release then. listener may be nil: nothing arrives.
-func New(s *session.Channel, listener Listener, release func()) *Hold {
-	h := &Hold{session: s, listener: listener, release: release, ended: make(chan struct{})}
+// New keeps a session open until the stage ends, and calls release then. listener may be nil: nothing arrives. client, if not
+// nil, is the one viewer that it is for: a program that copies or forwards, from which nobody can take it over.
+func New(s *session.Channel, listener Listener, client []byte, release func()) *Hold {
+	h := &Hold{session: s, listener: listener, release: release, mine: client, ended: make(chan struct{})}
 	h.audience = audience.New(s, &h.mu)
 	return h
 }
@@ -105,6 +107,9 @@ func (h *Hold) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a *w
 func (h *Hold) join(v *seat, a *wire.Attach) (*wire.Attached, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.mine != nil && !bytes.Equal(h.mine, a.Client) {
+		return nil, wire.Errorf(wire.Conflict, "the session belongs to a program that copies or forwards, which nobody else can show").Advise("open a session of your own")
+	}
 	if a.Back && h.client != nil && !bytes.Equal(h.client, a.Client) {
 		return nil, &wire.Error{Code: wire.TakenOver}
 	}
