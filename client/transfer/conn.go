@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"sync"
 	"time"
+
+	"scrier/wire"
 )
 
 // Patience is how long a machine may take for one answer: it may be writing to a slow disk.
@@ -108,7 +110,7 @@ func (c *conn) watch() {
 	switch {
 	case ended:
 	case waits >= c.patience:
-		c.fail(fmt.Errorf("the machine has not answered for %s", c.patience))
+		c.fail(fmt.Errorf("the machine has not answered for %s", wire.Period(c.patience)))
 	default:
 		c.timer.Reset(max(c.patience-waits, time.Millisecond))
 	}

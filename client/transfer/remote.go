@@ -524,10 +524,12 @@ func (f *remoteFile) TakeFrom(r io.Reader, from, n int64) (int64, error) {
 	if _, err := f.File.Seek(from, io.SeekStart); err != nil {
 		return 0, err
 	}
+	most := 1 // of requests under way
 	if n >= 0 {
 		r = io.LimitReader(r, n)
+		most = int(min(n/chunk+1, requests))
 	}
-	took, err := f.File.ReadFromWithConcurrency(r, 0)
+	took, err := f.File.ReadFromWithConcurrency(r, most)
 	if err != nil { // what stands behind a write that failed is worth nothing
 		if at, seek := f.File.Seek(0, io.SeekCurrent); seek == nil && at >= from {
 			_ = f.File.Truncate(at) // the error that there was tells more
