@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -778,6 +779,13 @@ func TestWorkerIsStopped(t *testing.T) {
 	if err := unix.Kill(pids[0], unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "all its threads are stopped", func() bool {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pids[0]))
+		return err == nil && !slices.ContainsFunc(tasks, func(task string) bool {
+			stat, err := os.ReadFile(task)
+			return err == nil && !bytes.Contains(stat, []byte(") T "))
+		})
+	})
 	go func() { _, _ = dial(c, "127.0.0.1", port(target)) }()
 	if ok, _, err := c.SendRequest("tcpip-forward", true, ssh.Marshal(listenTCP{"127.0.0.1", 0})); ok || err != nil {
 		t.Errorf("a stopped worker listens: %v, %v", ok, err)
