@@ -127,25 +127,32 @@ func newConn(a *channel) *Conn {
 	return c
 }
 
-// came is called when no more comes, and gives what that means.
-func (c *Conn) came(err error) error {
+// came is called when no more comes, and tells what that means.
+func (c *Conn) came(err error) {
 	switch {
 	case !orderly(err):
-		return c.channel.client.fault(err)
+		c.in.end(c.channel.client.fault(err))
 	case !c.channel.client.transport.sound():
-		return c.channel.client.Err()
+		c.in.end(c.channel.client.Err())
+	default:
+		c.ended(&c.inEnded, func(err error) {
+			if err == nil {
+				err = io.EOF
+			}
+			c.in.end(err)
+		})
 	}
-	if err := c.ended(&c.inEnded); err != nil {
-		return err
-	}
-	return io.EOF
 }
 
 // sent is called when no more is sent.
-func (c *Conn) sent() error { return c.ended(&c.outEnded) }
+func (c *Conn) sent() (err error) {
+	c.ended(&c.outEnded, func(e error) { err = e })
+	return err
+}
 
-// ended notes the end of a direction; that of the second is the channel's.
-func (c *Conn) ended(direction *bool) error {
+// ended notes the end of a direction, and tells that it is over; that of the second is the channel's. An error is that of
+// the connection, which broke meanwhile.
+func (c *Conn) ended(direction *bool, tell func(error)) {
 	c.mu.Lock()
 	*direction = true
 	last := c.inEnded && c.outEnded && !c.over
@@ -153,10 +160,11 @@ func (c *Conn) ended(direction *bool) error {
 	unwanted := c.unwanted
 	c.mu.Unlock()
 	if !last {
-		return nil
+		tell(nil)
+		return
 	}
-	defer c.channel.leave()
-	if !unwanted { // the server knows that it is over: it closes the channel when it is done
+	defer c.channel.leave() // when it is told, as the last one closes the connection
+	if !unwanted {          // the server knows that it is over: it closes the channel when it is done
 		select {
 		case <-c.channel.gone:
 		case <-c.reset:
@@ -167,12 +175,13 @@ func (c *Conn) ended(direction *bool) error {
 	select {
 	case <-c.channel.gone:
 		if !c.channel.client.transport.sound() {
-			return c.channel.client.Err()
+			tell(c.channel.client.Err())
+			return
 		}
 	case <-c.reset:
 	case <-time.After(drainWait):
 	}
-	return nil
+	tell(nil)
 }
 
 // Read implements [wire.Stream].
@@ -192,7 +201,7 @@ func (c *Conn) CloseRead(code wire.Code) {
 	ended := c.inEnded
 	c.mu.Unlock()
 	if !ended {
-		c.channel.client.run(func() { _ = c.ended(&c.inEnded) }) // how it ends is not told to anybody
+		c.channel.client.run(func() { c.ended(&c.inEnded, func(error) {}) }) // how it ends is told to nobody
 	}
 }
 

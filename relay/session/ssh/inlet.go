@@ -39,9 +39,8 @@ func newInlet(c *Client) *inlet {
 	return in
 }
 
-// pump takes in what comes from r. When that ends it asks over what it means, which may take its time, and gives that
-// to the reader.
-func (in *inlet) pump(r io.Reader, over func(error) error) {
+// pump takes in what comes from r. When that ends it calls over, which has to end the inlet and may take its time.
+func (in *inlet) pump(r io.Reader, over func(error)) {
 	defer context.AfterFunc(in.client.shuts, func() { in.stop(errClosed) })()
 	small := make([]byte, smallPiece)
 	buf, big := small, (*[piece]byte)(nil)
@@ -57,7 +56,7 @@ func (in *inlet) pump(r io.Reader, over func(error) error) {
 			if big != nil {
 				pieces.Put(big)
 			}
-			in.end(over(err))
+			over(err)
 			return
 		}
 		switch {
@@ -85,6 +84,7 @@ func (in *inlet) take(p []byte) {
 	in.data = nil
 }
 
+// end tells the reader that all has come; io.EOF is how it should end.
 func (in *inlet) end(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

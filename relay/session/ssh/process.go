@@ -75,7 +75,7 @@ func (c *Client) Start(ctx context.Context, p Program) (*Process, error) {
 	case <-ctx.Done():
 		err = wire.Cause(ctx, wire.Cancelled)
 	}
-	if err == nil && !(c.run(func() { s.out.pump(s.channel, s.came) }) && c.run(func() { s.errs.pump(s.channel.Stderr(), s.came) })) {
+	if err == nil && !(c.run(func() { s.out.pump(s.channel, s.came(s.out)) }) && c.run(func() { s.errs.pump(s.channel.Stderr(), s.came(s.errs)) })) {
 		err = c.Err()
 	}
 	if err != nil {
@@ -100,15 +100,19 @@ func (c *Client) noSession(err error) error {
 	return &wire.Error{Code: wire.AccountNotLoginable, Detail: "the SSH server opens no session: " + refusal(refused), Err: err}
 }
 
-// came gives what it means that no more comes of an output.
-func (s *Process) came(err error) error {
-	switch {
-	case !orderly(err):
-		return s.client.fault(err)
-	case !s.client.transport.sound():
-		return s.client.Err()
+// came is what it means that no more comes of an output.
+func (s *Process) came(out *inlet) func(error) {
+	return func(err error) {
+		switch {
+		case !orderly(err):
+			err = s.client.fault(err)
+		case !s.client.transport.sound():
+			err = s.client.Err()
+		default:
+			err = io.EOF
+		}
+		out.end(err)
 	}
-	return io.EOF
 }
 
 // begin asks for all that the program is to have, and for the program.
