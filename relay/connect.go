@@ -51,7 +51,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if m.Share && !req.Inline {
 		if s := c.sessions.Shared(who.ID, envoy.ID, who.Source, req); s != nil {
 			err := c.more(ctx, f, who, s, req, attach)
-			if err == nil || s.Context().Err() == nil { // else it has ended just now
+			if err == nil || !s.Over() { // else it has ended just now
 				return err
 			}
 		}

@@ -92,7 +92,7 @@ func (c *Channel) Attached() *wire.Attached {
 // written down.
 func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error) {
 	s.mu.Lock()
-	connection, over := s.connection, s.closing || s.ctx.Err() != nil
+	connection, over := s.connection, s.overLocked()
 	var c *Channel
 	switch {
 	case over:
@@ -132,6 +132,15 @@ func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error
 	c.show(stage)
 	return c, nil
 }
+
+// Over says that the session has ended, or is about to: there are no more channels.
+func (s *Session) Over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.overLocked()
+}
+
+func (s *Session) overLocked() bool { return s.closing || s.ctx.Err() != nil }
 
 // open writes to the audit log what is about to be asked of the envoy.
 func (c *Channel) open(ctx context.Context, fields map[string]string) error {
@@ -213,7 +222,7 @@ func (t *Table) Shared(operatorID string, envoy wire.EnvoyID, source string, req
 			continue
 		}
 		s.mu.Lock()
-		connection, open := s.connection, !s.closing && s.ctx.Err() == nil && s.running < maxShared
+		connection, open := s.connection, !s.overLocked() && s.running < maxShared
 		s.mu.Unlock()
 		if open && connection != nil && connection.Fits(req) {
 			return s

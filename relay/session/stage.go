@@ -115,13 +115,12 @@ func (c *Channel) run() {
 func (c *Channel) over(exit *wire.Exit) {
 	s := c.Session
 	s.mu.Lock()
-	several := s.last > 1
-	s.mu.Unlock()
-	if several {
+	if several := s.last > 1; several { // if not, nobody opens another before this is off
+		s.mu.Unlock()
 		c.written(exit)
+		s.mu.Lock()
 	}
 	c.cancel(&wire.Error{Code: exit.Code, Detail: exit.Detail})
-	s.mu.Lock()
 	s.running--
 	if c == s.first {
 		s.exit = exit

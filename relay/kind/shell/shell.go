@@ -140,6 +140,11 @@ func (k *Kind) Open(ctx context.Context, s *session.Channel, req *session.Reques
 	}
 	dialogue.Step(ssh.OpeningShell)
 	c := newConnection(k, req, client, tunnel, opened.Login, rights)
+	release, err := client.Hold() // until the session ends: another channel may be on its way when the last one ends
+	if err != nil {
+		client.Close()
+		return session.Shown{}, tunnel.Why(err)
+	}
 	stage, err := c.Open(ctx, s, req)
 	if err != nil {
 		client.Close()
@@ -147,7 +152,10 @@ func (k *Kind) Open(ctx context.Context, s *session.Channel, req *session.Reques
 	}
 	whole = true
 	// Each channel ends its own part, programs with a signal; what is left after that is cut off.
-	context.AfterFunc(s.Session.Context(), func() { time.AfterFunc(endTime, client.Close) })
+	context.AfterFunc(s.Session.Context(), func() {
+		release()
+		time.AfterFunc(endTime, client.Close)
+	})
 	return session.Shown{Stage: stage, Login: opened.Login, More: c}, nil
 }
 
