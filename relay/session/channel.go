@@ -114,18 +114,9 @@ func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error
 			c.over(wire.ExitOf(err))
 		}
 	}()
-	if err := connection.Check(req); err != nil {
-		return nil, err
-	}
-	if err := c.open(ctx, connection.Intent(req)); err != nil {
-		return nil, err
-	}
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer context.AfterFunc(c.ctx, func() { end(context.Cause(c.ctx)) })()
 	err = errPanic
 	var stage Stage
-	s.Guard(func() { stage, err = connection.Open(ctx, c, req) })
+	s.Guard(func() { stage, err = c.ask(ctx, connection, req) })
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +132,20 @@ func (s *Session) Over() bool {
 }
 
 func (s *Session) overLocked() bool { return s.closing || s.ctx.Err() != nil }
+
+// ask has the envoy open the channel.
+func (c *Channel) ask(ctx context.Context, connection Connection, req *Request) (Stage, error) {
+	if err := connection.Check(req); err != nil {
+		return nil, err
+	}
+	if err := c.open(ctx, connection.Intent(req)); err != nil {
+		return nil, err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(c.ctx, func() { end(context.Cause(c.ctx)) })()
+	return connection.Open(ctx, c, req)
+}
 
 // open writes to the audit log what is about to be asked of the envoy.
 func (c *Channel) open(ctx context.Context, fields map[string]string) error {

@@ -239,3 +239,26 @@ func TestChannelsOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// blind is a connection that panics when it looks at a request.
+type blind struct{ opener }
+
+func (blind) Check(*session.Request) error { panic("a fault") }
+
+// H90: a panic in looking at a request for a channel ends the session, which keeps no slot.
+func TestPanicBeforeAChannel(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	if err := s.Show(t.Context(), session.Shown{Login: "deploy", Stage: newPlayed(), More: blind{}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.More(t.Context(), &session.Request{}); wire.CodeOf(err) != wire.Internal {
+		t.Errorf("opened with %v", err)
+	}
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if v := state(t, table, s); v.Reason != "internal" {
+		t.Errorf("closed as %+v", v)
+	}
+}
