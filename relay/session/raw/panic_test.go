@@ -122,3 +122,43 @@ func TestSecondViewer(t *testing.T) {
 		t.Fatal("the session does not end")
 	}
 }
+
+// Who only watches does not get a tunnel, not even as the first.
+func TestWatcher(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	_, tunnel := wiretest.Streams()
+	if err := s.Show(t.Context(), session.Shown{Stage: New(s, tunnel)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(t.Context(), nil, session.Viewer{OperatorID: "2", Watch: true}, &wire.Attach{}); wire.CodeOf(err) != wire.Conflict {
+		t.Errorf("%v", err)
+	}
+	s.End(&wire.Error{Code: wire.Killed})
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A tunnel whose viewer was lost before it came waits for the grace, and not for as long as a session may last.
+func TestNobodyComes(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	table.Grace = time.Millisecond
+	s := sessiontest.Reserve(t, table)
+	envoy, tunnel := wiretest.Streams()
+	if err := s.Show(t.Context(), session.Shown{Stage: New(s, tunnel)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := table.Wait(ctx); err != nil {
+		s.End(&wire.Error{Code: wire.Killed})
+		t.Fatal("the session does not end")
+	}
+	if row, err := table.Get(t.Context(), s.ID()); err != nil || row.Reason != "viewer_lost" {
+		t.Errorf("closed as %+v, %v", row, err)
+	}
+	if _, err := envoy.Read(make([]byte, 1)); err == nil {
+		t.Error("the envoy's side is open")
+	}
+}

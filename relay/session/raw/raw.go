@@ -30,16 +30,26 @@ func New(s *session.Channel, tunnel wire.Stream) *Raw {
 // Audience implements [session.Stage].
 func (r *Raw) Audience() session.Audience { return r }
 
-// Admit implements [session.Stage]. Serve refuses whoever comes too late.
-func (r *Raw) Admit(session.Viewer) error { return nil }
+// Admit implements [session.Stage]: what is for one viewer is for none who watches. Serve refuses whoever comes too late.
+func (r *Raw) Admit(who session.Viewer) error {
+	if who.Watch {
+		return errAlone
+	}
+	return nil
+}
 
-// Run implements [session.Stage].
+// errAlone is told to all but the viewer.
+var errAlone = wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined").Advise("open a session of your own")
+
+// Run implements [session.Stage]. A viewer that was lost before it came here has the usual grace.
 func (r *Raw) Run(ctx context.Context) *wire.Exit {
+	nobody := time.NewTimer(r.session.Grace())
+	defer nobody.Stop()
 	select {
 	case <-ctx.Done():
-		if r.taken.CompareAndSwap(false, true) { // nobody came
-			close(r.over)
-		}
+		r.leave(nil)
+	case <-nobody.C:
+		r.leave(&wire.Error{Code: wire.ViewerLost})
 	case <-r.over:
 	}
 	<-r.over
@@ -51,10 +61,18 @@ func (r *Raw) Run(ctx context.Context) *wire.Exit {
 	return exit
 }
 
+// leave ends the stage if nobody came, and nobody may come any more.
+func (r *Raw) leave(why error) {
+	if r.taken.CompareAndSwap(false, true) {
+		r.err = why
+		close(r.over)
+	}
+}
+
 // Serve implements [session.Stage]: the viewer's stream is raw behind Attached.
 func (r *Raw) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, _ *wire.Attach) error {
 	if !r.taken.CompareAndSwap(false, true) {
-		return wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined").Advise("open a session of your own")
+		return errAlone
 	}
 	defer close(r.over)
 	r.err = &wire.Error{Code: wire.Internal} // of a panic
