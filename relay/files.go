@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"scrier/relay/access"
 	"scrier/relay/files"
 	"scrier/relay/session"
 	"scrier/relay/session/transfer"
@@ -18,6 +19,10 @@ type pageFiles struct{ *Relay }
 func (r pageFiles) OpenSFTP(ctx context.Context, id wire.SessionID) (*files.Channel, error) {
 	s, err := r.sessions.Find(id)
 	if err != nil {
+		return nil, err
+	}
+	// A page asks as often as it likes, also where there is no SFTP server. What it uses up is not the CLI's.
+	if err := r.access.Channel(access.Operator{ID: s.OperatorID(), SignIn: "pages"}); err != nil {
 		return nil, err
 	}
 	c, err := s.More(ctx, &session.Request{Kind: wire.KindSSH, Channel: &wire.Channel{Kind: wire.SFTP}})

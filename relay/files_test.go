@@ -20,6 +20,7 @@ import (
 	"scrier/relay/audit"
 	"scrier/relay/files"
 	"scrier/relay/session"
+	"scrier/relay/sftp"
 	"scrier/relay/web"
 	"scrier/wire"
 )
@@ -196,4 +197,28 @@ func TestSessionEndsItsTransfers(t *testing.T) {
 	if f := recordsOf(t, r, session.FileType, opened.SessionID.String())[0]; f["status"] != "unanswered" {
 		t.Errorf("recorded is %v", f)
 	}
+}
+
+// Pages open channels for files no faster than others open channels: each has records in the audit log.
+func TestPagesOpenChannelsAtAPace(t *testing.T) {
+	r := start(t)
+	e := serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) { e.withFiles(s, open, t.TempDir()) })
+	ann := newPerson(t, r, "ann", access.Opener)
+	who := access.Operator{ID: ann.user.ID, Username: "ann", Role: access.Opener, Epoch: 1}
+	opened := answer[web.Opened](t, callAs(t, r, who, "POST", "/scrier/connect", map[string]any{"envoy_id": e.id.String(), "kind": "ssh"}))
+	refused := func() bool {
+		for wire.CodeOf(r.access.Channel(access.Operator{ID: who.ID, SignIn: "pages"})) != wire.Busy {
+		}
+		c, err := pageFiles{r}.OpenSFTP(t.Context(), opened.SessionID)
+		if err == nil {
+			c.Ended(sftp.Summary{}, nil)
+		}
+		return wire.CodeOf(err) == wire.Busy
+	}
+	for range 20 { // it may be some time from the one to the other
+		if refused() {
+			return
+		}
+	}
+	t.Error("as many as they like")
 }
