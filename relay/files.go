@@ -39,5 +39,5 @@ func (r pageFiles) OpenSFTP(ctx context.Context, id wire.SessionID) (*files.Chan
 	if err != nil {
 		return nil, err
 	}
-	return &files.Channel{Server: server, Config: config, Ended: func(_ sftp.Summary, err error) { over(err) }}, nil
+	return &files.Channel{Server: server, Config: config, Owner: s.OperatorID(), Ended: func(_ sftp.Summary, err error) { over(err) }}, nil
 }

@@ -27,6 +27,7 @@ type channel struct {
 	client *client.Client
 	err    error
 	rights sftp.Rights
+	owner  string
 	pipe   *end
 
 	over chan struct{} // closed when it has ended; why says why
@@ -50,7 +51,7 @@ func (f *Files) serve(ctx context.Context, c *channel) error {
 	}
 	cancel()
 	near, far := pipe()
-	c.rights, c.pipe = ch.Config.Rights, near
+	c.rights, c.owner, c.pipe = ch.Config.Rights, ch.Owner, near
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer near.Close()

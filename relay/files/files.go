@@ -29,6 +29,7 @@ type Channel struct {
 	Server sftp.End                  // it ends with its session
 	Config sftp.Config               // the session's rights, and who records; Names is ours
 	Ended  func(sftp.Summary, error) // is told what the channel was; may be nil
+	Owner  string                    // whose session it is: none has all that run
 }
 
 // Config is what [Files] works with.
@@ -53,6 +54,8 @@ const (
 	maxTransfers = 6
 	// maxAll is how many transfers run at a time of all sessions: each takes up to 2 MiB.
 	maxAll = 64
+	// maxOfOne is how many of them one owner's sessions have: who reads slowly keeps others from nothing.
+	maxOfOne = maxAll / 4
 	// openWait is how long the machine may take to open the channel, as long as for a session.
 	openWait = time.Minute
 	// idleWait is how long a channel stays open that nobody uses.
@@ -69,6 +72,7 @@ type Files struct {
 
 	mu       sync.Mutex
 	channels map[wire.SessionID]*channel
+	shares   map[string]chan struct{} // of maxOfOne transfers, by owner
 	closed   bool
 }
 
@@ -83,7 +87,7 @@ func New(c Config) *Files {
 	if c.Panics == nil {
 		c.Panics = &panics.Boundary{Log: c.Log}
 	}
-	return &Files{Config: c, slots: make(chan struct{}, maxAll), channels: map[wire.SessionID]*channel{}}
+	return &Files{Config: c, slots: make(chan struct{}, maxAll), channels: map[wire.SessionID]*channel{}, shares: map[string]chan struct{}{}}
 }
 
 // Close ends all channels, and waits for them.
@@ -114,10 +118,6 @@ func (f *Files) do(ctx context.Context, id wire.SessionID, transfer bool, work f
 		return err
 	}
 	defer f.leave(c)
-	turns := []chan struct{}{c.slots}
-	if transfer {
-		turns = []chan struct{}{c.transfers, c.slots, f.slots}
-	}
 	select {
 	case <-c.ready: // first: who waits for a machine takes nobody's place
 	case <-ctx.Done():
@@ -125,6 +125,10 @@ func (f *Files) do(ctx context.Context, id wire.SessionID, transfer bool, work f
 	}
 	if c.err != nil {
 		return c.err
+	}
+	turns := []chan struct{}{c.slots}
+	if transfer {
+		turns = []chan struct{}{c.transfers, c.slots, f.share(c.owner), f.slots}
 	}
 	for _, slots := range turns {
 		select {
@@ -135,6 +139,16 @@ func (f *Files) do(ctx context.Context, id wire.SessionID, transfer bool, work f
 		}
 	}
 	return work(&Machine{Client: c.client, channel: c, files: f})
+}
+
+// share is an owner's, which stays: there are as many as operators.
+func (f *Files) share(owner string) chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shares[owner] == nil {
+		f.shares[owner] = make(chan struct{}, maxOfOne)
+	}
+	return f.shares[owner]
 }
 
 // use finds the session's channel, or begins to open one.

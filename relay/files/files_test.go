@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -809,5 +810,41 @@ func TestCloseEndsAll(t *testing.T) {
 	}
 	if err := w.Do(t.Context(), w.id, func(*files.Machine) error { return nil }); wire.CodeOf(err) != wire.RelayShutdown {
 		t.Errorf("later: %v", err)
+	}
+}
+
+// Who has many sessions and lets transfers stand still keeps nobody else from theirs.
+func TestTransfersOfOneOwner(t *testing.T) {
+	others := wire.NewSessionID()
+	w := on(t, &machine{rights: sftp.Rights{Download: true}, owner: func(id wire.SessionID) string {
+		if id == others {
+			return "other"
+		}
+		return "one"
+	}}, files.Config{})
+	ctx, end := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer end()
+	var run atomic.Int64
+	for range 12 {
+		id := wire.NewSessionID()
+		for range 6 {
+			wg.Go(func() {
+				_ = w.Transfer(ctx, id, func(*files.Machine) error {
+					run.Add(1)
+					<-ctx.Done()
+					return nil
+				})
+			})
+		}
+	}
+	for before := int64(-1); run.Load() == 0 || run.Load() != before; time.Sleep(200 * time.Millisecond) {
+		before = run.Load()
+	}
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := w.Transfer(soon, others, func(*files.Machine) error { return nil }); err != nil {
+		t.Errorf("with %d of one owner's: %v", run.Load(), err)
 	}
 }

@@ -33,6 +33,7 @@ type machine struct {
 	home   string
 	shell  string // runs the server as its $0; empty: no shell
 	other  func() sftp.End
+	owner  func(wire.SessionID) string // nil: all are one's
 
 	mu      sync.Mutex
 	opened  int
@@ -54,12 +55,15 @@ func (p process) Close() error {
 	return nil
 }
 
-func (m *machine) OpenSFTP(context.Context, wire.SessionID) (*files.Channel, error) {
+func (m *machine) OpenSFTP(_ context.Context, id wire.SessionID) (*files.Channel, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.opened++
 	m.now++
 	c := &files.Channel{Config: sftp.Config{Rights: m.rights, File: m.file, Change: m.change}}
+	if m.owner != nil {
+		c.Owner = m.owner(id)
+	}
 	if m.other != nil {
 		c.Server = m.other()
 		c.Ended = func(sftp.Summary, error) { m.ended() }
