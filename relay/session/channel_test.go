@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -260,5 +261,46 @@ func TestPanicBeforeAChannel(t *testing.T) {
 	}
 	if v := state(t, table, s); v.Reason != "internal" {
 		t.Errorf("closed as %+v", v)
+	}
+}
+
+// watched is a journal that tells how many read it at a time.
+type watched struct {
+	*sessiontest.Journal
+	now, most *atomic.Int64
+}
+
+func (w watched) Records(ctx context.Context, from uint64, limit int) ([]audit.Record, error) {
+	n := w.now.Add(1)
+	defer w.now.Add(-1)
+	for most := w.most.Load(); n > most && !w.most.CompareAndSwap(most, n); most = w.most.Load() {
+	}
+	time.Sleep(20 * time.Millisecond)
+	return w.Journal.Records(ctx, from, limit)
+}
+
+// Who asks again and again what sessions did does not keep all processors busy with the audit log.
+func TestHistoryIsReadByFew(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	w := watched{j, new(atomic.Int64), new(atomic.Int64)}
+	table.Journal = w
+	s := sessiontest.Reserve(t, table)
+	first, second := newPlayed(), newPlayed()
+	showBoth(t, s, first, second)
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if got, _, err := table.Channels(t.Context(), s.ID()); err != nil || len(got) != 2 {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.most.Load(); n > 2 {
+		t.Errorf("%d read at a time", n)
+	}
+	s.Session.End(&wire.Error{Code: wire.Killed})
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

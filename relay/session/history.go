@@ -37,6 +37,8 @@ const (
 	// maxHistory is how many channels and files one answer holds; historyScan how many records are looked at for it.
 	maxHistory  = 2000
 	historyScan = 200_000
+	// maxReads is how many answers are looked for at a time: each may keep a processor busy for a second.
+	maxReads = 2
 )
 
 // Types of the records of what passes over a channel for files.
@@ -54,6 +56,12 @@ func (t *Table) Channels(ctx context.Context, id wire.SessionID) (channels []Cha
 		return err
 	}); err != nil {
 		return nil, false, err
+	}
+	select {
+	case t.reads <- struct{}{}:
+		defer func() { <-t.reads }()
+	case <-ctx.Done():
+		return nil, false, wire.Cause(ctx, wire.Cancelled)
 	}
 	h := history{session: id.String(), at: map[uint32]int{}, channels: []ChannelView{}}
 	from, size := row.LogSize, t.Journal.Size()

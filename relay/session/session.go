@@ -51,6 +51,7 @@ type Table struct {
 	doom   *time.Timer                   // ends what is live when it is down for too long
 
 	nudge   chan struct{} // has Run look at the audit log; holds one
+	reads   chan struct{} // of maxReads
 	tickets tickets
 }
 
@@ -59,7 +60,7 @@ func NewTable(c Config) *Table {
 	if c.Panics == nil {
 		c.Panics = &panics.Boundary{Log: c.Log}
 	}
-	return &Table{Config: c, live: map[wire.SessionID]*Session{}, nudge: make(chan struct{}, 1)}
+	return &Table{Config: c, live: map[wire.SessionID]*Session{}, nudge: make(chan struct{}, 1), reads: make(chan struct{}, maxReads)}
 }
 
 // Session is one live session.
