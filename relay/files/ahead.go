@@ -33,10 +33,17 @@ func (m *Machine) ahead(folder string, infos []fs.FileInfo) *lookahead {
 	return &lookahead{machine: m, folder: folder, infos: infos, coming: map[int]chan fetched{}}
 }
 
-// take gives the i-th file, if it is small; those before it are given already.
+// take gives the i-th file, if it is small; those before it are given already. Nothing is read ahead over a folder, which may
+// be a thousand deep: so one folder's files are in memory, and not those of all above it.
 func (l *lookahead) take(i int) (fetched, bool) {
+	if l.infos[i].IsDir() {
+		return fetched{}, false
+	}
 	for ; l.next < len(l.infos) && (len(l.coming) < maxParallel || l.next <= i); l.next++ {
 		info := l.infos[l.next]
+		if info.IsDir() && l.next > i {
+			break
+		}
 		if !info.Mode().IsRegular() || info.Size() > maxSmall {
 			continue
 		}

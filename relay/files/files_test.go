@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -848,3 +849,46 @@ func TestTransfersOfOneOwner(t *testing.T) {
 		t.Errorf("with %d of one owner's: %v", run.Load(), err)
 	}
 }
+
+// An archive of folders in folders, each with files that could be read ahead, holds those of one at a time.
+func TestArchiveOfDeepFolders(t *testing.T) {
+	const depth = 40
+	w := start(t)
+	folder := w.home + "/deep"
+	for range depth {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 16 {
+			name := fmt.Sprintf("%s/b%d", folder, i)
+			if err := errors.Join(os.WriteFile(name, nil, 0o644), os.Truncate(name, 128<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		folder += "/a"
+	}
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, most := live(), uint64(0)
+	w.do(func(m *files.Machine) error {
+		a, err := m.Archive([]string{"deep"})
+		if err != nil {
+			return err
+		}
+		return a.Write(t.Context(), writerFunc(func(b []byte) (int, error) {
+			most = max(most, live())
+			return len(b), nil
+		}))
+	})
+	if held := int64(most) - int64(before); held > 20<<20 {
+		t.Errorf("%d bytes are held", held)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
