@@ -18,11 +18,10 @@ import (
 // watched is a server whose requests and answers are looked at.
 type watched struct {
 	io.ReadWriteCloser
-	mu           sync.Mutex
-	request      func(kind byte, payload []byte) // without the id
-	in, out      []byte
-	asked, most  int            // requests without an answer, and how many there were at the same time
-	open, opened map[string]int // handles
+	mu          sync.Mutex
+	request     func(kind byte, payload []byte) // without the id
+	in, out     []byte
+	asked, most int // requests without an answer, and how many there were at the same time
 }
 
 func (w *watched) Write(p []byte) (int, error) {

@@ -52,8 +52,6 @@ type Remote struct {
 	files, dirs newMode
 	known       bool // own is what [Remote.login] gives
 	own         int
-	owner       bool // uid and gid are known: those of new files
-	uid, gid    int
 }
 
 // newMode is what a server makes of the mode that is asked for when something is made. A server that makes nothing of it

@@ -95,7 +95,6 @@ func remoteOf(t testing.TB, cfg transfer.RemoteConfig) *transfer.Remote {
 type told struct {
 	mu   sync.Mutex
 	ends []string // "result from: why"
-	at   map[string]int64
 	on   func(f *transfer.File, offset int64)
 }
 
