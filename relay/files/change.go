@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"sync"
 
 	"scrier/wire"
@@ -111,7 +112,8 @@ func (m *Machine) Remove(ctx context.Context, name string, recursive bool) error
 // removal removes a folder with all that is in it.
 type removal struct {
 	*Machine
-	ctx context.Context
+	ctx  context.Context
+	held int // folders that wait for their turn, of all depths
 
 	mu    sync.Mutex
 	left  int
@@ -144,16 +146,21 @@ func (r *removal) folder(name string, depth int) bool {
 		if err != nil {
 			return !r.failed(err)
 		}
+		all := len(infos)
 		stays := r.plain(name, infos)
-		for _, info := range infos {
-			if info.IsDir() {
-				stays = !r.folder(path.Join(name, info.Name()), depth+1) || stays
-			}
+		infos = slices.DeleteFunc(infos, func(i fs.FileInfo) bool { return !i.IsDir() })
+		if r.held+len(infos) > maxPending {
+			return !r.failed(wire.Errorf(wire.FileFailed, "%s: the folders above it have too many others", wire.Printable(name)))
 		}
+		r.held += len(infos)
+		for _, info := range infos {
+			stays = !r.folder(path.Join(name, info.Name()), depth+1) || stays
+		}
+		r.held -= len(infos)
 		if stays {
 			return false
 		}
-		if len(infos) < maxNames-2 { // all that there was
+		if all < maxNames-2 { // all that there was
 			return !r.failed(r.fault(r.RemoveDirectory(name), toRemove, name))
 		}
 	}

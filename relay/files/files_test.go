@@ -722,6 +722,52 @@ func (liar) Filelist(r *client.Request) (client.ListerAt, error) {
 	}, nil
 }
 
+// endless is a server with folders in folders without end, a page of them in each.
+type endless struct {
+	client.Handlers
+	folders entries
+	deepest *atomic.Int64
+}
+
+func (e endless) Filelist(r *client.Request) (client.ListerAt, error) {
+	if r.Method != "List" {
+		return entries{entry{path: "x", mode: fs.ModeDir | 0o755}}, nil
+	}
+	e.deepest.Store(max(e.deepest.Load(), int64(strings.Count(r.Filepath, "/"))))
+	return e.folders, nil
+}
+
+// Folders that wait while others are removed are bounded, of whatever depth.
+func TestRemoveOfEndlessFolders(t *testing.T) {
+	var wg sync.WaitGroup
+	t.Cleanup(wg.Wait)
+	var deepest atomic.Int64
+	w := on(t, &machine{rights: sftp.Rights{Upload: true, Download: true}, other: func() sftp.End {
+		near, far := duplex()
+		e := endless{client.InMemHandler(), nil, &deepest}
+		for i := range 10_000 {
+			e.folders = append(e.folders, entry{path: fmt.Sprint("folder", i), mode: fs.ModeDir | 0o755})
+		}
+		e.FileList = e
+		s := client.NewRequestServer(far, e.Handlers)
+		wg.Go(func() { _ = s.Serve() })
+		return near
+	}}, files.Config{})
+	err := w.Do(t.Context(), w.id, func(m *files.Machine) error {
+		ctx, end := context.WithCancel(t.Context())
+		wg.Go(func() {
+			defer end()
+			for begun := time.Now(); deepest.Load() < 12 && time.Since(begun) < 3*time.Second; time.Sleep(time.Millisecond) {
+			}
+		})
+		return m.Remove(ctx, "/x", true)
+	})
+	if n := deepest.Load(); err == nil || n > 9 {
+		t.Errorf("%d deep: %v", n, err)
+	}
+	w.Close()
+}
+
 type entries []fs.FileInfo
 
 func (e entries) ListAt(out []fs.FileInfo, offset int64) (int, error) {
