@@ -106,7 +106,7 @@ func needsChannels(c *wire.Connect) bool {
 // first is the message that begins the stream, and what it calls this viewer.
 func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, client []byte, err error) {
 	if req.Attach != "" {
-		a, err := r.ticket(ctx, req, req.Attach, 0)
+		a, err := r.ticket(ctx, req, req.Attach, r.terminalOf(ctx, req.Attach))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -127,6 +127,33 @@ func (r *Relay) first(ctx context.Context, req ShellRequest) (m wire.Message, cl
 		return c, c.Client, nil
 	}
 	return c, c.Client, r.prove(c, req.Key)
+}
+
+// terminalOf is the channel of a session that is open which a terminal can show: its first may hold the session for forwards, or
+// have ended. 0: nobody knows, and the first is meant.
+func (r *Relay) terminalOf(ctx context.Context, session string) uint32 {
+	data, err := r.Do(ctx, "GET", "/sessions/"+Escape(session)+"/channels", nil)
+	if err != nil {
+		return 0 // whoever attaches hears why, or the relay is older than channels
+	}
+	var all struct {
+		Channels []struct {
+			Number uint32            `json:"number"`
+			Open   bool              `json:"open"`
+			What   map[string]string `json:"what"`
+		} `json:"channels"`
+	}
+	if json.Unmarshal(data, &all) != nil {
+		return 0
+	}
+	for _, kind := range []string{"shell", "exec"} { // a command has a terminal with -t
+		for _, c := range all.Channels {
+			if c.Open && c.What["channel"] == kind {
+				return c.Number
+			}
+		}
+	}
+	return 0
 }
 
 func newClient() []byte {
