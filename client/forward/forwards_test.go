@@ -548,16 +548,20 @@ func TestResume(t *testing.T) {
 	again := newMachine(t)
 	f.Resume(again.session)
 	echo("127.0.0.1:" + p)
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // the one before may still be about to go
 		if c, err := net.Dial("tcp", far); err == nil {
+			_ = c.SetDeadline(time.Now().Add(time.Second))
+			_, _ = c.Write([]byte("x"))
+			_, err = io.ReadFull(c, make([]byte, 1))
 			_ = c.Close()
-			break
+			if err == nil {
+				break
+			}
 		}
 		if time.Now().After(end) {
-			t.Fatalf("nobody listens at %s", far)
+			t.Fatalf("nobody answers at %s", far)
 		}
 	}
-	echo(far)
 }
 
 // -W: both directions, with their ends.
@@ -575,9 +579,11 @@ func TestStdio(t *testing.T) {
 
 // When the other end has gone, it ends though standard input goes on.
 func TestStdioServerGoes(t *testing.T) {
+	seen := make(chan struct{})
 	at := server(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
 		write(t, c, []byte("bye"))
-		_ = c.Close()
+		_ = c.(half).CloseWrite()
+		<-seen // else a reset could overtake it
 	})
 	in, w := io.Pipe()
 	defer w.Close()
@@ -585,6 +591,8 @@ func TestStdioServerGoes(t *testing.T) {
 	done := make(chan error, 1)
 	c := stdioTo(t, at)
 	go func() { done <- Stdio(t.Context(), c, in, &out) }()
+	out.wait(t, "bye")
+	close(seen)
 	go func() { // a machine's connection breaks when it is written to
 		for {
 			if _, err := w.Write([]byte("x")); err != nil {
