@@ -255,18 +255,19 @@ func (p *program) finish(ctx context.Context, running Program) {
 	p.exit(exit)
 }
 
-// exit says how the program ended. It fails only if the client has closed the channel.
+// exit says how the program ended, before the end of its output: a client that knows of both ends closes the channel, and
+// then hears nothing any more. It fails only if the client has done that before.
 func (p *program) exit(e *wire.Exit) {
-	_ = p.ch.CloseWrite()
 	if e.Signal != "" {
 		_, _ = p.ch.SendRequest("exit-signal", false, ssh.Marshal(struct {
 			Signal     string
 			Core       bool
 			Text, Lang string
 		}{Signal: e.Signal}))
-		return
+	} else {
+		_, _ = p.ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{e.Status}))
 	}
-	_, _ = p.ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{e.Status}))
+	_ = p.ch.CloseWrite()
 }
 
 // stderr is where the person reads what is about this channel.

@@ -89,6 +89,7 @@ chmod 755 ssh`))
 		{"git", `git init -q --bare bare.git; git clone -q "x:$DIR/bare.git" clone 2>/dev/null; cd clone; cp -r ../tree .; git add .; git -c user.name=a -c user.email=a@b commit -qm one; git push -q origin HEAD:main; cd ..; git clone -q -b main "ssh://x$DIR/bare.git" again; diff -r -x .git clone again`},
 		{"pipes", `tar c tree | ssh -F config x "mkdir $DIR/pipes; tar x -C $DIR/pipes"; mkdir back; ssh -F config x "tar c -C $DIR/pipes tree" | tar x -C back; diff -r tree back/tree`},
 		{"closed output", `test "$(ssh -F config x yes | head -1)" = y`},
+		{"exit statuses", `ssh -F config -M -N -f x; trap 'ssh -F config -O exit x 2>/dev/null' EXIT; for i in $(seq 1 100); do ssh -F config x 'cat >/dev/null' <config; done`},
 		{"one connection, many programs", `ssh -F config -M -N -f x; for i in $(seq 1 30); do ssh -F config x "echo $i" & done | sort -n | tr '\n' ' ' | grep -q "^1 2 3 .* 30 $"; ssh -F config -O exit x 2>/dev/null`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
