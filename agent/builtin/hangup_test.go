@@ -137,12 +137,14 @@ func TestHangupIsHeard(t *testing.T) {
 	}
 }
 
-// An agent that was started by nohup ignores SIGHUP; what it runs does not.
-func TestHangupUnderNohup(t *testing.T) {
-	signal.Ignore(unix.SIGHUP) // until the server is made
+// An agent that was started by nohup ignores SIGHUP, and one in the background of a script SIGINT; what it runs does not.
+func TestIgnoredSignals(t *testing.T) {
+	signal.Ignore(unix.SIGHUP, unix.SIGINT) // until the server is made
 	c := serve(t, newServer(t)).dial(t)
-	if out, err := newSession(t, c).Output("trap 'echo heard; exit' HUP; kill -HUP $$; echo deaf"); string(out) != "heard\n" {
-		t.Errorf("%q, %v", out, err)
+	for _, name := range []string{"HUP", "INT"} {
+		if out, err := newSession(t, c).Output("trap 'echo heard; exit' " + name + "; kill -" + name + " $$; echo deaf"); string(out) != "heard\n" {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
 	}
 }
 

@@ -282,10 +282,12 @@ func keepFiles() error {
 	return nil
 }
 
-// hearHangups lets the programs that this process starts hear SIGHUP. What a process ignores, as under nohup, is ignored by
-// those that it starts; what it catches is not.
-func hearHangups() {
-	if signal.Ignored(unix.SIGHUP) {
-		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP) // and nobody looks into it
+// hearSignals lets the programs that this process starts hear SIGHUP and Ctrl-C. What a process ignores, as under nohup or in
+// the background of a script, is ignored by those that it starts; what it catches is not.
+func hearSignals() {
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT} { // Go itself catches the others
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // and nobody looks into it
+		}
 	}
 }

@@ -59,7 +59,8 @@ type Server struct {
 
 // New resolves the account and checks that it can log in. Its errors are
 // [wire.AccountNotLoginable] where the account is at fault. From then on the programs that this
-// process runs do not get the files that it was started with, except for the standard streams, and hear SIGHUP.
+// process runs do not get the files that it was started with, except for the standard streams, and hear SIGHUP
+// and SIGINT.
 func New(c Config) (*Server, error) {
 	if c.HostKey == nil || c.HostKey.PublicKey().Type() != ssh.KeyAlgoED25519 {
 		return nil, errors.New("make ssh server: an ed25519 host key is needed")
@@ -70,7 +71,7 @@ func New(c Config) (*Server, error) {
 	if err := keepFiles(); err != nil {
 		return nil, err
 	}
-	hearHangups()
+	hearSignals()
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
 	defer cancel()
 	db := account.System()
