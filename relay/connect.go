@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 
 	"golang.org/x/crypto/ssh"
 
@@ -50,8 +52,12 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	}
 	if m.Share && !req.Inline {
 		if s := c.sessions.Shared(who.ID, envoy.ID, who.Source, req); s != nil {
-			err := c.more(ctx, f, who, s, req, attach)
-			if err == nil || !s.Over() { // else it has ended just now
+			channel, err := c.join(ctx, who, s, req)
+			if err == nil {
+				return channel.Serve(ctx, f, viewerOf(who), attach)
+			}
+			// It has ended just now, or has no room. Of what failed otherwise something may have run.
+			if !errors.Is(err, session.ErrOver) && !errors.Is(err, errFull) {
 				return err
 			}
 		}
@@ -107,14 +113,25 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 
 // more opens one more channel on a session of the operator's own.
 func (c *client) more(ctx context.Context, f *wire.Framed, who access.Operator, s *session.Session, req *session.Request, a *wire.Attach) error {
-	if err := c.access.Channel(who); err != nil {
-		return err
-	}
-	channel, err := s.More(ctx, req)
+	channel, err := c.join(ctx, who, s, req)
 	if err != nil {
 		return err
 	}
 	return channel.Serve(ctx, f, viewerOf(who), a)
+}
+
+// errFull is that a session has no room for another channel.
+var errFull = errors.New("the session is full")
+
+func (c *client) join(ctx context.Context, who access.Operator, s *session.Session, req *session.Request) (*session.Channel, error) {
+	if err := c.access.Channel(who); err != nil {
+		return nil, err
+	}
+	channel, err := s.More(ctx, req)
+	if code := wire.CodeOf(err); code == wire.Busy || code == wire.Limit {
+		err = fmt.Errorf("%w: %w", errFull, err)
+	}
+	return channel, err
 }
 
 // keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.

@@ -2,8 +2,11 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"scrier/relay/access"
 	"scrier/wire"
@@ -50,5 +53,89 @@ func TestCommandsBesideSessionsThatEnd(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	settled(t, r)
+}
+
+// fewCommands is commands of a server that has most of them at a time, as with sshd's MaxSessions, each for some time.
+func (e *envoy) fewCommands(s wire.Stream, open *wire.Open, most int) {
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(e.hostKey)
+	conn, channels, requests, err := ssh.NewServerConn(sshConn(s), config)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	go ssh.DiscardRequests(requests)
+	places := make(chan struct{}, most)
+	for n := range channels {
+		select {
+		case places <- struct{}{}:
+		default:
+			_ = n.Reject(ssh.ConnectionFailed, "open failed") // the relay may be gone
+			continue
+		}
+		channel, requests, err := n.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			for r := range requests {
+				if r.WantReply {
+					_ = r.Reply(true, nil) // the same
+				}
+				if r.Type == "exec" {
+					time.Sleep(300 * time.Millisecond)
+					<-places
+					exit(channel, 3)
+				}
+			}
+		}()
+	}
+}
+
+// A session that is full of programs is joined by no more: they have sessions of their own.
+func TestCommandsBesideAFullSession(t *testing.T) {
+	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = 20 })
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		e.opened(s)
+		e.fewCommands(s, open, 2)
+	})
+	p := newPerson(t, r, "ann", access.Admin)
+	cert, err := p.login(attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dial(t, r, wire.ALPNClient, cert)
+	hold, held, err := stream(t, link, &wire.Connect{Envoy: "web1", Kind: wire.KindSSH, Channel: &wire.Channel{Kind: wire.Hold}, Needs: []wire.Right{wire.MayExec}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var joined atomic.Int64
+	for range 6 {
+		wg.Go(func() {
+			f, a, err := stream(t, link, &wire.Connect{
+				Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Command: []byte("hello"), Plain: true},
+			})
+			if err != nil {
+				t.Errorf("%v", err)
+				return
+			}
+			if a.Session == held.Session {
+				joined.Add(1)
+			}
+			if e := (&viewer{f, a}).exit(t); e.Status != 3 {
+				t.Errorf("ended with %+v", e)
+			}
+		})
+	}
+	wg.Wait()
+	if n := joined.Load(); n != 2 {
+		t.Errorf("%d have joined", n)
+	}
+	if err := hold.Send(&wire.EOF{}); err != nil {
+		t.Fatal(err)
+	}
+	(&viewer{hold, held}).exit(t)
 	settled(t, r)
 }

@@ -96,7 +96,7 @@ func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error
 	var c *Channel
 	switch {
 	case over:
-		err = wire.Errorf(wire.NotFound, "the session has ended")
+		err = ErrOver
 	case connection == nil:
 		err = wire.Errorf(wire.NotFound, "the session is not open yet, or has one channel only")
 	case s.running >= maxChannels:
@@ -111,6 +111,9 @@ func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error
 	}
 	defer func() {
 		if err != nil {
+			if wire.CodeOf(err) == wire.Busy {
+				s.noteFull()
+			}
 			c.over(wire.ExitOf(err))
 		}
 	}()
@@ -124,14 +127,24 @@ func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error
 	return c, nil
 }
 
-// Over says that the session has ended, or is about to: there are no more channels.
-func (s *Session) Over() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.overLocked()
-}
+// ErrOver is that a session has ended, or is about to: it has no more channels.
+var ErrOver = wire.Errorf(wire.NotFound, "the session has ended")
 
 func (s *Session) overLocked() bool { return s.closing || s.ctx.Err() != nil }
+
+// noteFull notes that the machine takes no more channels than there are besides one that is being opened.
+func (s *Session) noteFull() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.full == 0 || s.running-1 < s.full {
+		s.full = s.running - 1
+	}
+}
+
+// roomyLocked says whether one more may join that did not ask for this very session.
+func (s *Session) roomyLocked() bool {
+	return s.running < maxShared && (s.full == 0 || s.running < s.full)
+}
 
 // ask has the envoy open the channel.
 func (c *Channel) ask(ctx context.Context, connection Connection, req *Request) (Stage, error) {
@@ -227,7 +240,7 @@ func (t *Table) Shared(operatorID string, envoy wire.EnvoyID, source string, req
 			continue
 		}
 		s.mu.Lock()
-		connection, open := s.connection, !s.overLocked() && s.running < maxShared
+		connection, open := s.connection, !s.overLocked() && s.roomyLocked()
 		s.mu.Unlock()
 		if open && connection != nil && connection.Fits(req) {
 			return s

@@ -90,6 +90,7 @@ type Session struct {
 	channels   []*Channel // those whose viewers have not gone, in the order of Show
 	last       uint32     // the number of the newest channel
 	running    int        // channels that are open, or being opened
+	full       int        // of how many the machine took no more; 0: it always did
 	closing    bool       // no channel may come any more
 	exit       *wire.Exit // how the first channel ended
 }
