@@ -32,7 +32,13 @@ func TestRightsOfPrograms(t *testing.T) {
 				t.Helper()
 				x := newSession(t, client)
 				if tty {
-					requestPTY(t, x)
+					err := x.RequestPty("xterm", 24, 80, nil)
+					if c.shell != (err == nil) {
+						t.Errorf("terminal for a %s: %v", what, err)
+					}
+					if err != nil {
+						return
+					}
 				}
 				in, err := x.StdinPipe()
 				if err != nil {

@@ -73,8 +73,8 @@ func (s *session) answer(ctx context.Context, kind string, payload []byte) bool 
 		return true
 	case "pty-req":
 		p, ok := parse[ptyRequest](payload)
-		if !ok || s.proc != nil || s.pty != nil {
-			return false
+		if !ok || s.proc != nil || s.pty != nil || !s.guest.may(wire.MayShell) {
+			return false // no-pty in front of a key means commands too
 		}
 		if !termName.MatchString(p.Term) {
 			p.Term = "dumb"
