@@ -509,6 +509,31 @@ func TestReverseSocket(t *testing.T) {
 		t.Error("a socket was made behind a link")
 	}
 
+	// One whose socket somebody removed makes room for the next at the same path.
+	again := filepath.Join(dir, "again")
+	for range 3 {
+		if _, err := c.ListenUnix(again); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(again); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last, err := c.ListenUnix(again); err != nil {
+		t.Error(err)
+	} else {
+		defer last.Close()
+	}
+	eventually(t, "one listens at a path", func() bool {
+		all, err := os.ReadFile("/proc/net/unix")
+		return err == nil && strings.Count(string(all), " "+again+"\n") == 1
+	})
+	if x, err := net.Dial("unix", again); err != nil {
+		t.Error(err)
+	} else {
+		x.Close()
+	}
+
 	// It goes with the connection, unless it is another one by then.
 	other := filepath.Join(dir, "other")
 	if _, err := c.ListenUnix(other); err != nil {

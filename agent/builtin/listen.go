@@ -111,10 +111,14 @@ func (f *forwards) listen(ctx context.Context, kind string, at listening, q work
 	if l == nil {
 		return nil
 	}
+	var old *listener
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if l.worker == f.sockets {
-		f.listeners[l.at] = l
+		old, f.listeners[l.at] = f.listeners[l.at], l
+	}
+	f.mu.Unlock()
+	if old != nil { // its socket was removed, so nobody can reach it
+		old.close()
 	}
 	return l
 }
