@@ -64,12 +64,15 @@ func (h *Hold) Run(ctx context.Context) *wire.Exit {
 	select {
 	case <-ctx.Done():
 	case <-h.ended:
-		return wire.ExitOf(h.err)
 	}
-	if err := context.Cause(ctx); wire.CodeOf(err) != wire.Left {
-		return wire.ExitOf(err)
+	err := context.Cause(ctx) // the listener's end is the effect
+	if err == nil {
+		err = h.err
 	}
-	return &wire.Exit{}
+	if wire.CodeOf(err) == wire.Left {
+		return &wire.Exit{}
+	}
+	return wire.ExitOf(err)
 }
 
 // maxArrived is how many arrivals wait to be told: more are left to end by themselves.
