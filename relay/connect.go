@@ -3,8 +3,6 @@ package relay
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 
 	"golang.org/x/crypto/ssh"
 
@@ -50,17 +48,16 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	if err != nil {
 		return err
 	}
+	opened := alone
 	if m.Share && !req.Inline {
-		if s := c.sessions.Shared(who.ID, envoy.ID, who.Source, req); s != nil {
-			channel, err := c.join(ctx, who, s, req)
-			if err == nil {
-				return channel.Serve(ctx, f, viewerOf(who), attach)
-			}
-			// It has ended just now, or has no room. Of what failed otherwise something may have run.
-			if !errors.Is(err, session.ErrOver) && !errors.Is(err, errFull) {
-				return err
-			}
+		var channel *session.Channel
+		if channel, opened, err = c.share(ctx, who, envoy.ID, req); err != nil {
+			return err
 		}
+		if channel != nil {
+			return channel.Serve(ctx, f, viewerOf(who), attach)
+		}
+		defer opened(false)
 	}
 	if err := c.access.Change(who, false); err != nil {
 		return err
@@ -70,7 +67,9 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		return err
 	}
 	finish := func(ctx context.Context) error {
-		if err := c.finish(ctx, o); err != nil || !req.Inline {
+		err := c.finish(ctx, o)
+		opened(err == nil)
+		if err != nil || !req.Inline {
 			return err
 		}
 		// A machine has let the key in.
@@ -118,20 +117,6 @@ func (c *client) more(ctx context.Context, f *wire.Framed, who access.Operator, 
 		return err
 	}
 	return channel.Serve(ctx, f, viewerOf(who), a)
-}
-
-// errFull is that a session has no room for another channel.
-var errFull = errors.New("the session is full")
-
-func (c *client) join(ctx context.Context, who access.Operator, s *session.Session, req *session.Request) (*session.Channel, error) {
-	if err := c.access.Channel(who); err != nil {
-		return nil, err
-	}
-	channel, err := s.More(ctx, req)
-	if code := wire.CodeOf(err); code == wire.Busy || code == wire.Limit {
-		err = fmt.Errorf("%w: %w", errFull, err)
-	}
-	return channel, err
 }
 
 // keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.

@@ -139,3 +139,38 @@ func TestCommandsBesideAFullSession(t *testing.T) {
 	(&viewer{hold, held}).exit(t)
 	settled(t, r)
 }
+
+// Of many commands that come at the same time one opens a session, and the others join it.
+func TestCommandsAtTheSameTime(t *testing.T) {
+	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = 2 })
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		e.opened(s)
+		e.fewCommands(s, open, 10)
+	})
+	p := newPerson(t, r, "ann", access.Admin)
+	cert, err := p.login(attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dial(t, r, wire.ALPNClient, cert)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			f, a, err := stream(t, link, &wire.Connect{
+				Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Command: []byte("hello"), Plain: true},
+			})
+			if err != nil {
+				t.Errorf("%v", err)
+				return
+			}
+			if e := (&viewer{f, a}).exit(t); e.Status != 3 {
+				t.Errorf("ended with %+v", e)
+			}
+		})
+	}
+	wg.Wait()
+	settled(t, r)
+	if n := len(rows(t, r)); n > 2 {
+		t.Errorf("%d sessions", n)
+	}
+}

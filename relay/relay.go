@@ -61,6 +61,7 @@ type Relay struct {
 	calls    *calls // HTTP over operators' links
 	files    *files.Files
 	links    links // operators' links, to end those of a changed operator
+	openings openings
 
 	strangers     crowd // links without a certificate, and viewers without a ticket
 	operatorLinks crowd // by operator

@@ -136,8 +136,8 @@ func (s *Session) overLocked() bool { return s.closing || s.ctx.Err() != nil }
 func (s *Session) noteFull() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.full == 0 || s.running-1 < s.full {
-		s.full = s.running - 1
+	if now := max(1, s.running-1); s.full == 0 || now < s.full {
+		s.full = now
 	}
 }
 
