@@ -304,3 +304,24 @@ func TestHistoryIsReadByFew(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Who watches one channel of several has that in the record.
+func TestWatchOfAChannel(t *testing.T) {
+	table, j := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	first, second := newPlayed(), newPlayed()
+	showBoth(t, s, first, second)
+	for number, want := range map[uint32]string{0: "", 1: "", 2: "2"} {
+		if err := s.Session.Serve(t.Context(), nil, session.Viewer{OperatorID: "2", Operator: "bob", Watch: true, Channel: number}, &wire.Attach{}); err != nil {
+			t.Fatal(err)
+		}
+		all := j.Events()
+		if e := all[len(all)-1]; e.Type != "session.watch" || e.Fields["viewer"] != "bob" || e.Fields["number"] != want {
+			t.Errorf("of %d: %+v", number, e)
+		}
+	}
+	s.Session.End(&wire.Error{Code: wire.Killed})
+	if err := table.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -214,6 +215,9 @@ func (s *Session) admit(ctx context.Context, who Viewer) error {
 	e := s.event("session.watch")
 	e.Source = who.Source
 	e.Fields["viewer"] = who.Operator
+	if who.Channel > 1 {
+		e.Fields["number"] = fmt.Sprint(who.Channel)
+	}
 	return s.append(ctx, e)
 }
 
