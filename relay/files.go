@@ -25,6 +25,9 @@ func (r pageFiles) OpenSFTP(ctx context.Context, id wire.SessionID) (*files.Chan
 	if err := r.access.Channel(access.Operator{ID: s.OperatorID(), SignIn: "pages"}); err != nil {
 		return nil, err
 	}
+	if err := r.sessions.Owes(s.OperatorID()); err != nil {
+		return nil, err
+	}
 	c, err := s.More(ctx, &session.Request{Kind: wire.KindSSH, Channel: &wire.Channel{Kind: wire.SFTP}})
 	if err != nil {
 		return nil, err

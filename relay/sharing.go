@@ -60,6 +60,9 @@ func (c *client) join(ctx context.Context, who access.Operator, s *session.Sessi
 	if err := c.access.Channel(who); err != nil {
 		return nil, err
 	}
+	if err := c.sessions.Owes(who.ID); err != nil {
+		return nil, err
+	}
 	channel, err := s.More(ctx, req)
 	if code := wire.CodeOf(err); code == wire.Busy || code == wire.Limit {
 		err = fmt.Errorf("%w: %w", errFull, err)

@@ -52,6 +52,7 @@ type Table struct {
 
 	nudge   chan struct{} // has Run look at the audit log; holds one
 	reads   chan struct{} // of maxReads
+	paced   pace
 	tickets tickets
 }
 

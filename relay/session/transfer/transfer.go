@@ -133,6 +133,7 @@ func (t *Transfer) pass(ctx context.Context, client sftp.End) error {
 // config is what may pass, and where it is written down.
 func (t *Transfer) config(ctx context.Context) sftp.Config {
 	record := func(what string, fields map[string]string) func() error {
+		t.session.Pace()
 		// What has happened is written down also if the client has gone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 		written := t.session.RecordSoon(ctx, what, fields)
