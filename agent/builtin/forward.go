@@ -70,7 +70,8 @@ func (f *forwards) worker() (*sockets, error) {
 	if f.sockets != nil {
 		select {
 		case <-f.sockets.gone:
-			f.work.Go(f.sockets.end)
+			f.work.Go(f.sockets.end) // once, also if no new one starts
+			f.sockets = nil
 			clear(f.listeners)
 		default:
 			return f.sockets, nil

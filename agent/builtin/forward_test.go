@@ -791,6 +791,43 @@ func TestWorkerIsKilled(t *testing.T) {
 	eventually(t, "the old one is reaped", func() bool { return len(workers(t)) == 1 && !alive(pids[0]) })
 }
 
+// Where no new worker starts, the old one is ended once all the same, and a later one is tried again.
+func TestWorkerDoesNotStart(t *testing.T) {
+	server := newServer(t)
+	const self = "/proc/self/exe"
+	link := filepath.Join(openDir(t), "worker")
+	server.worker[0] = link
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, server).dial(t)
+	target := listen(t, "tcp", "127.0.0.1:0", countAtEnd)
+	mustDial(t, c, target)
+	pids := workers(t)
+	if len(pids) != 1 {
+		t.Fatalf("workers %v", pids)
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pids[0], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the old one is reaped", func() bool {
+		_, err := dial(c, "127.0.0.1", port(target))
+		return err != nil && !alive(pids[0])
+	})
+	for range 3 {
+		if _, err := dial(c, "127.0.0.1", port(target)); reason(err) != ssh.ConnectionFailed {
+			t.Errorf("without a worker: %v", err)
+		}
+	}
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	halfClose(t, mustDial(t, c, target), 100)
+}
+
 // A worker that is stopped holds up nothing but what needs it, and is killed at the end.
 func TestWorkerIsStopped(t *testing.T) {
 	l := serve(t, newServer(t))
