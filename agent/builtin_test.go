@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -29,6 +31,15 @@ func TestBuiltinRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, echoPort := listen(t, "tcp4", "127.0.0.1:0")
+	socket := filepath.Join(who.HomeDir, "socket")
+	at, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { at.Close() })
+	if err := os.Chmod(socket, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	config := DefaultConfig()
 	config.SSH.Mode, config.Scrier.Allow.Download = Builtin, false
 	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: slog.New(slog.NewTextHandler(new(quiet), nil))}}
@@ -52,14 +63,17 @@ func TestBuiltinRights(t *testing.T) {
 		code         wire.Code
 		listens      bool // at any port of 127.0.0.1
 		connects     bool
+		sockets      bool // connects to unix sockets
 	}{
-		{needs: []wire.Right{wire.MayShell}, likes: wire.Rights(), want: []wire.Right{wire.MayShell, wire.MayExec, wire.MayUpload, wire.MayForward, wire.MayReverse}, listens: true, connects: true},
-		{needs: []wire.Right{wire.MayForward}, want: []wire.Right{wire.MayForward}, connects: true},
+		{needs: []wire.Right{wire.MayShell}, likes: wire.Rights(), want: []wire.Right{wire.MayShell, wire.MayExec, wire.MayUpload, wire.MayForward, wire.MayReverse}, listens: true, connects: true, sockets: true},
+		{needs: []wire.Right{wire.MayForward}, want: []wire.Right{wire.MayForward}, connects: true, sockets: true},
 		{needs: []wire.Right{wire.MayAgent}, code: wire.ChannelNotAllowed},
 		{options: "no-pty ", needs: []wire.Right{wire.MayShell}, code: wire.KeyRestricted},
 		{options: `permitlisten="localhost:1" `, needs: []wire.Right{wire.MayReverse}, want: []wire.Right{wire.MayReverse}},
 		{options: `permitlisten="127.0.0.1:*" `, needs: []wire.Right{wire.MayReverse}, want: []wire.Right{wire.MayReverse}, listens: true},
 		{options: `permitopen="localhost:1" `, needs: []wire.Right{wire.MayForward}, want: []wire.Right{wire.MayForward}},
+		{options: `permitopen="localhost:1",permitopen="*:*" `, needs: []wire.Right{wire.MayForward}, want: []wire.Right{wire.MayForward}, connects: true, sockets: true},
+		{options: fmt.Sprintf(`permitopen="127.0.0.1:%d" `, echoPort), needs: []wire.Right{wire.MayForward}, want: []wire.Right{wire.MayForward}, connects: true},
 	} {
 		if err := os.WriteFile(file, append([]byte(c.options), text...), 0o600); err != nil {
 			t.Fatal(err)
@@ -90,6 +104,13 @@ func TestBuiltinRights(t *testing.T) {
 			if works != want {
 				t.Errorf("%q, needs %v: %s works: %v", c.options, c.needs, right, works)
 			}
+		}
+		conn, err := client.Dial("unix", socket)
+		if (err == nil) != c.sockets {
+			t.Errorf("%q, needs %v: a unix socket: %v", c.options, c.needs, err)
+		}
+		if err == nil {
+			_ = conn.Close()
 		}
 		_ = client.Close()
 	}

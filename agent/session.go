@@ -267,7 +267,9 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 		return err
 	}
 	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
-	return broken(l.builtin.Serve(ctx, conn, builtin.Guest{Key: ephemeral, Rights: granted.Rights, Forward: granted.Opens, Listen: granted.Listens}))
+	return broken(l.builtin.Serve(ctx, conn, builtin.Guest{
+		Key: ephemeral, Rights: granted.Rights, Forward: granted.Opens, Listen: granted.Listens, NoSockets: !match.Sockets,
+	}))
 }
 
 // maxKeys is how many public keys an operator may have in one request.

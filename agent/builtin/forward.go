@@ -167,7 +167,7 @@ func (f *forwards) target(nc ssh.NewChannel) (worker.Request, bool) {
 		return worker.Request{Do: worker.DialTCP, Host: host, Port: uint16(d.Port)}, ok && allowed
 	}
 	d, ok := parse[dialUnix](nc.ExtraData())
-	return worker.Request{Do: worker.DialUnix, Path: []byte(d.Path)}, ok && f.guest.may(wire.MayForward) && len(d.Path) <= wire.MaxTarget
+	return worker.Request{Do: worker.DialUnix, Path: []byte(d.Path)}, ok && f.guest.may(wire.MayForward) && !f.guest.NoSockets && len(d.Path) <= wire.MaxTarget
 }
 
 func (f *forwards) connect(ctx context.Context, q worker.Request) (net.Conn, error) {

@@ -18,6 +18,8 @@ type Guest struct {
 	// and in its usual form, or a name in lower case and without a dot at its end, and about what the guest wrote. One
 	// yes is enough. It may be called concurrently.
 	Forward func(host string, port uint16) bool
+	// NoSockets says that forwards go to no unix socket.
+	NoSockets bool
 	// Listen says whether something may listen at a TCP port, as the guest asks for it: port 0 is any. It is at loopback in any
 	// case. nil: it may.
 	Listen func(host string, port uint16) bool

@@ -280,7 +280,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 				file, where = r.Files[at], c.files[at]
 			}
 			c.match = &Match{
-				Login: c.Login, File: where, Key: key, Grant: grant,
+				Login: c.Login, File: where, Key: key, Grant: grant, Sockets: given.OpensSockets(),
 				who: c.Account, size: file.Size, tail: file.Tail, zone: line.Zone{Local: time.Local, UTC: c.daemon.utc}, strict: c.daemon.strict,
 				private: c.private,
 			}

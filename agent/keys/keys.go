@@ -186,6 +186,9 @@ type Match struct {
 	File  string        // where the operator's key is; or, if it comes from a command, where the session's goes
 	Key   ssh.PublicKey // the operator's key that matched
 	Grant line.Grant    // what the session may do: no more than it is for, and than the key gives
+	// Sockets says that the key lets forwards connect to unix sockets, for an SSH server that keeps them apart from where
+	// this machine lets forwards go. sshd does not.
+	Sockets bool
 
 	NotAfter time.Time // when the operator's own line expires; zero: never
 	Approach Approach

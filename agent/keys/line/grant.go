@@ -40,6 +40,12 @@ func (g Grant) Listens(host string, port uint16) bool {
 	}))
 }
 
+// OpensSockets says whether a forward may connect to unix sockets. sshd looks for their paths among the targets of
+// permitopen= as well, where only one that is any host at any port fits.
+func (g Grant) OpensSockets() bool {
+	return g.Has(wire.MayForward) && (len(g.Open) == 0 || slices.Contains(g.Open, Permit{Host: anyHost}))
+}
+
 // Only is the part of g that has these rights.
 func (g Grant) Only(rights []wire.Right) Grant {
 	var out Grant
