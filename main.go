@@ -154,7 +154,7 @@ func report(w io.Writer, err error) int {
 			text = printableLines(e.Text()) // a file's lines stay lines
 		}
 		fmt.Fprintf(w, "scrier: %s (%s)\n", text, e.Code)
-		if hint := wire.HintOf(e); hint != "" && e.Code != wire.Usage {
+		if hint := wire.HintOf(e); hint != "" && (e.Code != wire.Usage || e.Advice != "") { // the words of usage name the help already
 			fmt.Fprintf(w, "hint: %s\n", wire.Printable(hint))
 		}
 		return e.Code.ExitStatus()

@@ -24,6 +24,8 @@ func TestReport(t *testing.T) {
 		{&wire.Error{Code: wire.Killed, Detail: "by ann"}, 112, "scrier: the session was ended by an administrator, or by its operator elsewhere: by ann (killed)\n"},
 		{fmt.Errorf("list: %w", wire.Errorf(wire.NoSuchEnvoy, "no envoy is called %q", "web9")), 80, "scrier: no envoy is called \"web9\" (no_such_envoy)\nhint: see `scrier envoys list`\n"},
 		{wire.Errorf(wire.Conflict, "enrolled").Advise("remove it\x1b"), 73, "scrier: enrolled (conflict)\nhint: remove it\\x1b\n"},
+		{wire.Errorf(wire.Usage, "no SRC"), 64, "scrier: no SRC (usage)\n"},
+		{wire.Errorf(wire.Usage, "no -p").Advise("leave it out"), 64, "scrier: no -p (usage)\nhint: leave it out\n"},
 		{errors.New("write: disk full"), 70, "scrier: write: disk full (internal)\n"},
 	} {
 		var b bytes.Buffer
