@@ -148,6 +148,8 @@ func (c Config) edit(path string, change func([]byte) []byte) (changed bool, err
 		return false, c.refuse(path, errors.New("it is not a regular file"))
 	case info.Size() > maxConfig:
 		return false, c.refuse(path, fmt.Errorf("it has more than %d bytes", maxConfig))
+	case info.Mode().Perm()&0o200 == 0: // an editor would ask
+		return false, c.refuse(path, errors.New("it is read-only"))
 	case linked(info):
 		return false, c.refuse(path, errors.New("it has several names (hard links), which would no longer be the same file"))
 	}

@@ -161,6 +161,7 @@ func TestLinks(t *testing.T) {
 		"leads nowhere":     func() error { return os.Symlink("/nowhere/at/all", path) },
 		"not a regular":     func() error { return os.Mkdir(path, 0o700) },
 		"not a regular (2)": func() error { return os.Symlink("/dev/null", path) },
+		"read-only":         func() error { return os.WriteFile(path, []byte("Host a\n"), 0o400) },
 		"more than":         func() error { return os.WriteFile(path, make([]byte, maxConfig+1), 0o600) },
 	} {
 		if err := os.RemoveAll(path); err != nil {
