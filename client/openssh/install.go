@@ -39,6 +39,11 @@ func (c Config) writeKnownHosts() error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return wire.Errorf(wire.BadConfig, "cannot make %s: %w", c.Dir, err)
 	}
+	for _, dir := range []string{filepath.Dir(c.Dir), c.Dir} { // ssh reads all that is there, for all hosts
+		if err := certs.CheckTrusted(dir); err != nil {
+			return err
+		}
+	}
 	return write(c.knownHostsFile(), c.knownHosts())
 }
 

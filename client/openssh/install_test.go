@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -178,6 +179,33 @@ func TestLinks(t *testing.T) {
 	}
 	if read(t, real) != "Host a\n" {
 		t.Error("the file was changed")
+	}
+}
+
+// TestTrusted: a folder where others may put files is not one that ssh is told to read.
+func TestTrusted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no modes")
+	}
+	c, path := setting(t)
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{c.Dir, filepath.Dir(c.Dir)} {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for name, f := range map[string]func() error{"install": func() error { _, err := c.Install(path); return err }, "known hosts": c.WriteKnownHosts} {
+			if err := f(); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), "chmod 700 "+dir) {
+				t.Errorf("%s, %s: %v", dir, name, err)
+			}
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("it is included")
 	}
 }
 
