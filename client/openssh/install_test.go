@@ -275,6 +275,23 @@ func TestText(t *testing.T) {
 	}
 }
 
+// TestUserOfOddNames: ssh is not asked about a name that a shell would take apart, as it may give it to one.
+func TestUserOfOddNames(t *testing.T) {
+	c, path := setting(t)
+	put(t, path, c.include()+"\n", 0o600)
+	old := t.TempDir() // a version of ssh that takes every name
+	put(t, filepath.Join(old, "ssh"), "#!/bin/sh\necho user asked\n", 0o755)
+	t.Setenv("PATH", old+":"+os.Getenv("PATH"))
+	if got := c.User(t.Context(), path, "web1.scrier"); got != "asked" {
+		t.Fatalf("the user is %q", got)
+	}
+	for _, host := range []string{"x;reboot.scrier", "$(reboot).scrier", "`reboot`.scrier", "a b.scrier", "a\nb.scrier", "-v", "x'y", ""} {
+		if got := c.User(t.Context(), path, host); got != "" {
+			t.Errorf("%q was asked about", host)
+		}
+	}
+}
+
 // TestCheck: what would be read in another way is not written.
 func TestCheck(t *testing.T) {
 	good, _ := setting(t)
