@@ -10,7 +10,7 @@ import (
 // A command that prints a result prints it as JSON with --json.
 func TestJSON(t *testing.T) {
 	none := map[string]string{
-		"scrier ssh": "shows a terminal", "scrier rdp": "shows a desktop", "scrier vnc": "shows a desktop",
+		"scrier ssh": "shows a terminal", "scrier proxy": "is an SSH server for ssh", "scrier ssh-config": "prints a configuration of ssh's", "scrier rdp": "shows a desktop", "scrier vnc": "shows a desktop",
 		"scrier relay": "is a daemon", "scrier agent run": "is a daemon", "scrier audit export": "prints an export",
 		"scrier help": "prints help", "scrier version": "has a test of its own",
 	}
