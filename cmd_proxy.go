@@ -74,12 +74,12 @@ func (o *proxyOptions) run(ctx context.Context, host string) error {
 	o.host, o.envoy = host, openssh.Envoy(host, o.suffix)
 	// It is one of the programs that Ctrl-C reaches; it ends with its client, which may go on by itself (ControlPersist).
 	signal.Ignore(os.Interrupt)
+	if o.raw {
+		return o.passRaw(ctx)
+	}
 	conn, err := proxy.Stdio()
 	if err != nil {
 		return err
-	}
-	if o.raw {
-		return o.passRaw(ctx, conn)
 	}
 	home, err := client.FindHome()
 	if err != nil {
@@ -184,7 +184,7 @@ func likes() (all []wire.Right) {
 }
 
 // passRaw joins the client with the machine's own SSH server.
-func (o *proxyOptions) passRaw(ctx context.Context, conn io.ReadWriteCloser) error {
+func (o *proxyOptions) passRaw(ctx context.Context) error {
 	r, err := (&target{relay: o.relay}).dial(ctx)
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func (o *proxyOptions) passRaw(ctx context.Context, conn io.ReadWriteCloser) err
 	if err != nil {
 		return err
 	}
-	if err := forward.Stdio(ctx, c, conn, conn); err != nil && ctx.Err() == nil {
+	if err := forward.Stdio(ctx, c, os.Stdin, os.Stdout); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil

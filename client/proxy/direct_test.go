@@ -117,7 +117,7 @@ func (d *direct) Program(_ context.Context, req client.ProgramRequest) (Program,
 			return &wire.Exit{Status: uint32(e.ExitStatus()), Signal: e.Signal()}, nil
 		}
 		if err != nil {
-			return nil, &wire.Error{Code: wire.AgentLost, Detail: "the program is gone", Err: err}
+			return nil, d.Err() // as a session's programs do
 		}
 		return new(wire.Exit), nil
 	})

@@ -20,9 +20,9 @@ type server struct {
 	Config
 	end     context.CancelCauseFunc
 	once    sync.Once
-	mu      sync.Mutex
-	said    string  // what the person was told last
-	session Session // set when the client is let in
+	saying  sync.Mutex // one message at a time
+	said    string     // what the person was told last
+	session Session    // set when the client is let in
 	conn    *ssh.ServerConn
 	wg      sync.WaitGroup
 	slots   *semaphore.Weighted // of channels
@@ -54,17 +54,18 @@ func (s *server) fail(err error) {
 
 // report tells the person about an error. What ends several channels is said once.
 func (s *server) report(err error) {
-	s.mu.Lock()
-	again := s.said == words(err)
-	s.said = words(err)
-	s.mu.Unlock()
-	if !again {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	if text := words(err); text != s.said {
+		s.said = text
 		s.Report(s.Messages, err)
 	}
 }
 
 // note tells the person a line about what goes on without it.
 func (s *server) note(format string, args ...any) {
+	s.saying.Lock()
+	defer s.saying.Unlock()
 	fmt.Fprintf(s.Messages, "scrier: "+format+"\n", args...)
 }
 
