@@ -9,6 +9,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"scrier/relay/access"
+	"scrier/relay/audit"
 	"scrier/wire"
 )
 
@@ -173,4 +174,49 @@ func TestCommandsAtTheSameTime(t *testing.T) {
 	if n := len(rows(t, r)); n > 2 {
 		t.Errorf("%d sessions", n)
 	}
+}
+
+// A session with an SSH agent is joined by nobody who might not want their programs to reach it.
+func TestSessionsWithAnAgentAreNotJoined(t *testing.T) {
+	r := start(t, func(s *Settings) { s.Config.Scrier.Allow.AgentForwarding = true })
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) { e.withFiles(s, open, t.TempDir()) })
+	p := newPerson(t, r, "ann", access.Admin)
+	cert, err := p.login(attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dial(t, r, wire.ALPNClient, cert)
+	command := &wire.Connect{Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Command: []byte("x"), Plain: true}}
+	// One that needs it, and one that only may.
+	for _, c := range []wire.Connect{{Needs: []wire.Right{wire.MayExec, wire.MayAgent}}, {Needs: []wire.Right{wire.MayExec}, Likes: []wire.Right{wire.MayAgent}}} {
+		c.Envoy, c.Kind, c.Channel = "web1", wire.KindSSH, &wire.Channel{Kind: wire.Hold}
+		hold, held, err := stream(t, link, &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined := func() bool {
+			f, a, err := stream(t, link, command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Reset(wire.Cancelled)
+			return a.Session == held.Session
+		}
+		if len(c.Likes) > 0 {
+			if !joined() {
+				t.Error("without an agent it is not joined")
+			}
+			if _, _, err := stream(t, link, &wire.Connect{Session: held.Session, Kind: wire.KindSSH, Channel: &wire.Channel{Kind: wire.ForwardAgent}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if joined() {
+			t.Errorf("joined: %+v", held)
+		}
+		if err := r.sessions.Kill(t.Context(), audit.Event{}, held.Session); err != nil {
+			t.Error(err)
+		}
+		(&viewer{hold, held}).exit(t)
+	}
+	settled(t, r)
 }

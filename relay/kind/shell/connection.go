@@ -29,6 +29,7 @@ type connection struct {
 
 	// What it was opened with: who joins it has asked for the same.
 	asked    string // the login that was named
+	wished   []wire.Right
 	keys     [][]byte
 	named    bool
 	hostKeys []string
@@ -37,9 +38,10 @@ type connection struct {
 }
 
 func newConnection(k *Kind, req *session.Request, client *ssh.Client, tunnel *fleet.Tunnel, login string, rights []wire.Right) *connection {
+	needed, liked := k.wanted(req)
 	return &connection{
 		kind: k, client: client, tunnel: tunnel, login: login, rights: rights,
-		asked: req.Login, keys: sorted(marshal(req.Keys)), named: req.Named, hostKeys: req.HostKeys,
+		asked: req.Login, wished: append(needed, liked...), keys: sorted(marshal(req.Keys)), named: req.Named, hostKeys: req.HostKeys,
 	}
 }
 
@@ -52,12 +54,19 @@ func sorted(keys [][]byte) [][]byte {
 func (c *connection) Rights() []wire.Right { return c.rights }
 
 // Fits implements [session.Connection]. Which login the keys belong to is not found out again, so who names none joins only
-// who named none.
+// who named none. Who likes to have more than this session was opened for has one of their own: they would find out too late,
+// when the first channel that needs it is refused.
 func (c *connection) Fits(req *session.Request) bool {
 	if req.Kind != wire.KindSSH || req.Port != 0 || req.Channel != nil && req.Channel.Kind == wire.Tunnel {
 		return false
 	}
 	needed, _ := c.kind.wanted(req)
+	allowed := c.kind.Allow.rights()
+	for _, r := range req.Likes {
+		if r != wire.MayRaw && slices.Contains(allowed, r) && !has(c.wished, r) {
+			return false
+		}
+	}
 	return req.Login == c.asked && req.Named == c.named && has(c.rights, needed...) && slices.Equal(req.HostKeys, c.hostKeys) &&
 		slices.EqualFunc(sorted(marshal(req.Keys)), c.keys, bytes.Equal)
 }
