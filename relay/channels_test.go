@@ -245,3 +245,40 @@ func TestHeldSessionEndsWithItsServer(t *testing.T) {
 		return wire.CodeOf(err) == wire.NotFound || err == nil && !s.Closed.IsZero()
 	})
 }
+
+// Who likes to have more than an open session was opened for has one of their own, which the next one shares: nobody finds out
+// by what is refused later. What the relay allows nobody does not count.
+func TestLikesAndShares(t *testing.T) {
+	r := start(t, func(*Settings) {})
+	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
+		e.opened(s)
+		e.commands(s, open)
+	})
+	p := newPerson(t, r, "ann", access.Admin)
+	cert, err := p.login(attempt{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := dial(t, r, wire.ALPNClient, cert)
+	hold := func(needs []wire.Right, likes ...wire.Right) *wire.Attached {
+		t.Helper()
+		_, a, err := stream(t, link, &wire.Connect{
+			Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Kind: wire.Hold}, Needs: needs, Likes: likes,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	narrow := hold([]wire.Right{wire.MayExec})
+	wide := hold(nil, wire.MayExec, wire.MayShell, wire.MayAgent)
+	if wide.Shared || wide.Session == narrow.Session {
+		t.Errorf("it joined a session of %v", wide.Rights)
+	}
+	if again := hold(nil, wire.MayExec, wire.MayShell, wire.MayAgent); !again.Shared || again.Session != wide.Session {
+		t.Errorf("the second one did not join: %+v", again)
+	}
+	if a := hold([]wire.Right{wire.MayExec}, wire.MayAgent); !a.Shared {
+		t.Errorf("a right that nobody has was in the way: %+v", a)
+	}
+}

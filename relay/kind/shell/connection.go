@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"scrier/relay/fleet"
@@ -34,15 +35,21 @@ type connection struct {
 	named    bool
 	hostKeys []string
 
+	// agent says that programs may reach an SSH agent there, also those that did not ask for that: sshd grants it to a whole
+	// connection.
+	agent atomic.Bool
+
 	arrivals arrivals
 }
 
 func newConnection(k *Kind, req *session.Request, client *ssh.Client, tunnel *fleet.Tunnel, login string, rights []wire.Right) *connection {
 	needed, liked := k.wanted(req)
-	return &connection{
+	c := &connection{
 		kind: k, client: client, tunnel: tunnel, login: login, rights: rights,
 		asked: req.Login, wished: append(needed, liked...), keys: sorted(marshal(req.Keys)), named: req.Named, hostKeys: req.HostKeys,
 	}
+	c.agent.Store(has(needed, wire.MayAgent))
+	return c
 }
 
 func sorted(keys [][]byte) [][]byte {
@@ -57,7 +64,7 @@ func (c *connection) Rights() []wire.Right { return c.rights }
 // who named none. Who likes to have more than this session was opened for has one of their own: they would find out too late,
 // when the first channel that needs it is refused.
 func (c *connection) Fits(req *session.Request) bool {
-	if req.Kind != wire.KindSSH || req.Port != 0 || req.Channel != nil && req.Channel.Kind == wire.Tunnel {
+	if c.agent.Load() || req.Kind != wire.KindSSH || req.Port != 0 || req.Channel != nil && req.Channel.Kind == wire.Tunnel {
 		return false
 	}
 	needed, _ := c.kind.wanted(req)
@@ -111,6 +118,9 @@ func (c *connection) open(ctx context.Context, s *session.Channel, req *session.
 	what := req.Channel
 	if what == nil {
 		what = &wire.Channel{}
+	}
+	if what.Agent || what.Kind == wire.ForwardAgent {
+		c.agent.Store(true)
 	}
 	target := ssh.Target{Host: what.Host, Port: what.Port, Origin: what.Origin, OriginPort: what.OriginPort}
 	switch what.Kind {
