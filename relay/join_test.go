@@ -178,17 +178,17 @@ func TestCommandsAtTheSameTime(t *testing.T) {
 
 // A session with an SSH agent is joined by nobody who might not want their programs to reach it.
 func TestSessionsWithAnAgentAreNotJoined(t *testing.T) {
-	r := start(t, func(s *Settings) { s.Config.Scrier.Allow.AgentForwarding = true })
-	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) { e.withFiles(s, open, t.TempDir()) })
-	p := newPerson(t, r, "ann", access.Admin)
-	cert, err := p.login(attempt{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := dial(t, r, wire.ALPNClient, cert)
-	command := &wire.Connect{Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Command: []byte("x"), Plain: true}}
 	// One that needs it, and one that only may.
 	for _, c := range []wire.Connect{{Needs: []wire.Right{wire.MayExec, wire.MayAgent}}, {Needs: []wire.Right{wire.MayExec}, Likes: []wire.Right{wire.MayAgent}}} {
+		r := start(t, func(s *Settings) { s.Config.Scrier.Allow.AgentForwarding = true })
+		serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) { e.withFiles(s, open, t.TempDir()) })
+		p := newPerson(t, r, "ann", access.Admin)
+		cert, err := p.login(attempt{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		link := dial(t, r, wire.ALPNClient, cert)
+		command := &wire.Connect{Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Command: []byte("x"), Plain: true}}
 		c.Envoy, c.Kind, c.Channel = "web1", wire.KindSSH, &wire.Channel{Kind: wire.Hold}
 		hold, held, err := stream(t, link, &c)
 		if err != nil {
@@ -217,6 +217,6 @@ func TestSessionsWithAnAgentAreNotJoined(t *testing.T) {
 			t.Error(err)
 		}
 		(&viewer{hold, held}).exit(t)
+		settled(t, r)
 	}
-	settled(t, r)
 }
