@@ -87,6 +87,15 @@ func (v *reverse) take(p place) Listener {
 	return l
 }
 
+// drop forgets a listener, unless the place has got another one meanwhile.
+func (v *reverse) drop(p place, l Listener) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.listeners[p] == l {
+		delete(v.listeners, p)
+	}
+}
+
 // listen has the machine listen, and gives the reply to the request. A server says no more than no to a client that wants to
 // listen, so the person is told why.
 func (s *server) listen(ctx context.Context, r *ssh.Request) <-chan reply {
@@ -115,7 +124,7 @@ func (s *server) listen(ctx context.Context, r *ssh.Request) <-chan reply {
 			answer <- reply{}
 			return
 		}
-		defer s.reverse.take(p)
+		defer s.reverse.drop(p, l)
 		if p.network == "tcp" && asked == 0 {
 			answer <- reply{true, binary.BigEndian.AppendUint32(nil, uint32(p.port))}
 		} else {
