@@ -57,8 +57,12 @@ func (a *ahead) fill() {
 func (a *ahead) add(b []byte, err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(b) > 0 {
-		a.chunks, a.size = append(a.chunks, b), a.size+len(b)
+	a.size += len(b)
+	// What comes in single bytes shares a chunk, or each of them would hold one.
+	if last := len(a.chunks) - 1; last >= 0 && cap(a.chunks[last])-len(a.chunks[last]) >= len(b) {
+		a.chunks[last] = append(a.chunks[last], b...)
+	} else if len(b) > 0 {
+		a.chunks = append(a.chunks, b)
 	}
 	a.err = err
 	a.more.Broadcast()

@@ -50,6 +50,39 @@ func TestReadAhead(t *testing.T) {
 		<-over
 		a.end()
 
+		// Single bytes hold no more memory than others.
+		near, far = net.Pipe()
+		a = readAhead(far, most)
+		for i := range aheadChunk {
+			if _, err := near.Write([]byte{byte(i), byte(i >> 8)}[:1+i%2]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		a.mu.Lock()
+		held := 0
+		for _, c := range a.chunks {
+			held += cap(c)
+		}
+		if held > 2*a.size+aheadChunk {
+			t.Errorf("%d bytes hold %d", a.size, held)
+		}
+		a.mu.Unlock()
+		near.Close()
+		got, err = io.ReadAll(a)
+		for i := range aheadChunk {
+			want := []byte{byte(i), byte(i >> 8)}[:1+i%2]
+			if rest, ok := bytes.CutPrefix(got, want); ok {
+				got = rest
+				continue
+			}
+			t.Fatalf("another byte than %d", i)
+		}
+		if len(got) > 0 || err != nil {
+			t.Errorf("%d bytes more: %v", len(got), err)
+		}
+		a.end()
+
 		// It ends when its connection is closed, also while it waits for room.
 		near, far = net.Pipe()
 		a = readAhead(far, most)
