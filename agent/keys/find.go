@@ -258,7 +258,7 @@ func (k *Keys) look(ctx context.Context, c *candidate, who Operator, commands *a
 			}
 		}
 		given, _ := best.Grant()
-		grant, why := who.Use.grant(given, c.daemon)
+		grant, why := who.Use.grant(given, c.daemon, c.Account.Shell)
 		switch {
 		case best.Standing == line.Absent:
 			continue

@@ -396,3 +396,44 @@ func TestNoTunnel(t *testing.T) {
 		t.Errorf("the device is no use: %v", err)
 	}
 }
+
+// TestFilesPastAShell: files alone are served without the login's shell, so a shell that may allow less than they are keeps
+// them away, unless the line itself gives them so.
+func TestFilesPastAShell(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	const login = "scrpast"
+	shell := h.Script("git-shell", "echo unrecognized command\n")
+	uid, home := keystest.RealUser(t, h.Dir, login, "--shell", shell)
+	file := filepath.Join(home, ".ssh", "authorized_keys")
+	h.Must(os.Mkdir(filepath.Dir(file), 0o700))
+	h.Must(os.Chown(filepath.Dir(file), uid, uid))
+	key, _ := keystest.NewKey(t)
+	sshd := keystest.StartSSHD(t, h.Dir, "Subsystem sftp /usr/lib/openssh/sftp-server")
+	cfg := h.config()
+	cfg.StateDir = filepath.Join(h.Dir, "past-state")
+	cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.AllowedLogins = nil, sshd.Config, []string{login}
+	k := h.open(cfg)
+	k.database = account.System()
+	for _, c := range []struct{ options, needs, likes, want, refused string }{
+		{needs: "upload", refused: "git-shell"},
+		{needs: "download", likes: "forward", refused: "git-shell"},
+		{likes: "upload download", refused: "git-shell"},
+		{needs: "forward", likes: "upload download", want: "forward"},
+		{needs: "exec", likes: "upload download", want: "exec upload download"}, // by the shell
+		{options: `command="internal-sftp" `, needs: "upload", want: "upload"},
+	} {
+		h.Must(os.WriteFile(file, []byte(c.options+keystest.Text(key)+"\n"), 0o600))
+		h.Must(os.Chown(file, uid, uid))
+		p, _ := line.ParsePermit("127.0.0.1:*")
+		use := Use{Needs: rightsOf(c.needs), Likes: rightsOf(c.likes), Open: []line.Permit{p}}
+		m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}, Use: use}, "")
+		if c.refused != "" {
+			if keystest.WantCode(t, err, wire.KeyRestricted); !strings.Contains(wire.DetailOf(err), c.refused) {
+				t.Errorf("%+v: %v", c, err)
+			}
+		} else if err != nil || !slices.Equal(m.Grant.Rights, rightsOf(c.want)) {
+			t.Errorf("%+v: %v, %v", c, m.Grant.Rights, err)
+		}
+	}
+}

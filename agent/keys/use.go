@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"path"
 	"slices"
 
 	"scrier/agent/keys/line"
@@ -23,18 +24,26 @@ func (u Use) rights() (needs, all []wire.Right) {
 	return u.Needs, slices.Concat(u.Needs, u.Likes)
 }
 
-// grant is what of the use a line of authorized_keys gives, at an sshd that is set up so. why is what is in the
-// way of the session, which needs more than that.
-func (u Use) grant(given line.Grant, d daemon) (g line.Grant, why string) {
+// grant is what of the use a line of authorized_keys gives, at an sshd that is set up so, to a login with that shell. why is
+// what is in the way of the session, which needs more than that.
+func (u Use) grant(given line.Grant, d daemon, shell string) (g line.Grant, why string) {
 	needs, all := u.rights()
 	sshd := given.Only(slices.DeleteFunc(wire.Rights(), func(r wire.Right) bool { return d.lacks(r) != "" }))
 	g = sshd.Within(u.Open).Only(all)
+	// Files alone are served by internal-sftp, which sshd runs without the login's shell. A line without a command leaves it to
+	// that shell what may be run: git-shell serves no files.
+	past := given.Has(wire.MayExec) && !g.Has(wire.MayShell) && !g.Has(wire.MayExec) && !runsAll(shell)
+	if past {
+		g = g.Only(slices.DeleteFunc(wire.Rights(), isFiles))
+	}
 	if len(needs) == 0 && len(g.Rights) == 0 {
 		needs = all[:1]
 	}
 	for _, r := range needs {
 		switch {
 		case g.Has(r):
+		case past && isFiles(r) && sshd.Has(r):
+			return g, "the login's shell " + wire.Printable(shell) + " may serve fewer files than sshd would without it"
 		case sshd.Has(r):
 			return g, "its permitopen= and scrier.forward of the machine's agent.yaml have no target in common, or too many"
 		case given.Has(r):
@@ -44,6 +53,17 @@ func (u Use) grant(given line.Grant, d daemon) (g line.Grant, why string) {
 		}
 	}
 	return g, ""
+}
+
+func isFiles(r wire.Right) bool { return r == wire.MayUpload || r == wire.MayDownload }
+
+// runsAll says whether a shell is known to run whatever it is told.
+func runsAll(shell string) bool {
+	switch path.Base(shell) {
+	case "sh", "bash", "dash", "ash", "busybox", "ksh", "ksh93", "mksh", "zsh", "fish", "csh", "tcsh":
+		return true
+	}
+	return false
 }
 
 // lacks says why sshd gives a right to nobody; empty: it does.
