@@ -32,6 +32,7 @@ type daemon struct {
 	remote      bool // the same, of listening at the machine
 	agent       bool // AllowAgentForwarding
 	sftp        bool // Subsystem
+	plainSFTP   bool // it is internal-sftp without arguments, which no shell is asked about
 	together    bool // this version of sshd does not know permitlisten
 	environment bool // PermitUserEnvironment
 	verify      bool // verify-required in PubkeyAuthOptions
@@ -110,6 +111,7 @@ func parseDaemon(out []byte) (daemon, error) {
 		case "disableforwarding":
 			disabled, err = yesNo(value)
 		case "subsystem":
+			d.plainSFTP = d.plainSFTP || slices.Equal(strings.Fields(value), []string{"sftp", "internal-sftp"})
 			d.sftp = d.sftp || strings.HasPrefix(value, "sftp ")
 		case "forcecommand":
 			d.forced = value != "none" && value != ""

@@ -409,12 +409,15 @@ func TestFilesPastAShell(t *testing.T) {
 	h.Must(os.Mkdir(filepath.Dir(file), 0o700))
 	h.Must(os.Chown(filepath.Dir(file), uid, uid))
 	key, _ := keystest.NewKey(t)
-	sshd := keystest.StartSSHD(t, h.Dir, "Subsystem sftp /usr/lib/openssh/sftp-server")
-	cfg := h.config()
-	cfg.StateDir = filepath.Join(h.Dir, "past-state")
-	cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.AllowedLogins = nil, sshd.Config, []string{login}
-	k := h.open(cfg)
-	k.database = account.System()
+	find := func(use Use, config ...string) (Match, error) {
+		sshd := keystest.StartSSHD(t, h.Dir, config...)
+		cfg := h.config()
+		cfg.StateDir = filepath.Join(h.Dir, filepath.Base(sshd.Config)+"-state")
+		cfg.AuthorizedKeysFile, cfg.SSHDConfig, cfg.AllowedLogins = nil, sshd.Config, []string{login}
+		k := h.open(cfg)
+		k.database = account.System()
+		return k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}, Use: use}, "")
+	}
 	for _, c := range []struct{ options, needs, likes, want, refused string }{
 		{needs: "upload", refused: "git-shell"},
 		{needs: "download", likes: "forward", refused: "git-shell"},
@@ -427,7 +430,7 @@ func TestFilesPastAShell(t *testing.T) {
 		h.Must(os.Chown(file, uid, uid))
 		p, _ := line.ParsePermit("127.0.0.1:*")
 		use := Use{Needs: rightsOf(c.needs), Likes: rightsOf(c.likes), Open: []line.Permit{p}}
-		m, err := k.Find(context.Background(), Operator{Keys: []ssh.PublicKey{key}, Use: use}, "")
+		m, err := find(use, "Subsystem sftp /usr/lib/openssh/sftp-server")
 		if c.refused != "" {
 			if keystest.WantCode(t, err, wire.KeyRestricted); !strings.Contains(wire.DetailOf(err), c.refused) {
 				t.Errorf("%+v: %v", c, err)
@@ -435,5 +438,26 @@ func TestFilesPastAShell(t *testing.T) {
 		} else if err != nil || !slices.Equal(m.Grant.Rights, rightsOf(c.want)) {
 			t.Errorf("%+v: %v, %v", c, m.Grant.Rights, err)
 		}
+	}
+	h.Must(os.WriteFile(file, []byte(keystest.Text(key)+"\n"), 0o600))
+	h.Must(os.Chown(file, uid, uid))
+	upload := Use{Needs: []wire.Right{wire.MayUpload}}
+	if m, err := find(upload, "Subsystem sftp internal-sftp"); err != nil || !m.Grant.Has(wire.MayUpload) {
+		t.Errorf("where sshd asks no shell: %v", err)
+	}
+	_, err := find(upload, "Subsystem sftp internal-sftp -R")
+	keystest.WantCode(t, err, wire.KeyRestricted)
+
+	given, d := line.Grant{Rights: wire.Rights()[:4]}, daemon{sftp: true, terminal: true}
+	if _, why := upload.grant(given, d, "/bin/sh"); why != "" {
+		t.Errorf("a shell that can write: %s", why)
+	}
+	d.chroot = true
+	if _, why := upload.grant(given, d, "/bin/sh"); !strings.Contains(why, "ChrootDirectory") {
+		t.Errorf("a shell that may not be there: %s", why)
+	}
+	d.plainSFTP = true
+	if _, why := upload.grant(given, d, "/bin/sh"); why != "" {
+		t.Errorf("where none is needed: %s", why)
 	}
 }

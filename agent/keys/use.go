@@ -31,8 +31,9 @@ func (u Use) grant(given line.Grant, d daemon, shell string) (g line.Grant, why 
 	sshd := given.Only(slices.DeleteFunc(wire.Rights(), func(r wire.Right) bool { return d.lacks(r) != "" }))
 	g = sshd.Within(u.Open).Only(all)
 	// Files alone are served by internal-sftp, which sshd runs without the login's shell. A line without a command leaves it to
-	// that shell what may be run: git-shell serves no files.
-	past := given.Has(wire.MayExec) && !g.Has(wire.MayShell) && !g.Has(wire.MayExec) && !runsAll(shell)
+	// that shell what may be run: git-shell serves no files, and in a ChrootDirectory there may be no shell. Then the Subsystem
+	// counts, which may be for reading alone.
+	past := given.Has(wire.MayExec) && !g.Has(wire.MayShell) && !g.Has(wire.MayExec) && !d.plainSFTP && (d.chroot || !runsAll(shell))
 	if past {
 		g = g.Only(slices.DeleteFunc(wire.Rights(), isFiles))
 	}
@@ -43,7 +44,7 @@ func (u Use) grant(given line.Grant, d daemon, shell string) (g line.Grant, why 
 		switch {
 		case g.Has(r):
 		case past && isFiles(r) && sshd.Has(r):
-			return g, "the login's shell " + wire.Printable(shell) + " may serve fewer files than sshd would without it"
+			return g, "the login's shell " + wire.Printable(shell) + " may serve fewer files than sshd would without it, and in a ChrootDirectory there may be none; with Subsystem sftp internal-sftp that does not matter"
 		case sshd.Has(r):
 			return g, "its permitopen= and scrier.forward of the machine's agent.yaml have no target in common, or too many"
 		case given.Has(r):
