@@ -21,7 +21,10 @@ type description struct {
 type operation struct {
 	OperationID string
 	Description string
-	Parameters  []struct{ Name, In string }
+	Parameters  []struct {
+		Name, In string
+		Schema   struct{ Type string }
+	}
 	RequestBody struct {
 		Content map[string]struct{ Schema schema }
 	}

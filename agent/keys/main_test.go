@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -84,10 +85,15 @@ func testWorker() int {
 	w.At = func(point string) {
 		switch point {
 		case all:
-			// The agent of the test sees that this process has stopped, and kills itself. That kills
-			// this process, too.
-			unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
-			unix.Kill(os.Getpid(), unix.SIGSTOP)
+			// The agent of the test sees that this process is there, and kills itself. That kills this process, too. (A
+			// signal at the parent's death would come as soon as the thread that started this process ends.)
+			agent := os.Getppid()
+			name := []byte(reached + "\x00")
+			unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0])), 0, 0, 0)
+			for os.Getppid() == agent {
+				time.Sleep(time.Millisecond)
+			}
+			unix.Kill(os.Getpid(), unix.SIGKILL)
 		case crash:
 			unix.Kill(os.Getpid(), unix.SIGKILL)
 		case hang:
@@ -98,6 +104,9 @@ func testWorker() int {
 	}
 	return w.Work(os.Stdin, os.Stdout)
 }
+
+// reached is what a worker calls its thread that has come to the point at which the power goes.
+const reached = "power goes"
 
 // host is a machine of a test with agents on it.
 type host struct{ *keystest.Host }

@@ -50,16 +50,18 @@ func testAgent() int {
 	return 0
 }
 
-// powerCut waits until a child has stopped itself, and kills it and this process.
+// powerCut waits until a child has come to its point, and kills this process, and with that the child.
 func powerCut() {
 	for ; ; time.Sleep(time.Millisecond) {
 		lists, _ := filepath.Glob("/proc/self/task/*/children")
 		for _, list := range lists {
 			pids, _ := os.ReadFile(list)
 			for _, text := range strings.Fields(string(pids)) {
-				stat, _ := os.ReadFile("/proc/" + text + "/stat")
-				if strings.Contains(string(stat), ") T ") {
-					unix.Kill(os.Getpid(), unix.SIGKILL)
+				names, _ := filepath.Glob("/proc/" + text + "/task/*/comm")
+				for _, name := range names {
+					if comm, _ := os.ReadFile(name); string(comm) == reached+"\n" {
+						unix.Kill(os.Getpid(), unix.SIGKILL)
+					}
 				}
 			}
 		}

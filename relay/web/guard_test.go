@@ -60,7 +60,8 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 				ownPage := len(origin) == 1 && origin[0] == own
 				ownSite := len(site) == 1 && site[0] == "same-origin"
 				json := len(kind) == 1 && kind[0] == "application/json"
-				if json && (ownPage && (ownSite || site == nil) || ownSite && origin == nil) {
+				ours := ownPage && (ownSite || site == nil) || ownSite && origin == nil
+				if json && ours {
 					continue // our own page's
 				}
 				tried++
@@ -70,6 +71,9 @@ func TestForeignPagesChangeNothing(t *testing.T) {
 					status, code = http.StatusMisdirectedRequest, wire.WrongHost
 				}
 				for _, route := range d.unsafeRoutes() {
+					if ours && strings.HasSuffix(route[1], "/files/content") {
+						continue // it takes bytes, of any kind
+					}
 					r := b.request(route[0], route[1], `{"username":"victim","role":"admin"}`)
 					set(r, "Sec-Fetch-Site", site...)
 					set(r, "Origin", origin...)
