@@ -98,7 +98,8 @@ func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stdout(), shown)
 	want := `(?s)(?:^|\n)scrier: .* \(` + args[0] + `\)\n`
 	switch hint := "hint: [^\n]+\n"; { // the code's, or one that fits better here
-	case code == wire.Usage:
+	case code == wire.Usage: // its message says what is right, and some have more to say
+		want += "(?:" + hint + ")?"
 	case code.Hint() != "":
 		want += hint
 	default:

@@ -63,7 +63,11 @@ async function whole(page, what, cards, through) {
   const columns = {}; // of each: its width, what its widest cell needs, and one that is cut
   for (let at = 0, last = -1; at !== last; last = at, at = await page.evaluate(scroll)) {
     await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))));
-    const seen = await page.evaluate(cards ? lookAtCards : lookAtCells);
+    let seen = await page.evaluate(cards ? lookAtCards : lookAtCells);
+    for (let more = 20; cards && more > 0 && seen.length > 0; more--) { // on a busy machine the layout comes late
+      await page.waitForTimeout(100);
+      seen = await page.evaluate(lookAtCards);
+    }
     if (cards) same(seen, [], `${what}: cut`);
     else {
       for (const [name, c] of Object.entries(seen)) {
