@@ -21,8 +21,8 @@ const (
 	doorsBurst = 10
 
 	// Channels of open sessions, of which a page that is loaded through a forward opens dozens at once.
-	channels      = 50 // a second
-	channelsBurst = 1000
+	channels      = 200 // a second
+	channelsBurst = 4000
 
 	// maxPaced is how many operators' ways to ask are remembered. One that was forgotten begins with a full burst.
 	maxPaced = 4096
