@@ -465,7 +465,7 @@ func TestUploadThatDoesNotFit(t *testing.T) {
 func TestDiskThatIsFull(t *testing.T) {
 	m := &machine{rights: sftp.Rights{Upload: true, Download: true}, home: t.TempDir()}
 	if err := syscall.Mount("tmpfs", m.home, "tmpfs", 0, "size=2m"); err != nil {
-		t.Skipf("nothing can be mounted here: %v", err)
+		t.Fatalf("nothing can be mounted here: %v", err)
 	}
 	t.Cleanup(func() { must(t, syscall.Unmount(m.home, syscall.MNT_DETACH)) })
 	w := on(t, m, files.Config{})
@@ -509,7 +509,7 @@ func TestChanges(t *testing.T) {
 // What cannot be removed stays, and is named.
 func TestRemoveWhatStays(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to be somebody else")
+		t.Fatal("needs root, to be somebody else")
 	}
 	w := on(t, &machine{rights: sftp.Rights{Upload: true, Download: true}, shell: `exec setpriv --reuid 65534 --regid 65534 --clear-groups "$0" -e`}, files.Config{})
 	for dir := w.home; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {

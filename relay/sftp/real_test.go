@@ -24,7 +24,7 @@ import (
 func program(t *testing.T, rights, records, stdin, name string, args ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed", name)
+		t.Fatalf("%s is not installed: ./just parts does it", name)
 	}
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Env = append(os.Environ(), rightsEnv+"="+rights, recordsEnv+"="+records)
@@ -217,7 +217,7 @@ func TestRightsWithOpenSSHsSFTP(t *testing.T) {
 
 func TestSSHFS(t *testing.T) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skip("no fuse here")
+		t.Fatal("no fuse here")
 	}
 	dir := t.TempDir()
 	mount, far := filepath.Join(dir, "mount"), filepath.Join(dir, "far")
@@ -230,7 +230,7 @@ func TestSSHFS(t *testing.T) {
 	content := random(3 << 20)
 	out, err := program(t, "upload,download", records, "", "sshfs", "-o", "ssh_command="+self(t), "host:"+far, mount)
 	if err != nil {
-		t.Skipf("sshfs does not mount here: %v\n%s", err, out)
+		t.Fatalf("sshfs does not mount here: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("fusermount3", "-u", mount).CombinedOutput(); err != nil {

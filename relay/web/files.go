@@ -124,12 +124,7 @@ func (a *api) listFiles(r *http.Request, who access.Operator) (any, error) {
 }
 
 func (a *api) uploaded(r *http.Request, who access.Operator) (any, error) {
-	q := r.URL.Query()
-	name, err := namedPath(q.Get("path"), q.Get("raw"))
-	if err != nil {
-		return nil, err
-	}
-	size, err := sizeOf(q, "size")
+	name, size, err := targetOf(r.URL.Query())
 	if err != nil {
 		return nil, err
 	}
@@ -142,16 +137,20 @@ func (a *api) uploaded(r *http.Request, who access.Operator) (any, error) {
 }
 
 func (a *api) giveUp(r *http.Request, who access.Operator) (any, error) {
-	q := r.URL.Query()
-	name, err := namedPath(q.Get("path"), q.Get("raw"))
-	if err != nil {
-		return nil, err
-	}
-	size, err := sizeOf(q, "size")
+	name, size, err := targetOf(r.URL.Query())
 	if err != nil {
 		return nil, err
 	}
 	return nil, a.onFiles(r, who, func(m *files.Machine) error { return m.GiveUp(name, size) })
+}
+
+// targetOf is what an upload is to become: its name and size.
+func targetOf(q url.Values) (name string, size int64, err error) {
+	if name, err = namedPath(q.Get("path"), q.Get("raw")); err != nil {
+		return "", 0, err
+	}
+	size, err = sizeOf(q, "size")
+	return name, size, err
 }
 
 // sizeOf is a number of bytes that must be there.
@@ -317,10 +316,7 @@ func (a *api) upload(w http.ResponseWriter, r *http.Request, who access.Operator
 // uploadOf is what a request wants to upload.
 func uploadOf(r *http.Request) (u files.Upload, err error) {
 	q := r.URL.Query()
-	if u.Path, err = namedPath(q.Get("path"), q.Get("raw")); err != nil {
-		return u, err
-	}
-	if u.Size, err = sizeOf(q, "size"); err != nil {
+	if u.Path, u.Size, err = targetOf(q); err != nil {
 		return u, err
 	}
 	if u.Offset, err = sizeOf(q, "offset"); err != nil {
