@@ -210,13 +210,22 @@ func TestBrokenConnection(t *testing.T) {
 	for name, way := range ways(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			broken := make(chan error, 1)
+			met, broken := make(chan struct{}), make(chan error, 1)
 			connect := way(t, func(c net.Conn) {
+				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+					t.Error(err)
+				}
+				close(met)
 				_, err := io.Copy(io.Discard, c)
 				broken <- err
 			})
 			c := connect()
 			write(t, c, []byte("x"))
+			select {
+			case <-met: // one that breaks before is none
+			case <-time.After(patience):
+				t.Error("nobody has taken it")
+			}
 			if tcp, ok := c.(*net.TCPConn); ok {
 				_ = tcp.SetLinger(0)
 			}
