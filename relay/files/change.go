@@ -115,7 +115,6 @@ type removal struct {
 	ctx  context.Context
 	held int // folders that wait for their turn, of all depths
 
-	mu    sync.Mutex
 	left  int
 	first error
 }
@@ -125,8 +124,6 @@ func (r *removal) failed(err error) bool {
 	if err == nil || wire.CodeOf(err) == wire.NotFound { // somebody else was faster
 		return false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.left++; r.first == nil {
 		r.first = err
 	}
@@ -166,32 +163,29 @@ func (r *removal) folder(name string, depth int) bool {
 	}
 }
 
-// plain removes what is no folder, several at a time, and says whether something stays.
+// plain removes what is no folder, several at a time, and says whether something stays. What stays is noted by name.
 func (r *removal) plain(folder string, infos []fs.FileInfo) (stays bool) {
-	before := r.stayed()
-	next := make(chan string)
+	infos = slices.DeleteFunc(slices.Clone(infos), fs.FileInfo.IsDir)
+	errs := make([]error, len(infos))
+	next := make(chan int)
 	var wg sync.WaitGroup
-	for range maxParallel {
+	for range min(maxParallel, len(infos)) {
 		wg.Go(func() {
-			for name := range next {
+			for i := range next {
 				if r.ctx.Err() == nil {
-					r.failed(r.files.Panics.Contain("files", func() error { return r.fault(r.Client.Remove(name), toRemove, name) }))
+					name := path.Join(folder, infos[i].Name())
+					errs[i] = r.files.Panics.Contain("files", func() error { return r.fault(r.Client.Remove(name), toRemove, name) })
 				}
 			}
 		})
 	}
-	for _, info := range infos {
-		if !info.IsDir() {
-			next <- path.Join(folder, info.Name())
-		}
+	for i := range infos {
+		next <- i
 	}
 	close(next)
 	wg.Wait()
-	return r.stayed() > before
-}
-
-func (r *removal) stayed() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.left
+	for _, err := range errs {
+		stays = r.failed(err) || stays
+	}
+	return stays
 }
