@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// acceptWait is how long the relay may take to hand a connection over: it keeps one for 10 s that nobody wants.
-	acceptWait = 15 * time.Second
+	// acceptWait is how long the relay may take to hand a connection over: it keeps one for 15 s that nobody wants.
+	acceptWait = 20 * time.Second
 
 	// maxArriving bounds how many connections of one listener are being taken, or wait for Accept. Then the relay is not
 	// read, and keeps the others.

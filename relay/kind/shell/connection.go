@@ -203,67 +203,84 @@ func (c *connection) listen(s *session.Channel, l *ssh.Listener, client []byte) 
 		l.Close()
 		return nil, err
 	}
-	return hold.New(s, listener{l, c}, client, func() {
+	return hold.New(s, listener{l, c, make(chan struct{}, maxArrivals)}, client, func() {
 		l.Close()
 		release()
 	}), nil
 }
 
-// listener gives what arrives numbers. It implements [hold.Listener].
+// listener gives what arrives numbers, and hands out no more of them than are being taken: the others wait at the SSH
+// connection. It implements [hold.Listener].
 type listener struct {
 	*ssh.Listener
 	connection *connection
+	room       chan struct{} // holds one for each that was told and not taken
 }
 
 // Accept implements [hold.Listener].
 func (l listener) Accept(ctx context.Context) (*wire.Arrived, error) {
+	select {
+	case l.room <- struct{}{}:
+	case <-ctx.Done():
+		return nil, wire.Cause(ctx, wire.Cancelled)
+	}
 	conn, origin, port, err := l.Listener.Accept(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &wire.Arrived{Number: l.connection.arrivals.put(conn), Origin: wire.Printable(origin), OriginPort: port}, nil
+	number := l.connection.arrivals.put(conn, func() { <-l.room })
+	return &wire.Arrived{Number: number, Origin: wire.Printable(origin), OriginPort: port}, nil
 }
 
-// arrivalTime is how long a connection waits to be taken.
-const arrivalTime = 10 * time.Second
+const (
+	// maxArrivals is how many connections of a listener are told at a time, before they are taken: as many as a CLI takes
+	// at a time.
+	maxArrivals = 64
 
-// maxArrivals is how many may wait in one session.
-const maxArrivals = 256
+	// arrivalTime is how long a connection waits to be taken, when it has been told.
+	arrivalTime = 15 * time.Second
+)
 
 // arrivals are connections to what a session listens at, which nobody has taken yet.
 type arrivals struct {
 	mu   sync.Mutex
 	last uint32
-	by   map[uint32]*ssh.Conn
+	by   map[uint32]arrival
 }
 
-// put has a connection wait, and gives its number. One that is too much is ended at once.
-func (a *arrivals) put(conn *ssh.Conn) uint32 {
+type arrival struct {
+	conn *ssh.Conn
+	gone func() // called when it waits no more
+	late *time.Timer
+}
+
+// put has a connection wait, and gives its number. One that nobody takes is ended.
+func (a *arrivals) put(conn *ssh.Conn, gone func()) uint32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by == nil {
-		a.by = map[uint32]*ssh.Conn{}
+		a.by = map[uint32]arrival{}
 	}
 	a.last++
 	n := a.last
-	if len(a.by) >= maxArrivals {
-		go conn.Reset(wire.Busy)
-		return n
-	}
-	a.by[n] = conn
-	time.AfterFunc(arrivalTime, func() {
+	a.by[n] = arrival{conn, gone, time.AfterFunc(arrivalTime, func() {
 		if conn := a.take(n); conn != nil {
 			conn.Reset(wire.Busy)
 		}
-	})
+	})}
 	return n
 }
 
 // take gives a connection that waits; nil: there is none.
 func (a *arrivals) take(n uint32) *ssh.Conn {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	conn := a.by[n]
+	w, found := a.by[n]
 	delete(a.by, n)
-	return conn
+	a.mu.Unlock()
+	if !found {
+		return nil
+	}
+	w.late.Stop()
+	w.gone()
+	return w.conn
 }

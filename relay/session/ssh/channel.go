@@ -14,8 +14,9 @@ import (
 
 const (
 	// maxChannels bounds what a connection may hold: package ssh lets a server send 2 MiB on each channel before anybody
-	// reads them.
-	maxChannels = 1024
+	// reads them. The server fills it to maxArrivals only: the operator has room for channels of their own.
+	maxChannels = 1100
+	maxArrivals = 1024
 
 	// openTimeout is how long a server may take to open a channel, or to listen: it may have to connect to a slow host
 	// first.

@@ -346,7 +346,7 @@ func TestThousandChannels(t *testing.T) {
 		}
 		many = append(many, conn)
 	}
-	if _, err := c.Dial(t.Context(), echo); wire.CodeOf(err) != wire.Busy || !strings.Contains(wire.DetailOf(err), "1024") {
+	if _, err := c.Dial(t.Context(), echo); wire.CodeOf(err) != wire.Busy || !strings.Contains(wire.DetailOf(err), "1100") {
 		t.Errorf("one more: %v", err)
 	}
 	if _, err := c.Start(t.Context(), Program{Command: []byte("true")}); wire.CodeOf(err) != wire.Busy {

@@ -125,7 +125,7 @@ func forwardVisit(t *testing.T, f sshtest.Forward, stay, bound time.Duration) {
 		t.Errorf("%d connections were accepted; strange: %v", n, strange.Load())
 	}
 	c.mu.Lock()
-	if c.channels > maxWaiting+20 {
+	if c.channels > maxArrivals+20 {
 		t.Errorf("%d channels", c.channels)
 	}
 	c.mu.Unlock()

@@ -12,11 +12,10 @@ import (
 )
 
 const (
-	maxListeners = 64  // of a connection
-	maxWaiting   = 128 // connections that nobody has accepted, of a listener
+	maxListeners = 64 // of a connection
 
-	// acceptWait is how long a connection waits for somebody who accepts it.
-	acceptWait = 10 * time.Second
+	// acceptWait is how long a connection waits for somebody who accepts it, behind all that came before it.
+	acceptWait = time.Minute
 
 	// cancelWait is how long a Close waits until the server is told: a later Listen is to come behind it.
 	cancelWait = 2 * time.Second
@@ -244,7 +243,7 @@ func (c *Client) arrived(n ssh.NewChannel) {
 	reason, text := ssh.Prohibited, "this client opens its own channels only"
 	c.mu.Lock()
 	if l := c.listenerLocked(a); l != nil && !l.over {
-		if len(l.waiting) < maxWaiting && c.channels < maxChannels {
+		if c.channels < maxArrivals {
 			defer c.mu.Unlock()
 			c.channels++
 			l.waiting = append(l.waiting, a)
@@ -351,7 +350,8 @@ func (l *Listener) refuse(all []*arrival) {
 }
 
 // Accept gives the next connection, and who the server says has connected; nothing for a unix socket or an agent. One
-// that is not accepted within 10 s is refused, and so are those behind 128 that wait. It fails when the listener is
+// that is not accepted within a minute is refused, and so is one that comes when the connection has 1024 channels,
+// with those that wait. It fails when the listener is
 // closed, with [Client.Err], or with the cause of ctx.
 func (l *Listener) Accept(ctx context.Context) (conn *Conn, origin string, originPort uint16, err error) {
 	for {

@@ -140,7 +140,7 @@ func forwarded(server *ssh.ServerConn, host string, port uint32) (ssh.Channel, e
 	return ch, err
 }
 
-// A connection that nobody accepts is refused within 10 s, and at once if 128 wait.
+// A connection that nobody accepts is refused after a minute, and at once if 1024 wait: there is room for what the operator opens.
 func TestNobodyAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, server, _, requests := pair(t)
@@ -161,11 +161,17 @@ func TestNobodyAccepts(t *testing.T) {
 				t.Errorf("after %s: %v", time.Since(start), err)
 			}
 		}
-		for range maxWaiting {
+		for range maxArrivals {
 			wg.Go(func() { refused(ssh.ConnectionFailed, acceptWait) })
 		}
 		synctest.Wait()
 		refused(ssh.ResourceShortage, 0)
+		if err := c.enter(t.Context()); err != nil {
+			t.Errorf("one of the operator's: %v", err)
+		} else {
+			c.exit()
+			c.leave()
+		}
 		wg.Wait()
 		empty(t, c, 2)
 		wg.Go(func() {
