@@ -145,8 +145,13 @@ func TestForward(t *testing.T) {
 		}
 	})
 	t.Run("the target is gone", func(t *testing.T) {
-		l := listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) })
+		open := make(chan struct{})
+		l := listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+			<-open
+			_ = c.(*net.TCPConn).SetLinger(0)
+		})
 		s := mustDial(t, c, l)
+		close(open)
 		if _, err := io.ReadAll(s); err != nil {
 			t.Error(err)
 		}
