@@ -11,8 +11,9 @@ import (
 const (
 	// maxLinks is how many links a session's channels may take, the first one included.
 	maxLinks = 24
-	// roomWait is how long a link may take to open a stream before it counts as full: nothing is asked of the network for that.
-	roomWait = 2 * time.Millisecond
+	// roomWait is how long a link may take to open a stream before it counts as full. Nothing is asked of the network for that, but the machine may
+	// be busy.
+	roomWait = 20 * time.Millisecond
 	// dialWait is how long one more link may take.
 	dialWait = 15 * time.Second
 )

@@ -46,7 +46,7 @@ const MaxTarget = 255
 const MaxCommand = 31 << 10
 
 // Arrived says that somebody connected to what a channel listens at. Who wants the connection opens a channel
-// Accept with this number within 10 s; otherwise it is closed.
+// Accept with this number within 15 s; otherwise it is closed.
 type Arrived struct {
 	Number     uint32 `cbor:"1,keyasint"` // in its session, from 1
 	Origin     string `cbor:"2,keyasint"` // who connected, as the SSH server says; empty: a socket's path, or the agent
