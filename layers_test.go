@@ -38,6 +38,10 @@ var bans = []ban{
 		why: "config reads any configuration file; what stands in it is for its callers to say",
 	},
 	{
+		in: []string{"scrier/roads"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/certs"},
+		why: "agents and terminals note in roads what won; who dials, and how, is for them to say",
+	},
+	{
 		in: []string{"scrier/sockets"}, imports: []string{"scrier/wire/...", "scrier/certs/...", "scrier/relay/...", "scrier/agent/...", "scrier/client/..."},
 		why: "whose a socket is, the kernel says; sockets needs nobody else",
 	},
