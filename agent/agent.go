@@ -44,8 +44,10 @@ type Agent struct {
 	boot      string
 	sessions  sessions
 	startups  startups
-	renewNext bool         // the relay says that the certificate is over; used by connect only
-	spread    atomic.Int64 // nanoseconds: what the relay has said last ([wire.Spread])
+	renewNext bool                                                  // the relay says that the certificate is over; used by meet only
+	probe     time.Duration                                         // before a better road is tried for the first time
+	spread    atomic.Int64                                          // nanoseconds: what the relay has said last ([wire.Spread])
+	dials     func(context.Context, wire.Dialer) (wire.Link, error) // of tests
 
 	renewals
 }
@@ -63,7 +65,10 @@ func Open(s Settings) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{Settings: s, enrolment: e, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log)}
+	a := &Agent{Settings: s, enrolment: e, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log), probe: probeFirst}
+	if d, err := time.ParseDuration(firstProbe); err == nil {
+		a.probe = d
+	}
 	if err := a.openSSH(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -11,10 +11,12 @@ import (
 	"scrier/agent/console"
 	"scrier/agent/keys"
 	"scrier/config"
+	"scrier/wire"
 )
 
 // Config is agent.yaml: what this machine allows, whatever a relay asks.
 type Config struct {
+	Transport     wire.Transport `yaml:"transport"`
 	SSH           SSH            `yaml:"ssh"`
 	AllowedPorts  []uint16       `yaml:"allowed_ports"`
 	Keys          keys.Mode      `yaml:"keys"`
@@ -66,6 +68,7 @@ func (s *SSH) UnmarshalYAML(decode func(any) error) error {
 // DefaultConfig is what holds without an agent.yaml.
 func DefaultConfig() Config {
 	return Config{
+		Transport: wire.Auto,
 		SSH: SSH{
 			Mode: SSHD, Addr: "127.0.0.1:22", SSHDConfig: "/etc/ssh/sshd_config",
 			AuthorizedKeys: "%h/.ssh/authorized_keys",

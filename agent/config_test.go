@@ -42,6 +42,8 @@ func TestLoadConfig(t *testing.T) {
 		},
 		"scrier: {forward: {hosts: ['*']}}\n": func(c *Config) { c.Scrier.Forward.Hosts = []string{"*"} },
 		"scrier: {}\n":                        func(*Config) {},
+		"transport: tcp\n":                    func(c *Config) { c.Transport = wire.OnlyTCP },
+		"transport: auto\n":                   func(*Config) {},
 		"desktop: {}\n":                       func(*Config) {},
 		"ssh: {addr: '[::1]:2222'}\n":         func(c *Config) { c.SSH.Addr = "[::1]:2222" },
 		"ssh: {mode: sshd, addr: 127.0.0.1:22, sshd_config: /etc/ssh/sshd_config}\nallowed_ports: [22]\nkeys: dropin\nallowed_logins: [ann, bob]\n": func(c *Config) {
@@ -55,6 +57,8 @@ func TestLoadConfig(t *testing.T) {
 		}
 	}
 	for text, says := range map[string]string{
+		"ssh: {mode: sshd}\ntransport: udp\n":                         "the transport \"udp\" is not known",
+		"ssh: {mode: sshd}\ntransport: [quic]\n":                      "[2:12]",
 		"ssh: {mode: sshd}\nport: 3\n":                                "[2:1]",
 		"ssh:\n  mode: sshd\n  hots: x\n":                             "[3:3]",
 		"ssh:\n  mode: sshd\n  addr: [1]\n":                           "[3:9]",

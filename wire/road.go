@@ -32,6 +32,15 @@ func (t *Transport) UnmarshalText(text []byte) error {
 		Advise("it is one of auto, quic and tcp")
 }
 
+// UnmarshalYAML reads the word of a configuration file, and says where something else stands.
+func (t *Transport) UnmarshalYAML(decode func(any) error) error {
+	var word string
+	if err := decode(&word); err != nil {
+		return err
+	}
+	return t.UnmarshalText([]byte(word))
+}
+
 // MarshalText implements [encoding.TextMarshaler].
 func (t Transport) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
