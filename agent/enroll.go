@@ -61,7 +61,7 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 		return wire.EnvoyID{}, err
 	}
 	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNClient, Pin: &token.Pin, Now: e.Now}.TLS()}.Dial(ctx, e.Relay)
-	if err, ok := errors.AsType[*wire.Error](err); ok && err.Code == wire.RelayUntrusted {
+	if err, ok := errors.AsType[*wire.Error](err); ok && err.Code == wire.RelayUntrusted && err.Advice == "" {
 		return wire.EnvoyID{}, err.Advise("the token is another relay's: check --relay, or make a token at the relay at %s", e.Relay)
 	}
 	if err != nil {

@@ -103,7 +103,7 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 // it was remembered.
 func (r LoginRequest) untrusted(err error) error {
 	e, ok := errors.AsType[*wire.Error](err)
-	if !ok || e.Code != wire.RelayUntrusted {
+	if !ok || e.Code != wire.RelayUntrusted || e.Advice != "" {
 		return err
 	}
 	if r.Fingerprint != "" {
