@@ -214,6 +214,10 @@ var bans = []ban{
 		why: "above these files everything sees wire.Link and wire.Stream, so that another transport can be added",
 	},
 	{
+		in: []string{"scrier/..."}, imports: []string{"github.com/hashicorp/yamux"}, but: []string{"scrier/wire/tcp.go"},
+		why: "everything sees wire.Link and wire.Stream, which yamux's own do not keep to",
+	},
+	{
 		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go", "github.com/coder/websocket"}, but: []string{"scrier/relay/web/*", "scrier/bench/bridge.go", "scrier/relay/evilbrowser/*"},
 		why: "what browsers speak is used in relay/web alone, which hands wire.Streams to the others",
 	},

@@ -202,6 +202,7 @@ func (l *quicLink) Peer() Peer {
 	state := l.conn.ConnectionState().TLS
 	return Peer{
 		Addr:         l.conn.RemoteAddr(),
+		Road:         QUIC,
 		Certificates: state.PeerCertificates,
 		Export: func(label string, n int) ([]byte, error) {
 			return state.ExportKeyingMaterial(label, nil, n)

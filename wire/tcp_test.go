@@ -1,0 +1,62 @@
+package wire_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"testing"
+
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+func TestTCPLinks(t *testing.T) {
+	for name, known := range map[string]bool{"known": true, "stranger": false} {
+		t.Run(name, func(t *testing.T) {
+			wiretest.Links(t, func(t *testing.T) (wire.Link, wire.Link) { return tcpLinks(t, known) })
+		})
+	}
+}
+
+// tcpLinks are the two ends of a link over a connection of this machine.
+func tcpLinks(t testing.TB, known bool) (wire.Link, wire.Link) {
+	t.Helper()
+	near, far := tlsPair(t)
+	a := wire.TCPLink(near, wire.TCPConfig{MaxStreams: 1 << 10, Known: known})
+	b := wire.TCPLink(far, wire.TCPConfig{Server: true, MaxStreams: 64, Known: known})
+	t.Cleanup(func() {
+		if err := errors.Join(a.Close(wire.None, ""), b.Close(wire.None, "")); err != nil {
+			t.Error(err)
+		}
+	})
+	return a, b
+}
+
+// tlsPair are the two ends of a TLS connection, handshake done.
+func tlsPair(t testing.TB) (near, far *tls.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan *tls.Conn, 1)
+	go func() {
+		defer close(accepted)
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s := tls.Server(c, serverTLS(t))
+		if err := s.Handshake(); err != nil {
+			t.Error(err)
+		}
+		accepted <- s
+	}()
+	near, err = tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return near, <-accepted
+}
