@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
 
 	"scrier/wire"
 )
@@ -82,17 +85,19 @@ func TestInterceptionIsRefused(t *testing.T) {
 		min, max    uint16
 		alpn        []string
 		withoutTold bool // nothing can be told without a pin: it is a relay like any other
+		quic        bool // it intercepts QUIC as well
 	}{
-		"its own certificate alone":  {cert: corp.issue(t, plain), detail: issuer},
+		"its own certificate alone":  {cert: corp.issue(t, plain), detail: issuer, quic: true},
 		"with its CA":                {cert: corp.issue(t, plain, corp.ca), detail: issuer},
 		"a copy alone":               {cert: corp.issue(t, copied), detail: issuer},
-		"a copy with its CA":         {cert: corp.issue(t, copied, corp.ca), detail: issuer},
+		"a copy with its CA":         {cert: corp.issue(t, copied, corp.ca), detail: issuer, quic: true},
 		"a copy with the relay's CA": {cert: corp.issue(t, copied, ca.cert), detail: issuer},
 		"all of the relay's chain":   {cert: corp.issue(t, copied, real.Leaf, ca.cert), detail: issuer},
 		"TLS 1.2":                    {cert: corp.issue(t, plain, corp.ca), detail: issuer, max: tls.VersionTLS12},
-		"HTTP":                       {cert: corp.issue(t, plain, corp.ca), detail: issuer, alpn: []string{}},
+		"HTTP alone":                 {cert: corp.issue(t, plain, corp.ca), detail: issuer, alpn: []string{"h2", "http/1.1"}},
+		"no ALPN":                    {cert: corp.issue(t, plain, corp.ca), detail: issuer, alpn: []string{}},
 		"a long name":                {cert: corp.issue(t, long), detail: issuer},
-		"a relay's own":              {cert: forger.issue(t, copied, forger.ca), detail: "fingerprint", another: true, withoutTold: true},
+		"a relay's own":              {cert: forger.issue(t, copied, forger.ca), detail: "fingerprint", another: true, withoutTold: true, quic: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conf := &tls.Config{Certificates: []tls.Certificate{*c.cert}, MaxVersion: c.max, NextProtos: []string{wire.ALPNClient}}
@@ -104,25 +109,48 @@ func TestInterceptionIsRefused(t *testing.T) {
 				{ALPN: wire.ALPNClient, Pin: &pin, Now: time.Now},
 				{ALPN: wire.ALPNClient, Now: time.Now, Seen: func(*x509.Certificate) error { return errors.New("it was taken for a relay") }},
 			} {
-				err := intercepted(t, client, conf)
-				if client.Pin == nil && c.withoutTold {
-					continue // a person compares the fingerprint
+				roads := []wire.Transport{wire.OnlyTCP}
+				if c.quic {
+					roads = append(roads, wire.OnlyQUIC)
 				}
-				e, ok := errors.AsType[*wire.Error](err)
-				if !ok || e.Code != wire.RelayUntrusted || !strings.Contains(e.Detail, c.detail) || len(e.Detail) > 1000 || wire.Printable(e.Detail) != e.Detail {
-					t.Fatalf("%v", err)
-				}
-				if (e.Advice == "") != c.another {
-					t.Errorf("advice %q", e.Advice)
+				for _, road := range roads {
+					err := intercepted(t, client, conf, road)
+					if client.Pin == nil && c.withoutTold {
+						continue // a person compares the fingerprint
+					}
+					e, ok := errors.AsType[*wire.Error](err)
+					if !ok || e.Code != wire.RelayUntrusted || !strings.Contains(e.Detail, c.detail) || len(e.Detail) > 1000 || wire.Printable(e.Detail) != e.Detail {
+						t.Fatalf("%v", err)
+					}
+					if (e.Advice == "") != c.another {
+						t.Errorf("advice %q", e.Advice)
+					}
 				}
 			}
 		})
 	}
 }
 
-// intercepted is how a client's handshake ends. No byte but of the handshake may be sent.
-func intercepted(t *testing.T, client Client, conf *tls.Config) error {
+// intercepted is how a client's attempt to connect ends, over one road. No byte but of the handshake may be sent.
+func intercepted(t *testing.T, client Client, conf *tls.Config, road wire.Transport) error {
 	t.Helper()
+	dial := func(addr net.Addr) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		link, err := wire.Dialer{TLS: client.TLS(), Transport: road}.Dial(ctx, addr.String())
+		if err == nil {
+			_ = link.Close(wire.None, "")
+		}
+		return err
+	}
+	if road == wire.OnlyQUIC {
+		l, err := quic.ListenAddr("127.0.0.1:0", conf, wire.QUICConfig(64))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return dial(l.Addr())
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,12 +165,7 @@ func intercepted(t *testing.T, client Client, conf *tls.Config) error {
 		}
 		done <- err
 	}()
-	near, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = tls.Client(near, client.TLS()).HandshakeContext(t.Context())
-	_ = near.Close()
+	err = dial(l.Addr())
 	if <-done == nil {
 		t.Error("it got a byte")
 	}
@@ -161,8 +184,9 @@ func TestRelayOfAnotherVersion(t *testing.T) {
 	for _, conf := range []*tls.Config{
 		{Certificates: []tls.Certificate{*real}, MaxVersion: tls.VersionTLS12, NextProtos: []string{wire.ALPNClient}},
 		{Certificates: []tls.Certificate{*real}},
+		{Certificates: []tls.Certificate{*real}, NextProtos: []string{"h2", "http/1.1"}},
 	} {
-		if err := intercepted(t, client, conf); wire.CodeOf(err) != wire.VersionMismatch {
+		if err := intercepted(t, client, conf, wire.OnlyTCP); wire.CodeOf(err) != wire.VersionMismatch {
 			t.Errorf("%v", err)
 		}
 	}

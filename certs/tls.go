@@ -277,7 +277,7 @@ func (c Client) verify(cs tls.ConnectionState) error {
 		return err
 	}
 	if cs.Version < tls.VersionTLS13 || cs.NegotiatedProtocol != c.ALPN {
-		return wire.Errorf(wire.VersionMismatch, "the relay does not speak %s here", c.ALPN)
+		return wire.Errorf(wire.VersionMismatch, "the relay takes no agents and terminals over TCP, or speaks another version of the protocol than %s", c.ALPN)
 	}
 	if c.Pin == nil {
 		return c.Seen(ca)
