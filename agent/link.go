@@ -42,7 +42,7 @@ func (a *Agent) connect(ctx context.Context) (up bool, err error) {
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}.TLS()}.Dial(dialCtx, a.enrolment.Relay)
+	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}.TLS(), Proxy: a.proxy}.Dial(dialCtx, a.enrolment.Relay)
 	if err != nil {
 		return false, err
 	}
