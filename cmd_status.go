@@ -62,6 +62,7 @@ type status struct {
 	Reachable    bool         `json:"reachable"`
 	Address      string       `json:"address,omitempty"`      // where it was reached
 	Transport    string       `json:"transport,omitempty"`    // quic, or admin_socket
+	Proxy        string       `json:"proxy,omitempty"`        // through which it is reached
 	RoundTrip    float64      `json:"round_trip_ms,omitzero"` // of a request and its answer
 	Version      string       `json:"version"`
 	RelayVersion string       `json:"relay_version,omitempty"`
@@ -87,6 +88,9 @@ func (s *status) ask(ctx context.Context, t *target) error {
 		}
 	} else {
 		s.Relay = t.state
+	}
+	if t.state == "" {
+		s.Proxy = wire.EnvironmentProxy().Name(s.Relay)
 	}
 	r, err := t.dial(ctx)
 	if err != nil {
@@ -173,6 +177,7 @@ func (s *status) print(w io.Writer, err error) error {
 	if s.Transport != "admin_socket" {
 		add("login ends", loginEnds(s.Username, s.Expires))
 	}
+	add("proxy", s.Proxy)
 	add("reachable", s.reachable(err))
 	add("version", s.Version)
 	add("relay's version", s.RelayVersion)

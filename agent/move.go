@@ -24,7 +24,9 @@ const (
 var firstProbe string
 
 // dialer is how this machine may make a link.
-func (a *Agent) dialer() wire.Dialer { return wire.Dialer{Transport: a.Config.Transport} }
+func (a *Agent) dialer() wire.Dialer {
+	return wire.Dialer{Transport: a.Config.Transport, Proxy: a.proxy}
+}
 
 // way is how to make one here, now.
 func (a *Agent) way() wire.Dialer {

@@ -103,7 +103,7 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 // it was remembered.
 func (r LoginRequest) untrusted(err error) error {
 	e, ok := errors.AsType[*wire.Error](err)
-	if !ok || e.Code != wire.RelayUntrusted {
+	if !ok || e.Code != wire.RelayUntrusted || e.Advice != "" {
 		return err
 	}
 	if r.Fingerprint != "" {
@@ -281,7 +281,7 @@ func sign(signer ssh.Signer, namespace string, message []byte) ([]byte, error) {
 func dial(ctx context.Context, relay string, c certs.Client) (wire.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	link, err := wire.Dialer{TLS: c.TLS()}.Dial(ctx, relay)
+	link, err := wire.Dialer{TLS: c.TLS(), Proxy: wire.EnvironmentProxy()}.Dial(ctx, relay)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && wire.CodeOf(err) == wire.Internal {
 		err = wire.Errorf(wire.RelayUnreachable, "no answer from %s within %s", relay, dialTimeout)
 	}

@@ -249,6 +249,9 @@ func (r *Relay) advise(err error) error {
 	case wire.Unauthenticated, wire.Expired, wire.OperatorChanged:
 		return told.Advise("log in again with `scrier login %s`", r.Login.Relay)
 	case wire.RelayUntrusted:
+		if e.Advice != "" { // it is no relay at all
+			return err
+		}
 		return told.Advise("%s", setUpAnew(r.Login.Relay))
 	}
 	return err

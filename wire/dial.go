@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,8 +93,8 @@ func leaveLink(l Link) {
 func unreachable(addr string, said map[Road]error) error {
 	quic, tcp := roadError(said[QUIC]), roadError(said[TCP])
 	e := &Error{Code: RelayUnreachable, Err: errors.Join(said[QUIC], said[TCP])}
-	if answered(said[TCP]) {
-		e.Code, e.Advice = CodeOf(said[TCP]), HintOf(said[TCP])
+	if t, ok := errors.AsType[*Error](said[TCP]); ok && answered(t) {
+		e.Code, e.Advice = t.Code, t.Advice
 	}
 	e.Detail = fmt.Sprintf("no link to %s: over QUIC (UDP): %s; over TCP: %s", addr, quic, tcp)
 	return e
@@ -211,8 +212,12 @@ func (d Dialer) overTCP(ctx context.Context, addr string, dial func(context.Cont
 	if err != nil {
 		return nil, tcpDialError(addr, err)
 	}
-	conn := tls.Client(raw, d.TLS)
-	if err = conn.HandshakeContext(ctx); err == nil && conn.ConnectionState().NegotiatedProtocol == "" {
+	// Older relays, and proxies that look into TLS, know HTTP alone. With that offered they get as far as their certificate, so
+	// that the error can name them.
+	conf := d.TLS.Clone()
+	conf.NextProtos = append(slices.Clip(conf.NextProtos), "http/1.1")
+	conn := tls.Client(raw, conf)
+	if err = conn.HandshakeContext(ctx); err == nil && !slices.Contains(d.TLS.NextProtos, conn.ConnectionState().NegotiatedProtocol) {
 		err = noTCPRoad(addr, nil)
 	}
 	if err != nil {

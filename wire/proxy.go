@@ -131,6 +131,15 @@ func (p Proxy) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return passage{proxy: u, to: addr}.dial(ctx)
 }
 
+// Name is what may be shown of the proxy for addr; empty: there is none, or it cannot be known.
+func (p Proxy) Name(addr string) string {
+	u, err := p.find(addr)
+	if err != nil {
+		return ""
+	}
+	return ProxyName(u)
+}
+
 // find is the proxy for addr; nil: there is none.
 func (p Proxy) find(addr string) (*url.URL, error) {
 	if p == nil {
