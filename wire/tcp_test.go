@@ -88,3 +88,31 @@ func tlsPair(t testing.TB) (near, far *tls.Conn) {
 	}
 	return near, <-accepted
 }
+
+// A connection that ends without a word is how a killed process ends.
+func TestTCPLinkIsCut(t *testing.T) {
+	for name, cut := range map[string]func(net.Conn){
+		"end":   func(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() },
+		"reset": func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0); _ = c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			near, far := tlsPair(t)
+			l := wire.TCPLink(near, wire.TCPConfig{})
+			s, err := l.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			read := make(chan error, 1)
+			go func() { _, err := s.Read(make([]byte, 1)); read <- err }()
+			cut(far.NetConn())
+			err = <-read
+			if !errors.Is(err, l.Err()) || wire.CodeOf(err) != wire.Internal || !wire.Forgotten(err) {
+				t.Errorf("%v; %v", err, l.Err())
+			}
+			if _, err := s.Write([]byte("x")); !errors.Is(err, l.Err()) {
+				t.Error(err)
+			}
+			_, _ = l.Close(wire.None, ""), far.NetConn().Close()
+		})
+	}
+}

@@ -204,7 +204,7 @@ func (e *examiner) udp(ctx context.Context) Finding {
 func (e *examiner) dial(ctx context.Context, conf *tls.Config) (wire.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Wait)
 	defer cancel()
-	link, err := wire.Dialer{TLS: conf}.Dial(ctx, e.addr)
+	link, err := wire.Dialer{TLS: conf, Transport: wire.OnlyQUIC}.Dial(ctx, e.addr)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer within %s", e.Wait)
 	}

@@ -134,7 +134,7 @@ func (s *suite) halfCloses() {
 func (s *suite) resets() {
 	near, far := s.streams()
 	errs := make(chan error, 3)
-	read := func(stream wire.Stream) { _, err := stream.Read(make([]byte, 1)); errs <- err }
+	read := func(stream wire.Stream) { _, err := io.Copy(io.Discard, stream); errs <- err }
 	go read(near)
 	go read(far)
 	go func() {
