@@ -52,6 +52,7 @@ type tcpLink struct {
 	conn   *tls.Conn
 	config TCPConfig
 	mux    *yamux.Session
+	ready  chan struct{} // closed when mux is there: it begins to read before
 	in     tcpReader
 	out    *tcpWriter
 	turns  *tcpTurns
@@ -83,7 +84,7 @@ func newTCPLink(conn *tls.Conn, c TCPConfig) *tcpLink {
 	l := &tcpLink{
 		Life: NewLife(), conn: conn, config: c,
 		streams: map[uint32]*tcpStream{}, next: 1, mayOpen: max(c.MaxStreams, tcpFirstStreams),
-		arrived: make(chan struct{}, 1), done: make(chan struct{}), began: time.Now(),
+		ready: make(chan struct{}), arrived: make(chan struct{}, 1), done: make(chan struct{}), began: time.Now(),
 		credit: semaphore.NewWeighted(tcpMaxCredit), unanswered: semaphore.NewWeighted(tcpUnanswered),
 	}
 	l.credit.TryAcquire(tcpMaxCredit - tcpFirstStreams)
@@ -114,6 +115,7 @@ func newTCPLink(conn *tls.Conn, c TCPConfig) *tcpLink {
 	if l.mux, err = begin(tcpMuxConn{l}, config); err != nil {
 		panic(err) // the configuration is constant: this cannot depend on input
 	}
+	close(l.ready)
 	go l.out.run()
 	l.pulse = time.AfterFunc(tcpKeepAlive, l.beat)
 	return l
@@ -352,7 +354,11 @@ var errTCPMuxDeadline error = yamux.ErrTimeout
 // tcpMuxConn is the connection as yamux sees it.
 type tcpMuxConn struct{ link *tcpLink }
 
-func (c tcpMuxConn) Read(p []byte) (int, error)  { return c.link.in.read(p) }
+func (c tcpMuxConn) Read(p []byte) (int, error) {
+	<-c.link.ready
+	return c.link.in.read(p)
+}
+
 func (c tcpMuxConn) Write(p []byte) (int, error) { return c.link.out.mux(p) }
 
 // Close is called when yamux ends by itself, for which it has no reason while tcpReader lets nothing wrong through.

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"testing"
 
@@ -30,6 +31,33 @@ func tcpLinks(t testing.TB, known bool) (wire.Link, wire.Link) {
 		}
 	})
 	return a, b
+}
+
+// What the peer has sent before this side makes its link is there when it does.
+func TestTCPLinkThatIsLate(t *testing.T) {
+	for range 100 {
+		near, far := tlsPair(t)
+		a := wire.TCPLink(near, wire.TCPConfig{})
+		s, err := a.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write([]byte("early")); err != nil {
+			t.Fatal(err)
+		}
+		b := wire.TCPLink(far, wire.TCPConfig{Server: true})
+		got, err := b.Accept(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := make([]byte, 5)
+		if _, err := io.ReadFull(got, p); err != nil || string(p) != "early" {
+			t.Fatalf("%q, %v", p, err)
+		}
+		if err := errors.Join(a.Close(wire.None, ""), b.Close(wire.None, "")); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // tlsPair are the two ends of a TLS connection, handshake done.
