@@ -88,7 +88,7 @@ func TestBrowserCertificate(t *testing.T) {
 		t.Errorf("a browser's certificate as a relay's: %v", err)
 	}
 	// Over TCP it is the relay's.
-	cs, err = handshake(t, s.Web(), "relay.example.com", "h2")
+	cs, err = handshake(t, s.TCP(), "relay.example.com", "h2")
 	if err != nil || hashOf(cs.PeerCertificates[0]) == hashes[0] {
 		t.Errorf("pages over TCP: %v", err)
 	}

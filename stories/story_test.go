@@ -212,6 +212,11 @@ func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	for _, k := range []string{"PATH", "HOME", "SCRIER_HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "TERM", "GORACE", "LANG", "TMPDIR"} {
 		c.Env = append(c.Env, k+"="+ts.Getenv(k))
 	}
+	for _, k := range []string{"HTTPS_PROXY", "NO_PROXY", "SCRIER_PROXY", "SSL_CERT_FILE"} {
+		if v := ts.Getenv(k); v != "" {
+			c.Env = append(c.Env, k+"="+v)
+		}
+	}
 	return c
 }
 
