@@ -83,6 +83,9 @@ type statusError struct {
 func (s *status) ask(ctx context.Context, t *target) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
+	if _, err := transportOf(t.transport); err != nil {
+		return err
+	}
 	if t.state == "" {
 		if err := s.remembered(t.relay); err != nil {
 			return err

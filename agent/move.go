@@ -20,7 +20,7 @@ const (
 	lingerFor = time.Minute
 )
 
-// firstProbe is a shorter probeFirst, for builds of tests: go build -ldflags "-X scrier/agent.firstProbe=1s".
+// firstProbe is a shorter probeFirst, for the build of the stories: go build -ldflags "-X scrier/agent.firstProbe=1s".
 var firstProbe string
 
 // dialer is how this machine may make a link.
