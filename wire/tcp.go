@@ -73,6 +73,7 @@ type tcpLink struct {
 	heard, said atomic.Int64 // when something came, and went, last: nanoseconds since began
 	began       time.Time
 	pulse       *time.Timer
+	ready       chan struct{} // closed when all of the above is there
 
 	ending sync.Once
 	done   chan struct{} // closed when nothing of the link is left
@@ -83,7 +84,7 @@ func newTCPLink(conn *tls.Conn, c TCPConfig) *tcpLink {
 	l := &tcpLink{
 		Life: NewLife(), conn: conn, config: c,
 		streams: map[uint32]*tcpStream{}, next: 1, mayOpen: max(c.MaxStreams, tcpFirstStreams),
-		arrived: make(chan struct{}, 1), done: make(chan struct{}), began: time.Now(),
+		arrived: make(chan struct{}, 1), ready: make(chan struct{}), done: make(chan struct{}), began: time.Now(),
 		credit: semaphore.NewWeighted(tcpMaxCredit), unanswered: semaphore.NewWeighted(tcpUnanswered),
 	}
 	l.credit.TryAcquire(tcpMaxCredit - tcpFirstStreams)
@@ -114,8 +115,9 @@ func newTCPLink(conn *tls.Conn, c TCPConfig) *tcpLink {
 	if l.mux, err = begin(tcpMuxConn{l}, config); err != nil {
 		panic(err) // the configuration is constant: this cannot depend on input
 	}
-	go l.out.run()
 	l.pulse = time.AfterFunc(tcpKeepAlive, l.beat)
+	close(l.ready)
+	go l.out.run()
 	return l
 }
 
@@ -352,7 +354,11 @@ var errTCPMuxDeadline error = yamux.ErrTimeout
 // tcpMuxConn is the connection as yamux sees it.
 type tcpMuxConn struct{ link *tcpLink }
 
-func (c tcpMuxConn) Read(p []byte) (int, error)  { return c.link.in.read(p) }
+func (c tcpMuxConn) Read(p []byte) (int, error) {
+	<-c.link.ready
+	return c.link.in.read(p)
+}
+
 func (c tcpMuxConn) Write(p []byte) (int, error) { return c.link.out.mux(p) }
 
 // Close is called when yamux ends by itself, for which it has no reason while tcpReader lets nothing wrong through.
