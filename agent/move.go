@@ -95,10 +95,11 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 			case e.link == old:
 				old = nil
 			case ctx.Err() == nil && old != nil && old.usage.revive():
-				a.Log.Warn("the better link is lost, and the agent goes on by the one before", "err", e.err, "transport", old.link.Peer().Road)
-				current, old = old, nil
-				a.remember(current.link.Peer().Road, current.why)
-				wg.Go(func() { _ = current.control.Send(&wire.Move{ID: e.link.move, Over: true}) }) // else the relay finds out
+				left := old
+				a.Log.Warn("the better link is lost, and the agent goes on by the one before", "err", e.err, "transport", left.link.Peer().Road)
+				current, old = left, nil
+				a.remember(left.link.Peer().Road, left.why)
+				wg.Go(func() { _ = left.control.Send(&wire.Move{ID: e.link.move, Over: true}) }) // else the relay finds out
 				if time.Since(since) >= stableAfter {
 					p = probes{first: a.probe}
 				}
@@ -127,10 +128,11 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 				continue
 			}
 			a.Log.Info("new sessions come by a better link", "transport", better.link.Peer().Road, "before", current.link.Peer().Road)
-			old, current, since = current, better, time.Now()
-			old.usage.retire()
-			begin(current)
-			wg.Go(func() { old.windDown(ctx, a.linger()) })
+			left := current
+			old, current, since = left, better, time.Now()
+			left.usage.retire()
+			begin(better)
+			wg.Go(func() { left.windDown(ctx, a.linger()) })
 		}
 	}
 }
