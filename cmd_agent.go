@@ -47,11 +47,11 @@ on it, as far as agent.yaml of this machine allows. It listens on no port.`,
 }
 
 func agentEnrollCommand() *cobra.Command {
-	var relay, token, tokenFile, state string
+	var relay, token, tokenFile, state, config string
 	var labels []string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--label k=v]… [--json]",
+		Use:     "enroll --relay HOST:PORT [--token-file FILE] [--state DIR] [--config agent.yaml] [--label k=v]… [--json]",
 		Aliases: []string{"enrol"},
 		Short:   "Enrol this machine with a token",
 		Long: `Enrol this machine: make a key here, which never leaves, and spend the token for a certificate.
@@ -83,8 +83,13 @@ processes, and the shell keeps them.
 			if err != nil {
 				return err
 			}
+			s := agent.State{Dir: state}
+			_, conf, err := loadAgentConfig(config, s)
+			if err != nil {
+				return err
+			}
 			id, err := agent.Enroll(c.Context(), agent.Enrolment{
-				Relay: at, Token: token, State: agent.State{Dir: state}, Labels: parsed, Now: time.Now,
+				Relay: at, Token: token, State: s, Labels: parsed, Now: time.Now, Config: conf,
 			})
 			if err != nil {
 				return interrupted(c.Context(), err)
@@ -101,6 +106,7 @@ processes, and the shell keeps them.
 	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token, as scrier token create printed it, from `FILE`; - is standard input")
 	c.Flags().StringVar(&token, "token", "", "the `TOKEN` itself, where nobody else sees command lines")
 	c.Flags().StringVar(&state, "state", stateDir("scrier-agent"), "keep state in `DIR`")
+	c.Flags().StringVar(&config, "config", "", "take the proxy from `FILE` (default: agent.yaml in the state directory, if it is there)")
 	c.Flags().StringArrayVar(&labels, "label", nil, "give the envoy a label `k=v`; may be repeated")
 	c.Flags().BoolVar(&asJSON, "json", false, `print {"id", "relay", "state"}`)
 	must(c.MarkFlagRequired("relay"))
@@ -261,16 +267,21 @@ func (s *agentFlags) open(c *cobra.Command) (*agent.Agent, error) {
 		return nil, err
 	}
 	state := agent.State{Dir: s.state}
-	path, named := s.config, s.config != ""
-	if !named {
-		path = state.ConfigPath()
-	}
-	conf, err := agent.LoadConfig(path, named)
+	path, conf, err := loadAgentConfig(s.config, state)
 	if err != nil {
 		return nil, err
 	}
 	return agent.Open(agent.Settings{
-		State: state, Config: conf, Now: time.Now, Log: newLog(c.ErrOrStderr(), s.verbose),
+		State: state, Config: conf, ConfigPath: path, Now: time.Now, Log: newLog(c.ErrOrStderr(), s.verbose),
 		Worker: []string{"/proc/self/exe", "agent", keysWorker},
 	})
+}
+
+// loadAgentConfig reads the agent.yaml that was named, or that in the state directory if it is there.
+func loadAgentConfig(named string, state agent.State) (path string, conf agent.Config, err error) {
+	if path = named; path == "" {
+		path = state.ConfigPath()
+	}
+	conf, err = agent.LoadConfig(path, named != "")
+	return path, conf, err
 }

@@ -67,6 +67,7 @@ terminal, else one line for each file.
 	c.Flags().StringVar(&o.limit, "limit", "", "copy at most `RATE` bytes a second, such as 500K or 10M")
 	c.Flags().StringVar(&o.keyFile, "ssh-key-file", "", "use only this key of yours: a private key `FILE` or a .pub")
 	c.Flags().StringVar(&o.relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
+	transportFlag(c.Flags(), &o.transport)
 	c.Flags().BoolVar(&o.json, "json", false, "tell what happens as JSON, one object a line, on standard output")
 	return c
 }
@@ -75,6 +76,7 @@ terminal, else one line for each file.
 type cpOptions struct {
 	recursive, preserve, goOn, json bool
 	limit, keyFile, relay           string
+	transport                       string
 }
 
 // cpEnd is a file or folder, as the command line names it.
@@ -228,7 +230,7 @@ func (m *machines) close() {
 }
 
 func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.Summary, error) {
-	dial := target{relay: m.options.relay}
+	dial := target{relay: m.options.relay, transport: m.options.transport}
 	var err error
 	if m.relay, err = dial.dial(ctx); err != nil {
 		return transfer.Summary{}, err

@@ -113,8 +113,8 @@ func oneEnvoy(c *cobra.Command, args []string) error {
 
 // desktop is the flags of both commands.
 type desktop struct {
-	port                  uint16
-	listen, viewer, relay string
+	port                             uint16
+	listen, viewer, relay, transport string
 }
 
 func (d *desktop) flags(c *cobra.Command, port string) {
@@ -122,6 +122,7 @@ func (d *desktop) flags(c *cobra.Command, port string) {
 	c.Flags().StringVar(&d.listen, "listen", "", "wait for the viewer at `ADDR`, a host:port on loopback (default: a free port of 127.0.0.1)")
 	c.Flags().StringVar(&d.viewer, "viewer", "", "start this `PROGRAM`, or \"none\"")
 	c.Flags().StringVar(&d.relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
+	transportFlag(c.Flags(), &d.transport)
 }
 
 // run opens the desktop; see [client.Relay.Desktop].
@@ -135,7 +136,7 @@ func (d *desktop) run(c *cobra.Command, req client.DesktopRequest) error {
 		}
 		req.Viewer = v
 	}
-	t := target{relay: d.relay}
+	t := target{relay: d.relay, transport: d.transport}
 	r, err := t.dial(ctx)
 	if err != nil {
 		return err

@@ -101,6 +101,6 @@ func agentConfig(path string) func(context.Context) (string, []string, error) {
 		if err != nil {
 			return path, nil, err
 		}
-		return path, conf.Doubts(ctx), nil
+		return path, conf.Doubts(ctx, path), nil
 	}
 }

@@ -24,6 +24,8 @@ type envoy struct {
 	Labels                       map[string]string
 	Facts                        wire.Facts
 	HostKeys                     []string `json:"host_keys"`
+	Transport                    string
+	TransportReason              string `json:"transport_reason"`
 	Warnings                     []string
 	Follows                      bool
 	Quarantine                   *quarantine
@@ -293,6 +295,7 @@ var envoyColumns = []column[envoy]{
 	{name: "os", cell: func(e envoy) string { return e.Facts.OS }},
 	{name: "load", cell: func(e envoy) string { return load(e.Facts) }, compare: byNumber(func(e envoy) uint32 { return e.Facts.Load }), still: quiet[envoy]},
 	{name: "disk", cell: func(e envoy) string { return disk(e.Facts) }, compare: byNumber(func(e envoy) uint8 { return e.Facts.Disk }), still: quiet[envoy]},
+	{name: "transport", cell: road},
 	{name: "labels", cell: func(e envoy) string { return labels(e.Labels) }},
 	{name: "warnings", cell: func(e envoy) string { return strings.Join(e.Warnings, "; ") }, still: stillWarnings},
 	{name: "full-id", cell: func(e envoy) string { return e.ID }, more: true},
@@ -359,6 +362,7 @@ func showEnvoy(w io.Writer, e envoy) error {
 	f := e.Facts
 	rows = append(rows,
 		[]string{"reported name", reportedName(e)}, []string{"os", f.OS + ", " + f.Arch}, []string{"agent", f.Version},
+		[]string{"transport", road(e)},
 		[]string{"uptime", wire.Rough(time.Duration(f.Uptime) * time.Second)}, []string{"load", load(f)}, []string{"root disk", disk(f)},
 		[]string{"logged in", strings.Join(f.Users, " ")}, []string{"ssh server", answers(f)},
 		[]string{"clock", clock(f)},
@@ -383,6 +387,14 @@ func clock(f wire.Facts) string {
 		return (-off).String() + " ahead of the relay's"
 	}
 	return off.String() + " behind the relay's"
+}
+
+// road is what carries an envoy's connection, and why, if that is not QUIC.
+func road(e envoy) string {
+	if e.TransportReason == "" {
+		return e.Transport
+	}
+	return e.Transport + ": " + e.TransportReason
 }
 
 func answers(f wire.Facts) string {

@@ -18,7 +18,7 @@ import (
 )
 
 func loginCommand() *cobra.Command {
-	var username, keyFile, fingerprint string
+	var username, keyFile, fingerprint, transport string
 	var browser, asJSON bool
 	c := &cobra.Command{
 		Use:   "login [HOST[:PORT]] [--username U] [--ssh-key-file F] [--fingerprint SHA256:…] [--browser] [--json]",
@@ -53,6 +53,9 @@ you. It works once, within 15 minutes.
 				return err
 			}
 			req := client.LoginRequest{Username: username, Fingerprint: fingerprint, Now: time.Now, Confirm: confirm, Claim: confirmClaim}
+			if req.Transport, err = transportOf(transport); err != nil {
+				return err
+			}
 			useKey := keyFile
 			if len(args) == 1 {
 				req.Relay = args[0]
@@ -69,6 +72,7 @@ you. It works once, within 15 minutes.
 			req.Keys = sshKeys(useKey, hostOf(req.Relay), username)
 			if browser && keyFile == "" {
 				if l, err := home.Current(req.Relay, time.Now()); err == nil && fits(l, req) {
+					l.Roads.Transport = req.Transport
 					err := printLink(c, l, asJSON)
 					if !slices.Contains([]wire.Code{wire.Unauthenticated, wire.Expired, wire.OperatorChanged, wire.Revoked}, wire.CodeOf(err)) {
 						return err
@@ -91,11 +95,13 @@ you. It works once, within 15 minutes.
 			if l, err = home.Current(l.Relay, time.Now()); err != nil { // as it was saved
 				return err
 			}
+			l.Roads.Transport = req.Transport
 			return printLink(c, l, asJSON)
 		},
 	}
 	c.Flags().StringVar(&username, "username", "", "log in as the operator `NAME` (default: whoever the key belongs to)")
 	c.Flags().StringVar(&keyFile, "ssh-key-file", "", "private key `FILE`, or a .pub whose private half is in ssh-agent or beside it")
+	transportFlag(c.Flags(), &transport)
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the relay's `FINGERPRINT`, which begins with SHA256:")
 	c.Flags().BoolVar(&browser, "browser", false, "print a link that signs a browser in")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the login, with --browser the link")

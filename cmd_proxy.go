@@ -60,14 +60,15 @@ It ends when its standard input does.
 	c.Flags().StringVar(&o.suffix, "suffix", "", "what stands behind the envoy's name in ENVOY, and is no part of it (`SUFFIX`)")
 	c.Flags().BoolVar(&o.raw, "raw", false, "give the bytes of the envoy's own SSH server")
 	c.Flags().StringVar(&o.relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
+	transportFlag(c.Flags(), &o.transport)
 	return passesStatus(c)
 }
 
 // proxyOptions are the flags of `scrier proxy`.
 type proxyOptions struct {
-	suffix, relay string
-	raw           bool
-	host, envoy   string // as the client has it, and the envoy that it stands for
+	suffix, relay, transport string
+	raw                      bool
+	host, envoy              string // as the client has it, and the envoy that it stands for
 }
 
 func (o *proxyOptions) run(ctx context.Context, host string) error {
@@ -116,7 +117,7 @@ func (o *proxyOptions) dial(ctx context.Context) *dialling {
 	d := &dialling{done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		d.relay, d.err = (&target{relay: o.relay}).dial(ctx)
+		d.relay, d.err = (&target{relay: o.relay, transport: o.transport}).dial(ctx)
 	}()
 	return d
 }
@@ -185,7 +186,7 @@ func likes() (all []wire.Right) {
 
 // passRaw joins the client with the machine's own SSH server.
 func (o *proxyOptions) passRaw(ctx context.Context) error {
-	r, err := (&target{relay: o.relay}).dial(ctx)
+	r, err := (&target{relay: o.relay, transport: o.transport}).dial(ctx)
 	if err != nil {
 		return err
 	}

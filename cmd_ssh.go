@@ -108,6 +108,7 @@ func (o *sshOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.attach, "attach", "", "go on with the open `SESSION` of this id")
 	c.Flags().BoolVar(&o.noSkip, "no-skip", false, "show all output, also what is still on its way when Ctrl-C, Ctrl-\\ or Ctrl-Z is typed")
 	c.Flags().StringVar(&o.relay, "relay", "", "use the relay at `HOST:PORT` instead of the current one")
+	transportFlag(c.Flags(), &o.transport)
 	c.Flags().BoolVarP(&o.terminal, "tty", "t", false, "give the command a terminal")
 	c.Flags().BoolVarP(&o.plain, "no-tty", "T", false, "give the shell no terminal")
 	c.Flags().BoolVarP(&o.noInput, "no-stdin", "n", false, "the command gets no standard input")
@@ -124,6 +125,7 @@ func (o *sshOptions) flags(c *cobra.Command) {
 // sshOptions are the flags of `scrier ssh`.
 type sshOptions struct {
 	login, keyFile, relay, attach    string
+	transport                        string
 	noSkip, terminal, plain, noInput bool
 	fresh                            bool
 	forwards                         forwardOptions
@@ -184,7 +186,7 @@ func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
 	if f != nil {
 		defer f.Close()
 	}
-	dial := target{relay: o.relay}
+	dial := target{relay: o.relay, transport: o.transport}
 	r, err := dial.dial(ctx)
 	if err != nil {
 		return 0, err

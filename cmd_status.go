@@ -60,9 +60,11 @@ type status struct {
 	Role         string       `json:"role,omitempty"`
 	Expires      time.Time    `json:"expires,omitzero"` // the login's end
 	Reachable    bool         `json:"reachable"`
-	Address      string       `json:"address,omitempty"`      // where it was reached
-	Transport    string       `json:"transport,omitempty"`    // quic, or admin_socket
-	RoundTrip    float64      `json:"round_trip_ms,omitzero"` // of a request and its answer
+	Address      string       `json:"address,omitempty"`          // where it was reached
+	Transport    string       `json:"transport,omitempty"`        // quic, tcp, or admin_socket
+	Why          string       `json:"transport_reason,omitempty"` // if it is tcp
+	Proxy        string       `json:"proxy,omitempty"`            // through which it is reached
+	RoundTrip    float64      `json:"round_trip_ms,omitzero"`     // of a request and its answer
 	Version      string       `json:"version"`
 	RelayVersion string       `json:"relay_version,omitempty"`
 	Error        *statusError `json:"error,omitempty"`
@@ -81,12 +83,18 @@ type statusError struct {
 func (s *status) ask(ctx context.Context, t *target) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
+	if _, err := transportOf(t.transport); err != nil {
+		return err
+	}
 	if t.state == "" {
 		if err := s.remembered(t.relay); err != nil {
 			return err
 		}
 	} else {
 		s.Relay = t.state
+	}
+	if t.state == "" {
+		s.Proxy = wire.EnvironmentProxy().Name(s.Relay)
 	}
 	r, err := t.dial(ctx)
 	if err != nil {
@@ -95,7 +103,8 @@ func (s *status) ask(ctx context.Context, t *target) error {
 	defer r.Close()
 	s.Reachable, s.Transport, s.Address = true, "admin_socket", r.Address()
 	if s.Address != "" {
-		s.Transport = "quic"
+		road, why := r.Road()
+		s.Transport, s.Why = string(road), why
 	}
 	began := time.Now()
 	data, err := r.Do(ctx, "GET", "/self", nil)
@@ -173,10 +182,22 @@ func (s *status) print(w io.Writer, err error) error {
 	if s.Transport != "admin_socket" {
 		add("login ends", loginEnds(s.Username, s.Expires))
 	}
+	add("proxy", s.Proxy)
 	add("reachable", s.reachable(err))
 	add("version", s.Version)
 	add("relay's version", s.RelayVersion)
 	return table(w, []string{"relay", wire.Printable(s.Relay)}, rows)
+}
+
+// road is by what the relay was reached.
+func (s *status) road() string {
+	switch {
+	case s.Transport != string(wire.TCP):
+		return "QUIC (UDP)"
+	case s.Why == "":
+		return "TCP"
+	}
+	return "TCP (" + s.Why + ")"
 }
 
 // reachable says whether the relay answers, and by which way, or why not. Where it was not asked there is nothing to say.
@@ -185,9 +206,9 @@ func (s *status) reachable(err error) string {
 	case s.Reachable && s.Address == "":
 		return fmt.Sprintf("yes, over its admin socket, in %.1f ms", s.RoundTrip)
 	case s.Reachable && err == nil:
-		return fmt.Sprintf("yes, over QUIC (UDP) at %s, in %.1f ms", s.Address, s.RoundTrip)
+		return fmt.Sprintf("yes, over %s at %s, in %.1f ms", s.road(), s.Address, s.RoundTrip)
 	case s.Reachable:
-		return fmt.Sprintf("yes, over QUIC (UDP) at %s", s.Address)
+		return fmt.Sprintf("yes, over %s at %s", s.road(), s.Address)
 	case code == wire.Unauthenticated || code == wire.Expired || code == wire.BadConfig:
 		return ""
 	case wire.DetailOf(err) == "":

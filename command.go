@@ -127,11 +127,12 @@ func printableLines(s string) string {
 }
 
 // target says which relay a command talks to.
-type target struct{ state, relay string }
+type target struct{ state, relay, transport string }
 
 func (t *target) flags(c *cobra.Command) {
 	c.PersistentFlags().StringVar(&t.state, "state", "", "talk over its admin socket to the relay on this host that keeps its state in `DIR`")
 	c.PersistentFlags().StringVar(&t.relay, "relay", "", "talk to the relay at `HOST:PORT` instead of the current one")
+	transportFlag(c.PersistentFlags(), &t.transport)
 }
 
 // dial connects: to the admin socket if --state was given, else with the operator's login.
@@ -150,7 +151,32 @@ func (t *target) dial(ctx context.Context) (*client.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
+	if login.Roads.Transport, err = transportOf(t.transport); err != nil {
+		return nil, err
+	}
 	return dialLogin(ctx, login)
+}
+
+// transportVariable is what --transport is unless it is given.
+const transportVariable = "SCRIER_TRANSPORT"
+
+func transportFlag(f *pflag.FlagSet, to *string) {
+	f.StringVar(to, "transport", "", "reach the relay over the `ROAD` auto, quic or tcp (default: $"+transportVariable+", else auto)")
+}
+
+// transportOf is the transport that a person has asked for, by the flag or else the environment.
+func transportOf(flag string) (t wire.Transport, err error) {
+	name, word := "--transport", flag
+	if word == "" {
+		name, word = transportVariable, os.Getenv(transportVariable)
+	}
+	if word == "" {
+		return wire.Auto, nil
+	}
+	if err := t.UnmarshalText([]byte(word)); err != nil {
+		return "", wire.Errorf(wire.Usage, "%s: %s; it is one of auto, quic and tcp", name, wire.DetailOf(err))
+	}
+	return t, nil
 }
 
 // again are the flags with which another command talks to the same relay.

@@ -60,7 +60,7 @@ func completions(root *cobra.Command) {
 	placeholders := map[string]cobra.CompletionFunc{
 		"FILE": fileNames, "DIR": fileNames,
 		"HOST:PORT": completing(offerRelays), "USER": completing(offerUsers), "SESSION": completing(offerOwnShells),
-		"PROGRAM": viewerNames,
+		"PROGRAM": viewerNames, "ROAD": completing(offerRoads),
 	}
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
@@ -123,6 +123,9 @@ func completing(find offering) cobra.CompletionFunc {
 		}
 		if f := c.Flag("relay"); f != nil {
 			at.relay = f.Value.String()
+		}
+		if f := c.Flag("transport"); f != nil {
+			at.transport = f.Value.String()
 		}
 		offers, _ := find(ctx, at)
 		return words(offers, typed), cobra.ShellCompDirectiveNoFileComp
@@ -360,6 +363,13 @@ func offerLogins(ctx context.Context, at place) ([]offer, error) {
 // fileNames leaves it to the shell.
 func fileNames(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// offerRoads offers the transports.
+func offerRoads(context.Context, place) ([]offer, error) {
+	return []offer{
+		{string(wire.Auto), "QUIC, and TCP if that does not answer at once"}, {string(wire.OnlyQUIC), "UDP alone"}, {string(wire.OnlyTCP), "TCP alone"},
+	}, nil
 }
 
 // viewerNames offers the viewers that are known, and files: any other program will do.

@@ -38,6 +38,10 @@ var bans = []ban{
 		why: "config reads any configuration file; what stands in it is for its callers to say",
 	},
 	{
+		in: []string{"scrier/roads"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/certs"},
+		why: "agents and terminals note in roads what won; who dials, and how, is for them to say",
+	},
+	{
 		in: []string{"scrier/sockets"}, imports: []string{"scrier/wire/...", "scrier/certs/...", "scrier/relay/...", "scrier/agent/...", "scrier/client/..."},
 		why: "whose a socket is, the kernel says; sockets needs nobody else",
 	},
@@ -210,8 +214,12 @@ var bans = []ban{
 		why: "kinds do not know each other",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/relay/listen.go", "scrier/relay/web/visit.go", "scrier/bench/floor.go", "scrier/relay/evilclient/*", "scrier/relay/evilbrowser/*"},
+		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/wire/dial.go", "scrier/relay/listen.go", "scrier/relay/web/visit.go", "scrier/bench/floor.go", "scrier/relay/evilclient/*", "scrier/relay/evilbrowser/*"},
 		why: "above these files everything sees wire.Link and wire.Stream, so that another transport can be added",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"github.com/hashicorp/yamux"}, but: []string{"scrier/wire/tcp.go"},
+		why: "everything sees wire.Link and wire.Stream, which yamux's own do not keep to",
 	},
 	{
 		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go", "github.com/coder/websocket"}, but: []string{"scrier/relay/web/*", "scrier/bench/bridge.go", "scrier/relay/evilbrowser/*"},

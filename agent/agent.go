@@ -27,8 +27,10 @@ import (
 type Settings struct {
 	State  State
 	Config Config
-	Now    func() time.Time
-	Log    *slog.Logger
+	// ConfigPath is the file that Config is of; it need not be there.
+	ConfigPath string
+	Now        func() time.Time
+	Log        *slog.Logger
 	// Worker is the argv of the process that edits authorized_keys as a user; empty: this program.
 	Worker []string
 }
@@ -37,6 +39,7 @@ type Settings struct {
 type Agent struct {
 	Settings
 	enrolment enrolment
+	proxy     wire.Proxy
 	keys      *keys.Keys
 	builtin   *builtin.Server // nil in mode sshd
 	console   *console.Console
@@ -44,8 +47,10 @@ type Agent struct {
 	boot      string
 	sessions  sessions
 	startups  startups
-	renewNext bool         // the relay says that the certificate is over; used by connect only
-	spread    atomic.Int64 // nanoseconds: what the relay has said last ([wire.Spread])
+	renewNext bool                                                  // the relay says that the certificate is over; used by meet only
+	probe     time.Duration                                         // before a better road is tried for the first time
+	spread    atomic.Int64                                          // nanoseconds: what the relay has said last ([wire.Spread])
+	dials     func(context.Context, wire.Dialer) (wire.Link, error) // of tests
 
 	renewals
 }
@@ -63,7 +68,14 @@ func Open(s Settings) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{Settings: s, enrolment: e, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log)}
+	proxy, err := s.Config.proxy()
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	a := &Agent{Settings: s, enrolment: e, proxy: proxy, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log), probe: probeFirst}
+	if d, err := time.ParseDuration(firstProbe); err == nil {
+		a.probe = d
+	}
 	if err := a.openSSH(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -112,8 +124,11 @@ func (a *Agent) Sweep(ctx context.Context) (keys.Swept, error) { return a.keys.S
 // Run keeps the agent connected until ctx ends, which is no error. It returns an error when the
 // identity was revoked, as waiting does not help then.
 func (a *Agent) Run(ctx context.Context) error {
-	for _, d := range a.Config.Doubts(ctx) {
+	for _, d := range a.Config.Doubts(ctx, a.ConfigPath) {
 		a.Log.Warn("agent.yaml makes little sense", "what", d)
+	}
+	if name := a.proxy.Name(a.enrolment.Relay); name != "" {
+		a.Log.Info("the relay is reached through a proxy", "proxy", name)
 	}
 	if swept, err := a.keys.Sweep(ctx); err != nil {
 		a.Log.Warn("sweep of old keys is incomplete", "err", err)

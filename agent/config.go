@@ -11,15 +11,18 @@ import (
 	"scrier/agent/console"
 	"scrier/agent/keys"
 	"scrier/config"
+	"scrier/wire"
 )
 
 // Config is agent.yaml: what this machine allows, whatever a relay asks.
 type Config struct {
+	Transport     wire.Transport `yaml:"transport"`
 	SSH           SSH            `yaml:"ssh"`
 	AllowedPorts  []uint16       `yaml:"allowed_ports"`
 	Keys          keys.Mode      `yaml:"keys"`
 	AllowedLogins []string       `yaml:"allowed_logins"`
 	MaxSessions   int            `yaml:"max_sessions"` // at once, of all kinds
+	Proxy         string         `yaml:"proxy"`        // the way to the relay; it may hold a password
 	Scrier        Scrier         `yaml:"scrier"`
 	Console       console.Config `yaml:"console"`
 	Desktop       Desktop        `yaml:"desktop"`
@@ -66,6 +69,7 @@ func (s *SSH) UnmarshalYAML(decode func(any) error) error {
 // DefaultConfig is what holds without an agent.yaml.
 func DefaultConfig() Config {
 	return Config{
+		Transport: wire.Auto,
 		SSH: SSH{
 			Mode: SSHD, Addr: "127.0.0.1:22", SSHDConfig: "/etc/ssh/sshd_config",
 			AuthorizedKeys: "%h/.ssh/authorized_keys",
@@ -110,6 +114,9 @@ func (c *Config) Check() error {
 	if c.SSH.Mode == SSHD && c.SSH.RunAs != "" {
 		return errors.New("ssh.run_as goes with mode builtin; with sshd the operator's key decides the login")
 	}
+	if _, err := c.proxy(); err != nil {
+		return errors.New(wire.DetailOf(err) + "; " + wire.HintOf(err))
+	}
 	if err := c.Scrier.Forward.check(); err != nil {
 		return err
 	}
@@ -132,6 +139,9 @@ func (d *Desktop) check() error {
 	}
 	return nil
 }
+
+// proxy is the way to the relay.
+func (c *Config) proxy() (wire.Proxy, error) { return wire.ParseProxy("proxy", c.Proxy) }
 
 // isLogin says whether name can be a login's, and is no uid to getent.
 func isLogin(name string) bool {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,6 +44,8 @@ func TestLoadConfig(t *testing.T) {
 		},
 		"scrier: {forward: {hosts: ['*']}}\n": func(c *Config) { c.Scrier.Forward.Hosts = []string{"*"} },
 		"scrier: {}\n":                        func(*Config) {},
+		"transport: tcp\n":                    func(c *Config) { c.Transport = wire.OnlyTCP },
+		"transport: auto\n":                   func(*Config) {},
 		"desktop: {}\n":                       func(*Config) {},
 		"ssh: {addr: '[::1]:2222'}\n":         func(c *Config) { c.SSH.Addr = "[::1]:2222" },
 		"ssh: {mode: sshd, addr: 127.0.0.1:22, sshd_config: /etc/ssh/sshd_config}\nallowed_ports: [22]\nkeys: dropin\nallowed_logins: [ann, bob]\n": func(c *Config) {
@@ -55,20 +59,27 @@ func TestLoadConfig(t *testing.T) {
 		}
 	}
 	for text, says := range map[string]string{
-		"ssh: {mode: sshd}\nport: 3\n":                                "[2:1]",
-		"ssh:\n  mode: sshd\n  hots: x\n":                             "[3:3]",
-		"ssh:\n  mode: sshd\n  addr: [1]\n":                           "[3:9]",
-		"allowed_ports: [22, many]\n":                                 "[1:",
-		"allowed_ports: [70000]\n":                                    "[1:",
-		"ssh: {mode: dropbear}\n":                                     "neither sshd nor builtin",
-		"keys: everywhere\n":                                          "neither home nor dropin",
-		"ssh: {addr: 10.0.0.1:22}\n":                                  "loopback",
-		"ssh: {addr: example.com:22}\n":                               "loopback",
-		"ssh: {addr: 127.0.0.1}\n":                                    "host:port",
-		"ssh: {mode: sshd, run_as: ann}\n":                            "run_as",
-		"ssh: {mode: sshd}\nssh: {mode: x}\n":                         "[2:1]",
-		"max_sessions: 0\n":                                           "between 1 and 1000",
-		"max_sessions: 1001\n":                                        "between 1 and 1000",
+		"ssh: {mode: sshd}\ntransport: udp\n":          "the transport \"udp\" is not known",
+		"ssh: {mode: sshd}\ntransport: [quic]\n":       "[2:12]",
+		"ssh: {mode: sshd}\nport: 3\n":                 "[2:1]",
+		"ssh:\n  mode: sshd\n  hots: x\n":              "[3:3]",
+		"ssh:\n  mode: sshd\n  addr: [1]\n":            "[3:9]",
+		"allowed_ports: [22, many]\n":                  "[1:",
+		"allowed_ports: [70000]\n":                     "[1:",
+		"ssh: {mode: dropbear}\n":                      "neither sshd nor builtin",
+		"keys: everywhere\n":                           "neither home nor dropin",
+		"ssh: {addr: 10.0.0.1:22}\n":                   "loopback",
+		"ssh: {addr: example.com:22}\n":                "loopback",
+		"ssh: {addr: 127.0.0.1}\n":                     "host:port",
+		"ssh: {mode: sshd, run_as: ann}\n":             "run_as",
+		"ssh: {mode: sshd}\nssh: {mode: x}\n":          "[2:1]",
+		"max_sessions: 0\n":                            "between 1 and 1000",
+		"max_sessions: 1001\n":                         "between 1 and 1000",
+		"proxy: ftp://proxy\n":                         "proxies of HTTP and SOCKS5",
+		"proxy: http://ann:hunter2@proxy:0\n":          "not one from 1 to 65535",
+		"proxy: [http://ann:hunter2@proxy]\n":          "[1:8]",
+		"proxy: http://ann:hun @ter2@proxy\nprox: 1\n": "[2:1]",
+		"max_sessions: no # http://ann:hunter2@proxy\nproxy: http://ann:hunter2@proxy\n": "[1:15]",
 		"console: {consent: maybe}\n":                                 "neither always nor never",
 		"console:\n  enabled: 3\n":                                    "[2:12]",
 		"console:\n  enable: true\n":                                  "[2:3]",
@@ -103,8 +114,12 @@ func TestLoadConfig(t *testing.T) {
 		for i := 0; strings.Contains(text, "%"); i++ {
 			text = strings.Replace(text, "%", strconv.Itoa(i), 1)
 		}
-		if _, err := load(text); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), says) {
+		_, err := load(text)
+		if wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v does not say %q", text, err, says)
+		}
+		if all := fmt.Sprintf("%+v %v", err, errors.Unwrap(err)); strings.Contains(all, "hunter2") || strings.Contains(all, "ter2") {
+			t.Errorf("%q: the error has the password: %s", text, all)
 		}
 	}
 	if _, err := LoadConfig(filepath.Join(t.TempDir(), "none"), true); wire.CodeOf(err) != wire.BadConfig {

@@ -11,21 +11,25 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"scrier/agent/account"
 	"scrier/agent/keys"
+	"scrier/certs"
+	"scrier/wire"
 )
 
 // doubtWait is how long the accounts of this machine may be looked up for doubts.
 const doubtWait = 3 * time.Second
 
 // Doubts says what in the configuration is valid and makes no sense: it has no effect, or not the one that was meant. It
-// looks at the machine as it is now. The agent works with it all the same.
-func (c *Config) Doubts(ctx context.Context) []string {
+// looks at the machine as it is now, and at the file at path from which the configuration came. The agent works with it all
+// the same.
+func (c *Config) Doubts(ctx context.Context, path string) []string {
 	ctx, cancel := context.WithTimeout(ctx, doubtWait)
 	defer cancel()
-	return slices.Concat(c.SSH.doubts(c.Keys), c.portDoubts(), c.loginDoubts(ctx), c.rightDoubts(), c.Desktop.doubts(ctx, c.AllowedPorts), c.consoleDoubts())
+	return slices.Concat(c.SSH.doubts(c.Keys), c.portDoubts(), c.loginDoubts(ctx), c.rightDoubts(), c.proxyDoubts(path), c.Desktop.doubts(ctx, c.AllowedPorts), c.consoleDoubts())
 }
 
 func (s *SSH) doubts(mode keys.Mode) (out []string) {
@@ -104,6 +108,16 @@ func (c *Config) rightDoubts() (out []string) {
 	}
 	if slices.Contains(s.Forward.Hosts, "*") && len(s.Forward.Hosts) > 1 {
 		out = append(out, "scrier.forward.hosts: * is any host, so the others have no effect")
+	}
+	return out
+}
+
+func (c *Config) proxyDoubts(path string) (out []string) {
+	if !strings.Contains(c.Proxy, "@") {
+		return nil
+	}
+	if err := certs.CheckPrivate(path); wire.CodeOf(err) == wire.BadConfig {
+		out = append(out, "proxy has a password, and "+wire.DetailOf(err))
 	}
 	return out
 }

@@ -16,14 +16,18 @@ func TestDoubts(t *testing.T) {
 	}
 	doubts := func(text string) string {
 		path := filepath.Join(t.TempDir(), "agent.yaml")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "SSHD", "sshd_config: "+sshd)), 0o600); err != nil {
+		mode := os.FileMode(0o600)
+		if strings.Contains(text, "# read by all") {
+			mode = 0o644
+		}
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "SSHD", "sshd_config: "+sshd)), mode); err != nil {
 			t.Fatal(err)
 		}
 		c, err := LoadConfig(path, true)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		return strings.Join(c.Doubts(t.Context()), "\n")
+		return strings.Join(c.Doubts(t.Context(), path), "\n")
 	}
 	for _, text := range []string{
 		"ssh: {SSHD}\n",
@@ -33,24 +37,27 @@ func TestDoubts(t *testing.T) {
 		"ssh: {SSHD}\nscrier: {allow: {shell: false, raw: true}, forward: {hosts: [db1, '::1'], ports: [22]}}\n",
 		"ssh: {SSHD}\nscrier: {forward: {hosts: ['*'], ports: [443]}}\n",
 		"ssh: {SSHD}\nallowed_ports: [3389]\ndesktop: {listeners: [daemon]}\nconsole: {enabled: false}\n",
+		"ssh: {SSHD}\nproxy: http://ann:hunter2@proxy:3128\n",
+		"ssh: {SSHD}\nproxy: http://proxy:3128 # read by all\n",
 	} {
 		if got := doubts(text); got != "" {
 			t.Errorf("%s: %s", text, got)
 		}
 	}
 	for text, want := range map[string][]string{
-		"ssh: {SSHD}\nallowed_logins: [root]\n":                            {"allowed_logins: root has no effect, as uid 0 is never served"},
-		"ssh: {SSHD}\nallowed_logins: [daemon, daemon]\n":                  {"allowed_logins: daemon is there twice"},
-		"ssh: {SSHD}\nallowed_logins: [no-such-login-here]\n":              {"allowed_logins: this machine has no login no-such-login-here now"},
-		"ssh: {SSHD}\nallowed_logins: ['1000', 'a b']\n":                   {`"1000" is not the name of a login`, `"a b" is not the name of a login`},
-		"ssh: {SSHD}\nallowed_ports: [22, 0, 22, 22]\n":                    {"allowed_ports: 0 is no port", "allowed_ports: 22 is there twice"},
-		"ssh: {SSHD}\nallowed_ports: []\n":                                 {"allowed_ports is empty"},
-		"ssh: {SSHD, addr: '127.0.0.1:0'}\n":                               {"nothing listens at port 0"},
-		"ssh: {SSHD, addr: '127.0.0.1:99999'}\n":                           {`"99999" is no port number`},
-		"ssh: {SSHD, addr: '127.0.0.1:2222'}\nallowed_ports: [22, 2222]\n": {"allowed_ports: 2222 is the SSH server's"},
-		"ssh: {SSHD, authorized_keys: /etc/keys}\n":                        {"ssh.authorized_keys has no effect in mode sshd"},
-		"ssh: {sshd_config: /nonexistent/sshd_config}\n":                   {"there is no /nonexistent/sshd_config"},
-		"ssh: {sshd_config: " + dir + "}\n":                                {dir + " is a folder"},
+		"ssh: {SSHD}\nproxy: http://ann:hunter2@proxy:3128 # read by all\n": {"agent.yaml has mode 0644: others on this machine can read it"},
+		"ssh: {SSHD}\nallowed_logins: [root]\n":                             {"allowed_logins: root has no effect, as uid 0 is never served"},
+		"ssh: {SSHD}\nallowed_logins: [daemon, daemon]\n":                   {"allowed_logins: daemon is there twice"},
+		"ssh: {SSHD}\nallowed_logins: [no-such-login-here]\n":               {"allowed_logins: this machine has no login no-such-login-here now"},
+		"ssh: {SSHD}\nallowed_logins: ['1000', 'a b']\n":                    {`"1000" is not the name of a login`, `"a b" is not the name of a login`},
+		"ssh: {SSHD}\nallowed_ports: [22, 0, 22, 22]\n":                     {"allowed_ports: 0 is no port", "allowed_ports: 22 is there twice"},
+		"ssh: {SSHD}\nallowed_ports: []\n":                                  {"allowed_ports is empty"},
+		"ssh: {SSHD, addr: '127.0.0.1:0'}\n":                                {"nothing listens at port 0"},
+		"ssh: {SSHD, addr: '127.0.0.1:99999'}\n":                            {`"99999" is no port number`},
+		"ssh: {SSHD, addr: '127.0.0.1:2222'}\nallowed_ports: [22, 2222]\n":  {"allowed_ports: 2222 is the SSH server's"},
+		"ssh: {SSHD, authorized_keys: /etc/keys}\n":                         {"ssh.authorized_keys has no effect in mode sshd"},
+		"ssh: {sshd_config: /nonexistent/sshd_config}\n":                    {"there is no /nonexistent/sshd_config"},
+		"ssh: {sshd_config: " + dir + "}\n":                                 {dir + " is a folder"},
 		"ssh: {mode: builtin, addr: '127.0.0.1:2222', SSHD}\nkeys: dropin\n": {
 			"ssh.addr has no effect", "ssh.sshd_config has no effect", "keys: dropin has no effect"},
 		"ssh: {SSHD}\nallowed_ports: [22]\ndesktop: {listeners: [root, no-such-user-here]}\n": {

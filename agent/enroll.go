@@ -23,6 +23,7 @@ type Enrolment struct {
 	State  State
 	Labels map[string]string
 	Now    func() time.Time
+	Config Config // of the agent: the way to the relay counts
 }
 
 // Enroll makes a key on this machine, spends the token for a certificate, and writes both to the
@@ -60,8 +61,12 @@ func Enroll(ctx context.Context, e Enrolment) (wire.EnvoyID, error) {
 	if err != nil {
 		return wire.EnvoyID{}, err
 	}
-	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNClient, Pin: &token.Pin, Now: e.Now}.TLS()}.Dial(ctx, e.Relay)
-	if err, ok := errors.AsType[*wire.Error](err); ok && err.Code == wire.RelayUntrusted {
+	proxy, err := e.Config.proxy()
+	if err != nil {
+		return wire.EnvoyID{}, err
+	}
+	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNClient, Pin: &token.Pin, Now: e.Now}.TLS(), Transport: e.Config.Transport, Proxy: proxy}.Dial(ctx, e.Relay)
+	if err, ok := errors.AsType[*wire.Error](err); ok && err.Code == wire.RelayUntrusted && err.Advice == "" {
 		return wire.EnvoyID{}, err.Advise("the token is another relay's: check --relay, or make a token at the relay at %s", e.Relay)
 	}
 	if err != nil {

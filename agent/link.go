@@ -30,91 +30,112 @@ const (
 // errRenewed ends a link that only served to renew the certificate.
 var errRenewed = errors.New("renewed")
 
-// connect runs one link to its end. up says whether the relay admitted us.
-func (a *Agent) connect(ctx context.Context) (up bool, err error) {
+// meet makes a link that the relay has welcomed. move is the ID that was said on the link beside which it is to be, by say; nil:
+// there is none.
+func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func() error) (l *agentLink, err error) {
 	pin, err := certs.ParsePin(a.enrolment.Pin)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
+	if !a.exchange.TryLock() {
+		return nil, wire.Errorf(wire.Busy, "the certificate is being renewed")
+	}
+	free := a.exchange.Unlock
+	defer func() { free() }()
 	cert, err := a.State.certificate()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
+	d.TLS = certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}.TLS()
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	link, err := wire.Dialer{TLS: certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}.TLS()}.Dial(dialCtx, a.enrolment.Relay)
+	link, err := a.dial(dialCtx, d)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	defer func() { link.Close(wire.CodeOf(err), "the agent ends this link") }()
+	defer func() {
+		if err != nil {
+			link.Close(wire.CodeOf(err), "the agent ends this link")
+		}
+	}()
+	defer context.AfterFunc(ctx, func() { link.Close(wire.None, "the agent is going away") })()
+	if say != nil {
+		if err := say(); err != nil {
+			return nil, err
+		}
+	}
 	s, err := link.Open(dialCtx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	l := &agentLink{Agent: a, link: link, control: wire.NewFramed(s), leaf: cert.Leaf}
-	if a.renewNext {
+	a.saved(cert.Leaf)
+	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), move: move, why: d.Why(link, a.enrolment.Relay)}
+	if move == nil && a.renewNext {
 		a.renewNext = false
-		return false, l.renewFirst()
+		free = func() {}
+		return nil, l.renewFirst()
 	}
-	interval, err := l.greet()
-	if err != nil {
+	if err := l.greet(); err != nil {
 		// This machine's clock may be wrong. The relay's is the one that counts: if the certificate
 		// has expired by that, the next link asks for a new one. If not, the relay refuses a link that
 		// does not begin with Hello.
-		if wire.CodeOf(err) == wire.Expired {
+		if wire.CodeOf(err) == wire.Expired && move == nil {
 			a.renewNext = true
 		}
-		return false, err
+		return nil, err
 	}
-	a.Log.Info("connected", "relay", a.enrolment.Relay, "envoy", a.enrolment.Envoy)
-	return true, l.run(ctx, interval)
+	a.remember(link.Peer().Road, l.why)
+	a.Log.Info("connected", "relay", a.enrolment.Relay, "envoy", a.enrolment.Envoy, "transport", link.Peer().Road, "why", l.why)
+	return l, nil
 }
 
 // agentLink is one admitted connection.
 type agentLink struct {
 	*Agent
-	link    wire.Link
-	control *wire.Framed
+	link     wire.Link
+	control  *wire.Framed
+	move     []byte        // the ID of its Hello
+	why      string        // it is over its road
+	interval time.Duration // between heartbeats
+	moves    bool          // the relay takes a second link beside it
 
 	known facts // without a lock: greet uses it first, and when greet is over, beat alone
-
-	mu       sync.Mutex
-	leaf     *x509.Certificate // the newest certificate that is saved
-	renewing crypto.Signer     // the key of the request under way, or nil
+	usage usage
 }
 
-// greet sends Hello, waits for Welcome, and returns the interval between heartbeats.
-func (l *agentLink) greet() (time.Duration, error) {
+// greet sends Hello and waits for Welcome.
+func (l *agentLink) greet() error {
 	now := l.tell(l.link.Context())
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
-		return 0, err
+		return err
 	}
-	if err := l.control.Send(&wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: now}); err != nil {
-		return 0, l.why(err)
+	if err := l.control.Send(&wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: now, Move: l.move, Why: l.why}); err != nil {
+		return l.cause(err)
 	}
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
-		return 0, err
+		return err
 	}
 	w, err := wire.Expect[wire.Welcome](l.control)
 	if err != nil {
-		return 0, l.why(err)
+		return l.cause(err)
 	}
 	if err := l.control.SetDeadline(time.Time{}); err != nil {
-		return 0, err
+		return err
 	}
 	l.told(w.Spread)
 	if skew := time.UnixMilli(w.Time).Sub(l.Now()); skew.Abs() > 5*time.Minute {
 		l.Log.Warn("this machine's clock is wrong", "relay_minus_here", skew.Round(time.Second))
 	}
-	return min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), nil
+	l.interval, l.moves = min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), w.Moves
+	return nil
 }
 
 // told remembers over how long the relay wants its fleet to come back, for when there is no link.
 func (l *agentLink) told(millis uint32) { l.spread.Store(int64(millis) * int64(time.Millisecond)) }
 
-// why returns the reason why the link ended, if it did, and else err, the error of a stream. When a
+// cause returns the reason why the link ended, if it did, and else err, the error of a stream. When a
 // link ends, its streams fail, and their errors do not say why.
-func (l *agentLink) why(err error) error {
+func (l *agentLink) cause(err error) error {
 	if ended := l.link.Err(); ended != nil {
 		return ended
 	}
@@ -145,9 +166,10 @@ func due(last *time.Time, every time.Duration) bool {
 }
 
 // run serves the link until it ends or ctx does.
-func (l *agentLink) run(ctx context.Context, interval time.Duration) error {
+func (l *agentLink) run(ctx context.Context) error {
+	defer l.giveUp(l)
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return l.beat(gctx, interval) })
+	g.Go(func() error { return l.beat(gctx) })
 	g.Go(func() error { return l.listen() })
 	g.Go(func() error { return l.accept(gctx) })
 	g.Go(func() error { return l.renewInTime(gctx) })
@@ -170,8 +192,8 @@ func (l *agentLink) run(ctx context.Context, interval time.Duration) error {
 	return err
 }
 
-func (l *agentLink) beat(ctx context.Context, interval time.Duration) error {
-	tick := time.NewTicker(interval)
+func (l *agentLink) beat(ctx context.Context) error {
+	tick := time.NewTicker(l.interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -190,7 +212,7 @@ func (l *agentLink) listen() error {
 	for {
 		m, err := l.control.Receive()
 		if err != nil {
-			return l.why(err)
+			return l.cause(err)
 		}
 		switch m := m.(type) {
 		case *wire.Ping:
@@ -207,9 +229,7 @@ func (l *agentLink) listen() error {
 			}
 		case *wire.Refused: // the renewal was refused; it is asked for again while the old one lives
 			l.Log.Warn("the relay refused to renew the certificate", "err", m.Err())
-			l.mu.Lock()
-			l.renewing = nil
-			l.mu.Unlock()
+			l.giveUp(l)
 		default:
 			err = wire.Errorf(wire.Protocol, "unexpected %T on the control stream", m)
 		}
@@ -223,28 +243,34 @@ func (l *agentLink) listen() error {
 func (l *agentLink) accept(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots, told := make(chan struct{}, l.Config.MaxSessions), make(chan struct{}, maxTold)
+	told := make(chan struct{}, maxTold)
 	for {
 		s, err := l.link.Accept(ctx)
 		if err != nil {
-			return l.why(err)
+			return l.cause(err)
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
+		if !l.usage.begin() { // the link is ending, and the relay asks on another one
+			s.Reset(wire.None)
+			continue
+		}
+		leave, ok := l.sessions.enter(l.Config.MaxSessions)
+		if !ok {
 			select {
 			case told <- struct{}{}:
 				wg.Go(func() {
 					defer func() { <-told }()
+					defer l.usage.end()
 					l.full(s)
 				})
 			default:
 				s.Reset(wire.Busy)
+				l.usage.end()
 			}
 			continue
 		}
 		wg.Go(func() {
-			defer func() { <-slots }()
+			defer leave()
+			defer l.usage.end()
 			l.serve(l.link.Context(), s)
 		})
 	}
@@ -257,17 +283,40 @@ func (l *agentLink) full(s wire.Stream) {
 	refuse(s, err)
 }
 
-// renewals remembers when this process last got a certificate. time.Time keeps the monotonic clock,
-// so it does not matter when somebody sets the machine's clock.
+// renewals is what this process knows of its certificates. time.Time keeps the monotonic clock, so it does not matter when
+// somebody sets the machine's clock.
 type renewals struct {
-	mu   sync.Mutex
-	last time.Time
+	mu       sync.Mutex
+	last     time.Time         // when it got one
+	leaf     *x509.Certificate // the newest that is saved
+	renewing crypto.Signer     // the key of the request under way, or nil
+	asker    *agentLink        // on which it was asked for
+
+	// exchange is had by who makes a link with the saved certificate, until the relay has welcomed it, and by who renews it, from
+	// the request until the new one is saved. Else a link could come with a certificate that the relay knows to be
+	// replaced, as a copy would.
+	exchange sync.Mutex
 }
 
-func (r *renewals) got() {
+func (r *renewals) saved(leaf *x509.Certificate) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = time.Now()
+	r.leaf = leaf
+}
+
+// giveUp ends a request that was made on a link, if there is one under way.
+func (r *renewals) giveUp(l *agentLink) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.renewing != nil && r.asker == l {
+		r.over()
+	}
+}
+
+// over ends the request under way. The caller has the lock.
+func (r *renewals) over() {
+	r.renewing, r.asker = nil, nil
+	r.exchange.Unlock()
 }
 
 // recent says whether there was a renewal within a third of a certificate's life. If a certificate
@@ -301,9 +350,9 @@ func (l *agentLink) renewInTime(ctx context.Context) error {
 	jitter := rand.Float64()
 	for {
 		l.mu.Lock()
-		due := l.due(l.leaf, jitter)
+		leaf := l.leaf
 		l.mu.Unlock()
-		if due {
+		if l.due(leaf, jitter) && !l.usage.isOld() {
 			if err := l.askRenewal(); err != nil {
 				return err
 			}
@@ -317,35 +366,43 @@ func (l *agentLink) renewInTime(ctx context.Context) error {
 }
 
 // askRenewal asks for a certificate unless the relay has still to answer: its disk may be slow, and its answer
-// is for the key of that request.
+// is for the key of that request. Nor does it while a link is being made.
 func (l *agentLink) askRenewal() error {
-	l.mu.Lock()
-	asked := l.renewing != nil
-	l.mu.Unlock()
-	if asked {
+	if !l.exchange.TryLock() {
 		return nil
 	}
+	return l.requestRenewal()
+}
+
+// requestRenewal is askRenewal for who has the exchange, which is given back when the request is over.
+func (l *agentLink) requestRenewal() error {
 	key, err := certs.NewKey()
-	if err != nil {
-		return err
+	var csr []byte
+	if err == nil {
+		csr, err = certs.NewRequest(key)
 	}
-	csr, err := certs.NewRequest(key)
 	if err != nil {
+		l.exchange.Unlock()
 		return err
 	}
 	l.mu.Lock()
-	l.renewing = key
+	l.renewing, l.asker = key, l
 	l.mu.Unlock()
-	return l.control.Send(&wire.Renew{CSR: csr})
+	if err := l.control.Send(&wire.Renew{CSR: csr}); err != nil {
+		l.giveUp(l)
+		return err
+	}
+	return nil
 }
 
 // renewed saves the new identity, if it can follow the old one. This link goes on with the old one; the next link shows the new.
 func (l *agentLink) renewed(m *wire.Renewed) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.renewing == nil {
+	if l.renewing == nil || l.asker != l {
 		return wire.Errorf(wire.Protocol, "a certificate that was not asked for")
 	}
+	defer l.over()
 	pin, err := certs.ParsePin(l.enrolment.Pin)
 	if err != nil {
 		return err
@@ -354,27 +411,27 @@ func (l *agentLink) renewed(m *wire.Renewed) error {
 		return err
 	}
 	leaf, err := l.State.replace(l.renewing, m.Chain)
-	l.renewing = nil
 	if err != nil {
 		return err
 	}
-	l.leaf = leaf
-	l.got()
+	l.leaf, l.last = leaf, time.Now()
 	l.Log.Info("certificate renewed", "until", leaf.NotAfter)
 	return l.control.Send(&wire.Kept{})
 }
 
-// renewFirst serves a link whose only purpose is a new certificate.
+// renewFirst serves a link whose only purpose is a new certificate. It takes the exchange over.
 func (l *agentLink) renewFirst() error {
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
+		l.exchange.Unlock()
 		return err
 	}
-	if err := l.askRenewal(); err != nil {
-		return l.why(err)
+	defer l.giveUp(l)
+	if err := l.requestRenewal(); err != nil {
+		return l.cause(err)
 	}
 	m, err := wire.Expect[wire.Renewed](l.control)
 	if err != nil {
-		return fmt.Errorf("renew the certificate: %w", l.why(err))
+		return fmt.Errorf("renew the certificate: %w", l.cause(err))
 	}
 	if err := l.renewed(m); err != nil {
 		return err

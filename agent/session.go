@@ -32,8 +32,24 @@ const (
 // sessions are those that are open, on this link or an older one that is still ending. Each has a channel
 // that is closed when the relay says that its authentication is over.
 type sessions struct {
-	mu sync.Mutex
-	on map[wire.SessionID]chan struct{}
+	mu   sync.Mutex
+	on   map[wire.SessionID]chan struct{}
+	open int // streams that are served, on all links
+}
+
+// enter takes one of max places until leave.
+func (s *sessions) enter(max int) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open >= max {
+		return nil, false
+	}
+	s.open++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.open--
+	}, true
 }
 
 // begin takes a session's id until forget. An id that is taken is refused: two sessions of one id would

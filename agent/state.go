@@ -12,8 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"scrier/certs"
+	"scrier/roads"
 	"scrier/wire"
 )
 
@@ -36,6 +38,11 @@ func (s State) enrolmentPath() string { return filepath.Join(s.Dir, "enrolment.j
 func (s State) ConfigPath() string { return filepath.Join(s.Dir, "agent.yaml") }
 
 func (s State) hostKeyPath() string { return filepath.Join(s.Dir, "ssh_host_ed25519_key") }
+
+// roads is the memory of which road to the relay worked.
+func (s State) roads(now func() time.Time) roads.Memory {
+	return roads.Memory{Path: filepath.Join(s.Dir, "roads.json"), Now: now}
+}
 
 // check says what in the directory somebody else on this machine could have read or written.
 func (s State) check() error {

@@ -112,11 +112,14 @@ func makeCA(keyPath, certPath string, now func() time.Time) (*CA, error) {
 }
 
 // Cluster is the random name that this CA's identities carry.
-func (ca *CA) Cluster() string {
-	if len(ca.cert.URIs) != 1 {
+func (ca *CA) Cluster() string { return clusterOf(ca.cert) }
+
+// clusterOf is the cluster of a CA's certificate; empty: it is not a Scrier CA's.
+func clusterOf(ca *x509.Certificate) string {
+	if len(ca.URIs) != 1 || ca.URIs[0].Scheme != "scrier" || ca.URIs[0].Path != "" {
 		return ""
 	}
-	return ca.cert.URIs[0].Host
+	return ca.URIs[0].Host
 }
 
 // Pin is what agents and operators trust.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -52,18 +54,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) QUIC() *tls.Config {
 	c := s.config(wire.ALPNAgent, wire.ALPNClient, wire.ALPNH3)
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		switch {
-		case slices.Contains(hello.SupportedProtos, wire.ALPNAgent):
-			c := s.config(wire.ALPNAgent)
-			c.ClientAuth = tls.RequireAnyClientCert
-			c.VerifyConnection = s.verifyPeer(RoleAgent)
+		if c := s.link(hello); c != nil {
 			return c, nil
-		case slices.Contains(hello.SupportedProtos, wire.ALPNClient):
-			c := s.config(wire.ALPNClient)
-			c.ClientAuth = tls.RequestClientCert
-			c.VerifyConnection = s.verifyPeer(RoleOperator)
-			return c, nil
-		case slices.Contains(hello.SupportedProtos, wire.ALPNH3):
+		}
+		if slices.Contains(hello.SupportedProtos, wire.ALPNH3) {
 			c := s.config(wire.ALPNH3)
 			c.GetCertificate = s.h3Cert
 			return c, nil
@@ -73,14 +67,33 @@ func (s *Server) QUIC() *tls.Config {
 	return c
 }
 
-// Web serves browsers over TCP, and the ACME CA that looks whether a name is ours.
-func (s *Server) Web() *tls.Config {
+// TCP is the configuration for TCP: for agents and CLIs the same as over QUIC, and for browsers, who are asked for no
+// certificate, and the ACME CA that looks whether a name is ours.
+func (s *Server) TCP() *tls.Config {
 	c := s.config("h2", "http/1.1")
 	if _, ok := s.Public.(challenger); ok {
 		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
 	}
 	c.GetCertificate = s.webCert
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return s.link(hello), nil }
 	return c
+}
+
+// link is the configuration for an agent or a CLI; nil for all others.
+func (s *Server) link(hello *tls.ClientHelloInfo) *tls.Config {
+	switch {
+	case slices.Contains(hello.SupportedProtos, wire.ALPNAgent):
+		c := s.config(wire.ALPNAgent)
+		c.ClientAuth = tls.RequireAnyClientCert
+		c.VerifyConnection = s.verifyPeer(RoleAgent)
+		return c
+	case slices.Contains(hello.SupportedProtos, wire.ALPNClient):
+		c := s.config(wire.ALPNClient)
+		c.ClientAuth = tls.RequestClientCert
+		c.VerifyConnection = s.verifyPeer(RoleOperator)
+		return c
+	}
+	return nil
 }
 
 func (s *Server) webCert(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -224,7 +237,7 @@ func (s *Server) Identify(chain []*x509.Certificate) (id Identity, expired bool,
 		Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
-		return Identity{}, false, invalid("the certificate", leaf, now, err)
+		return Identity{}, false, invalid(leaf, now, err)
 	}
 	if id.Cluster != s.CA.Cluster() {
 		return Identity{}, false, wire.Errorf(wire.Unauthenticated, "a certificate of another cluster")
@@ -249,7 +262,8 @@ type Client struct {
 // TLS is the configuration.
 func (c Client) TLS() *tls.Config {
 	conf := &tls.Config{
-		MinVersion: tls.VersionTLS13,
+		// verify refuses what is older than 1.3, and by then it knows who speaks it: proxies that look into TLS do.
+		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{c.ALPN},
 		ServerName: "scrier", // sent, but nobody decides anything by it
 		// The chain is verified below, against the pinned key and the role in the certificate; what
@@ -267,30 +281,14 @@ func (c Client) TLS() *tls.Config {
 	return conf
 }
 
+// verify is called in every kind of handshake, before anything but that was sent.
 func (c Client) verify(cs tls.ConnectionState) error {
-	chain := cs.PeerCertificates
-	if len(chain) < 2 {
-		return wire.Errorf(wire.RelayUntrusted, "the peer is not a Scrier relay: it shows no CA")
-	}
-	leaf, ca := chain[0], chain[len(chain)-1]
-	if c.Pin != nil && !c.Pin.matches(ca) {
-		return wire.Errorf(wire.RelayUntrusted, "the relay's fingerprint is %s, expected %s", PinOf(ca), *c.Pin)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(ca)
-	now := c.Now()
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
-	if err != nil {
-		return invalid("the relay's certificate", leaf, now, err)
-	}
-	id, err := identityOf(leaf)
+	ca, err := c.relay(cs.PeerCertificates)
 	if err != nil {
 		return err
 	}
-	if id.Role != RoleRelay {
-		return wire.Errorf(wire.RelayUntrusted, "the peer is an %s, not a relay", id.Role)
+	if cs.Version < tls.VersionTLS13 || cs.NegotiatedProtocol != c.ALPN {
+		return wire.Errorf(wire.VersionMismatch, "the relay takes no agents and terminals over TCP, or speaks another version of the protocol than %s", c.ALPN)
 	}
 	if c.Pin == nil {
 		return c.Seen(ca)
@@ -298,16 +296,74 @@ func (c Client) verify(cs tls.ConnectionState) error {
 	return nil
 }
 
-// invalid says why a chain was refused; a time that does not fit is nearly always a clock.
-func invalid(what string, leaf *x509.Certificate, now time.Time, err error) error {
-	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
-		cert := e.Cert
-		if cert == nil {
-			cert = leaf
-		}
-		return &wire.Error{Code: wire.ClockSkew, Err: err, Detail: fmt.Sprintf(
-			"%s is valid from %s to %s, but this clock says %s", what,
-			cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339), now.Format(time.RFC3339))}
+// relay says whether a chain is that of the relay, and returns its CA.
+func (c Client) relay(chain []*x509.Certificate) (ca *x509.Certificate, err error) {
+	if len(chain) == 0 {
+		return nil, wire.Errorf(wire.RelayUntrusted, "the peer shows no certificate")
 	}
-	return &wire.Error{Code: wire.Unauthenticated, Detail: what + " is not signed by the relay's CA", Err: err}
+	leaf, ca := chain[0], chain[len(chain)-1]
+	id, err := identityOf(leaf)
+	// Who intercepts TLS may copy all that stands in the relay's certificate, and signs it with another CA.
+	if err != nil || clusterOf(ca) != id.Cluster {
+		return nil, strange(leaf)
+	}
+	if c.Pin != nil && !c.Pin.matches(ca) {
+		return nil, wire.Errorf(wire.RelayUntrusted, "the relay's fingerprint is %s, expected %s", PinOf(ca), *c.Pin)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	now := c.Now()
+	_, err = leaf.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if skew := expired("the relay's certificate", leaf, now, err); skew != nil {
+		return nil, skew
+	}
+	if id.Role != RoleRelay {
+		return nil, wire.Errorf(wire.RelayUntrusted, "the peer is an %s, not a relay", id.Role)
+	}
+	if err != nil {
+		return nil, strange(leaf)
+	}
+	return ca, nil
+}
+
+// strange refuses a certificate that no relay's CA has issued, and names who did: most likely a proxy or a firewall that
+// looks into TLS.
+func strange(leaf *x509.Certificate) error {
+	return wire.Errorf(wire.RelayUntrusted, "the certificate that was shown is not a Scrier relay's: it is for %s, issued by %s", named(leaf.Subject), named(leaf.Issuer)).
+		Advise("a proxy or firewall on the way looks into TLS, or another server is at this address: let whoever runs it leave connections to the relay alone, or check HOST:PORT. Nothing was sent")
+}
+
+// named is a name in a stranger's certificate, as one line.
+func named(n pkix.Name) string {
+	const most = 200
+	text := n.String()
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strconv.Quote(wire.Printable(text))
+}
+
+// invalid says why a peer's chain was refused.
+func invalid(leaf *x509.Certificate, now time.Time, err error) error {
+	if skew := expired("the certificate", leaf, now, err); skew != nil {
+		return skew
+	}
+	return &wire.Error{Code: wire.Unauthenticated, Detail: "the certificate is not signed by the relay's CA", Err: err}
+}
+
+// expired says that err, a chain's, is about its time, which is nearly always a clock; nil: it is not.
+func expired(what string, leaf *x509.Certificate, now time.Time, err error) error {
+	e, ok := errors.AsType[x509.CertificateInvalidError](err)
+	if !ok || e.Reason != x509.Expired {
+		return nil
+	}
+	cert := e.Cert
+	if cert == nil {
+		cert = leaf
+	}
+	return &wire.Error{Code: wire.ClockSkew, Err: err, Detail: fmt.Sprintf(
+		"%s is valid from %s to %s, but this clock says %s", what,
+		cert.NotBefore.Format(time.RFC3339), cert.NotAfter.Format(time.RFC3339), now.Format(time.RFC3339))}
 }

@@ -54,7 +54,7 @@ func (r *Relay) Desktop(ctx context.Context, req DesktopRequest) error {
 	if a.Login != "" {
 		who = ", the screen of " + wire.Printable(a.Login)
 	}
-	fmt.Fprintf(req.Messages, "Connected to %s%s.\n", wire.Printable(a.Envoy), who)
+	fmt.Fprintf(req.Messages, "Connected to %s%s%s.\n", wire.Printable(a.Envoy), who, r.overTCP())
 	return r.desktopEnded(ctx, lend(ctx, stream, d, req))
 }
 

@@ -134,8 +134,9 @@ func (h Home) change(edit func(*known)) error {
 type Login struct {
 	Relay string // host:port
 	Known
-	pin  certs.Pin
-	cert *tls.Certificate
+	Roads Roads
+	pin   certs.Pin
+	cert  *tls.Certificate
 }
 
 // Current finds the login to use: the relay that was named, or the current one.
@@ -156,7 +157,7 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 	if !ok || r.Username == "" {
 		return Login{}, k.notLoggedIn(relay)
 	}
-	l := Login{Relay: relay, Known: r}
+	l := Login{Relay: relay, Known: r, Roads: h.roads(time.Now)}
 	if l.pin, err = certs.ParsePin(r.Pin); err != nil {
 		return Login{}, err
 	}

@@ -21,6 +21,7 @@ type LoginRequest struct {
 	Username    string // empty: whoever the key belongs to
 	Fingerprint string // of the relay; empty: the pin that is known, else Confirm
 	Keys        SSHKeyConfig
+	Transport   wire.Transport
 	Now         func() time.Time
 	// Confirm shows an unknown relay's fingerprint to the person.
 	Confirm func(relay, fingerprint string) (bool, error)
@@ -56,7 +57,7 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 	for _, k := range offers {
 		blobs = append(blobs, k.Marshal())
 	}
-	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &pin, Now: r.Now})
+	link, _, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &pin, Now: r.Now}, h.roadsFor(r))
 	if err != nil {
 		return Login{}, r.untrusted(err)
 	}
@@ -103,7 +104,7 @@ func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 // it was remembered.
 func (r LoginRequest) untrusted(err error) error {
 	e, ok := errors.AsType[*wire.Error](err)
-	if !ok || e.Code != wire.RelayUntrusted {
+	if !ok || e.Code != wire.RelayUntrusted || e.Advice != "" {
 		return err
 	}
 	if r.Fingerprint != "" {
@@ -161,7 +162,7 @@ func (h Home) trust(ctx context.Context, r LoginRequest) (certs.Pin, error) {
 		return certs.ParsePin(old)
 	}
 	var pin certs.Pin
-	link, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Now: r.Now, Seen: func(*x509.Certificate) error { return nil }})
+	link, _, err := dial(ctx, r.Relay, certs.Client{ALPN: wire.ALPNClient, Now: r.Now, Seen: func(*x509.Certificate) error { return nil }}, h.roadsFor(r))
 	if err != nil {
 		return pin, err
 	}
@@ -277,13 +278,18 @@ func sign(signer ssh.Signer, namespace string, message []byte) ([]byte, error) {
 	return sig, nil
 }
 
-// dial connects within a bounded time.
-func dial(ctx context.Context, relay string, c certs.Client) (wire.Link, error) {
+// dial connects within a bounded time. why is the reason for a road that is not the best.
+func dial(ctx context.Context, relay string, c certs.Client, roads Roads) (link wire.Link, why string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	link, err := wire.Dialer{TLS: c.TLS()}.Dial(ctx, relay)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && wire.CodeOf(err) == wire.Internal {
+	d := roads.dialer(relay, c)
+	link, err = d.Dial(ctx, relay)
+	if err == nil {
+		roads.won(d, relay, link)
+		return link, d.Why(link, relay), nil
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && wire.CodeOf(err) == wire.Internal {
 		err = wire.Errorf(wire.RelayUnreachable, "no answer from %s within %s", relay, dialTimeout)
 	}
-	return link, err
+	return nil, "", err
 }

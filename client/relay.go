@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,19 +30,25 @@ type Relay struct {
 	http *http.Client
 	// redial connects once more; nil: there is no way to.
 	redial func(context.Context) (wire.Link, error)
+	reason *atomic.Pointer[string] // why the link that was made last is over its road
 }
 
 // Dial connects with a login.
 func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
+	var reason atomic.Pointer[string]
 	redial := func(ctx context.Context) (wire.Link, error) {
-		return dial(ctx, l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
+		link, why, err := dial(ctx, l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}, l.Roads)
+		if err == nil {
+			reason.Store(&why)
+		}
+		return link, err
 	}
 	link, err := redial(ctx)
 	if err != nil {
 		return nil, (&Relay{Login: l}).advise(err)
 	}
 	r := Over(link)
-	r.Login, r.redial = l, redial
+	r.Login, r.redial, r.reason = l, redial, &reason
 	return r, nil
 }
 
@@ -117,6 +124,30 @@ func (r *Relay) Address() string {
 		return ""
 	}
 	return r.link.Peer().Addr.String()
+}
+
+// Road is what the connection goes over, and why, if that is not the best; both are empty over the admin socket.
+func (r *Relay) Road() (road wire.Road, why string) {
+	if r.link == nil {
+		return "", ""
+	}
+	road = r.link.Peer().Road
+	if r.reason != nil && road == wire.TCP {
+		why = *r.reason.Load()
+	}
+	return road, why
+}
+
+// overTCP is what a person is told when a session comes over a road that is slower where packets are lost.
+func (r *Relay) overTCP() string {
+	switch road, why := r.Road(); {
+	case road != wire.TCP:
+		return ""
+	case why == "":
+		return ", over TCP"
+	default:
+		return ", over TCP: " + why
+	}
 }
 
 // call opens a stream for HTTP.
@@ -249,6 +280,9 @@ func (r *Relay) advise(err error) error {
 	case wire.Unauthenticated, wire.Expired, wire.OperatorChanged:
 		return told.Advise("log in again with `scrier login %s`", r.Login.Relay)
 	case wire.RelayUntrusted:
+		if e.Advice != "" { // it is no relay at all
+			return err
+		}
 		return told.Advise("%s", setUpAnew(r.Login.Relay))
 	}
 	return err

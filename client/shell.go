@@ -220,7 +220,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	t := req.Terminal
 	// Say which account it is before anything is typed: somebody may have put the key into the account
 	// of another user.
-	fmt.Fprintf(req.Messages, "Connected to %s as %s.\n", wire.Printable(a.Envoy), wire.Printable(a.Login))
+	fmt.Fprintf(req.Messages, "Connected to %s as %s%s.\n", wire.Printable(a.Envoy), wire.Printable(a.Login), r.overTCP())
 	restore, err := t.Raw()
 	if err != nil {
 		f.Reset(wire.ViewerLost)

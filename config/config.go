@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -51,11 +52,18 @@ func Load(path, manual string, named bool, c Checker) error {
 		err = c.Check()
 	}
 	if err != nil {
-		e := &wire.Error{Code: wire.BadConfig, Detail: path + ": " + yaml.FormatError(err, false, true), Err: err}
+		told := withoutPasswords(yaml.FormatError(err, false, true))
+		e := &wire.Error{Code: wire.BadConfig, Detail: path + ": " + told, Err: errors.New(told)}
 		return e.Advise("%s says what may stand in it", manual)
 	}
 	return nil
 }
+
+// withoutPasswords takes user and password out of all URLs in a text, whatever they are made of: errors repeat the lines
+// around a mistake, and end up in logs.
+func withoutPasswords(text string) string { return inURL.ReplaceAllString(text, "//…@") }
+
+var inURL = regexp.MustCompile(`//.*@`)
 
 func decode(data []byte, c Checker) error {
 	file, err := parser.ParseBytes(data, 0)

@@ -143,7 +143,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	if r.admin, err = listenAdmin(filepath.Join(s.StateDir, AdminSocket)); err != nil {
 		return nil, err
 	}
-	r.listener, err = listen(s.Config.Listen, r.tls)
+	r.listener, err = listen(s.Config, r.tls, s.Log)
 	return r, err
 }
 
@@ -165,7 +165,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return r.listener.accept(gctx, func(a arrived) { r.serve(gctx, a) }, r.h3)
 	})
-	g.Go(func() error { return r.listener.serveWeb(gctx, r.tls, r.web) })
+	g.Go(func() error {
+		return r.listener.acceptTCP(gctx, r.tls.TCP(), func(a arrived) { r.serve(gctx, a) })
+	})
+	g.Go(func() error { return r.listener.serveWeb(gctx, r.web) })
 	g.Go(func() error {
 		<-gctx.Done()
 		return r.h3.Close()

@@ -24,6 +24,7 @@
 //	agent -> Renew               relay -> Renewed, agent -> Kept; instead of Hello if the certificate has expired
 //	                             relay -> Authenticated (the session's key is no longer needed)
 //	                             relay -> Spread (Welcome's word on that has changed)
+//	agent -> Move                (a second link comes, over a better road; only if Welcome said Moves)
 //
 // The relay opens one stream a session:
 //

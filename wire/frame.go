@@ -57,6 +57,7 @@ const (
 	firstOptional FrameType = 0x40 // from here on unknown types are skipped
 
 	frameSpread FrameType = 0x40 // relay -> agent
+	frameMove   FrameType = 0x42 // agent -> relay, to one that said Welcome.Moves
 )
 
 // Sizes of payloads, in bytes.

@@ -17,7 +17,7 @@ func messages() []Message {
 		&Welcome{Relay: "r", Time: 2, Interval: 15}, &Heartbeat{Time: 3, Facts: Facts{Users: []string{}}},
 		&Ping{N: 1}, &Pong{N: 1 << 62}, &Renew{CSR: []byte{1}}, &Renewed{Chain: [][]byte{{1}, {2}}}, &Kept{},
 		&Authenticated{Session: NewSessionID()},
-		&Spread{Millis: 25_000},
+		&Spread{Millis: 25_000}, &Hello{Boot: "b", Facts: Facts{Users: []string{}}, Move: []byte{1}, Why: "w"}, &Welcome{Moves: true}, &Move{ID: []byte{1, 2}, Over: true},
 		&Open{Session: NewSessionID(), Kind: KindSSH, Keys: [][]byte{{1}}, Ephemeral: []byte{2}, Operator: "o", Timeout: 90_000, Source: "192.0.2.1"},
 		&Opened{Login: "l", HostKeys: [][]byte{{1}}}, &Refused{Code: Limit, Detail: "d"},
 		&Connect{Envoy: "e", Kind: KindSSH, Size: Size{80, 24}, Term: "xterm", Env: map[string]string{"LANG": "C"}},

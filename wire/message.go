@@ -16,6 +16,10 @@ type Hello struct {
 	Boot  string `cbor:"1,keyasint"` // kernel boot id, for the audit log
 	Time  int64  `cbor:"2,keyasint"` // the agent's clock, Unix milliseconds
 	Facts Facts  `cbor:"3,keyasint"`
+	// Move is the ID of a [Move] that the agent has said on a link that it has already: this one is beside that one. Empty:
+	// the agent has no other link.
+	Move []byte `cbor:"4,keyasint,omitempty"`
+	Why  string `cbor:"5,keyasint,omitempty"` // why the link is over the road that it is over; empty: because it is the best
 }
 
 // Welcome admits an agent.
@@ -24,6 +28,7 @@ type Welcome struct {
 	Time     int64  `cbor:"2,keyasint"` // the relay's clock, Unix milliseconds
 	Interval uint32 `cbor:"3,keyasint"` // seconds between heartbeats
 	Spread   uint32 `cbor:"4,keyasint"` // as in [Spread]; 0: not told
+	Moves    bool   `cbor:"5,keyasint"` // the relay understands [Move]
 }
 
 // Spread tells an agent over how many milliseconds the fleet is to come back once the relay was gone: it waits for a
@@ -34,6 +39,17 @@ type Spread struct {
 
 // MaxSpread is how long a relay may have its agents spread their return.
 const MaxSpread = time.Minute
+
+// Move says that the agent is about to make one more link, whose Hello has this ID. New sessions are opened there; those
+// that are open stay where they are until they end, and then the agent ends the link that it said this on. Only the agent at
+// the other end of a link can say something on it: so a copy of the machine's certificate gets no second link.
+type Move struct {
+	ID   []byte `cbor:"1,keyasint"` // MoveSize random bytes
+	Over bool   `cbor:"2,keyasint"` // the link whose Hello had this ID has ended at the agent; sessions are opened here again
+}
+
+// MoveSize is how many bytes [Move]'s ID has.
+const MoveSize = 16
 
 // Heartbeat tells how the machine is.
 type Heartbeat struct {
@@ -470,6 +486,7 @@ func (*Renewed) frame() FrameType       { return frameRenewed }
 func (*Kept) frame() FrameType          { return frameKept }
 func (*Authenticated) frame() FrameType { return frameAuthenticated }
 func (*Spread) frame() FrameType        { return frameSpread }
+func (*Move) frame() FrameType          { return frameMove }
 func (*Open) frame() FrameType          { return frameOpen }
 func (*Opened) frame() FrameType        { return frameOpened }
 func (*Refused) frame() FrameType       { return frameRefused }
@@ -521,6 +538,8 @@ func newMessage(t FrameType) Message {
 		return new(Authenticated)
 	case frameSpread:
 		return new(Spread)
+	case frameMove:
+		return new(Move)
 	case frameOpen:
 		return new(Open)
 	case frameOpened:

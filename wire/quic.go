@@ -2,12 +2,10 @@ package wire
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"math"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -44,99 +42,17 @@ func QUICConfig(incoming int64) *quic.Config {
 	}
 }
 
-// noApplicationProtocol is TLS's alert (RFC 7301, 3.2) as a QUIC error (RFC 9001, 4.8).
-const noApplicationProtocol = 0x100 + 120
-
-// Dialer keeps the UDP socket of an outgoing link.
-type Dialer struct{ TLS *tls.Config }
-
-// Dial connects to a relay at host:port, over whichever of its addresses answers first. The link owns its
-// socket, which is bound to no particular address: so the link survives when the machine's address changes.
-func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
-	ips, port, err := resolve(ctx, addr)
-	if err != nil {
-		return nil, (&Error{Code: RelayUnreachable, Detail: "cannot resolve " + addr, Err: err}).
-			Advise("check the name, and that the DNS, as this machine asks it, knows the name")
-	}
-	l, err := race(ctx, alternate(ips), func(ctx context.Context, ip netip.Addr) (*quicLink, error) {
-		return d.dial(ctx, addr, &net.UDPAddr{IP: ip.AsSlice(), Port: port, Zone: ip.Zone()})
-	}, func(l *quicLink) { _ = l.Close(None, "") })
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
-}
-
-func (d Dialer) dial(ctx context.Context, addr string, remote *net.UDPAddr) (*quicLink, error) {
-	socket, err := net.ListenUDP("udp", nil)
-	if err != nil {
-		return nil, Errorf(RelayUnreachable, "cannot open a UDP socket: %w", err).Advise("see the limits on open files and on networks of this machine")
-	}
-	transport := &quic.Transport{Conn: socket}
-	closeSocket := func() {
-		_ = transport.Close() // both only fail when closed already
-		_ = socket.Close()
-	}
-	conn, err := transport.Dial(ctx, remote, d.TLS, QUICConfig(streamsPerAgent))
-	if err != nil {
-		closeSocket()
-		return nil, dialError(addr, err)
-	}
-	l := newQUICLink(conn)
-	l.done = make(chan struct{})
-	go func() {
-		defer close(l.done)
-		<-conn.Context().Done()
-		closeSocket()
-	}()
-	return l, nil
-}
-
-// resolve finds the relay's addresses within ctx.
-func resolve(ctx context.Context, addr string) ([]netip.Addr, int, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, 0, err
-	}
-	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
-	if err != nil {
-		return nil, 0, err
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	return ips, n, err
-}
-
-// dialError keeps the peer's own code; TLS's verdicts reach us as errors of the callbacks in
-// package certs, which carry a code too.
-func dialError(addr string, err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {
-		return &Error{Code: numbered(uint64(e.ErrorCode)), Detail: e.ErrorMessage, Err: err}
-	}
-	if refusedConnection(err) {
-		return &Error{Code: Busy, Detail: "the relay at " + addr + " takes no more connections at the moment", Err: err}
-	}
-	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode == noApplicationProtocol {
-		return &Error{Code: VersionMismatch, Detail: "the relay at " + addr + " speaks another version of the protocol", Err: err}
-	}
-	if e, ok := errors.AsType[*quic.TransportError](err); ok && e.ErrorCode.IsCryptoError() && e.Remote {
-		return &Error{Code: Unauthenticated, Detail: "the relay refused the certificate", Err: err}
-	}
-	return &Error{Code: RelayUnreachable, Detail: "no answer from " + addr, Err: err}
-}
-
 // refusedConnection says that the peer is there, and has no place for a handshake.
 func refusedConnection(err error) bool {
 	e, ok := errors.AsType[*quic.TransportError](err)
 	return ok && e.ErrorCode == quic.ConnectionRefused && e.Remote
 }
 
-// Forgotten says whether err, a link's, means that the peer knows nothing of the link: it was restarted.
+// Forgotten says whether err, a link's, means that the peer knows nothing of the link: it was restarted. Over TCP it is any
+// end of the connection without a word, as of a process that was killed.
 func Forgotten(err error) bool {
 	_, ok := errors.AsType[*quic.StatelessResetError](err)
-	return ok
+	return ok || errors.Is(err, errTCPCut)
 }
 
 // QUICLink makes a Link of an accepted connection whose handshake is complete.
@@ -202,6 +118,7 @@ func (l *quicLink) Peer() Peer {
 	state := l.conn.ConnectionState().TLS
 	return Peer{
 		Addr:         l.conn.RemoteAddr(),
+		Road:         QUIC,
 		Certificates: state.PeerCertificates,
 		Export: func(label string, n int) ([]byte, error) {
 			return state.ExportKeyingMaterial(label, nil, n)

@@ -40,57 +40,70 @@ func alternate(ips []netip.Addr) (out []netip.Addr) {
 	return out
 }
 
-// race dials addresses one after the other, each a while after the one before or as soon as that has failed, until
+// contest is what a race is over.
+type contest[E, L any] struct {
+	entries []E
+	delay   time.Duration // between the beginnings of two
+	dial    func(context.Context, E) (L, error)
+	leave   func(L)             // what came second
+	final   func(E, error) bool // an error after which nothing else is waited for; nil: there is none
+}
+
+// race dials the entries one after the other, each a while after the one before or as soon as that has failed, until
 // one answers (RFC 8305, 5). It returns when all others have ended. Without an answer the error is that of an
-// address that was reached, if there is one: it says more than silence.
-func race[L any](ctx context.Context, addrs []netip.Addr, dial func(context.Context, netip.Addr) (L, error), leave func(L)) (won L, err error) {
+// entry that was reached, if there is one: it says more than silence.
+func race[E, L any](ctx context.Context, c contest[E, L]) (won L, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	type result struct {
-		link L
-		err  error
+		entry E
+		link  L
+		err   error
 	}
 	results := make(chan result)
 	over := make(chan struct{})
 	defer close(over)
-	start := func(a netip.Addr) {
+	start := func(e E) {
 		wg.Go(func() {
-			link, err := dial(ctx, a)
+			link, err := c.dial(ctx, e)
 			select {
-			case results <- result{link, err}:
+			case results <- result{e, link, err}:
 			case <-over:
 				if err == nil { // it came second
-					leave(link)
+					c.leave(link)
 				}
 			}
 		})
 	}
 	next := time.NewTimer(0)
 	defer next.Stop()
-	running := 0
+	running, left := 0, c.entries
 	for {
 		select {
 		case <-next.C:
-			if len(addrs) > 0 {
-				start(addrs[0])
-				addrs = addrs[1:]
+			if len(left) > 0 {
+				start(left[0])
+				left = left[1:]
 				running++
-				next.Reset(attemptDelay)
+				next.Reset(c.delay)
 			}
 		case r := <-results:
 			running--
 			if r.err == nil {
 				return r.link, nil
 			}
+			if c.final != nil && c.final(r.entry, r.err) {
+				return won, r.err
+			}
 			if err == nil || CodeOf(err) == RelayUnreachable && CodeOf(r.err) != RelayUnreachable {
 				err = r.err
 			}
-			if running == 0 && len(addrs) == 0 {
+			if running == 0 && len(left) == 0 {
 				return won, err
 			}
-			if len(addrs) > 0 {
+			if len(left) > 0 {
 				next.Reset(0)
 			}
 		}

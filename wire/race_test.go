@@ -71,7 +71,7 @@ func TestRace(t *testing.T) {
 				var mu sync.Mutex
 				open := map[int]bool{}
 				begin := time.Now()
-				won, err := race(ctx, addrs, func(ctx context.Context, a netip.Addr) (int, error) {
+				won, err := race(ctx, contest[netip.Addr, int]{entries: addrs, delay: attemptDelay, dial: func(ctx context.Context, a netip.Addr) (int, error) {
 					i := int(a.As4()[3])
 					select {
 					case <-time.After(c.hosts[i].after):
@@ -85,11 +85,11 @@ func TestRace(t *testing.T) {
 					defer mu.Unlock()
 					open[i] = true
 					return i, nil
-				}, func(i int) {
+				}, leave: func(i int) {
 					mu.Lock()
 					defer mu.Unlock()
 					delete(open, i)
-				})
+				}})
 				if took := time.Since(begin); took != c.took {
 					t.Errorf("it took %s, not %s", took, c.took)
 				}
@@ -102,4 +102,31 @@ func TestRace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRaceFinal: nothing else is begun, or waited for, after an error that is final.
+func TestRaceFinal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var begun []int
+		begin := time.Now()
+		_, err := race(t.Context(), contest[int, int]{
+			entries: []int{0, 1, 2}, delay: attemptDelay,
+			dial: func(ctx context.Context, i int) (int, error) {
+				mu.Lock()
+				begun = append(begun, i)
+				mu.Unlock()
+				if i == 0 {
+					time.Sleep(attemptDelay + time.Millisecond)
+					return 0, Errorf(Busy, "no place")
+				}
+				<-ctx.Done()
+				return 0, ctx.Err()
+			},
+			final: func(i int, err error) bool { return i == 0 && CodeOf(err) == Busy },
+		})
+		if CodeOf(err) != Busy || !slices.Equal(begun, []int{0, 1}) || time.Since(begin) != attemptDelay+time.Millisecond {
+			t.Errorf("%v after %s, begun %v", err, time.Since(begin), begun)
+		}
+	})
 }

@@ -75,6 +75,7 @@ type Link interface {
 // Peer is who is at the other end, as the transport knows it.
 type Peer struct {
 	Addr         net.Addr
+	Road         Road
 	Certificates []*x509.Certificate // leaf first; already verified by the TLS configuration
 	// Export derives bytes that only the two ends of this very connection know (RFC 8446, 7.5).
 	Export func(label string, n int) ([]byte, error)

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/big"
@@ -23,6 +24,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,10 +85,13 @@ func (p *place) listening(addrs ...string) {
 }
 
 // start runs a relay on the place's state directory, and makes server.yaml say where.
-func (p *place) start(more string) {
+func (p *place) start(more string, edit ...func(*relay.Config)) {
 	p.t.Helper()
 	conf := relay.DefaultConfig()
 	conf.Listen = "127.0.0.1:0"
+	for _, e := range edit {
+		e(&conf)
+	}
 	r, err := relay.Open(p.t.Context(), relay.Settings{StateDir: p.State, Config: conf, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		p.t.Fatal(err)
@@ -118,6 +123,110 @@ func (p *place) want(r Report, group, what string, status Status, detail string)
 		}
 	}
 	p.t.Errorf("there is no %s, %s in %+v", group, what, r.Checks)
+}
+
+// A relay that takes this machine for a proxy, as one runs on it, is examined all the same.
+func TestBehindAProxy(t *testing.T) {
+	p := newPlace(t)
+	p.start("proxy_protocol: {from: [127.0.0.1]}\n", func(c *relay.Config) { c.ProxyProtocol.From = []string{"127.0.0.1"} })
+	p.want(Run(t.Context(), p.Settings), "port", "TCP 127.0.0.1:", OK, "with the right fingerprint")
+	p.want(Run(t.Context(), p.Settings), "clock", "relay", OK, "agrees")
+	p.want(Run(t.Context(), p.Settings), "port", "roads", OK, "over QUIC (UDP) and over TCP")
+}
+
+// A relay that is reached by one of the two roads alone is a warning, which says why not by the other.
+func TestRoads(t *testing.T) {
+	p := newPlace(t)
+	p.start("")
+	conf, err := relay.LoadConfig(filepath.Join(p.State, "server.yaml"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := newPlace(t)
+	far.State = filepath.Join(far.State, "none")
+
+	tcp, err := net.Listen("tcp4", "127.0.0.1:0") // passes TCP on, and nobody is at the same port of UDP
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer tcp.Close()
+	wg.Go(func() {
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				to, err := net.Dial("tcp4", conf.Listen)
+				if err == nil {
+					wg.Go(func() { _, _ = io.Copy(to, c); _ = to.Close() })
+					_, _ = io.Copy(c, to)
+				}
+				_ = c.Close()
+			})
+		}
+	})
+	far.Relay, far.Wait = tcp.Addr().String(), 2*time.Second // for who does not answer
+	for range 10 {                                           // a busy machine may need longer for TCP
+		r := Run(t.Context(), far.Settings)
+		if far.Wait *= 2; slices.ContainsFunc(r.Checks, func(f Finding) bool { return f.What == "roads" && f.Status == Fail }) {
+			continue
+		}
+		far.want(r, "port", "UDP", Warn, "no answer")
+		far.want(r, "port", "roads", Warn, "over TCP alone; over QUIC (UDP): no answer")
+		if r.Failed > 0 {
+			t.Errorf("it fails: %+v", r.Checks)
+		}
+		break
+	}
+
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0") // passes UDP on, for one who asks at a time, and nobody is at the same port of TCP
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	to, err := net.ResolveUDPAddr("udp4", conf.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() {
+		ways := map[string]net.Conn{}
+		b := make([]byte, 2048)
+		for {
+			n, from, err := udp.ReadFrom(b)
+			if err != nil {
+				break
+			}
+			way := ways[from.String()]
+			if way == nil {
+				if way, err = net.DialUDP("udp4", nil, to); err != nil {
+					break
+				}
+				ways[from.String()] = way
+				wg.Go(func() {
+					b := make([]byte, 2048)
+					for {
+						n, err := way.Read(b)
+						if err != nil {
+							return
+						}
+						_, _ = udp.WriteTo(b[:n], from)
+					}
+				})
+			}
+			_, _ = way.Write(b[:n])
+		}
+		for _, w := range ways {
+			_ = w.Close()
+		}
+	})
+	far.Relay, far.Wait = udp.LocalAddr().String(), patience
+	r := Run(t.Context(), far.Settings)
+	far.want(r, "port", "UDP", OK, "not compared")
+	far.want(r, "port", "roads", Warn, "over QUIC (UDP) alone; over TCP: ")
+	far.want(r, "port", "TCP", Fail, "refused")
 }
 
 // A relay that was started with --listen says where it listens; server.yaml does not.
@@ -274,7 +383,8 @@ func TestRelayIsDown(t *testing.T) {
 	p.want(r, "certificates", "browser", Skip, "")
 	p.want(r, "clock", "relay's clock", Skip, "")
 	p.want(r, "guacd", "guacd_addr", Skip, "empty")
-	if r.Failed != 3 {
+	p.want(r, "port", "roads", Fail, "refused")
+	if r.Failed != 4 {
 		t.Errorf("%d failed: %+v", r.Failed, r.Checks)
 	}
 }

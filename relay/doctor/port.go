@@ -112,9 +112,55 @@ func (e *examiner) port(ctx context.Context) []Finding {
 	}
 	return group("port", parallel(
 		func() []Finding { return e.bound() },
-		func() []Finding { return []Finding{e.udp(ctx)} },
+		func() []Finding { return e.roads(ctx) },
 		func() []Finding { return []Finding{e.tcp(ctx)} },
 	)...)
+}
+
+// roads says by which roads agents and operators can come, and why not by the others. One of them will do.
+func (e *examiner) roads(ctx context.Context) []Finding {
+	var over error
+	found := parallel(
+		func() []Finding { return []Finding{e.udp(ctx)} },
+		func() []Finding { over = e.overTCP(ctx); return nil },
+	)
+	f := Finding{What: "roads", Status: OK, Detail: "agents and operators can come over QUIC (UDP) and over TCP"}
+	udp := &found[0]
+	switch {
+	case udp.Status == OK && over != nil:
+		f.Status, f.Detail = Warn, "agents and operators can come over QUIC (UDP) alone; over TCP: "+detail(over)
+		f.Hint = "machines in networks without UDP cannot come. Is the relay older than this program, or does something in front of it end TLS or refuse TCP?"
+	case udp.Status != OK && over == nil:
+		udp.Status = Warn
+		udp.Hint = "let UDP to its port through: without it agents and operators come over TCP, which is slower where packets are lost"
+		f.Status, f.Detail = Warn, "agents and operators can come over TCP alone; over QUIC (UDP): "+udp.Detail
+		f.Hint = "see the line above"
+	case udp.Status != OK:
+		f.Status, f.Detail = Fail, "agents and operators cannot come; over TCP: "+detail(over)
+		f.Hint = "see that the relay is running, and that UDP or TCP to its port is let through" + e.elsewhere()
+		if wire.CodeOf(over) == wire.RelayUntrusted {
+			f.Hint = "another relay, or another program, has this port"
+		}
+	}
+	return append(found, f)
+}
+
+// overTCP says why agents and operators cannot come over TCP. The handshake is enough to tell.
+func (e *examiner) overTCP(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, e.Wait)
+	defer cancel()
+	raw, err := e.dialTCP(ctx, "tcp", e.addr)
+	if err == nil {
+		defer raw.Close()
+		conn := tls.Client(raw, e.trust(wire.ALPNClient).TLS())
+		if err = conn.HandshakeContext(ctx); err == nil && conn.ConnectionState().NegotiatedProtocol != wire.ALPNClient {
+			err = errors.New("what answers there speaks another protocol")
+		}
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %s", e.Wait)
+	}
+	return err
 }
 
 // bound says who can reach the relay at all.
@@ -190,7 +236,7 @@ func (e *examiner) udp(ctx context.Context) Finding {
 	link, err := e.dial(ctx, e.trust(wire.ALPNClient).TLS())
 	if err != nil {
 		f.Status, f.Detail = Fail, detail(err)
-		f.Hint = "is the relay running, and is UDP to its port let through? Agents and operators have no other way" + e.elsewhere()
+		f.Hint = "see that the relay is running, and that UDP to its port is let through" + e.elsewhere()
 		if wire.CodeOf(err) == wire.RelayUntrusted {
 			f.Hint = "another relay, or another program, has this port"
 		}
@@ -204,7 +250,7 @@ func (e *examiner) udp(ctx context.Context) Finding {
 func (e *examiner) dial(ctx context.Context, conf *tls.Config) (wire.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Wait)
 	defer cancel()
-	link, err := wire.Dialer{TLS: conf}.Dial(ctx, e.addr)
+	link, err := wire.Dialer{TLS: conf, Transport: wire.OnlyQUIC}.Dial(ctx, e.addr)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer within %s", e.Wait)
 	}
@@ -226,11 +272,23 @@ func (e *examiner) tcp(ctx context.Context) Finding {
 	return f
 }
 
+// dialTCP connects over TCP: as a proxy that asks for itself, if the relay of this machine takes this machine for one.
+func (e *examiner) dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil || !e.here || !e.conf.ProxyProtocol.Lists(conn.LocalAddr()) {
+		return conn, err
+	}
+	if _, err := conn.Write([]byte(relay.ProxyLocal)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
 // health asks for /healthz; date is what the relay's clock said, took how long the answer took.
 func (e *examiner) health(ctx context.Context) (date time.Time, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Wait)
 	defer cancel()
-	transport := &http.Transport{TLSClientConfig: e.trust("http/1.1").TLS()}
+	transport := &http.Transport{TLSClientConfig: e.trust("http/1.1").TLS(), DialContext: e.dialTCP}
 	defer transport.CloseIdleConnections()
 	begun := time.Now()
 	_, date, err = get(ctx, transport, "https://"+e.addr+"/healthz")

@@ -110,7 +110,7 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 	}
 	if left.Type != "" {
 		if a := f.agent(token.Replaces); a != nil {
-			f.drop(a, &wire.Error{Code: wire.Revoked})
+			f.dropAll(a, &wire.Error{Code: wire.Revoked})
 		}
 		f.changed(token.Replaces, false)
 	}

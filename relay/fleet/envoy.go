@@ -26,7 +26,11 @@ type Envoy struct {
 	Facts    wire.Facts        `json:"facts"`
 	HostKeys []string          `json:"host_keys"`
 	Warnings []string          `json:"warnings"`
-	Follows  bool              `json:"follows"` // hostname is what the agent reports; else somebody has given it
+	// Transport is what carries its agent's link, and TransportReason why, in the agent's words, if it is not the best; both
+	// are empty while the agent is not connected.
+	Transport       wire.Road `json:"transport,omitempty"`
+	TransportReason string    `json:"transport_reason,omitempty"`
+	Follows         bool      `json:"follows"` // hostname is what the agent reports; else somebody has given it
 	// Quarantine is there in the state quarantined.
 	Quarantine *Quarantine `json:"quarantine,omitempty"`
 }
@@ -99,8 +103,8 @@ func (f *Fleet) view(e store.Envoy, others []store.Envoy) (Envoy, error) {
 			return v, fmt.Errorf("read the facts of %s: %w", e.ID, err)
 		}
 	}
-	a := f.agent(e.ID)
-	if a != nil {
+	if a := f.newest(e.ID); a != nil {
+		v.Transport, v.TransportReason = a.link.Peer().Road, a.why
 		a.mu.Lock()
 		v.Facts, v.LastSeen, v.Version = a.facts, a.seen.UTC(), a.facts.Version
 		if a.rival != "" {

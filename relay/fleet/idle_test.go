@@ -124,7 +124,7 @@ func TestNotRenewedInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := b.agent(id).link
+	link := b.newest(id).link
 	later.Store(int64(time.Until(leaf.NotAfter) - time.Hour))
 	b.findExpired()
 	if err := link.Context().Err(); err != nil {

@@ -33,7 +33,7 @@ func twins(tx store.Tx, e store.Envoy, limit int) ([]store.Envoy, error) {
 // follow has an envoy's name follow what its agent reports, if it does.
 func (f *Fleet) follow(ctx context.Context, a *agent) error {
 	a.mu.Lock()
-	reported, source := a.facts.Hostname, a.source()
+	reported, source := a.facts.Hostname, a.cert.Source
 	a.mu.Unlock()
 	var e audit.Event
 	var before store.Envoy

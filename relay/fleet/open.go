@@ -27,13 +27,23 @@ func (t *Tunnel) Why(err error) error {
 // says in Opened is checked by the kind that asked. The caller owns the tunnel and resets it when
 // anything fails.
 func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
-	a := f.agent(id)
-	if a == nil {
-		return nil, &wire.Error{Code: wire.EnvoyOffline}
+	for {
+		l := f.newest(id)
+		if l == nil {
+			return nil, &wire.Error{Code: wire.EnvoyOffline}
+		}
+		t, err := l.open(ctx, open, early)
+		if err != nil && ctx.Err() == nil && l.left() && f.newest(id) != l {
+			continue // the agent has moved meanwhile, and has not seen the request
+		}
+		return t, err
 	}
-	s, err := a.link.Open(ctx)
+}
+
+func (l *agentLink) open(ctx context.Context, open *wire.Open, early []byte) (*Tunnel, error) {
+	s, err := l.link.Open(ctx)
 	if err != nil {
-		if a.link.Err() != nil {
+		if l.link.Err() != nil {
 			return nil, &wire.Error{Code: wire.AgentLost}
 		}
 		return nil, err
@@ -47,12 +57,12 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 		if !stop() {
 			err = wire.Cause(ctx, wire.Cancelled)
 		} else {
-			err = a.lost(err)
+			err = l.lost(err)
 		}
 		s.Reset(wire.CodeOf(err))
 		return nil, err
 	}
-	t := &Tunnel{Stream: s, link: a.link}
+	t := &Tunnel{Stream: s, link: l.link}
 	t.Opened, err = wire.Expect[wire.Opened](s)
 	if !stop() {
 		err = wire.Cause(ctx, wire.Cancelled)
@@ -61,7 +71,7 @@ func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, earl
 	}
 	if err != nil {
 		s.Reset(wire.CodeOf(err))
-		return nil, a.lost(err)
+		return nil, l.lost(err)
 	}
 	return t, nil
 }
@@ -79,8 +89,8 @@ func CheckLogin(login string) error {
 
 // lost is [wire.AgentLost] if the agent's link has ended, as that is what broke the stream. Else it is
 // the agent's refusal, if an agent may refuse for that reason.
-func (a *agent) lost(err error) error {
-	if a.link.Err() != nil {
+func (l *agentLink) lost(err error) error {
+	if l.link.Err() != nil {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
 	}
 	switch code := wire.CodeOf(err); {
@@ -110,9 +120,11 @@ var agentCodes = []wire.Code{
 
 // Authenticated tells the envoy that a session's key is no longer needed.
 func (f *Fleet) Authenticated(id wire.EnvoyID, session wire.SessionID) error {
-	a := f.agent(id)
-	if a == nil {
-		return &wire.Error{Code: wire.AgentLost}
+	err := error(&wire.Error{Code: wire.AgentLost})
+	for _, l := range f.linksOf(id) { // whichever of them the session is on
+		if serr := l.control.Send(&wire.Authenticated{Session: session}); serr == nil || err != nil {
+			err = serr
+		}
 	}
-	return a.control.Send(&wire.Authenticated{Session: session})
+	return err
 }

@@ -47,39 +47,39 @@ func certificateOf(c store.Certificate) Certificate {
 
 // admit says whether an agent's identity still counts, before anything is served: enrolled, not
 // revoked, not in quarantine, and its certificate one that may be used.
-func (f *Fleet) admit(ctx context.Context, a *agent) error {
+func (f *Fleet) admit(ctx context.Context, l *agentLink) error {
 	err := f.KV.View(ctx, func(tx store.Tx) error {
-		e, err := a.row(tx)
+		e, err := l.row(tx)
 		if err != nil {
 			return err
 		}
-		return e.Use(a.certificate()) // to see: it is written when the agent has said what it wants
+		return e.Use(l.certificate()) // to see: it is written when the agent has said what it wants
 	})
 	if _, copied := errors.AsType[*store.Copied](err); !copied {
 		return err
 	}
-	defer f.turn(a.id)()
-	return f.unmasked(ctx, a, err)
+	defer f.turn(l.id)()
+	return f.unmasked(ctx, l, err)
 }
 
-// unmasked puts a's envoy into quarantine if err is a [store.Copied], and gives what a is refused with.
+// unmasked puts l's envoy into quarantine if err is a [store.Copied], and gives what l is refused with.
 // The caller has the envoy's turn.
-func (f *Fleet) unmasked(ctx context.Context, a *agent, err error) error {
+func (f *Fleet) unmasked(ctx context.Context, l *agentLink, err error) error {
 	c, ok := errors.AsType[*store.Copied](err)
 	if !ok {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
-	f.duplicate(ctx, a, c.Error())
+	f.duplicate(ctx, l, c.Error())
 	if !c.Settled {
-		if err := f.quarantine(ctx, a.id, c); err != nil {
+		if err := f.quarantine(ctx, l.id, c); err != nil {
 			return err
 		}
 	}
 	return wire.Errorf(wire.DuplicateIdentity, "this certificate was renewed by another machine")
 }
 
-// quarantine ends the envoy's link and sessions, and all that could be begun with its identity. It goes
+// quarantine ends the envoy's links and sessions, and all that could be begun with its identity. It goes
 // on when the audit log cannot be written: what is at stake is who reads what operators type.
 func (f *Fleet) quarantine(ctx context.Context, id wire.EnvoyID, c *store.Copied) error {
 	var e store.Envoy
@@ -107,7 +107,7 @@ func (f *Fleet) quarantine(ctx context.Context, id wire.EnvoyID, c *store.Copied
 		return err
 	}
 	if a := f.agent(id); a != nil {
-		f.drop(a, e.Serves())
+		f.dropAll(a, e.Serves())
 	}
 	f.changed(id, false)
 	return nil
@@ -161,17 +161,17 @@ func (f *Fleet) Release(ctx context.Context, by audit.Event, id wire.EnvoyID, si
 }
 
 // duplicate adds to the audit log that a copy was refused: the first one at once, and then how many.
-func (f *Fleet) duplicate(ctx context.Context, a *agent, detail string) {
-	f.Log.Warn("a copy of an identity was refused", "envoy", a.id, "addr", a.link.Peer().Addr, "detail", detail)
+func (f *Fleet) duplicate(ctx context.Context, l *agentLink, detail string) {
+	f.Log.Warn("a copy of an identity was refused", "envoy", l.id, "addr", l.link.Peer().Addr, "detail", detail)
 	var e store.Envoy
 	if err := f.KV.View(ctx, func(tx store.Tx) (err error) {
-		e, err = store.GetEnvoy(tx, a.id)
+		e, err = store.GetEnvoy(tx, l.id)
 		return err
 	}); err != nil {
-		f.Log.Error("look up the envoy", "envoy", a.id, "err", err)
+		f.Log.Error("look up the envoy", "envoy", l.id, "err", err)
 	}
-	if err := f.copies.Append(ctx, a.id.String(), audit.Event{
-		Type: "envoy.duplicate", Envoy: a.id.String(), EnvoyName: e.Hostname, Source: a.source(),
+	if err := f.copies.Append(ctx, l.id.String(), audit.Event{
+		Type: "envoy.duplicate", Envoy: l.id.String(), EnvoyName: e.Hostname, Source: l.source(),
 		Code: wire.DuplicateIdentity.String(), Detail: detail,
 	}); err != nil {
 		f.Log.Error("audit", "err", err)

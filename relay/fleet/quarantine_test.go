@@ -297,9 +297,7 @@ func TestLateAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.mu.Lock()
-	a := b.live[envoy]
-	b.mu.Unlock()
+	a := b.newest(envoy)
 	late, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 3 * controlBurst { // its answers come when nobody waits for them any more

@@ -114,7 +114,7 @@ func TestAFleetGoesInFewTransactions(t *testing.T) {
 	<-begun
 	var wg sync.WaitGroup
 	drop := func(a *agent) {
-		wg.Go(func() { b.drop(a, &wire.Error{Code: wire.AgentLost}) })
+		wg.Go(func() { b.dropAll(a, &wire.Error{Code: wire.AgentLost}) })
 	}
 	drop(all[0])
 	<-kv.asked
@@ -174,7 +174,7 @@ func TestWhoComesBackIsNotWritten(t *testing.T) {
 			t.Errorf("it is %s, generation %d at %s", v.State, row.Generation, row.Source)
 		}
 		a := b.agent(id)
-		b.drop(a, &wire.Error{Code: wire.AgentLost})
+		b.dropAll(a, &wire.Error{Code: wire.AgentLost})
 		if row, _ := b.envoy(c.id.ID); row.LastSeen.UnixNano() != a.seen.UnixNano() || row.Boot != "boot" {
 			t.Errorf("it was last seen at %s with boot %q", row.LastSeen, row.Boot)
 		}

@@ -8,7 +8,7 @@ import (
 	"scrier/wire"
 )
 
-// Revoke ends an envoy's identity for good: its certificates count no more, its link and its
+// Revoke ends an envoy's identity for good: its certificates count no more, its links and its
 // sessions end.
 func (f *Fleet) Revoke(ctx context.Context, by audit.Event, id wire.EnvoyID) error {
 	return f.end(ctx, by, "envoy.revoke", id, func(tx store.Tx, e store.Envoy) error {
@@ -50,7 +50,7 @@ func (f *Fleet) end(ctx context.Context, by audit.Event, what string, id wire.En
 		return err
 	}
 	if a := f.agent(id); a != nil {
-		f.drop(a, &wire.Error{Code: wire.Revoked})
+		f.dropAll(a, &wire.Error{Code: wire.Revoked})
 	}
 	f.changed(id, false)
 	return nil

@@ -59,21 +59,21 @@ func (f *Fleet) count(ctx context.Context) {
 }
 
 // welcome is the relay's word to an agent that joins.
-func (a *agent) welcome() *wire.Welcome {
-	f := a.fleet
-	a.told = f.spread()
+func (l *agentLink) welcome() *wire.Welcome {
+	f := l.fleet
+	l.told = f.spread()
 	return &wire.Welcome{
-		Relay: f.Name, Time: wire.Millis(f.Now()), Interval: uint32(heartbeats / time.Second), Spread: uint32(a.told.Milliseconds()),
+		Relay: f.Name, Time: wire.Millis(f.Now()), Interval: uint32(heartbeats / time.Second), Spread: uint32(l.told.Milliseconds()), Moves: true,
 	}
 }
 
 // newSpread is what the agent has to be told because the fleet is not as large any more as it was then; nil:
 // nothing.
-func (a *agent) newSpread() *wire.Spread {
-	now := a.fleet.spread()
-	if diff := (now - a.told).Abs(); diff < time.Second || diff < a.told/4 {
+func (l *agentLink) newSpread() *wire.Spread {
+	now := l.fleet.spread()
+	if diff := (now - l.told).Abs(); diff < time.Second || diff < l.told/4 {
 		return nil
 	}
-	a.told = now
+	l.told = now
 	return &wire.Spread{Millis: uint32(now.Milliseconds())}
 }

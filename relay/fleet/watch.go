@@ -45,7 +45,9 @@ func (f *Fleet) findExpired() {
 	for _, a := range f.live {
 		a.mu.Lock()
 		if now.After(a.expires) {
-			a.end(wire.Errorf(wire.Expired, "the certificate was not renewed in time"))
+			for _, l := range a.links {
+				l.end(wire.Errorf(wire.Expired, "the certificate was not renewed in time"))
+			}
 		}
 		a.mu.Unlock()
 	}

@@ -15,7 +15,8 @@ import (
 const patience = 30 * time.Second
 
 // Links holds a kind of link to the contract of [wire.Link] and [wire.Stream]. pair makes two ends
-// that are connected to each other, and ends them with the test.
+// that are connected to each other, and ends them with the test. The second lets the first have [Limit] streams, and the first
+// lets the second have a thousand and more.
 func Links(t *testing.T, pair func(*testing.T) (wire.Link, wire.Link)) {
 	for name, check := range map[string]func(*suite){
 		"open and accept":           (*suite).opens,
@@ -28,6 +29,17 @@ func Links(t *testing.T, pair func(*testing.T) (wire.Link, wire.Link)) {
 		"close shows on streams":    (*suite).closeShowsOnStreams,
 		"contexts of open, accept":  (*suite).contexts,
 		"reset just before the end": (*suite).resetBeforeTheEnd,
+		"half-close under load":     (*suite).halfClosesUnderLoad,
+		"fills and empties":         (*suite).fillsAndEmpties,
+		"a thousand streams":        (*suite).thousandStreams,
+		"resets make room":          (*suite).resetsMakeRoom,
+		"limit":                     (*suite).limit,
+		"unread holds up nobody":    (*suite).unreadHoldsUpNobody,
+		"deadline of blocked write": (*suite).deadlineOfBlockedWrite,
+		"ends before accept":        (*suite).endsBeforeAccept,
+		"close while blocked":       (*suite).closesWhileBlocked,
+		"close on both sides":       (*suite).closesBoth,
+		"exports":                   (*suite).exports,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -123,7 +135,7 @@ func (s *suite) halfCloses() {
 func (s *suite) resets() {
 	near, far := s.streams()
 	errs := make(chan error, 3)
-	read := func(stream wire.Stream) { _, err := stream.Read(make([]byte, 1)); errs <- err }
+	read := func(stream wire.Stream) { _, err := io.Copy(io.Discard, stream); errs <- err }
 	go read(near)
 	go read(far)
 	go func() {

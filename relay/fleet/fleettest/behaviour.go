@@ -248,6 +248,36 @@ func Behaviours() []Behaviour {
 		{Name: "wide CBOR", Ends: true, link: said(bytesOnce(frame(typeHeartbeat, uint64(len(wide)), wide)))},
 		{Name: "heartbeats without end", Ends: true, link: said(again(func() wire.Message { return &wire.Heartbeat{} }))},
 		{Name: "pongs without end", Ends: true, link: said(again(func() wire.Message { return &wire.Pong{N: 1} }))},
+		{Name: "announces links without end", Ends: true, link: said(again(func() wire.Message { return &wire.Move{ID: make([]byte, wire.MoveSize)} }))},
+		{Name: "announces a link with a giant ID", Ends: true, link: said(once(&wire.Move{ID: make([]byte, 60_000)}))},
+		{Name: "ends links that are not there", Ends: true, link: said(again(func() wire.Message { return &wire.Move{ID: make([]byte, wire.MoveSize), Over: true} }))},
+		{Name: "links beside links", Bound: "2 at a time", link: func(ctx context.Context, a *player) error {
+			c, err := a.greet(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			go c.pong() // ends with the link
+			for i := byte(1); ; i++ {
+				h := hello()
+				h.Move = bytes.Repeat([]byte{i}, wire.MoveSize)
+				if err := c.control.Send(&wire.Move{ID: h.Move}); err != nil {
+					return c.link.Err()
+				}
+				more, err := a.welcomed(ctx, h)
+				if wire.CodeOf(err) == wire.Busy {
+					return c.ended()
+				}
+				if err != nil {
+					return err
+				}
+				defer more.close()
+				go more.pong()
+				if i > 2 {
+					return errors.New("three links are taken")
+				}
+			}
+		}},
 		{Name: "renewals without end", Ends: true, link: said(func(c *connected) {
 			var wg sync.WaitGroup
 			wg.Go(func() { hang(c.control) })

@@ -91,6 +91,8 @@ export interface Envoy {
   facts: Facts;
   host_keys: string[] | null;
   warnings: string[] | null;
+  transport?: string; // quic or tcp, what carries its agent's connection
+  transport_reason?: string; // why it is not quic, in the agent's words
   follows: boolean; // hostname is what the agent reports; else somebody has given it
   quarantine?: Quarantine;
 }

@@ -122,6 +122,7 @@ class EnvoyDetails extends Drawer {
             ${fact("SSH server", f.ssh ? f.ssh_server || "answers" : html`<span class="bad-text">does not answer</span>`)}
             ${fact("Clock", Math.abs(f.clock_offset_ms) < 2000 ? "right" : `${span(Math.abs(f.clock_offset_ms))} ${f.clock_offset_ms > 0 ? "behind" : "ahead"}`)}`
         : nothing}
+      ${e.transport ? fact("Connected by", `${e.transport === "tcp" ? "TCP" : "QUIC"}${e.transport_reason ? `: ${e.transport_reason}` : ""}`) : nothing}
       ${fact("Agent", e.version || "unknown")} ${fact("Enrolled", moment(e.enrolled))} ${e.revoked ? fact("Revoked", moment(e.revoked)) : nothing}
     </dl>`;
   }
