@@ -107,12 +107,15 @@ func TestRace(t *testing.T) {
 // TestRaceFinal: nothing else is begun, or waited for, after an error that is final.
 func TestRaceFinal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var begun []int
 		begin := time.Now()
 		_, err := race(t.Context(), contest[int, int]{
 			entries: []int{0, 1, 2}, delay: attemptDelay,
 			dial: func(ctx context.Context, i int) (int, error) {
+				mu.Lock()
 				begun = append(begun, i)
+				mu.Unlock()
 				if i == 0 {
 					time.Sleep(attemptDelay + time.Millisecond)
 					return 0, Errorf(Busy, "no place")

@@ -52,7 +52,6 @@ type tcpLink struct {
 	conn   *tls.Conn
 	config TCPConfig
 	mux    *yamux.Session
-	ready  chan struct{} // closed when mux is there: it begins to read before
 	in     tcpReader
 	out    *tcpWriter
 	turns  *tcpTurns
@@ -74,6 +73,7 @@ type tcpLink struct {
 	heard, said atomic.Int64 // when something came, and went, last: nanoseconds since began
 	began       time.Time
 	pulse       *time.Timer
+	ready       chan struct{} // closed when all of the above is there
 
 	ending sync.Once
 	done   chan struct{} // closed when nothing of the link is left
@@ -84,7 +84,7 @@ func newTCPLink(conn *tls.Conn, c TCPConfig) *tcpLink {
 	l := &tcpLink{
 		Life: NewLife(), conn: conn, config: c,
 		streams: map[uint32]*tcpStream{}, next: 1, mayOpen: max(c.MaxStreams, tcpFirstStreams),
-		ready: make(chan struct{}), arrived: make(chan struct{}, 1), done: make(chan struct{}), began: time.Now(),
+		arrived: make(chan struct{}, 1), ready: make(chan struct{}), done: make(chan struct{}), began: time.Now(),
 		credit: semaphore.NewWeighted(tcpMaxCredit), unanswered: semaphore.NewWeighted(tcpUnanswered),
 	}
 	l.credit.TryAcquire(tcpMaxCredit - tcpFirstStreams)
@@ -115,9 +115,9 @@ func newTCPLink(conn *tls.Conn, c TCPConfig) *tcpLink {
 	if l.mux, err = begin(tcpMuxConn{l}, config); err != nil {
 		panic(err) // the configuration is constant: this cannot depend on input
 	}
+	l.pulse = time.AfterFunc(tcpKeepAlive, l.beat)
 	close(l.ready)
 	go l.out.run()
-	l.pulse = time.AfterFunc(tcpKeepAlive, l.beat)
 	return l
 }
 
