@@ -147,7 +147,7 @@ var codes = map[Code]codeText{
 	Unauthenticated:     {"unauthenticated", "there is no valid login", "log in with `scrier login HOST:PORT`"},
 	NotFound:            {"not_found", "there is no such thing", "list what there is with the `list` command"},
 	EnvoyOffline:        {"envoy_offline", "the envoy is not connected to the relay", "check on the machine that `scrier agent run` is running and can reach the relay"},
-	RelayUnreachable:    {"relay_unreachable", "the relay does not answer", "check the address, and that UDP to its port is not blocked"},
+	RelayUnreachable:    {"relay_unreachable", "the relay does not answer", "check the address, and that UDP or TCP to its port is let through; where there is only a proxy, name it in HTTPS_PROXY, on a machine in its agent.yaml (`proxy`)"},
 	Internal:            {"internal", "something failed that should not have", "the relay's or agent's log has the details"},
 	Protocol:            {"protocol_error", "the peer sent something that the protocol does not allow", "update both sides to the same version"},
 	VersionMismatch:     {"version_mismatch", "the two sides speak different versions of the protocol", "update the older side"},

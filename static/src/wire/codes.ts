@@ -23,7 +23,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [66, "unauthenticated", "there is no valid login", "log in with `scrier login HOST:PORT`"],
   [67, "not_found", "there is no such thing", "list what there is with the `list` command"],
   [68, "envoy_offline", "the envoy is not connected to the relay", "check on the machine that `scrier agent run` is running and can reach the relay"],
-  [69, "relay_unreachable", "the relay does not answer", "check the address, and that UDP to its port is not blocked"],
+  [69, "relay_unreachable", "the relay does not answer", "check the address, and that UDP or TCP to its port is let through; where there is only a proxy, name it in HTTPS_PROXY, on a machine in its agent.yaml (`proxy`)"],
   [70, "internal", "something failed that should not have", "the relay's or agent's log has the details"],
   [71, "protocol_error", "the peer sent something that the protocol does not allow", "update both sides to the same version"],
   [72, "version_mismatch", "the two sides speak different versions of the protocol", "update the older side"],
