@@ -47,6 +47,11 @@
 // A session of kind ssh is one SSH connection with any number of channels, each on a stream of its own. Connect with Session
 // opens one more; Connect.Channel says what follows behind Attached, see [ChannelKind]. The session ends with its last channel.
 //
+// Lane. A session's stream of either link may go on over a TLS connection of its own, see [Laned]: the agent or the CLI dials the
+// relay's TCP port with [ALPNLane], with the token that Open or Connect has said:
+//
+//	Lane -> Lane | Refused, then each side's mark and what follows of the stream
+//
 // Login. While a shell is being opened, its machine's SSH server may say and ask something. To the viewer that said
 // Answers in Connect or Attach the relay sends that before Attached or Refused:
 //
@@ -90,5 +95,6 @@ package wire
 const (
 	ALPNAgent  = "scrier-agent/1"  // client certificate required, role agent
 	ALPNClient = "scrier-client/1" // client certificate optional: without one only Login and Enrol
+	ALPNLane   = "scrier-lane/1"   // over TCP: the client certificate of the link whose stream is to go on there
 	ALPNH3     = "h3"              // browsers: no client certificate; the pages' own sign-in says who
 )

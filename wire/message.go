@@ -159,6 +159,8 @@ type Open struct {
 	// terminal, or any command, as relays before these fields meant.
 	Needs []Right `cbor:"14,keyasint"`
 	Likes []Right `cbor:"15,keyasint"`
+	// Lane is a token for one lane of this stream, [LaneToken] bytes; empty: it cannot have one.
+	Lane []byte `cbor:"16,keyasint"`
 }
 
 // Console asks for the screen of who sits at the machine, who may say no.
@@ -254,6 +256,7 @@ type Connect struct {
 	Share   bool      `cbor:"19,keyasint"` // kind ssh: one that is open already will do, if it is the operator's own, to the same login, with the same keys
 	Likes   []Right   `cbor:"20,keyasint"` // kind ssh: what further channels may need; what is not allowed is left out
 	Needs   []Right   `cbor:"21,keyasint"` // kind ssh: the same; what is not allowed is an error
+	Lane    []byte    `cbor:"22,keyasint"` // [LaneToken] random bytes for one lane of this stream; empty: it will have none
 }
 
 // Attach joins a session that is open already.
@@ -514,6 +517,7 @@ func (*Proof) frame() FrameType         { return frameProof }
 func (*Certified) frame() FrameType     { return frameCertified }
 func (*Call) frame() FrameType          { return frameCall }
 func (*Arrived) frame() FrameType       { return frameArrived }
+func (*Lane) frame() FrameType          { return frameLane }
 
 // newMessage is the table from frame to message.
 func newMessage(t FrameType) Message {
@@ -594,6 +598,8 @@ func newMessage(t FrameType) Message {
 		return new(Call)
 	case frameArrived:
 		return new(Arrived)
+	case frameLane:
+		return new(Lane)
 	}
 	return nil
 }

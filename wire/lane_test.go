@@ -1,0 +1,257 @@
+package wire_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"scrier/wire"
+	"scrier/wire/wiretest"
+)
+
+// lanePair gives the two ends of a TLS connection over loopback.
+func lanePair(t testing.TB) (*tls.Conn, *tls.Conn) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lane"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := tls.Client(near, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+	b := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13})
+	done := make(chan error, 1)
+	go func() { done <- b.Handshake() }()
+	if err := errors.Join(a.Handshake(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return a, b
+}
+
+// lanes is a link whose streams move to lanes.
+type lanes struct {
+	wire.Link
+	moves chan func(wire.Stream) // of the streams that the other side opens
+	pair  func() (*tls.Conn, *tls.Conn)
+	other *lanes
+	after func() // before a lane is there
+
+	opened atomic.Int32
+	moving *sync.WaitGroup
+}
+
+func (l *lanes) Open(ctx context.Context) (wire.Stream, error) {
+	s, err := l.Link.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	near := wire.NewLaned(s, 0, nil)
+	l.other.moves <- func(s wire.Stream) {
+		if l.opened.Add(1) > 6 { // a handshake takes its time
+			return
+		}
+		l.moving.Go(func() {
+			l.after()
+			a, b := l.pair()
+			s.(*wire.Laned).Move(l.other.Context(), b)
+			near.Move(l.Context(), a)
+		})
+	}
+	return near, nil
+}
+
+func (l *lanes) Accept(ctx context.Context) (wire.Stream, error) {
+	s, err := l.Link.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	far := wire.NewLaned(s, 0, nil)
+	(<-l.moves)(far)
+	return far, nil
+}
+
+func TestLanedStreams(t *testing.T) {
+	for name, after := range map[string]func(){
+		"at once":  func() {},
+		"a while":  func() { time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond) },
+		"too late": func() { time.Sleep(100 * time.Millisecond) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			wiretest.Links(t, func(t *testing.T) (wire.Link, wire.Link) {
+				a, b := wiretest.Pair(wire.Peer{}, wire.Peer{})
+				t.Cleanup(func() { _ = a.Close(wire.None, "") })
+				moving := new(sync.WaitGroup)
+				near := &lanes{Link: a, moves: make(chan func(wire.Stream), 2000), after: after, moving: moving}
+				far := &lanes{Link: b, moves: make(chan func(wire.Stream), 2000), after: after, moving: moving}
+				near.pair = func() (*tls.Conn, *tls.Conn) { return lanePair(t) }
+				far.pair = near.pair
+				t.Cleanup(moving.Wait)
+				near.other, far.other = far, near
+				return near, far
+			})
+		})
+	}
+}
+
+// Whenever a stream moves, and in whatever pieces it is written and read, its bytes come as they were sent.
+func TestLanedBytes(t *testing.T) {
+	for range 60 {
+		a, b := wiretest.Streams()
+		near, far := wire.NewLaned(a, 0, nil), wire.NewLaned(b, 0, nil)
+		var wg sync.WaitGroup
+		pass := func(from, to *wire.Laned, size int) {
+			data := make([]byte, size)
+			for i := range data {
+				data[i] = byte(rand.Uint32())
+			}
+			wg.Go(func() {
+				for p := data; len(p) > 0; {
+					n := min(len(p), 1+rand.IntN(40<<10))
+					if _, err := from.Write(p[:n]); err != nil {
+						t.Error(err)
+						return
+					}
+					if p = p[n:]; rand.IntN(20) == 0 {
+						time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+					}
+				}
+				if err := from.CloseWrite(); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Go(func() {
+				var got []byte
+				for buf := make([]byte, 50<<10); ; {
+					n, err := to.Read(buf[:1+rand.IntN(len(buf))])
+					got = append(got, buf[:n]...)
+					if errors.Is(err, io.EOF) {
+						break
+					}
+					if err != nil {
+						t.Errorf("behind %d of %d: %v", len(got), size, err)
+						return
+					}
+				}
+				if !bytes.Equal(got, data) {
+					t.Errorf("%d bytes come as %d others", len(data), len(got))
+				}
+			})
+		}
+		pass(near, far, rand.IntN(3<<20))
+		pass(far, near, rand.IntN(3<<20))
+		time.Sleep(time.Duration(rand.IntN(2000)) * time.Microsecond)
+		x, y := lanePair(t)
+		wg.Go(func() { near.Move(t.Context(), x) })
+		time.Sleep(time.Duration(rand.IntN(1000)) * time.Microsecond)
+		wg.Go(func() { far.Move(t.Context(), y) })
+		wg.Wait()
+	}
+}
+
+// A lane that breaks, or a link that ends, ends the stream on both sides, and no half of it passes for the whole.
+func TestLaneBreaks(t *testing.T) {
+	for _, how := range []string{"lane", "link", "mark"} {
+		t.Run(how, func(t *testing.T) {
+			a, b := wiretest.Streams()
+			near, far := wire.NewLaned(a, 0, nil), wire.NewLaned(b, 0, nil)
+			x, y := lanePair(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			near.Move(ctx, x)
+			if how == "mark" {
+				if _, err := y.Write(bytes.Repeat([]byte{0xff}, 20)); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				far.Move(t.Context(), y)
+			}
+			if how != "mark" {
+				go near.Write(make([]byte, 1<<20))
+				if _, err := io.ReadFull(far, make([]byte, 1<<20)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			switch how {
+			case "lane":
+				x.NetConn().Close()
+			case "link":
+				cancel()
+				a.Reset(wire.AgentLost)
+			}
+			for _, s := range []*wire.Laned{near, far} {
+				if how == "mark" && s == far {
+					continue
+				}
+				_, err := io.ReadAll(s)
+				want := wire.Internal
+				if how == "link" {
+					want = wire.AgentLost
+				}
+				if wire.CodeOf(err) != want {
+					t.Errorf("%v, want %s", err, want)
+				}
+				for err = nil; err == nil; {
+					_, err = s.Write(make([]byte, 1<<10))
+				}
+			}
+		})
+	}
+}
+
+// bulk is called once, when enough has gone over the stream.
+func TestLanedBulk(t *testing.T) {
+	a, b := wiretest.Streams()
+	called := make(chan struct{}, 10)
+	near := wire.NewLaned(a, 1000, func() { called <- struct{}{} })
+	for range 1000 {
+		if _, err := near.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-called:
+		t.Error("it was called too early")
+	case <-time.After(10 * time.Millisecond):
+	}
+	go b.Write(make([]byte, 100))
+	if _, err := io.ReadFull(near, make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	<-called
+	select {
+	case <-called:
+		t.Error("it was called twice")
+	case <-time.After(10 * time.Millisecond):
+	}
+}
