@@ -92,8 +92,26 @@ func (s *Server) link(hello *tls.ClientHelloInfo) *tls.Config {
 		c.ClientAuth = tls.RequestClientCert
 		c.VerifyConnection = s.verifyPeer(RoleOperator)
 		return c
+	case slices.Contains(hello.SupportedProtos, wire.ALPNLane):
+		c := s.config(wire.ALPNLane)
+		c.ClientAuth = tls.RequireAnyClientCert
+		c.VerifyConnection = s.verifyLane
+		c.DynamicRecordSizingDisabled = true // as the other side
+		return c
 	}
 	return nil
+}
+
+// verifyLane takes whoever has a link. Which one that is, is seen by the certificate, which must be the link's.
+func (s *Server) verifyLane(cs tls.ConnectionState) error {
+	if len(cs.PeerCertificates) == 0 {
+		return wire.Errorf(wire.Unauthenticated, "the peer shows no certificate")
+	}
+	_, expired, err := s.Identify(cs.PeerCertificates)
+	if err == nil && expired {
+		err = wire.Errorf(wire.Expired, "the certificate has expired")
+	}
+	return err
 }
 
 func (s *Server) webCert(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

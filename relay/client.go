@@ -153,6 +153,8 @@ func (c *client) source() string { return wire.Host(c.link.Peer().Addr.String())
 
 // stream serves one stream of an operator's link.
 func (c *client) stream(ctx context.Context, s wire.Stream) {
+	laned := wire.NewLaned(s, 0, nil)
+	s = laned
 	f := wire.NewFramed(s)
 	if s.SetDeadline(time.Now().Add(firstFrame)) != nil {
 		s.Reset(wire.Internal)
@@ -177,6 +179,9 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		c.calls.add(&callConn{NetConn: &wire.NetConn{Stream: f, Remote: c.link.Peer().Addr}, client: c, ended: ended})
 		<-ctx.Done()
 		return
+	}
+	if m, ok := m.(*wire.Connect); ok && c.link.Peer().Road != wire.TCP { // which needs no lane
+		c.lanes.Offer(c.link, m.Lane, laned)
 	}
 	err = c.guard(func() error { return c.first(ctx, f, m) })
 	if err != nil {

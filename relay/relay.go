@@ -4,6 +4,7 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -25,6 +26,7 @@ import (
 	"scrier/relay/files"
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
+	"scrier/relay/lane"
 	"scrier/relay/panics"
 	"scrier/relay/session"
 	"scrier/relay/store"
@@ -62,6 +64,7 @@ type Relay struct {
 	files    *files.Files
 	links    links // operators' links, to end those of a changed operator
 	openings openings
+	lanes    lane.Lanes // of both kinds of links
 
 	strangers     crowd // links without a certificate, and viewers without a ticket
 	operatorLinks crowd // by operator
@@ -109,7 +112,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		Inline: access.InlineKeys(s.Config.Operators.InlineKeys),
 	})
 	r.fleet = fleet.New(fleet.Config{
-		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy, Panics: r.panics,
+		KV: r.kv, CA: r.ca, Journal: r.audit, Now: s.Now, Log: s.Log, Name: name, Lost: r.envoyLost, Changed: r.events.Envoy, Panics: r.panics, Lanes: &r.lanes,
 		MakesTokens: func(role string) bool { return access.Operator{Role: access.Role(role)}.May(access.MakeTokens) == nil },
 	})
 	r.sessions = session.NewTable(session.Config{
@@ -166,7 +169,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return r.listener.accept(gctx, func(a arrived) { r.serve(gctx, a) }, r.h3)
 	})
 	g.Go(func() error {
-		return r.listener.acceptTCP(gctx, r.tls.TCP(), func(a arrived) { r.serve(gctx, a) })
+		return r.listener.acceptTCP(gctx, r.tls.TCP(), func(a arrived) { r.serve(gctx, a) }, r.serveLane)
 	})
 	g.Go(func() error { return r.listener.serveWeb(gctx, r.web) })
 	g.Go(func() error {
@@ -202,6 +205,15 @@ func (r *Relay) Run(ctx context.Context) error {
 		err = errors.Join(err, aerr)
 	}
 	return errors.Join(err, r.Close())
+}
+
+// serveLane binds a connection to the stream that is to go on over it.
+func (r *Relay) serveLane(conn *tls.Conn) {
+	err := r.panics.Contain("lane", func() error { return r.lanes.Serve(conn) }, "addr", conn.RemoteAddr())
+	if err != nil {
+		r.Log.Debug("lane refused", "addr", conn.RemoteAddr(), "err", err)
+		_ = conn.NetConn().Close() // of a panic; else it is closed
+	}
 }
 
 // Close releases what Open took.

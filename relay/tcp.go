@@ -24,9 +24,9 @@ const (
 	helloBytes = 16 << 10
 )
 
-// acceptTCP gives each link to serve, in a goroutine of its own, when its handshake is through, and browsers to
-// HTTP's server.
-func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(arrived)) error {
+// acceptTCP gives each link to serve, in a goroutine of its own, when its handshake is through, streams' connections of their own
+// to lane, and browsers to HTTP's server.
+func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(arrived), lane func(*tls.Conn)) error {
 	defer context.AfterFunc(ctx, func() { _ = l.tcp.Close() })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -53,6 +53,9 @@ func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(a
 			switch alpn := secure.ConnectionState().NegotiatedProtocol; alpn {
 			case wire.ALPNAgent, wire.ALPNClient:
 				serve(l.linked(conn, secure, alpn))
+			case wire.ALPNLane:
+				wire.ForBulk(conn.Conn)
+				lane(secure)
 			default:
 				l.browse(conn, secure)
 			}

@@ -18,6 +18,7 @@ import (
 
 	"scrier/certs"
 	"scrier/relay/audit"
+	"scrier/relay/lane"
 	"scrier/relay/panics"
 	"scrier/relay/store"
 	"scrier/wire"
@@ -37,6 +38,7 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Name    string           // the relay's, told to agents
+	Lanes   *lane.Lanes      // where sessions' streams may get lanes; nil: nowhere
 	Panics  *panics.Boundary // where panics of agents' links end; nil: one of the fleet's own
 	// MakesTokens says whether an operator of this role may make enrolment tokens.
 	MakesTokens func(role string) bool

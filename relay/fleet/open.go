@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"slices"
 
 	"scrier/wire"
@@ -14,9 +16,9 @@ type Tunnel struct {
 	link   wire.Link
 }
 
-// Why is [wire.AgentLost] if the agent's link has ended, as that is what broke the tunnel, and else err.
+// Why is [wire.AgentLost] if the agent's link or the tunnel's lane has ended, as that is what broke the tunnel, and else err.
 func (t *Tunnel) Why(err error) error {
-	if t.link.Err() != nil {
+	if t.link.Err() != nil || errors.Is(err, wire.ErrLane) {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
 	}
 	return err
@@ -49,9 +51,17 @@ func (l *agentLink) open(ctx context.Context, open *wire.Open, early []byte) (*T
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { s.Reset(wire.CodeOf(wire.Cause(ctx, wire.Cancelled))) })
+	// What is said of the session itself, Open and Opened, is no part of what may go on over a lane.
+	behind := wire.NewLaned(s, 0, nil)
+	open.Lane = nil
+	if lanes := l.fleet.Lanes; lanes != nil && open.Kind == wire.KindSSH && l.link.Peer().Road != wire.TCP { // which needs none
+		open.Lane = make([]byte, wire.LaneToken)
+		rand.Read(open.Lane) // does not fail
+		lanes.Offer(l.link, open.Lane, behind)
+	}
 	err = wire.Send(s, open)
 	if err == nil && len(early) > 0 {
-		_, err = s.Write(early)
+		_, err = behind.Write(early)
 	}
 	if err != nil {
 		if !stop() {
@@ -59,18 +69,18 @@ func (l *agentLink) open(ctx context.Context, open *wire.Open, early []byte) (*T
 		} else {
 			err = l.lost(err)
 		}
-		s.Reset(wire.CodeOf(err))
+		behind.Reset(wire.CodeOf(err))
 		return nil, err
 	}
-	t := &Tunnel{Stream: s, link: l.link}
+	t := &Tunnel{Stream: behind, link: l.link}
 	t.Opened, err = wire.Expect[wire.Opened](s)
 	if !stop() {
 		err = wire.Cause(ctx, wire.Cancelled)
-		s.Reset(wire.CodeOf(err))
+		behind.Reset(wire.CodeOf(err))
 		return nil, err
 	}
 	if err != nil {
-		s.Reset(wire.CodeOf(err))
+		behind.Reset(wire.CodeOf(err))
 		return nil, l.lost(err)
 	}
 	return t, nil
