@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	a.saved(cert.Leaf)
-	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), move: move, why: d.Why(link, a.enrolment.Relay)}
+	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), move: move, tls: d.TLS, why: d.Why(link, a.enrolment.Relay)}
 	if move == nil && a.renewNext {
 		a.renewNext = false
 		free = func() {}
@@ -93,6 +94,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 type agentLink struct {
 	*Agent
 	link     wire.Link
+	tls      *tls.Config // the link's
 	control  *wire.Framed
 	move     []byte        // the ID of its Hello
 	why      string        // it is over its road

@@ -153,7 +153,7 @@ func (l *agentLink) session(ctx context.Context, log *slog.Logger, s wire.Stream
 		return l.serveDesktop(ctx, prep, log, s, open)
 	}
 	if isRaw(open) {
-		return l.serveRaw(ctx, prep, log, s)
+		return l.serveRaw(ctx, prep, log, s, open)
 	}
 	operator, err := parseOperator(open)
 	if err != nil {
@@ -230,7 +230,7 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		return err
 	}
 	log.Info("session opened", "login", match.Login, "rights", match.Grant.Rights)
-	sent, received, err := wire.Splice(ctx, s, wire.Conn(target))
+	sent, received, err := wire.Splice(ctx, l.laned(log, s, open), wire.Conn(target))
 	log.Info("session ended", "login", match.Login, "in", sent, "out", received)
 	return broken(err)
 }
@@ -238,7 +238,7 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 // serveRaw joins the stream to sshd, whose greeting comes first. No key is looked for and none is installed: sshd
 // alone decides who gets in, and as which login. It is not counted among those who authenticate, as nobody tells
 // when that is over.
-func (l *agentLink) serveRaw(ctx, prep context.Context, log *slog.Logger, s wire.Stream) error {
+func (l *agentLink) serveRaw(ctx, prep context.Context, log *slog.Logger, s wire.Stream, open *wire.Open) error {
 	hostKeys, err := l.keys.HostKeys(prep, l.Config.SSH.Addr)
 	if err != nil {
 		return err
@@ -253,7 +253,7 @@ func (l *agentLink) serveRaw(ctx, prep context.Context, log *slog.Logger, s wire
 		return err
 	}
 	log.Info("session opened", "rights", wire.MayRaw)
-	sent, received, err := wire.Splice(ctx, s, wire.Conn(target))
+	sent, received, err := wire.Splice(ctx, l.laned(log, s, open), wire.Conn(target))
 	log.Info("session ended", "in", sent, "out", received)
 	return broken(err)
 }
@@ -282,7 +282,7 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys()), Rights: granted.Rights}); err != nil {
 		return err
 	}
-	conn := &wire.NetConn{Stream: s, End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
+	conn := &wire.NetConn{Stream: l.laned(l.Log, s, open), End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive
 	return broken(l.builtin.Serve(ctx, conn, builtin.Guest{
 		Key: ephemeral, Rights: granted.Rights, Forward: granted.Opens, Listen: granted.Listens, NoSockets: !match.Sockets,
 	}))

@@ -26,8 +26,9 @@ type Relay struct {
 	// SSHKeys is where the keys are with which changes are signed; that of the login unless it is set.
 	SSHKeys SSHKeyConfig
 
-	link wire.Link
-	http *http.Client
+	link  wire.Link
+	lanes laner // for channels of bulk
+	http  *http.Client
 	// redial connects once more; nil: there is no way to.
 	redial func(context.Context) (wire.Link, error)
 	reason *atomic.Pointer[string] // why the link that was made last is over its road
@@ -49,6 +50,12 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	}
 	r := Over(link)
 	r.Login, r.redial, r.reason = l, redial, &reason
+	if peer := link.Peer(); peer.Road != wire.TCP && l.Roads.Transport != wire.OnlyQUIC { // the one needs none, the other wants none
+		tls, addr := certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), peer.Addr.String()
+		r.lanes = laner{until: new(atomic.Int64), dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
+			return wire.DialLane(ctx, tls, addr, token, s)
+		}}
+	}
 	return r, nil
 }
 

@@ -188,6 +188,9 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 	if err != nil {
 		return nil, nil, s.unopened(ctx, err)
 	}
+	if carries(c.Channel) {
+		stream, c.Lane = s.relay.lanes.laned(s.life.Context(), stream)
+	}
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
 	defer stop()
 	c.Kind, c.Session = wire.KindSSH, s.is.Session

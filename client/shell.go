@@ -58,6 +58,9 @@ func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire
 	if err != nil {
 		return nil, nil, r.ended(err)
 	}
+	if c, ok := first.(*wire.Connect); ok && carries(c.Channel) {
+		stream, c.Lane = r.lanes.laned(r.link.Context(), stream)
+	}
 	f := wire.NewFramed(stream)
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
 	defer stop()

@@ -1,0 +1,28 @@
+package agent
+
+import (
+	"log/slog"
+
+	"scrier/wire"
+)
+
+// laneAfter is how many bytes a session's stream has carried when it gets a connection of its own: what a person types and reads
+// does not come to that soon, and stays on QUIC.
+const laneAfter = 4 << 20
+
+// laned is a session's stream behind Opened, which gets a lane of its own when it carries much. It stays as it is when there is no way
+// to the relay over TCP.
+func (l *agentLink) laned(log *slog.Logger, s wire.Stream, open *wire.Open) wire.Stream {
+	if len(open.Lane) != wire.LaneToken || l.link.Peer().Road == wire.TCP || l.Config.Transport == wire.OnlyQUIC {
+		return s
+	}
+	var laned *wire.Laned
+	laned = wire.NewLaned(s, laneAfter, func() {
+		if err := wire.DialLane(l.link.Context(), l.tls, l.link.Peer().Addr.String(), open.Lane, laned); err != nil {
+			log.Info("a session that carries much stays on its link, as there is no connection of its own", "err", err)
+			return
+		}
+		log.Info("a session that carries much has a connection of its own")
+	})
+	return laned
+}

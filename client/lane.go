@@ -1,0 +1,56 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"sync/atomic"
+	"time"
+
+	"scrier/wire"
+)
+
+// laneAfter is how many bytes a channel has carried when it gets a connection of its own.
+const laneAfter = 4 << 20
+
+// laneAgain is how long no further lane is tried when one could not be had: where TCP is blocked each attempt is a wait.
+const laneAgain = time.Minute
+
+// laner makes lanes to one relay. The zero value makes none.
+type laner struct {
+	dial  func(ctx context.Context, token []byte, s *wire.Laned) error
+	until *atomic.Int64 // no attempt before this time, in Unix nanoseconds
+}
+
+// carries says that a channel may have much to carry. What a person types and reads stays on the link: it moves to another network
+// with it.
+func carries(c *wire.Channel) bool {
+	if c == nil {
+		return false
+	}
+	switch c.Kind {
+	case wire.Program, wire.System:
+		return c.Plain || c.Kind == wire.System
+	case wire.SFTP, wire.DialTCP, wire.DialUnix, wire.Accept, wire.Tunnel:
+		return true
+	}
+	return false
+}
+
+// laned makes a stream that begins one that may go on over a lane when it has carried much. token is to be said in Connect; nil: this stream has no lane.
+func (l laner) laned(ctx context.Context, s wire.Stream) (laned wire.Stream, token []byte) {
+	if l.dial == nil {
+		return s, nil
+	}
+	token = make([]byte, wire.LaneToken)
+	rand.Read(token) // does not fail
+	var stream *wire.Laned
+	stream = wire.NewLaned(s, laneAfter, func() {
+		if time.Now().UnixNano() < l.until.Load() {
+			return
+		}
+		if l.dial(ctx, token, stream) != nil && ctx.Err() == nil {
+			l.until.Store(time.Now().Add(laneAgain).UnixNano())
+		}
+	})
+	return stream, token
+}
