@@ -18,7 +18,6 @@ import (
 	builtinworker "scrier/agent/builtin/worker"
 	"scrier/agent/keys"
 	"scrier/agent/keys/worker"
-	"scrier/client"
 	"scrier/wire"
 )
 
@@ -79,7 +78,7 @@ processes, and the shell keeps them.
 			} else if tokenFile != "" {
 				return wire.Errorf(wire.Usage, "either --token-file or --token")
 			}
-			at, err := client.RelayAddress(relay)
+			at, err := wire.RelayAddress(relay)
 			if err != nil {
 				return err
 			}

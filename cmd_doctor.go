@@ -14,6 +14,7 @@ import (
 	"scrier/certs"
 	"scrier/client"
 	"scrier/relay/doctor"
+	"scrier/wire"
 )
 
 func doctorCommand() *cobra.Command {
@@ -44,7 +45,7 @@ at most, and most are made at once.
 			}
 			if relay != "" {
 				var err error
-				if s.Relay, err = client.RelayAddress(relay); err != nil {
+				if s.Relay, err = wire.RelayAddress(relay); err != nil {
 					return err
 				}
 				s.Pin = knownPin(s.Relay)

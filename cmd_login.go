@@ -179,7 +179,7 @@ const placeholder = "HOST:PORT"
 // says is taken only if a shell takes it for one word.
 func (t *target) address(named string) string {
 	for _, addr := range []string{named, t.known()} {
-		if a, err := client.RelayAddress(addr); err == nil && plainAddress(a) {
+		if a, err := wire.RelayAddress(addr); err == nil && plainAddress(a) {
 			if strings.HasPrefix(a, "[") {
 				a = "'" + a + "'" // brackets are a pattern for shells
 			}
@@ -255,7 +255,7 @@ for a relay that was set up anew.
 
 // hostOf is a relay's host without its port; empty if the address is none.
 func hostOf(relay string) string {
-	addr, err := client.RelayAddress(relay)
+	addr, err := wire.RelayAddress(relay)
 	if err != nil {
 		return ""
 	}

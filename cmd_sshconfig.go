@@ -62,7 +62,7 @@ func (o *sshConfigOptions) run(c *cobra.Command) error {
 	config := sshConfigOf(home)
 	config.Suffix = o.suffix
 	if o.relay != "" {
-		if config.Relay, err = client.RelayAddress(o.relay); err != nil {
+		if config.Relay, err = wire.RelayAddress(o.relay); err != nil {
 			return err
 		}
 	}

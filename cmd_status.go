@@ -147,7 +147,7 @@ func (s *status) remembered(relay string) error {
 		return err
 	}
 	if relay != "" {
-		if relay, err = client.RelayAddress(relay); err != nil {
+		if relay, err = wire.RelayAddress(relay); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,10 @@ var bans = []ban{
 		why: "relay, agent and client all ask certs who is who, so certs imports none of them",
 	},
 	{
+		in: []string{"scrier/wire", "scrier/certs", "scrier/config/...", "scrier/agent/..."}, imports: []string{"net/http", "scrier/certs/acme"},
+		why: "an agent speaks no HTTP: it takes megabytes of its program and of every machine's memory",
+	},
+	{
 		in: []string{"scrier/config/..."}, imports: []string{"scrier/certs/...", "scrier/relay/...", "scrier/agent/...", "scrier/client/..."},
 		why: "config reads any configuration file; what stands in it is for its callers to say",
 	},
@@ -70,8 +74,8 @@ var bans = []ban{
 		why: "static is the built pages, as files; who serves them imports it, not the other way round",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"golang.org/x/crypto/acme/..."}, but: []string{"scrier/certs/*"},
-		why: "only certs gets and makes certificates",
+		in: []string{"scrier/..."}, imports: []string{"golang.org/x/crypto/acme/..."}, but: []string{"scrier/certs/acme/*"},
+		why: "only certs/acme asks a CA on the network for certificates",
 	},
 	{
 		in: []string{"scrier/relay/..."}, imports: []string{"scrier/agent/...", "scrier/client/..."},

@@ -22,8 +22,8 @@ import (
 	"scrier/wire"
 )
 
-// Public is a source of certificates that browsers trust without the relay's CA: [Files] or
-// [ACME].
+// Public is a source of certificates that browsers trust without the relay's CA: [Files], or
+// what certs/acme gets.
 type Public interface {
 	// Certificate is the one to show now; nil if there is none yet.
 	Certificate() *PublicCert
@@ -40,7 +40,8 @@ type PublicCert struct {
 	Known bool
 }
 
-func newPublicCert(pair *tls.Certificate, roots *x509.CertPool, now time.Time) *PublicCert {
+// NewPublicCert looks whether a certificate leads to one of roots; nil: the system's.
+func NewPublicCert(pair *tls.Certificate, roots *x509.CertPool, now time.Time) *PublicCert {
 	intermediates := x509.NewCertPool()
 	for _, der := range pair.Certificate[1:] {
 		if c, err := x509.ParseCertificate(der); err == nil {
@@ -142,7 +143,7 @@ func (f *Files) load() error {
 	if err != nil {
 		return err
 	}
-	f.cert.Store(newPublicCert(pair, f.Roots, f.Now()))
+	f.cert.Store(NewPublicCert(pair, f.Roots, f.Now()))
 	return nil
 }
 

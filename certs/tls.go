@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/acme"
-
 	"scrier/wire"
 )
 
@@ -36,9 +34,13 @@ type Server struct {
 	browser browserCerts
 }
 
+// alpnACME is what a CA that looks whether a name is ours wants to speak (RFC 8737).
+const alpnACME = "acme-tls/1"
+
 // challenger is a Public that proves its name to a CA in a handshake of its own (RFC 8737).
 type challenger interface {
-	challenge(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Challenge answers the CA's handshake.
+	Challenge(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
 // Run keeps Public fresh until ctx ends.
@@ -72,7 +74,7 @@ func (s *Server) QUIC() *tls.Config {
 func (s *Server) TCP() *tls.Config {
 	c := s.config("h2", "http/1.1")
 	if _, ok := s.Public.(challenger); ok {
-		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
+		c.NextProtos = append(c.NextProtos, alpnACME)
 	}
 	c.GetCertificate = s.webCert
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return s.link(hello), nil }
@@ -115,8 +117,8 @@ func (s *Server) verifyLane(cs tls.ConnectionState) error {
 }
 
 func (s *Server) webCert(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if ca, ok := s.Public.(challenger); ok && slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
-		return ca.challenge(hello)
+	if ca, ok := s.Public.(challenger); ok && slices.Equal(hello.SupportedProtos, []string{alpnACME}) {
+		return ca.Challenge(hello)
 	}
 	if cert := s.public(hello.ServerName); cert != nil {
 		return cert.Certificate, nil

@@ -147,7 +147,7 @@ func (h Home) Current(relay string, now time.Time) (Login, error) {
 	}
 	if relay == "" {
 		relay = k.Current
-	} else if relay, err = RelayAddress(relay); err != nil {
+	} else if relay, err = wire.RelayAddress(relay); err != nil {
 		return Login{}, err
 	}
 	r, ok := k.Relays[relay]
@@ -204,7 +204,7 @@ func (h Home) Logout(relay string, all, pins bool) (forgotten []string, err erro
 		return nil, nil
 	}
 	if relay != "" {
-		if relay, err = RelayAddress(relay); err != nil {
+		if relay, err = wire.RelayAddress(relay); err != nil {
 			return nil, err
 		}
 	}

@@ -42,7 +42,7 @@ const (
 // relay issues for a new key of this machine.
 func (h Home) Login(ctx context.Context, r LoginRequest) (Login, error) {
 	var err error
-	if r.Relay, err = RelayAddress(r.Relay); err != nil {
+	if r.Relay, err = wire.RelayAddress(r.Relay); err != nil {
 		return Login{}, err
 	}
 	pin, err := h.trust(ctx, r)

@@ -48,7 +48,7 @@ func (h Home) Last() (last KnownRelay, ok bool, err error) {
 
 // Use makes a relay the current one. There must be a login, but it may have expired.
 func (h Home) Use(relay string) (KnownRelay, error) {
-	relay, err := RelayAddress(relay)
+	relay, err := wire.RelayAddress(relay)
 	if err != nil {
 		return KnownRelay{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"scrier/certs"
+	"scrier/certs/acme"
 )
 
 // certificate is the one of server.yaml's block "tls"; nil without one.
@@ -12,7 +13,7 @@ func (s *Settings) certificate() (certs.Public, error) {
 	case t.Cert != "":
 		return certs.LoadFiles(certs.FilesConfig{Cert: t.Cert, Key: t.Key, Now: s.Now, Log: s.Log})
 	case t.ACME != "":
-		return certs.NewACME(certs.ACMEConfig{
+		return acme.New(acme.Config{
 			Domain: t.ACME, Email: t.ACMEEmail, Directory: t.ACMEDirectory,
 			Cache: filepath.Join(s.StateDir, "acme"), Now: s.Now, Log: s.Log,
 		})

@@ -71,7 +71,7 @@ func listenQUIC(t *testing.T) *quic.Listener {
 	return l
 }
 
-// Who gets here has given a name that can be one; see client.RelayAddress.
+// Who gets here has given a name that can be one; see RelayAddress.
 func TestDialUnknownName(t *testing.T) {
 	_, err := wire.Dialer{TLS: &tls.Config{}}.Dial(t.Context(), "no..name.invalid:8443")
 	e, ok := errors.AsType[*wire.Error](err)

@@ -1,4 +1,6 @@
-package certs
+// Package acme gets a relay its certificate for browsers, and renews it. It stands beside certs because it speaks HTTP,
+// which no agent needs.
+package acme
 
 import (
 	"bytes"
@@ -16,19 +18,20 @@ import (
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
+	"scrier/certs"
 	"scrier/wire"
 )
 
 const (
-	acmeCheck = time.Minute // how often the relay asks autocert for its certificate
+	checkInterval = time.Minute // how often the relay asks autocert for its certificate
 	// Between attempts after failures, doubling: Let's Encrypt allows five failed ones an hour.
-	acmeRetryMin, acmeRetryMax = 2 * time.Minute, time.Hour
-	acmeTimeout                = 30 * time.Second // of one request
-	maxACMEAnswer              = 1 << 20          // bytes
+	retryMin, retryMax = 2 * time.Minute, time.Hour
+	timeout            = 30 * time.Second // of one request
+	maxAnswer          = 1 << 20          // bytes
 )
 
-// ACMEConfig says which certificate to get, and where.
-type ACMEConfig struct {
+// Config says which certificate to get, and where.
+type Config struct {
 	Domain    string
 	Email     string         // for the CA's warnings; may be empty
 	Directory string         // of the CA; empty: Let's Encrypt
@@ -38,17 +41,17 @@ type ACMEConfig struct {
 	Log       *slog.Logger
 }
 
-// ACME is a certificate that the relay gets and renews by itself (RFC 8555). It proves that it owns
+// Source is a certificate that the relay gets and renews by itself (RFC 8555). It proves that it owns
 // the name in a TLS handshake on its own port (RFC 8737). Until there is a certificate, the relay
 // shows the one that it made itself, so no browser waits for the CA.
-type ACME struct {
-	ACMEConfig
+type Source struct {
+	Config
 	manager atomic.Pointer[autocert.Manager]
-	cert    atomic.Pointer[PublicCert]
+	cert    atomic.Pointer[certs.PublicCert]
 }
 
-// NewACME makes the cache.
-func NewACME(c ACMEConfig) (*ACME, error) {
+// New makes the cache.
+func New(c Config) (*Source, error) {
 	err := os.MkdirAll(c.Cache, 0o700)
 	if err == nil {
 		err = os.Chmod(c.Cache, 0o700)
@@ -56,14 +59,14 @@ func NewACME(c ACMEConfig) (*ACME, error) {
 	if err != nil {
 		return nil, &wire.Error{Code: wire.BadConfig, Detail: "cannot make the directory for ACME: " + err.Error(), Err: err}
 	}
-	return &ACME{ACMEConfig: c}, nil
+	return &Source{Config: c}, nil
 }
 
 // Certificate is what was got last.
-func (a *ACME) Certificate() *PublicCert { return a.cert.Load() }
+func (a *Source) Certificate() *certs.PublicCert { return a.cert.Load() }
 
-// challenge answers the CA's handshake.
-func (a *ACME) challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Challenge answers the CA's handshake.
+func (a *Source) Challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	m := a.manager.Load()
 	if m == nil {
 		return nil, wire.Errorf(wire.NotFound, "no challenge is under way")
@@ -73,7 +76,7 @@ func (a *ACME) challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // Run gets the certificate, and uses each renewed one. When ctx ends it waits for the step that is
 // under way, which fails at its next request.
-func (a *ACME) Run(ctx context.Context) error {
+func (a *Source) Run(ctx context.Context) error {
 	m := &autocert.Manager{
 		// Who configures a domain accepts the CA's terms; docs/relay.md says so.
 		Prompt:     autocert.AcceptTOS,
@@ -103,15 +106,15 @@ func (a *ACME) Run(ctx context.Context) error {
 		ServerName:   a.Domain,
 		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 	}
-	retry := acmeRetryMin
+	retry := retryMin
 	for {
-		wait := acmeCheck
+		wait := checkInterval
 		if pair, err := m.GetCertificate(hello); err == nil {
 			a.take(pair)
-			retry = acmeRetryMin
+			retry = retryMin
 		} else if ctx.Err() == nil {
 			wait = retry
-			retry = min(2*retry, acmeRetryMax)
+			retry = min(2*retry, retryMax)
 			a.Log.Error("no certificate by ACME", "name", a.Domain, "again", wait, "err", err)
 		}
 		select {
@@ -122,18 +125,18 @@ func (a *ACME) Run(ctx context.Context) error {
 	}
 }
 
-func (a *ACME) take(pair *tls.Certificate) {
+func (a *Source) take(pair *tls.Certificate) {
 	if old := a.cert.Load(); old != nil && bytes.Equal(old.Leaf.Raw, pair.Leaf.Raw) {
 		return
 	}
-	a.cert.Store(newPublicCert(pair, a.Roots, a.Now()))
+	a.cert.Store(certs.NewPublicCert(pair, a.Roots, a.Now()))
 	a.Log.Info("certificate by ACME", "name", a.Domain, "ends", pair.Leaf.NotAfter.UTC())
 }
 
 // tether ends requests when ctx ends. autocert makes contexts of its own and does not know ctx.
 func tether(ctx context.Context, base http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(req *http.Request) (*http.Response, error) {
-		rctx, cancel := context.WithTimeout(req.Context(), acmeTimeout)
+		rctx, cancel := context.WithTimeout(req.Context(), timeout)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		resp, err := base.RoundTrip(req.WithContext(rctx))
@@ -141,7 +144,7 @@ func tether(ctx context.Context, base http.RoundTripper) http.RoundTripper {
 			return nil, err
 		}
 		defer resp.Body.Close()
-		data, err := io.ReadAll(io.LimitReader(resp.Body, maxACMEAnswer))
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", req.URL, err)
 		}

@@ -1,10 +1,6 @@
-package client
+package wire
 
-import (
-	"testing"
-
-	"scrier/wire"
-)
+import "testing"
 
 func TestRelayAddress(t *testing.T) {
 	for text, want := range map[string]string{
@@ -22,7 +18,7 @@ func TestRelayAddress(t *testing.T) {
 		"", ":", ":8443", ":abc", "relay:abc", "relay:0", "relay:65536", "relay:99999", "relay:", "ann@relay", "ann@relay:8443", "https://ann@relay:8443",
 		"http://relay:8443", "ssh://relay", "https://", "https:///x", "relay/path", "a b", "relay:1:2", "[::1", "relay\x1b[31m", "relay?x", "re%lay",
 	} {
-		if got, err := RelayAddress(text); wire.CodeOf(err) != wire.BadRequest {
+		if got, err := RelayAddress(text); CodeOf(err) != BadRequest {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
 	}
