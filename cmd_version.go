@@ -16,12 +16,12 @@ func versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "version [--json]",
 		Long: `Print the version, the commit that the program was built from with its date, and the versions of the
-protocol that it speaks. "modified" means that the source was changed since that commit.
+protocol that it speaks. "the agent alone" is the build for machines. "modified" means that the source was changed since that commit.
 ` + exitHelp("0    printed"),
 		Short: "Print the version",
 		Args:  exact(0, "no arguments"),
 		RunE: func(c *cobra.Command, _ []string) error {
-			v := version{wire.ThisBuild(), runtime.Version(), runtime.GOOS, runtime.GOARCH, []string{wire.ALPNAgent, wire.ALPNClient}}
+			v := version{wire.ThisBuild(), runtime.Version(), runtime.GOOS, runtime.GOARCH, []string{wire.ALPNAgent, wire.ALPNClient}, agentOnly}
 			if asJSON {
 				data, err := json.Marshal(v)
 				if err != nil {
@@ -44,6 +44,8 @@ type version struct {
 	OS     string   `json:"os"`
 	Arch   string   `json:"arch"`
 	Speaks []string `json:"speaks"` // versions of the protocol
+
+	AgentOnly bool `json:"agent_only,omitempty"`
 }
 
 func (v version) String() string {
@@ -57,7 +59,11 @@ func (v version) String() string {
 			commit += ", modified"
 		}
 	}
-	s := fmt.Sprintf("scrier %s %s %s/%s\ncommit %s\nspeaks", v.Version, v.Go, v.OS, v.Arch, commit)
+	alone := ""
+	if v.AgentOnly {
+		alone = ", the agent alone"
+	}
+	s := fmt.Sprintf("scrier %s %s %s/%s%s\ncommit %s\nspeaks", v.Version, v.Go, v.OS, v.Arch, alone, commit)
 	for _, p := range v.Speaks {
 		s += " " + p
 	}

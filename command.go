@@ -14,13 +14,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"scrier/client"
 	"scrier/wire"
 )
 
@@ -50,7 +47,7 @@ func group(c *cobra.Command) *cobra.Command {
 func help(c *cobra.Command, args []string) error {
 	about, rest, err := c.Root().Find(args)
 	if err != nil || len(rest) > 0 {
-		return wire.Errorf(wire.Usage, "there is no command %q; see `%s --help`", strings.Join(args, " "), c.Root().CommandPath())
+		return unknown(wire.Errorf(wire.Usage, "there is no command %q; see `%s --help`", strings.Join(args, " "), c.Root().CommandPath()))
 	}
 	about.InitDefaultHelpFlag()
 	return about.Help()
@@ -69,9 +66,21 @@ func usage(c *cobra.Command, err error) error {
 		if names := strings.Fields(near); len(names) > 0 {
 			text += " (did you mean " + strings.Join(names, " or ") + "?)"
 		}
-		return wire.Errorf(wire.Usage, "%s; see `%s --help`", text, c.CommandPath())
+		told := wire.Errorf(wire.Usage, "%s; see `%s --help`", text, c.CommandPath())
+		if p == "unknown command" {
+			return unknown(told)
+		}
+		return told
 	}
 	return err
+}
+
+// unknown says where a command is that this build does not have.
+func unknown(told *wire.Error) *wire.Error {
+	if agentOnly {
+		return told.Advise("this is the agent's build of scrier, which has `agent` and `version` alone; what operators and relays need is in the whole program")
+	}
+	return told
 }
 
 // badValue says what a flag takes, in place of how Go reads it.
@@ -126,106 +135,12 @@ func printableLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// target says which relay a command talks to.
-type target struct{ state, relay, transport string }
-
-func (t *target) flags(c *cobra.Command) {
-	c.PersistentFlags().StringVar(&t.state, "state", "", "talk over its admin socket to the relay on this host that keeps its state in `DIR`")
-	c.PersistentFlags().StringVar(&t.relay, "relay", "", "talk to the relay at `HOST:PORT` instead of the current one")
-	transportFlag(c.PersistentFlags(), &t.transport)
-}
-
-// dial connects: to the admin socket if --state was given, else with the operator's login.
-func (t *target) dial(ctx context.Context) (*client.Relay, error) {
-	if t.state != "" && t.relay != "" {
-		return nil, wire.Errorf(wire.Usage, "--state is for the relay on this host, and --relay for another one: give one of the two")
-	}
-	if t.state != "" {
-		return client.DialState(ctx, t.state)
-	}
-	home, err := client.FindHome()
-	if err != nil {
-		return nil, err
-	}
-	login, err := home.Current(t.relay, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	if login.Roads.Transport, err = transportOf(t.transport); err != nil {
-		return nil, err
-	}
-	return dialLogin(ctx, login)
-}
-
-// transportVariable is what --transport is unless it is given.
-const transportVariable = "SCRIER_TRANSPORT"
-
-func transportFlag(f *pflag.FlagSet, to *string) {
-	f.StringVar(to, "transport", "", "reach the relay over the `ROAD` auto, quic or tcp (default: $"+transportVariable+", else auto)")
-}
-
-// transportOf is the transport that a person has asked for, by the flag or else the environment.
-func transportOf(flag string) (t wire.Transport, err error) {
-	name, word := "--transport", flag
-	if word == "" {
-		name, word = transportVariable, os.Getenv(transportVariable)
-	}
-	if word == "" {
-		return wire.Auto, nil
-	}
-	if err := t.UnmarshalText([]byte(word)); err != nil {
-		return "", wire.Errorf(wire.Usage, "%s: %s; it is one of auto, quic and tcp", name, wire.DetailOf(err))
-	}
-	return t, nil
-}
-
-// again are the flags with which another command talks to the same relay.
-func (t *target) again() string {
-	switch {
-	case t.state != "":
-		return " --state " + t.state
-	case t.relay != "":
-		return " --relay " + t.relay
-	}
-	return ""
-}
-
-// dialLogin connects with a login. Changes are signed with the key that was named at the login, or one of the usual.
-func dialLogin(ctx context.Context, l client.Login) (*client.Relay, error) {
-	r, err := client.Dial(ctx, l, time.Now)
-	if err != nil {
-		return nil, interrupted(ctx, err)
-	}
-	r.SSHKeys = sshKeys(l.KeyFile, hostOf(l.Relay), l.Username)
-	return r, nil
-}
-
 // interrupted is what a person did who pressed Ctrl-C, instead of the error that it led to.
 func interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
 	return &wire.Error{Code: wire.Cancelled, Detail: "ended by a signal", Err: err}
-}
-
-// do asks the API once.
-func (t *target) do(c *cobra.Command, method, path string, in any) (json.RawMessage, error) {
-	r, err := t.dial(c.Context())
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	answer, err := r.Do(c.Context(), method, path, in)
-	return answer, interrupted(c.Context(), err)
-}
-
-// decode reads the API's answer; it ignores what a newer relay adds.
-func decode[T any](data json.RawMessage) (T, error) {
-	var v T
-	if err := json.Unmarshal(data, &v); err != nil {
-		return v, &wire.Error{Code: wire.Protocol, Detail: "the relay's answer: " + err.Error(), Err: err}
-	}
-	return v, nil
 }
 
 // printJSON prints the API's answer as it is, indented.
@@ -252,27 +167,6 @@ func printValue(w io.Writer, v any) error {
 		return err
 	}
 	return printJSON(w, data)
-}
-
-// table prints columns; every cell may hold strings of the far side.
-func table(w io.Writer, head []string, rows [][]string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(head, "\t"))
-	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = wire.Printable(cell)
-		}
-		fmt.Fprintln(t, strings.Join(row, "\t"))
-	}
-	return t.Flush()
-}
-
-// ago is how long ago a time was, in one unit.
-func ago(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return wire.Rough(time.Since(t)) + " ago"
 }
 
 // stateDir is the default state directory of a daemon: /var/lib for root (or what systemd gives),
@@ -322,22 +216,6 @@ func exitHelp(own string, likely ...wire.Code) string {
 	}
 	for _, c := range append([]wire.Code{wire.Usage}, likely...) {
 		fmt.Fprintf(&b, "  %-4d %-22s %s\n", c.ExitStatus(), c, c.Meaning())
-	}
-	return b.String()
-}
-
-// remoteExitHelp is exitHelp for commands that pass on a remote program's status: own says what it
-// is, and errors differ by their names only.
-func remoteExitHelp(own string, likely ...wire.Code) string {
-	var b strings.Builder
-	b.WriteString("\nEXIT STATUS\n")
-	for line := range strings.Lines(own) {
-		b.WriteString("  " + strings.TrimSpace(line) + "\n")
-	}
-	fmt.Fprintf(&b, "  %-4d an error of Scrier's: standard error says which, in a line that begins with \"scrier:\"\n", wire.NoStatus)
-	b.WriteString("       and ends with its name:\n")
-	for _, c := range append([]wire.Code{wire.Usage}, likely...) {
-		fmt.Fprintf(&b, "         %-22s %s\n", c, c.Meaning())
 	}
 	return b.String()
 }

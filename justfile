@@ -10,6 +10,10 @@ default:
 build: web
     CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o scrier .
 
+# Build ./scrier-agent, which has the agent alone: for machines, where it is called scrier too
+agent:
+    CGO_ENABLED=0 go build -trimpath -buildvcs=auto -tags agentonly -ldflags '-s -w' -o scrier-agent .
+
 # Build the pages, static/dist
 web:
     cd static && { cmp -s package-lock.json node_modules/.locked || { npm ci --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.locked; }; }
@@ -34,7 +38,9 @@ parts:
 lint: web
     test -z "$(gofmt -l . | tee /dev/stderr)"
     go vet ./...
+    go vet -tags agentonly ./...
     go tool staticcheck ./...
+    go tool staticcheck -tags agentonly ./...
     cd static && npx --no-install tsc --noEmit
     cd static && node test/run.mjs
 

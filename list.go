@@ -1,11 +1,15 @@
+//go:build !agentonly
+
 package main
 
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -199,4 +203,25 @@ func (l *listing[T]) print(c *cobra.Command, data json.RawMessage, none func()) 
 		return err
 	}
 	return l.table(c.OutOrStdout(), picked)
+}
+
+// table prints columns; every cell may hold strings of the far side.
+func table(w io.Writer, head []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(head, "\t"))
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = wire.Printable(cell)
+		}
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	return t.Flush()
+}
+
+// ago is how long ago a time was, in one unit.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return wire.Rough(time.Since(t)) + " ago"
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -55,44 +54,35 @@ The machines dial out; no inbound port is open on them.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	if agentOnly {
+		root.Short = "The agent of a machine that has no inbound port open"
+		root.Long += "\n\nThis is the agent's build: it has neither the relay nor what operators use."
+		root.Example = "  scrier agent enroll --relay relay.example.com:8443\n  scrier agent run"
+	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 			err = badValue(e)
 		}
 		return wire.Errorf(wire.Usage, "%w; see `%s --help`", err, c.CommandPath())
 	})
-	root.AddGroup(
-		&cobra.Group{ID: "operator", Title: "For operators:"},
-		&cobra.Group{ID: "relay", Title: "For the relay's administrator:"},
-		&cobra.Group{ID: "machine", Title: "For machines:"},
-	)
-	root.AddCommand(
-		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", relaysCommand()), inGroup("operator", statusCommand()), inGroup("operator", sshCommand()), inGroup("operator", proxyCommand()), inGroup("operator", sshConfigCommand()), inGroup("operator", cpCommand()),
-		inGroup("operator", rdpCommand()), inGroup("operator", vncCommand()), inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
-		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", operatorsCommand()), inGroup("relay", auditCommand()), inGroup("relay", doctorCommand()),
-		inGroup("machine", agentCommand()),
-		versionCommand(),
-	)
-	for _, c := range root.Commands() {
-		if c.Name() == "ssh" {
-			c.SetFlagErrorFunc(asUsedToSSH(root.FlagErrorFunc()))
-		}
-	}
-	root.InitDefaultCompletionCmd()
+	addCommands(root)
 	root.InitDefaultHelpCmd()
-	for _, c := range root.Commands() { // the library's own take anything for an answer
-		switch c.Name() {
-		case "completion":
-			group(c)
-			completionScripts(c)
-		case "help":
+	for _, c := range root.Commands() {
+		if c.Name() == "help" { // the library's own takes anything for an answer
 			c.RunE = help
 		}
 	}
-	// A group does nothing without one of its commands, and each line of usage names the flags by itself.
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	// A group does nothing without one of its commands, and each line of usage names the flags by itself. This is not done
+	// by a template, which would keep every method of every type in the program.
+	show := root.UsageFunc()
+	root.SetUsageFunc(func(c *cobra.Command) error {
+		if c.HasAvailableSubCommands() {
+			defer func(run func(*cobra.Command, []string) error) { c.RunE = run }(c.RunE)
+			c.RunE = nil
+		}
+		return show(c)
+	})
 	plainUsage(root)
-	completions(root)
 	return root
 }
 
@@ -110,24 +100,14 @@ func must(err error) {
 	}
 }
 
-func inGroup(id string, c *cobra.Command) *cobra.Command {
-	c.GroupID = id
-	return c
-}
-
 // exitStatus ends the program with a status and says nothing more: the remote shell's, or a
 // verdict that was printed already.
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// passesStatus marks a command that ends with the exit status of a remote program, which may be any
+// passes is the annotation of a command that ends with the exit status of a remote program, which may be any
 // number. So there is one status for all errors of ours, [wire.NoStatus].
-func passesStatus(c *cobra.Command) *cobra.Command {
-	c.Annotations = map[string]string{passes: "true"}
-	return c
-}
-
 const passes = "passes the exit status of a remote program"
 
 // statusOf is the status that the program ends with, if report gave status for err.
