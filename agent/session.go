@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ const (
 	// It is the lifetime of its line: sshd may look at it late, behind a slow directory or what it asks first.
 	keyLife     = 2 * time.Minute
 	undoTimeout = 15 * time.Second
+
+	restAfter = 10 * time.Second // without a session
 )
 
 // sessions are those that are open, on this link or an older one that is still ending. Each has a channel
@@ -34,7 +37,8 @@ const (
 type sessions struct {
 	mu   sync.Mutex
 	on   map[wire.SessionID]chan struct{}
-	open int // streams that are served, on all links
+	open int         // streams that are served, on all links
+	rest *time.Timer // gives memory back when nothing was open for a while; nil: nothing has been
 }
 
 // enter takes one of max places until leave.
@@ -65,11 +69,24 @@ func (s *sessions) begin(id wire.SessionID) (over <-chan struct{}, forget func()
 	}
 	c := make(chan struct{})
 	s.on[id] = c
+	if s.rest != nil {
+		s.rest.Stop()
+	}
 	return c, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.on, id)
+		if len(s.on) == 0 {
+			s.rest = time.AfterFunc(restAfter, giveBack)
+		}
 	}, nil
+}
+
+// giveBack returns to the machine what the sessions took that are over. An idle program hardly allocates, so Go by itself
+// would keep it for a long time.
+func giveBack() {
+	debug.FreeOSMemory() // what pools hold outlives one collection
+	debug.FreeOSMemory()
 }
 
 // authenticated may be told more than once, and of sessions that are not there.

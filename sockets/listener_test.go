@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -15,6 +16,23 @@ const (
 	head4 = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 	head6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 )
+
+// A look at the tables takes hardly any memory, however long they are: an idle agent looks all the time.
+func TestParseIsCheap(t *testing.T) {
+	table := head4 + strings.Repeat(row("0100007F:1A0B", "01", "0", "7"), 10_000)
+	const looks = 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range looks {
+		if _, err := parseAt(strings.NewReader(table), 3389); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / looks; each > 16<<10 {
+		t.Errorf("%d bytes a look", each)
+	}
+}
 
 // parseAt is the listeners of a table at a port.
 func parseAt(r io.Reader, port uint16) (all []Listener, err error) {

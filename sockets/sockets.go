@@ -23,8 +23,10 @@ const (
 	procTCP  = "/proc/self/net/tcp"
 	procTCP6 = "/proc/self/net/tcp6"
 
-	maxLine = 512      // bytes; the kernel's have 150 and 180
-	maxFile = 64 << 20 // bytes: 400,000 connections
+	maxLine = 512 // bytes; the kernel's have 150 and 180
+
+	kernelRead = 4 << 10  // bytes that the kernel gives at once; an idle agent looks every 15 s, and its memory is the machine's
+	maxFile    = 64 << 20 // bytes: 400,000 connections
 )
 
 // states of a socket, include/net/tcp_states.h.
@@ -84,7 +86,7 @@ func read(path string, each func(socket), states ...string) error {
 // understand is an error, as nothing may be trusted because of a table that was misread.
 func parse(r io.Reader, each func(socket), states ...string) error {
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
+	lines.Buffer(make([]byte, 0, kernelRead), maxLine)
 	size, header := 0, true
 	for lines.Scan() {
 		line := lines.Bytes()

@@ -30,7 +30,7 @@ const (
 	storyEnv    = "SCRIER_STORY"          // which story a process tells
 	stageEnv    = "SCRIER_STORY_STAGE"    // the folder that the machine is made in
 	deadlineEnv = "SCRIER_STORY_DEADLINE" // RFC 3339
-	programEnv  = "SCRIER_STORY_PROGRAM"  // the program under test; with .exe it is that for Windows
+	programEnv  = "SCRIER_STORY_PROGRAM"  // the program under test; with .exe it is that for Windows, with -agent the one with the agent alone
 	nodeEnv     = "SCRIER_STORY_NODE"     // Node.js, wherever the developer has it
 
 	source   = "/run/story/source"   // the module's root, as a story sees it
@@ -142,7 +142,7 @@ func furnish(dir string) error {
 			return err
 		}
 	}
-	for _, file := range []string{"bin/scrier", "bin/scrier.exe", "bin/node"} {
+	for _, file := range []string{"bin/scrier", "bin/scrier.exe", "bin/scrier-agent", "bin/node"} {
 		if err := os.WriteFile(in(file), nil, 0o755); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func furnish(dir string) error {
 		return fmt.Errorf("make an accounts database: %w", err)
 	}
 	mounts := [][2]string{
-		{root, in("run/story/source")}, {os.Getenv(programEnv), in("bin/scrier")}, {os.Getenv(programEnv) + ".exe", in("bin/scrier.exe")}, {os.Getenv(nodeEnv), in("bin/node")},
+		{root, in("run/story/source")}, {os.Getenv(programEnv), in("bin/scrier")}, {os.Getenv(programEnv) + ".exe", in("bin/scrier.exe")}, {os.Getenv(programEnv) + "-agent", in("bin/scrier-agent")}, {os.Getenv(nodeEnv), in("bin/node")},
 		{in("etc"), "/etc"}, {in("bin"), "/usr/local/bin"},
 	}
 	if to := os.Getenv("SCREENSHOTS"); to != "" {

@@ -69,6 +69,12 @@ func TestScript(t *testing.T) {
 	if err := buildForWindows(program + ".exe"); err != nil {
 		t.Fatal(err)
 	}
+	// As people have it: the race detector would take many times the memory.
+	agent := exec.Command("go", "build", "-trimpath", "-tags", "agentonly", "-ldflags", "-s -w", "-o", program+"-agent", "scrier")
+	agent.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := agent.CombinedOutput(); err != nil {
+		t.Fatalf("build the agent alone: %v\n%s", err, out)
+	}
 	slots := int64(2 * runtime.GOMAXPROCS(0))
 	if f := flag.Lookup("test.parallel"); f.Value.String() != f.DefValue {
 		if slots, err = strconv.ParseInt(f.Value.String(), 10, 64); err != nil {
