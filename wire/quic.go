@@ -21,15 +21,20 @@ const (
 	initialWindow   = 512 << 10 // a shell's burst fits without waiting for an update
 	linkWindow      = 16 << 20
 	streamsPerAgent = 1 << 10 // opened by the peer
+
+	// packetSize is what fits into 1,280 bytes behind the headers of IPv6 and UDP: every IP path carries that (RFC 8200, 5),
+	// tunnels among them. It does not grow with what a path is found to carry: quic-go never goes back, and when
+	// the path carries less one day (another network, a VPN that comes up), all but the smallest packets are lost for ever, and the
+	// link stays alive by these.
+	packetSize = 1280 - 40 - 8
 )
 
 // QUICConfig is the configuration of every QUIC endpoint. incoming is how many streams the peer
 // may have open at once.
 func QUICConfig(incoming int64) *quic.Config {
 	return &quic.Config{
-		// 1,280 bytes is what every IP path carries (RFC 8200, 5), tunnels among them: first packets of quic-go's own
-		// size would not get through some. The size grows with what the path is found to carry.
-		InitialPacketSize:              1200,
+		InitialPacketSize:              packetSize,
+		DisablePathMTUDiscovery:        true,
 		HandshakeIdleTimeout:           handshakeIdle,
 		MaxIdleTimeout:                 idleTimeout,
 		KeepAlivePeriod:                keepAlive,
