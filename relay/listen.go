@@ -116,7 +116,7 @@ const otherPort = "free the port, or choose another with --listen or `listen` in
 
 func (l *listener) bind(addr string) (err error) {
 	for range 16 { // with port 0 the number that TCP got may be taken for UDP
-		if l.tcp, err = net.Listen("tcp", addr); err != nil {
+		if l.tcp, err = (&net.ListenConfig{Control: wire.Segments}).Listen(context.Background(), "tcp", addr); err != nil {
 			return (&wire.Error{Code: wire.BadConfig, Detail: "cannot listen on TCP " + addr + ": " + err.Error(), Err: err}).Advise("%s", otherPort)
 		}
 		t := l.tcp.Addr().(*net.TCPAddr)
