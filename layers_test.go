@@ -50,6 +50,10 @@ var bans = []ban{
 		why: "whose a socket is, the kernel says; sockets needs nobody else",
 	},
 	{
+		in: []string{"scrier/network"}, imports: []string{"scrier/..."},
+		why: "that the network has changed, the kernel says; network needs nobody else",
+	},
+	{
 		in: []string{"scrier/relay/guac/..."}, imports: []string{"scrier/certs/...", "scrier/relay", "scrier/relay/web/...", "scrier/relay/session/...", "scrier/relay/kind/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/relay/audit/...", "scrier/relay/store/..."},
 		why: "guac is the Guacamole protocol alone; it must work without a relay around it",
 	},
@@ -218,7 +222,7 @@ var bans = []ban{
 		why: "kinds do not know each other",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/wire/dial.go", "scrier/relay/listen.go", "scrier/relay/web/visit.go", "scrier/bench/floor.go", "scrier/relay/evilclient/*", "scrier/relay/evilbrowser/*"},
+		in: []string{"scrier/..."}, imports: []string{"github.com/quic-go/quic-go"}, but: []string{"scrier/wire/quic.go", "scrier/wire/dial.go", "scrier/wire/way.go", "scrier/relay/listen.go", "scrier/relay/web/visit.go", "scrier/bench/floor.go", "scrier/relay/evilclient/*", "scrier/relay/evilbrowser/*"},
 		why: "above these files everything sees wire.Link and wire.Stream, so that another transport can be added",
 	},
 	{

@@ -35,8 +35,8 @@ type Dialer struct {
 	Proxy Proxy
 }
 
-// way is a road to a relay, dialled at all its addresses.
-type way struct {
+// approach is a road to a relay, dialled at all its addresses.
+type approach struct {
 	road Road
 	dial func(context.Context) (Link, error)
 }
@@ -53,9 +53,9 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 	}
 	var mu sync.Mutex
 	said := map[Road]error{}
-	link, err := race(ctx, contest[way, Link]{
+	link, err := race(ctx, contest[approach, Link]{
 		entries: ways, delay: headStart, leave: leaveLink,
-		dial: func(ctx context.Context, w way) (Link, error) {
+		dial: func(ctx context.Context, w approach) (Link, error) {
 			l, err := w.dial(ctx)
 			mu.Lock()
 			defer mu.Unlock()
@@ -63,7 +63,7 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 			return l, err
 		},
 		// A relay that has answered over QUIC says the same over TCP, where a network may have put somebody in between.
-		final: func(w way, err error) bool { return w.road == QUIC && answered(err) },
+		final: func(w approach, err error) bool { return w.road == QUIC && answered(err) },
 	})
 	switch {
 	case err == nil:
@@ -132,14 +132,14 @@ func roadError(err error) string {
 }
 
 // ways are the roads that may be taken, in their order.
-func (d Dialer) ways(ctx context.Context, addr string) ([]way, error) {
+func (d Dialer) ways(ctx context.Context, addr string) ([]approach, error) {
 	if d.Transport != OnlyQUIC {
 		through, err := d.Proxy.find(addr)
 		if err != nil {
 			return nil, err
 		}
 		if through != nil {
-			return []way{{TCP, func(ctx context.Context) (Link, error) {
+			return []approach{{TCP, func(ctx context.Context) (Link, error) {
 				return d.overTCP(ctx, addr, func(ctx context.Context) (net.Conn, error) { return d.Proxy.dial(ctx, addr) })
 			}}}, nil
 		}
@@ -160,7 +160,7 @@ func (d Dialer) ways(ctx context.Context, addr string) ([]way, error) {
 			})
 		}
 	}
-	both := []way{
+	both := []approach{
 		{QUIC, over(func(ctx context.Context, at netip.AddrPort) (Link, error) { return d.overQUIC(ctx, addr, at) })},
 		{TCP, over(func(ctx context.Context, at netip.AddrPort) (Link, error) {
 			return d.overTCP(ctx, addr, func(ctx context.Context) (net.Conn, error) {
@@ -171,7 +171,7 @@ func (d Dialer) ways(ctx context.Context, addr string) ([]way, error) {
 	if d.First == TCP {
 		both[0], both[1] = both[1], both[0]
 	}
-	var ways []way
+	var ways []approach
 	for _, w := range both {
 		if d.Transport.has(w.road) {
 			ways = append(ways, w)
@@ -196,26 +196,23 @@ func resolve(ctx context.Context, addr string) ([]netip.Addr, int, error) {
 
 // overQUIC makes a link whose socket is its own.
 func (d Dialer) overQUIC(ctx context.Context, addr string, at netip.AddrPort) (Link, error) {
-	socket, err := net.ListenUDP("udp", nil)
+	w, err := newWay()
 	if err != nil {
 		return nil, Errorf(RelayUnreachable, "cannot open a UDP socket: %w", err).Advise("see the limits on open files and on networks of this machine")
 	}
-	transport := &quic.Transport{Conn: socket}
-	closeSocket := func() {
-		_ = transport.Close() // both only fail when closed already
-		_ = socket.Close()
-	}
-	conn, err := transport.Dial(ctx, net.UDPAddrFromAddrPort(at), d.TLS, QUICConfig(streamsPerAgent))
+	remote := net.UDPAddrFromAddrPort(at)
+	conn, err := w.transport.Dial(ctx, remote, d.TLS, QUICConfig(streamsPerAgent))
 	if err != nil {
-		closeSocket()
+		w.close()
 		return nil, quicDialError(addr, err)
 	}
+	w.socket.Settled.Store(true)
 	l := newQUICLink(conn)
-	l.done = make(chan struct{})
+	l.remote, l.now, l.done = remote, w, make(chan struct{})
 	go func() {
 		defer close(l.done)
 		<-conn.Context().Done()
-		closeSocket()
+		l.closeWays()
 	}()
 	return l, nil
 }

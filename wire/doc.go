@@ -39,10 +39,14 @@
 //	Enrol -> Enrolled | Refused                           no certificate needed
 //	Login -> Challenge, Proof -> Certified | Refused      no certificate needed
 //	Call, then HTTP/1.1 as in RFC 9112                    the API
+//	Ping -> Pong, and again, and again                    whether the link lives
 //	Connect -> Attached | Refused, then as a viewer       a new session
 //	Connect -> Attached | Refused, then raw bytes         a new session of kind rdp or vnc
 //	Connect -> Attached | Refused, then as a program      a new session of kind ssh, Channel.Plain
 //	Attach -> Attached | Refused, then as a viewer        one that is open, or that is being opened
+//
+// Who pings does so every few seconds. If no Ping comes for a while the relay sends a Pong that nobody has asked for, which a
+// machine answers on which the program has ended (ICMP).
 //
 // A session of kind ssh is one SSH connection with any number of channels, each on a stream of its own. Connect with Session
 // opens one more; Connect.Channel says what follows behind Attached, see [ChannelKind]. The session ends with its last channel.

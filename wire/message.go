@@ -98,15 +98,20 @@ func cutString(s string, n int) string {
 	return strings.ToValidUTF8(s[:min(len(s), n)], "?")
 }
 
-// Ping asks the agent, not only its QUIC stack, whether it is alive.
+// Ping asks the peer, not only its QUIC stack, whether it is alive.
 type Ping struct {
-	N uint64 `cbor:"1,keyasint"`
+	N   uint64 `cbor:"1,keyasint"`
+	Pad []byte `cbor:"2,keyasint,omitempty"` // makes it larger, and its answer; at most [MaxPad] bytes count
 }
 
 // Pong answers the Ping with the same number.
 type Pong struct {
-	N uint64 `cbor:"1,keyasint"`
+	N   uint64 `cbor:"1,keyasint"`
+	Pad []byte `cbor:"2,keyasint,omitempty"`
 }
+
+// MaxPad is how much larger an answer is made at most, in bytes: it is more than a packet carries.
+const MaxPad = 1600
 
 // Renew asks for a new certificate over the living link.
 type Renew struct {

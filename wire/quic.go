@@ -67,8 +67,11 @@ func QUICLink(conn *quic.Conn) Link { return newQUICLink(conn) }
 // ends the connection's context; whoever learns of the end first, ends ours ([quicLink.failed]).
 type quicLink struct {
 	Life
-	conn *quic.Conn
-	done chan struct{} // closed when the dialled link's socket is
+	conn   *quic.Conn
+	remote net.Addr      // where a dialled link goes; nil: the peer came here, and may roam
+	done   chan struct{} // closed when the dialled link's sockets are
+
+	ways // of a dialled link
 }
 
 func newQUICLink(conn *quic.Conn) *quicLink {
@@ -121,8 +124,12 @@ func (l *quicLink) Close(code Code, detail string) error {
 
 func (l *quicLink) Peer() Peer {
 	state := l.conn.ConnectionState().TLS
+	addr := l.remote
+	if addr == nil {
+		addr = l.conn.RemoteAddr()
+	}
 	return Peer{
-		Addr:         l.conn.RemoteAddr(),
+		Addr:         addr,
 		Road:         QUIC,
 		Certificates: state.PeerCertificates,
 		Export: func(label string, n int) ([]byte, error) {
