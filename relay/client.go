@@ -69,11 +69,12 @@ type client struct {
 	id      certs.Identity // zero without a certificate
 	expires time.Time
 	asked   func() // a first message came whole
+	refused refused
 }
 
 func (r *Relay) serveClient(ctx context.Context, a arrived) error {
 	link := a.link
-	c := &client{Relay: r, link: link, asked: func() {}}
+	c := &client{Relay: r, link: link, asked: func() {}, refused: a.refused}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if chain := link.Peer().Certificates; len(chain) > 0 {
@@ -206,6 +207,8 @@ func (c *client) first(ctx context.Context, f *wire.Framed, m wire.Message) erro
 		return c.connect(ctx, f, m)
 	case *wire.Attach:
 		return c.attach(ctx, f, m)
+	case *wire.Ping:
+		return c.pulse(ctx, f, m)
 	case *wire.Login:
 		return c.access.Login(ctx, f, c.link.Peer(), m)
 	case *wire.Enrol:

@@ -40,7 +40,7 @@ const (
 // listener is one port: UDP for QUIC, TCP for HTTPS.
 type listener struct {
 	tcp       net.Listener
-	udp       *net.UDPConn
+	udp       *wire.Socket
 	transport *quic.Transport
 	quic      *quic.EarlyListener
 
@@ -120,10 +120,13 @@ func (l *listener) bind(addr string) (err error) {
 			return (&wire.Error{Code: wire.BadConfig, Detail: "cannot listen on TCP " + addr + ": " + err.Error(), Err: err}).Advise("%s", otherPort)
 		}
 		t := l.tcp.Addr().(*net.TCPAddr)
-		l.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: t.IP, Port: t.Port, Zone: t.Zone})
-		if err == nil {
+		udp, uerr := net.ListenUDP("udp", &net.UDPAddr{IP: t.IP, Port: t.Port, Zone: t.Zone})
+		if uerr == nil {
+			l.udp = wire.NewSocket(udp)
+			l.udp.Settled.Store(true)
 			return nil
 		}
+		err = uerr
 		err = (&wire.Error{Code: wire.BadConfig, Detail: "cannot listen on UDP " + t.String() + ": " + err.Error(), Err: err}).Advise("%s", otherPort)
 		if cerr := l.tcp.Close(); cerr != nil {
 			return errors.Join(err, cerr)
@@ -178,7 +181,12 @@ type arrived struct {
 	addr     net.Addr // where it came from; an agent may roam
 	alpn     string
 	acquaint func(identity string) // says that the peer has shown who it is
+	refused  refused
 }
+
+// refused counts how often the network says from now on that nobody listens any more where a link comes from, until forget.
+// It is a hint: who is on the way may forge it.
+type refused func() (count func() int, forget func())
 
 // accept gives each connection to serve, in a goroutine of its own, and does nothing else. So a client
 // that never finishes its handshake delays no other.
@@ -203,12 +211,16 @@ func (l *listener) accept(ctx context.Context, serve func(arrived), browsers htt
 				if !known {
 					defer l.strictly(conn)()
 				}
-				serve(arrived{link: wire.QUICLink(conn), addr: conn.RemoteAddr(), alpn: alpn, acquaint: func(identity string) {
-					acquaint(conn.Context())
-					if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
-						a.showed(identity)
-					}
-				}})
+				serve(arrived{
+					link: wire.QUICLink(conn), addr: conn.RemoteAddr(), alpn: alpn,
+					refused: func() (func() int, func()) { return l.udp.Expect(conn.RemoteAddr()) },
+					acquaint: func(identity string) {
+						acquaint(conn.Context())
+						if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
+							a.showed(identity)
+						}
+					},
+				})
 			}
 		})
 	}
