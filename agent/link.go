@@ -70,7 +70,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	a.saved(cert.Leaf)
-	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), move: move, tls: d.TLS, why: d.Why(link, a.enrolment.Relay)}
+	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), move: move, tls: d.TLS, why: d.Why(link, a.enrolment.Relay)}
 	if move == nil && a.renewNext {
 		a.renewNext = false
 		free = func() {}
@@ -100,6 +100,7 @@ type agentLink struct {
 	why      string        // it is over its road
 	interval time.Duration // between heartbeats
 	moves    bool          // the relay takes a second link beside it
+	now      chan struct{} // holds one when a heartbeat is wanted at once
 
 	known facts // without a lock: greet uses it first, and when greet is over, beat alone
 	usage usage
@@ -175,6 +176,7 @@ func (l *agentLink) run(ctx context.Context) error {
 	g.Go(func() error { return l.listen() })
 	g.Go(func() error { return l.accept(gctx) })
 	g.Go(func() error { return l.renewInTime(gctx) })
+	g.Go(func() error { return l.roam(gctx) })
 	g.Go(func() error { // closes the link, which ends the others that read from it
 		select {
 		case <-gctx.Done():
@@ -202,6 +204,7 @@ func (l *agentLink) beat(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
+		case <-l.now:
 		}
 		if err := l.control.Send(&wire.Heartbeat{Time: wire.Millis(l.Now()), Facts: l.tell(ctx)}); err != nil {
 			return fmt.Errorf("send heartbeat: %w", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"scrier/wire"
@@ -20,8 +19,6 @@ type attachment struct {
 	shown *progress
 	paint []byte // what has come of a repaint: it is shown as a whole, or not at all
 
-	heard atomic.Int64 // messages of the relay
-
 	mu   sync.Mutex // a size, and the key behind it
 	size wire.Size  // as the relay knows it
 }
@@ -32,12 +29,6 @@ const (
 
 	// stuckTerminal is how long a terminal that takes no more output may hold up the end.
 	stuckTerminal = time.Second
-
-	// asleep is how much later than it should a clock must strike for this machine to have slept, or this program
-	// to have been stopped. The relay must answer within wakeWait then: the link does not notice by itself for as
-	// long as it would without the sleep.
-	asleep   = 10 * time.Second
-	wakeWait = 5 * time.Second
 )
 
 var errExit = errors.New("the session ended")
@@ -158,35 +149,13 @@ func (c *attachment) resizeLocked(size wire.Size) error {
 	return nil
 }
 
-// watch asks the relay whether it is still there when this machine has slept.
+// watch looks whether the relay still answers.
 func (c *attachment) watch(ctx context.Context) error {
-	const every = time.Second
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for last := time.Now().Round(0); ; { // by the wall's clock, as the other one sleeps too
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-		now := time.Now().Round(0)
-		slept := now.Sub(last) > every+asleep
-		last = now
-		if !slept {
-			continue
-		}
-		heard := c.heard.Load()
-		if err := c.Send(&wire.Ping{}); err != nil {
-			return lost(err)
-		}
-		select {
-		case <-time.After(wakeWait):
-		case <-ctx.Done():
-			return nil
-		}
-		if c.heard.Load() == heard {
-			return errSilent
-		}
+	select {
+	case <-c.life.relay.pulse.silence():
+		return errSilent
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -208,7 +177,6 @@ func (c *attachment) output() (*wire.Exit, error) {
 			}
 			return nil, lost(err)
 		}
-		c.heard.Add(1)
 		switch m := m.(type) {
 		case *wire.Data:
 			if err := l.show(m.Bytes); err != nil {

@@ -71,6 +71,7 @@ func (r *Relay) desktop(ctx context.Context, req DesktopRequest) (wire.Stream, *
 	}
 	a, err := wire.Expect[wire.Attached](stream)
 	if err == nil && stop() {
+		r.beat()
 		return stream, a, nil
 	}
 	stream.Reset(wire.Cancelled)

@@ -66,7 +66,7 @@ func (l *lifeline) run(ctx context.Context, c *attachment) (exit *wire.Exit, fre
 		if ctx.Err() != nil || !free || !l.passes(why) {
 			return exit, free, why
 		}
-		next, err := l.again(ctx, why)
+		next, err := l.again(ctx)
 		if err != nil {
 			return nil, true, err
 		}
@@ -84,20 +84,23 @@ func (l *lifeline) passes(why error) bool {
 	if l.relay.redial == nil || wire.CodeOf(why) != wire.RelayUnreachable {
 		return false
 	}
-	if err := l.relay.link.Err(); err != nil {
-		return wire.CodeOf(err) == wire.Internal // else the relay has said why
+	if l.relay.link.Err() != nil {
+		return broke(l.relay.link)
 	}
 	var broken *wire.Error // within what lost says
 	return !errors.As(errors.Unwrap(why), &broken) || broken.Code != wire.Protocol
 }
 
+// broke says that a link has ended without a word of the relay's.
+func broke(link wire.Link) bool { return link.Err() != nil && wire.CodeOf(link.Err()) == wire.Internal }
+
 // again attaches once more, and tries for as long as the relay may keep the session.
-func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
+func (l *lifeline) again(ctx context.Context) (*attachment, error) {
 	l.keys.offline.Store(true)
 	defer l.keys.offline.Store(false)
 	status := l.status()
 	defer status.stop()
-	fresh := l.relay.link.Err() != nil || errors.Is(why, errSilent)
+	failed := false
 	limit := l.grace + linkNotice
 	for began := time.Now(); ; {
 		select {
@@ -107,7 +110,7 @@ func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
 			return nil, context.Cause(ctx)
 		}
 		l.pause = min(l.pause+500*time.Millisecond, maxPause)
-		c, err := l.attempt(ctx, fresh)
+		c, err := l.attempt(ctx, failed || l.relay.link.Err() != nil || l.relay.pulse.isSilent())
 		switch {
 		case err == nil:
 			if l.req.Rejoined != nil {
@@ -124,7 +127,7 @@ func (l *lifeline) again(ctx context.Context, why error) (*attachment, error) {
 		case time.Since(began) > limit:
 			return nil, lost(fmt.Errorf("it did not come back within %s: %w", limit.Round(time.Second), err))
 		}
-		fresh = true
+		failed = true
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"scrier/network"
 	"scrier/wire"
 )
 
@@ -23,6 +24,7 @@ const (
 type links struct {
 	first wire.Link
 	dial  func(context.Context) (wire.Link, error) // nil: there are no others
+	beats bool                                     // the relay is asked whether a link lives
 
 	mu    sync.Mutex // also held while one more is made: who needs one too waits for it
 	more  []wire.Link
@@ -72,6 +74,9 @@ func (l *links) other(ctx context.Context) wire.Stream {
 		return nil // the first one has room again some time
 	}
 	l.more = append(l.more, link)
+	if l.beats { // what is on it cannot go on over another one
+		go newPulse(link, nil, network.Watch(link.Context())).run()
+	}
 	return try(ctx, link)
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"scrier/certs"
+	"scrier/network"
 	"scrier/wire"
 )
 
@@ -32,6 +33,9 @@ type Relay struct {
 	// redial connects once more; nil: there is no way to.
 	redial func(context.Context) (wire.Link, error)
 	reason *atomic.Pointer[string] // why the link that was made last is over its road
+	beats  bool                    // the relay is asked whether a link lives, once something is on it
+	hasty  bool                    // a link that is silent is left as soon as there is another one: all on it goes on there
+	pulse  *pulse                  // of link; nil: nobody asks
 }
 
 // Dial connects with a login.
@@ -49,7 +53,7 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 		return nil, (&Relay{Login: l}).advise(err)
 	}
 	r := Over(link)
-	r.Login, r.redial, r.reason = l, redial, &reason
+	r.Login, r.redial, r.reason, r.beats = l, redial, &reason, true
 	if peer := link.Peer(); peer.Road != wire.TCP && l.Roads.Transport != wire.OnlyQUIC { // the one needs none, the other wants none
 		tls, addr := certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), peer.Addr.String()
 		r.lanes = laner{until: new(atomic.Int64), dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
@@ -57,6 +61,17 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 		}}
 	}
 	return r, nil
+}
+
+// beat has the relay asked from now on whether the link lives: there is something on it that stays.
+func (r *Relay) beat() {
+	if r.beats && (r.pulse == nil || r.pulse.link != r.link) {
+		r.pulse = newPulse(r.link, r.redial, network.Watch(r.link.Context()))
+		if r.hasty {
+			r.pulse.patient = 0
+		}
+		go r.pulse.run() // ends with the link
+	}
 }
 
 // Over is the relay at the far end of a link, which it owns from now on.
@@ -67,16 +82,29 @@ func Over(link wire.Link) *Relay {
 }
 
 // relink connects once more, in place of a link that is no good. Nobody else may use r meanwhile.
+// One that has come back meanwhile stays.
 func (r *Relay) relink(ctx context.Context) error {
-	link, err := r.redial(ctx)
+	dial := r.redial
+	if r.pulse != nil {
+		dial = r.pulse.another
+	}
+	link, err := dial(ctx)
 	if err != nil {
 		return err
 	}
+	if r.pulse.isRevived() && r.link.Err() == nil {
+		return link.Close(wire.None, "")
+	}
 	r.http.CloseIdleConnections()
-	_ = r.link.Close(wire.None, "") // most likely it is dead
+	_ = r.link.Close(errUnanswered.Code, errUnanswered.Detail) // most likely it is dead
 	r.link = link
+	r.beat()
 	return nil
 }
+
+// Hasty has a link that is silent left as soon as there is another one, for programs that go on there without a loss. It is to be
+// called before anything else.
+func (r *Relay) Hasty() { r.hasty = true }
 
 // bound is the relay over the link that it has now, whatever becomes of r.
 func (r *Relay) bound() *Relay {
@@ -119,6 +147,7 @@ func noSocket(state string, err error) error {
 // Close ends the connection.
 func (r *Relay) Close() error {
 	r.http.CloseIdleConnections()
+	r.pulse.close()
 	if r.link != nil {
 		return r.link.Close(wire.None, "")
 	}

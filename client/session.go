@@ -89,7 +89,7 @@ func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, m
 		attached.Rights = attached.Rights[:wire.MaxRights]
 	}
 	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{})}
-	s.links.first, s.links.dial = r.link, r.redial
+	s.links.first, s.links.dial, s.links.beats = r.link, r.redial, r.beats
 	go s.watch()
 	return s, nil
 }
@@ -154,6 +154,62 @@ func (s *Session) Done() <-chan struct{} { return s.life.Context().Done() }
 
 // Err is why the session has ended; nil: it is open.
 func (s *Session) Err() error { return s.life.Err() }
+
+// Lost says that the session has ended for this side because its link was lost. At the relay it may be open still.
+func (s *Session) Lost() bool { return s.relay.redial != nil && broke(s.link) }
+
+// Again gives the session over another link, after [Session.Lost]; if the relay keeps it no more, and req is not nil, it gives
+// another one that is opened as req says. It tries for as long as a relay keeps a session that nobody has. Several sessions of one
+// relay are to be asked for one after the other, and nothing else may use the relay meanwhile.
+func (s *Session) Again(ctx context.Context, req *SessionRequest) (*Session, error) {
+	grace := time.Duration(s.is.Grace) * time.Second
+	if grace == 0 {
+		grace = usualGrace
+	}
+	return again(ctx, grace+linkNotice, func(ctx context.Context) (*Session, error) {
+		if broke(s.relay.link) || s.relay.pulse.isSilent() {
+			if err := s.relay.relink(ctx); err != nil {
+				return nil, err
+			}
+		}
+		next, err := s.relay.Join(ctx, s.is.Session, s.messages)
+		if wire.CodeOf(err) != wire.NotFound || req == nil {
+			return next, err
+		}
+		anew := *req
+		anew.Terminal = nil // nobody waits for a question any more
+		next, err = s.relay.Open(ctx, anew)
+		if code := wire.CodeOf(err); code == wire.EnvoyOffline || code == wire.AgentLost { // it comes back too
+			err = &wire.Error{Code: wire.RelayUnreachable, Err: err}
+		}
+		return next, err
+	})
+}
+
+// again tries until something works, or cannot work any more, or for a time.
+func again[T any](ctx context.Context, limit time.Duration, try func(context.Context) (T, error)) (T, error) {
+	pause := time.Duration(0)
+	for began := time.Now(); ; {
+		attempt, cancel := context.WithTimeout(ctx, dialTimeout+attachWait)
+		v, err := try(attempt)
+		cancel()
+		switch {
+		case err == nil:
+			return v, nil
+		case ctx.Err() != nil:
+			return v, wire.Cause(ctx, wire.Cancelled)
+		case !passing(err) && attempt.Err() == nil:
+			return v, err
+		case time.Since(began) > limit:
+			return v, lost(fmt.Errorf("it did not come back within %s: %w", limit.Round(time.Second), err))
+		}
+		pause = min(pause+500*time.Millisecond, maxPause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
 
 // Close ends the session for this side, with all of its channels. Others that share it keep it.
 func (s *Session) Close() error {

@@ -95,6 +95,7 @@ func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire
 	if !stop() { // from here on the end of ctx is an orderly one
 		return nil, nil, wire.Cause(ctx, wire.Cancelled)
 	}
+	r.beat()
 	return f, attached, nil
 }
 

@@ -26,6 +26,7 @@ func (r *Relay) Tunnel(ctx context.Context, envoy string) (Conn, error) {
 		err = errNoChannels
 	}
 	if err == nil && stop() {
+		r.beat()
 		return &conn{Stream: stream, session: &Session{life: wire.NewLife(), relay: r, link: r.link}, stop: func() bool { return true }}, nil
 	}
 	stream.Reset(wire.Cancelled)

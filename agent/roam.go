@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"scrier/network"
+	"scrier/wire"
+)
+
+const (
+	// listenEvery is how often an agent looks whether anything comes on its link. That sends nothing.
+	listenEvery = 3 * time.Second
+
+	// unheard is how many times in a row nothing may have come, not even that what was sent has arrived, before the link looks for
+	// another way.
+	unheard = 2
+
+	// moveWait is how long that may take at a time.
+	moveWait = 2 * time.Second
+)
+
+// roam has the link go another way through the network when this one leads nowhere any more: sessions go on with it. Nothing is sent
+// for that but a heartbeat when the network has changed.
+func (l *agentLink) roam(ctx context.Context) error {
+	r, ok := l.link.(wire.Roamer)
+	if !ok {
+		return nil
+	}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	changed := network.Watch(watching)
+	tick := time.NewTicker(listenEvery)
+	defer tick.Stop()
+	passed, heard, quiet := r.Passed(), r.Heard(), 0
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.link.Context().Done():
+			return nil
+		case <-changed:
+			select {
+			case l.now <- struct{}{}:
+			default:
+			}
+			tick.Reset(listenEvery)
+			passed, heard, quiet = r.Passed(), r.Heard(), unheard-1
+			continue
+		case <-tick.C:
+		}
+		p, h := r.Passed(), r.Heard()
+		switch {
+		case h != heard:
+			quiet = 0
+		case p != passed:
+			quiet++
+		}
+		passed, heard = p, h
+		if quiet < unheard {
+			continue
+		}
+		moving, cancel := context.WithTimeout(ctx, moveWait)
+		err := r.Move(moving)
+		cancel()
+		if err == nil {
+			quiet = 0
+			l.Log.Info("the link goes another way through the network")
+		} else {
+			l.Log.Debug("nothing comes on the link, and there is no other way", "err", err)
+			_ = r.Rebind() // not every system can
+		}
+	}
+}
