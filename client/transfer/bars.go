@@ -113,6 +113,22 @@ func (b *Bars) End(f *File, o Outcome) {
 	fmt.Fprintln(b.out, told(f, o))
 }
 
+// Stop implements [Progress].
+func (b *Bars) Stop(f *File) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.running, f)
+	b.clear()
+}
+
+// Say writes a line between the files.
+func (b *Bars) Say(line string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.clear()
+	fmt.Fprintln(b.out, line)
+}
+
 // line is a file's bar: its name, how much of it there is, and how fast it comes.
 func (b *Bars) line(f *File, offset, moved int64, took time.Duration, more bool) string {
 	percent := 100

@@ -244,3 +244,133 @@ func TestTwoCopies(t *testing.T) {
 		t.Error("it is no whole file")
 	}
 }
+
+// A copy whose connection is lost goes on over another one, at the byte where it was; with a sum or without.
+func TestAgain(t *testing.T) {
+	for _, way := range []string{"up", "down", "between"} {
+		for _, sums := range []bool{true, false} {
+			name := way
+			if sums {
+				name += " with sums"
+			}
+			t.Run(name, func(t *testing.T) {
+				s := newSite(t)
+				data, third := random(bigSize), t.TempDir()
+				newRemote := func(home string) *transfer.Remote {
+					cfg := transfer.RemoteConfig{Name: "web", Conn: server(t, home)}
+					if sums {
+						cfg.Sum = fileSum(home)
+					}
+					return remoteOf(t, cfg)
+				}
+				path, dst, target := "f", "copy", s.there
+				var broken *transfer.Remote
+				connect := func() (from, to transfer.Place) {
+					broken = newRemote(s.there)
+					switch way {
+					case "up":
+						path = filepath.Join(s.here, "f")
+						return s.local, broken
+					case "down":
+						target, dst = s.here, filepath.Join(s.here, "copy")
+						return broken, s.local
+					}
+					target = third
+					return broken, newRemote(third)
+				}
+				from, to := connect()
+				write(t, filepath.Join(map[string]string{"up": s.here, "down": s.there, "between": s.there}[way], "f"), string(data))
+				lost, losses := errors.New("the cable was pulled"), 0
+				var next atomic.Int64
+				next.Store(bigSize / 2)
+				p := &told{on: func(_ *transfer.File, offset int64) {
+					if at := next.Load(); offset > at && next.CompareAndSwap(at, at+bigSize/5) {
+						broken.End(lost)
+					}
+				}}
+				sum := run(t, p, []transfer.Source{{Place: from, Path: path}}, to, dst, transfer.Options{Again: func(_ context.Context, why error) ([]transfer.Place, error) {
+					losses++
+					if !errors.Is(why, lost) {
+						t.Errorf("it was lost because of %v", why)
+					}
+					part, err := os.Stat(filepath.Join(target, transfer.PartName("copy")))
+					if err != nil || part.Size() < bigSize/4 {
+						t.Errorf("the part is %v, %v", part, err)
+					}
+					from, to := connect()
+					return []transfer.Place{from, to}, nil
+				}})
+				if losses < 1 || sum.Copied != 1 || sum.Failed != 0 || sum.Moved > bigSize*2 {
+					t.Errorf("%+v after %d losses", sum, losses)
+				}
+				p.wants(t, "continued ")
+				if read(t, filepath.Join(target, "copy")) != string(data) {
+					t.Error("it is another file")
+				}
+				noParts(t, s.here, s.there, third)
+			})
+		}
+	}
+}
+
+// What was copied before a connection was lost is not copied again, and a folder that was made by then stays the one that was meant.
+func TestAgainTree(t *testing.T) {
+	s := newSite(t)
+	for i := range 300 {
+		write(t, filepath.Join(s.here, "d", strings.Repeat("s", 1+i%7), strings.Repeat("f", 1+i)[:min(1+i, 200)]+filepath.Ext("."+string(rune('a'+i%26)))), string(random(1000+i)))
+	}
+	if err := os.Chmod(filepath.Join(s.here, "d/ss"), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	want := look(t, filepath.Join(s.here, "d"))
+	var broken *transfer.Remote
+	connect := func() *transfer.Remote {
+		broken = remote(t, s.there)
+		return broken
+	}
+	began, losses := atomic.Int64{}, 0
+	p := &told{on: func(*transfer.File, int64) {
+		if n := began.Add(1); n == 150 || n == 400 {
+			broken.End(io.ErrUnexpectedEOF)
+		}
+	}}
+	from := []transfer.Source{{Place: s.local, Path: filepath.Join(s.here, "d")}}
+	sum := run(t, p, from, connect(), "new", transfer.Options{Recursive: true, Again: func(context.Context, error) ([]transfer.Place, error) {
+		losses++
+		return []transfer.Place{s.local, connect()}, nil
+	}})
+	if losses == 0 || sum.Failed != 0 {
+		t.Errorf("%+v after %d losses", sum, losses)
+	}
+	if got := look(t, filepath.Join(s.there, "new")); got != want {
+		t.Errorf("the tree is\n%s\nand was\n%s", got, want)
+	}
+	if info, err := os.Stat(filepath.Join(s.there, "new/ss")); err != nil || info.Mode().Perm() != 0o500 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if n := int64(len(p.sorted())); n != sum.Copied {
+		t.Errorf("%d files were told, and %d copied", n, sum.Copied)
+	}
+	noParts(t, s.there)
+}
+
+// Whoever cannot connect again says why, and what was copied is left for later.
+func TestAgainFails(t *testing.T) {
+	s := newSite(t)
+	write(t, filepath.Join(s.here, "f"), string(random(bigSize)))
+	s.told.on = func(_ *transfer.File, offset int64) {
+		if offset > bigSize/2 {
+			s.remote.End(io.ErrUnexpectedEOF)
+		}
+	}
+	no := errors.New("no relay any more")
+	sum, err := transfer.Run(t.Context(), []transfer.Source{{Place: s.local, Path: filepath.Join(s.here, "f")}}, s.remote, "f", transfer.Options{
+		Progress: s.told, Again: func(context.Context, error) ([]transfer.Place, error) { return nil, no },
+	})
+	if !errors.Is(err, no) || !sum.Parts {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if err := os.Remove(filepath.Join(s.there, transfer.PartName("f"))); err != nil {
+		t.Error(err)
+	}
+}

@@ -149,6 +149,9 @@ func (c *copying) direct(open func() (Writing, error)) (Result, error) {
 		return Failed, c.target(o.err)
 	}
 	err = c.stream(in, o.out, 0)
+	if err != nil && c.moved > 0 {
+		c.stuck.Store(true) // it cannot be written once more
+	}
 	if closed := o.out.Close(); err == nil && closed != nil {
 		err = c.target(closed)
 	}
@@ -214,8 +217,9 @@ func (c *copying) keep(there Entry) error {
 
 // open opens the part file, and says how much of it is right already.
 func (c *copying) open(in Reading, part string, mode fs.FileMode) (out Writing, at int64, err error) {
-	if c.o.Continue {
-		if out, at = c.reopen(in, part); out != nil {
+	ours := c.late && c.seen.left(c.dst.Show(part), c.is)
+	if c.o.Continue || ours {
+		if out, at = c.reopen(in, part, ours); out != nil {
 			return out, at, nil
 		}
 	}
@@ -233,8 +237,9 @@ func (c *copying) open(in Reading, part string, mode fs.FileMode) (out Writing, 
 	return out, 0, err
 }
 
-// reopen opens what an earlier copy left, if it can be used: as far as it is the same as the source.
-func (c *copying) reopen(in Reading, part string) (Writing, int64) {
+// reopen opens what an earlier copy left, if it can be used: as far as it is the same as the source. ours says that this copy has
+// written it: without a sum, all counts of it that the place must have taken before the connection was lost.
+func (c *copying) reopen(in Reading, part string, ours bool) (Writing, int64) {
 	e, err := c.dst.Lstat(part)
 	if err != nil || !e.Mode.IsRegular() || e.Size < worthSumming {
 		return nil, 0
@@ -248,6 +253,8 @@ func (c *copying) reopen(in Reading, part string) (Writing, int64) {
 	case err == nil:
 	case errors.Is(err, errDiffers):
 		n = 0
+	case ours:
+		n = max(n-c.dst.Ahead(), 0)
 	default: // one of the two cannot tell: both are read
 		n = c.samePrefix(in, part, n)
 	}
@@ -507,6 +514,9 @@ func (c *copying) leave(part string, at int64, err error) {
 		return
 	case some && !full(err):
 		c.left = true
+		if c.o.Again != nil {
+			c.seen.leave(c.dst.Show(part), c.is)
+		}
 		return
 	case c.dst.Lost() != nil:
 		return

@@ -291,6 +291,9 @@ func (f *localFolder) Chtimes(p string, read, changed time.Time) error {
 	return f.root.Chtimes(p, read, changed)
 }
 
+// Ahead implements [Folder].
+func (f *localFolder) Ahead() int64 { return 0 }
+
 func (f *localFolder) Room(p string) (int64, bool) { return room(filepath.Join(f.root.Name(), p)) }
 
 // localFile is an open file of this machine.

@@ -66,6 +66,8 @@ type Folder interface {
 	Chtimes(path string, read, changed time.Time) error
 	Rename(from, to string) error
 	Remove(path string) error
+	// Ahead is how much of a file's end may be there before what stands in front of it, in bytes, when a connection was lost.
+	Ahead() int64
 	// Room is how many bytes there is room for; ok is false if nobody knows.
 	Room(path string) (free int64, ok bool)
 	Close() error

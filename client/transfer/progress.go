@@ -34,4 +34,6 @@ type Progress interface {
 	// At says how far a file is, in bytes.
 	At(f *File, offset int64)
 	End(f *File, o Outcome) // also of files that did not begin
+	// Stop is told in place of End of a file that may go on later, as another one.
+	Stop(f *File)
 }

@@ -43,7 +43,8 @@ type Remote struct {
 	conn   *conn
 	client *sftp.Client
 	sum    func(ctx context.Context, path string, n int64) ([]byte, error)
-	atomic bool // a rename can replace what is there
+	atomic bool  // a rename can replace what is there
+	ahead  int64 // of a file may be under way, in bytes
 
 	listing sync.Mutex // one folder at a time, for [conn.names]
 
@@ -70,7 +71,7 @@ func NewRemote(ctx context.Context, cfg RemoteConfig) (*Remote, error) {
 	if cfg.Requests == 0 {
 		cfg.Requests = requests
 	}
-	r := &Remote{name: cfg.Name, conn: newConn(cfg.Conn, cfg.Patience), sum: cfg.Sum}
+	r := &Remote{name: cfg.Name, ahead: int64(cfg.Requests) * chunk, conn: newConn(cfg.Conn, cfg.Patience), sum: cfg.Sum}
 	defer context.AfterFunc(ctx, func() { r.conn.fail(context.Cause(ctx)) })()
 	// An INIT packet is answered like a request.
 	client, err := sftp.NewClientPipe(r.conn, r.conn, sftp.MaxPacketUnchecked(chunk), sftp.MaxConcurrentRequestsPerFile(cfg.Requests),
@@ -419,6 +420,9 @@ func (f *remoteFolder) Rename(from, to string) error {
 	}
 	return f.client.Rename(from, to)
 }
+
+// Ahead implements [Folder]. The server may take requests in another order than they came in.
+func (f *remoteFolder) Ahead() int64 { return f.ahead }
 
 func (f *remoteFolder) Room(p string) (int64, bool) {
 	if _, ok := f.client.HasExtension("statvfs@openssh.com"); !ok {

@@ -44,6 +44,9 @@ type Options struct {
 	Continue  bool  // go on with what is there already
 	Rate      int64 // bytes a second at most; 0: as fast as it goes
 	Progress  Progress
+	// Again gives the places anew, in the order of the sources and the target last, when the connection to one of them was lost:
+	// lost is why. Then the copy goes on where it was. An error ends it with that. nil: it ends with lost.
+	Again func(ctx context.Context, lost error) ([]Place, error)
 }
 
 // Summary is what [Run] did, in files.
@@ -55,12 +58,44 @@ type Summary struct {
 
 // Run copies sources to a path of a place. An error is one that ended all: those of single files are told to the Progress.
 func Run(ctx context.Context, sources []Source, to Place, path string, o Options) (Summary, error) {
+	c := &course{o: o}
+	if o.Rate > 0 {
+		c.limit = rate.NewLimiter(rate.Limit(o.Rate), int(min(max(o.Rate/8, 1), chunk)))
+	}
+	err := c.leg(ctx, sources, to, path)
+	for err != nil && o.Again != nil && ctx.Err() == nil && !c.stuck.Load() && lostOf(sources, to) != nil {
+		anew, aerr := o.Again(ctx, err)
+		if aerr != nil {
+			err = aerr
+			break
+		}
+		sources = slices.Clone(sources)
+		for i := range sources {
+			sources[i].Place = anew[i]
+		}
+		to = anew[len(sources)]
+		err = c.leg(ctx, sources, to, path)
+	}
+	return Summary{
+		Copied: c.copied.Load(), Kept: c.kept.Load(), LeftOut: c.leftOut.Load(), Failed: c.failed.Load(), Moved: c.moved.Load(), Parts: c.parts.Load(),
+	}, err
+}
+
+// lostOf is why one of the places is lost; nil: none is.
+func lostOf(sources []Source, to Place) error {
+	for _, at := range append(placesOf(sources), to) {
+		if lost := at.Lost(); lost != nil {
+			return lost
+		}
+	}
+	return nil
+}
+
+// leg copies what is not copied yet, until all is or a connection is lost.
+func (c *course) leg(ctx context.Context, sources []Source, to Place, path string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	j := &job{ctx: ctx, cancel: cancel, o: o, room: semaphore.NewWeighted(places)}
-	if o.Rate > 0 {
-		j.limit = rate.NewLimiter(rate.Limit(o.Rate), int(min(max(o.Rate/8, 1), chunk)))
-	}
+	j := &job{course: c, ctx: ctx, cancel: cancel, room: semaphore.NewWeighted(places)}
 	for _, at := range append(placesOf(sources), to) {
 		defer context.AfterFunc(ctx, func() { at.End(context.Cause(ctx)) })()
 	}
@@ -69,9 +104,8 @@ func Run(ctx context.Context, sources []Source, to Place, path string, o Options
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	return Summary{
-		Copied: j.copied.Load(), Kept: j.kept.Load(), LeftOut: j.leftOut.Load(), Failed: j.failed.Load(), Moved: j.moved.Load(), Parts: j.parts.Load(),
-	}, err
+	c.late = true
+	return err
 }
 
 func placesOf(sources []Source) (all []Place) {
@@ -83,17 +117,29 @@ func placesOf(sources []Source) (all []Place) {
 	return all
 }
 
-// job is one Run.
-type job struct {
-	ctx    context.Context // its end is that of all
-	cancel context.CancelCauseFunc
-	o      Options
-	limit  *rate.Limiter
-	room   *semaphore.Weighted
-	files  sync.WaitGroup
+// course is one Run, with what of it outlives a connection.
+type course struct {
+	o     Options
+	limit *rate.Limiter
+	late  bool // a connection was lost before
+	seen  seen
+	stuck atomic.Bool // something cannot go on over another connection
+
+	// What had the target's name in the beginning, once that is known.
+	known, exists bool
+	target        Entry
 
 	copied, kept, leftOut, failed, moved atomic.Int64
 	parts                                atomic.Bool
+}
+
+// job is a course as far as the connections hold.
+type job struct {
+	*course
+	ctx    context.Context // its end is that of all
+	cancel context.CancelCauseFunc
+	room   *semaphore.Weighted
+	files  sync.WaitGroup
 }
 
 // run is one goroutine: it finds what there is, and makes the folders.
@@ -112,17 +158,20 @@ func (j *job) run(sources []Source, to Place, path string) error {
 			all = append(all, Source{Place: s.Place, Path: p})
 		}
 	}
-	target, err := to.Stat(path)
-	exists := err == nil
+	if !j.known {
+		target, err := to.Stat(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return wire.Errorf(wire.BadRequest, "%s: %s", to.Show(path), Reason(err))
+		}
+		j.known, j.exists, j.target = true, err == nil, target
+	}
 	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return wire.Errorf(wire.BadRequest, "%s: %s", to.Show(path), Reason(err))
-	case exists && target.Mode.IsDir():
+	case j.exists && j.target.Mode.IsDir():
 		return j.into(all, to, path)
 	case len(all) > 1:
 		return wire.Errorf(wire.BadRequest, "%s is no folder: several files need one", to.Show(path))
 	case len(all) == 1:
-		j.onto(all[0], to, path, exists, target)
+		j.onto(all[0], to, path, j.exists, j.target)
 	}
 	return nil
 }
@@ -241,6 +290,14 @@ func (j *job) refuse(at Place, path string, err error) {
 
 // end tells how a file ended.
 func (j *job) end(f *File, o Outcome) {
+	if o.Result == Failed && j.ctx.Err() != nil && j.o.Again != nil {
+		j.moved.Add(o.Moved)
+		j.o.Progress.Stop(f) // it may go on
+		return
+	}
+	if j.o.Again != nil && !j.seen.first(f) && j.late {
+		return // it was told before a connection was lost
+	}
 	switch o.Result {
 	case Copied, Continued:
 		j.copied.Add(1)
@@ -262,6 +319,9 @@ func (j *job) end(f *File, o Outcome) {
 func (j *job) file(from Place, path string, e Entry, into *folder, name string) {
 	to := into.dst.Join(into.path, name)
 	f := &File{From: from.Show(path), To: into.dst.Show(to), Size: e.Size}
+	if j.late && j.seen.has(f) {
+		return
+	}
 	if !e.Mode.IsRegular() {
 		j.end(f, Outcome{Result: Failed, Err: errNotRegular})
 		return
@@ -457,6 +517,9 @@ func (t *tree) make(f *folder, e Entry) error {
 		switch {
 		case err == nil && !there.Mode.IsDir():
 			return errFileHere
+		case err == nil && t.late && t.seen.made(f.dst.Show(f.path)):
+			f.finish = func() error { return t.settle(f, e, true) }
+			return nil
 		case err == nil:
 			if t.o.Preserve {
 				f.finish = func() error { return t.settle(f, e, false) }
@@ -468,6 +531,9 @@ func (t *tree) make(f *folder, e Entry) error {
 	}
 	if err := f.dst.Mkdir(f.path, e.Mode); err != nil {
 		return err
+	}
+	if t.o.Again != nil {
+		t.seen.make(f.dst.Show(f.path))
 	}
 	f.fresh = true
 	f.finish = func() error { return t.settle(f, e, true) }

@@ -32,6 +32,9 @@ func (l *Lines) End(f *File, o Outcome) {
 	fmt.Fprintln(l.Out, told(f, o))
 }
 
+// Stop implements [Progress].
+func (*Lines) Stop(*File) {}
+
 // told is what a person reads of a file in the end.
 func told(f *File, o Outcome) string {
 	from := wire.Printable(f.From)
@@ -125,6 +128,9 @@ func (j *JSON) End(f *File, o Outcome) {
 	}
 	j.write(f, l)
 }
+
+// Stop implements [Progress].
+func (*JSON) Stop(*File) {}
 
 // Summary writes the last object.
 func (j *JSON) Summary(s Summary) {

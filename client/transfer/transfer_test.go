@@ -106,6 +106,8 @@ func (p *told) At(f *transfer.File, offset int64) {
 	}
 }
 
+func (p *told) Stop(*transfer.File) {}
+
 func (p *told) End(f *transfer.File, o transfer.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
