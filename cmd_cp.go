@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
 	"runtime"
@@ -212,6 +213,7 @@ type machines struct {
 type machine struct {
 	session *client.Session
 	place   *transfer.Remote
+	req     client.SessionRequest // that it was opened with
 }
 
 func (m *machine) close() {
@@ -237,6 +239,7 @@ func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.S
 	if m.relay, err = dial.dial(ctx); err != nil {
 		return transfer.Summary{}, err
 	}
+	m.relay.Hasty()
 	needs := map[string][]wire.Right{}
 	for _, e := range from {
 		if e.envoy != "" && !slices.Contains(needs[e.machine()], wire.MayDownload) {
@@ -258,12 +261,58 @@ func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.S
 		}
 		sources = append(sources, transfer.Source{Place: at, Path: e.path, Pattern: e.envoy != ""})
 	}
-	show, done := m.options.progress()
+	show, say, done := m.options.progress()
+	again := func(ctx context.Context, lost error) ([]transfer.Place, error) {
+		began := time.Now()
+		if err := m.again(ctx, lost); err != nil {
+			return nil, err
+		}
+		say(fmt.Sprintf("scrier: the connection to the relay was lost, and is there again after %d s; the copy goes on", int(time.Since(began).Seconds())))
+		var all []transfer.Place
+		for _, e := range append(slices.Clone(from), to) {
+			at, err := m.place(ctx, e, needs)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, at)
+		}
+		return all, nil
+	}
 	summary, err := transfer.Run(ctx, sources, target, to.path, transfer.Options{
-		Recursive: m.options.recursive, Preserve: m.options.preserve, Continue: m.options.goOn, Rate: m.rate, Progress: show,
+		Recursive: m.options.recursive, Preserve: m.options.preserve, Continue: m.options.goOn, Rate: m.rate, Progress: show, Again: again,
 	})
 	done(summary)
 	return summary, m.why(ctx, err)
+}
+
+// again has the machines at hand over another connection, if it was the connection to the relay that was lost.
+func (m *machines) again(ctx context.Context, lost error) error {
+	names := slices.Sorted(maps.Keys(m.open))
+	for _, name := range names { // the end of a link may be known to its sessions a moment later
+		if endOf(ctx, m.open[name].session) == nil || !m.open[name].session.Lost() {
+			return lost
+		}
+	}
+	for _, name := range names {
+		old := m.open[name]
+		for session := old.session; ; {
+			next, err := session.Again(ctx, &old.req)
+			if err != nil {
+				return err
+			}
+			one, err := m.files(ctx, name, next)
+			if err == nil {
+				one.req, m.open[name] = old.req, one
+				break
+			}
+			if !next.Lost() {
+				return err
+			}
+			session = next // it was lost once more
+		}
+		old.close()
+	}
+	return nil
 }
 
 // why is what ended a session, instead of what that led to.
@@ -333,11 +382,18 @@ func (m *machines) connect(ctx context.Context, name string, req client.SessionR
 	if err != nil {
 		return nil, !req.New && wire.CodeOf(err) == wire.Cancelled, err
 	}
-	shared = session.Shared()
+	if one, err = m.files(ctx, name, session); one != nil {
+		one.req = req
+	}
+	return one, session.Shared(), err
+}
+
+// files opens a session's SFTP channel. Without one the session is closed.
+func (m *machines) files(ctx context.Context, name string, session *client.Session) (*machine, error) {
 	conn, err := session.SFTP(ctx)
 	if err != nil {
 		_ = session.Close()
-		return nil, shared, err
+		return nil, err
 	}
 	cfg := transfer.RemoteConfig{Name: name, Conn: conn}
 	if m.rate > 0 { // what is under way is no more than what passes in a quarter of a second
@@ -351,12 +407,12 @@ func (m *machines) connect(ctx context.Context, name string, req client.SessionR
 		why := endOf(ctx, session)
 		_ = session.Close()
 		if why != nil {
-			return nil, shared, why
+			return nil, why
 		}
-		return nil, shared, wire.Errorf(wire.TargetRefused, "%s: the machine's SSH server gives no files over SFTP: %s", name, transfer.Reason(err)).
+		return nil, wire.Errorf(wire.TargetRefused, "%s: the machine's SSH server gives no files over SFTP: %s", name, transfer.Reason(err)).
 			Advise("see `Subsystem sftp` in sshd_config on that machine, and that its SFTP server is installed")
 	}
-	return &machine{session: session, place: place}, shared, nil
+	return &machine{session: session, place: place}, nil
 }
 
 // endWait is how long the reason of a session's end may come behind the end of its channels.
@@ -379,13 +435,14 @@ func compares(s *client.Session) bool {
 	return slices.Contains(s.Rights(), wire.MayExec) || slices.Contains(s.Rights(), wire.MayDownload)
 }
 
-// progress is how a person is told what happens. done ends it.
-func (o *cpOptions) progress() (p transfer.Progress, done func(transfer.Summary)) {
+// progress is how a person is told what happens, and say what else is. done ends it.
+func (o *cpOptions) progress() (p transfer.Progress, say func(line string), done func(transfer.Summary)) {
 	fd := int(os.Stderr.Fd())
+	say = func(line string) { fmt.Fprintln(os.Stderr, line) }
 	switch {
 	case o.json:
 		j := &transfer.JSON{Out: os.Stdout}
-		return j, j.Summary
+		return j, say, j.Summary
 	case term.IsTerminal(fd):
 		b := transfer.NewBars(os.Stderr, func() int {
 			columns, _, err := term.GetSize(fd)
@@ -394,9 +451,9 @@ func (o *cpOptions) progress() (p transfer.Progress, done func(transfer.Summary)
 			}
 			return columns
 		})
-		return b, func(transfer.Summary) { b.Close() }
+		return b, b.Say, func(transfer.Summary) { b.Close() }
 	}
-	return &transfer.Lines{Out: os.Stderr}, func(transfer.Summary) {}
+	return &transfer.Lines{Out: os.Stderr}, say, func(transfer.Summary) {}
 }
 
 // summing has an envoy tell the SHA-256 of a file's beginning, by a command there.

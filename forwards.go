@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"scrier/client"
 	"scrier/client/forward"
@@ -134,6 +135,12 @@ type held struct {
 
 // rejoin has the forwards go on over another connection.
 func (h *held) rejoin(r *client.Relay) {
+	h.mu.Lock()
+	lost := h.now.Lost()
+	h.mu.Unlock()
+	if !lost { // the connection of before has come back
+		return
+	}
 	h.wg.Go(func() {
 		s, err := r.Join(h.ctx, h.session.ID(), os.Stderr)
 		if err != nil {
@@ -161,9 +168,10 @@ func (h *held) close(end context.CancelFunc) {
 // forwarding runs p, or nothing, beside forwards; f is nil for standard input and output.
 func (p *program) forwarding(ctx context.Context, f *forward.Forwards) (int, error) {
 	o := &p.forwards
-	s, err := p.relay.Open(ctx, client.SessionRequest{
+	req := client.SessionRequest{
 		Envoy: p.envoy, Login: p.login, Key: p.signer(), Needs: o.needs(p), New: p.fresh || o.config.Agent != "", Terminal: asking(), Messages: os.Stderr,
-	})
+	}
+	s, err := p.relay.Open(ctx, req)
 	if err != nil {
 		return 0, err
 	}
@@ -182,18 +190,46 @@ func (p *program) forwarding(ctx context.Context, f *forward.Forwards) (int, err
 		return 0, err
 	}
 	if o.alone {
-		select {
-		case <-s.Done():
-			return 0, s.Err()
-		case <-ctx.Done():
-			return ended(ctx), nil
-		}
+		return h.stay(ctx, req)
 	}
 	status, err := p.run(ctx, h)
 	if err != nil {
 		return status, err
 	}
 	return status, waitFor(ctx, f)
+}
+
+// stay forwards until ctx ends, or the session does. When its connection is lost the ports here go on listening, and those at the
+// machine are listened at again; what was open through them has ended.
+func (h *held) stay(ctx context.Context, req client.SessionRequest) (int, error) {
+	for {
+		select {
+		case <-h.now.Done():
+		case <-ctx.Done():
+			return ended(ctx), nil
+		}
+		if !h.now.Lost() {
+			return 0, h.now.Err()
+		}
+		began := time.Now()
+		next, err := h.now.Again(ctx, &req)
+		if err != nil {
+			return ended(ctx), unlessEnded(ctx, err)
+		}
+		_ = h.now.Close() // its link is gone
+		h.now = next
+		h.forwards.Resume(next)
+		fmt.Fprintf(os.Stderr, "scrier: the connection to the relay was lost, and is there again after %d s; what was open through the forwards has ended\n",
+			int(time.Since(began).Seconds()))
+	}
+}
+
+// unlessEnded is err, if it is not a signal that led to it.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // ended is the status of what a signal ends in order: a ProxyCommand's ssh ends it so each time, and needs no word about it.

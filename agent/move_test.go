@@ -17,8 +17,8 @@ import (
 	"scrier/wire/wiretest"
 )
 
-// network is what lies between an agent and a relay that the test plays.
-type network struct {
+// between is what lies between an agent and a relay that the test plays.
+type between struct {
 	t    *testing.T
 	came chan *peer
 	ca   *certs.CA
@@ -31,27 +31,27 @@ type network struct {
 
 // peer is the relay's end of a link.
 type peer struct {
-	*network
+	*between
 	link    wire.Link
 	control *wire.Framed
 	hello   *wire.Hello
 	heard   chan wire.Message // but for heartbeats; closed at the end
 }
 
-func (n *network) set(udp, moves bool) {
+func (n *between) set(udp, moves bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.udp, n.moves = udp, moves
 }
 
-func (n *network) ways() []wire.Dialer {
+func (n *between) ways() []wire.Dialer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return append([]wire.Dialer{}, n.dialed...)
 }
 
 // dial is the agent's way to the relay.
-func (n *network) dial(ctx context.Context, w wire.Dialer) (wire.Link, error) {
+func (n *between) dial(ctx context.Context, w wire.Dialer) (wire.Link, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dialed = append(n.dialed, w)
@@ -78,7 +78,7 @@ func (n *network) dial(ctx context.Context, w wire.Dialer) (wire.Link, error) {
 }
 
 // next is the next link that comes, which is welcomed.
-func (n *network) next() *peer {
+func (n *between) next() *peer {
 	n.t.Helper()
 	select {
 	case p := <-n.came:
@@ -165,13 +165,13 @@ func (p *peer) ended(code wire.Code) {
 }
 
 // roaming runs an agent in a network.
-func roaming(t *testing.T, udp bool, edit func(*Config)) (*network, *Agent) {
+func roaming(t *testing.T, udp bool, edit func(*Config)) (*between, *Agent) {
 	t.Helper()
 	ca, err := certs.LoadOrMakeCA(t.TempDir(), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &network{t: t, came: make(chan *peer), ca: ca, udp: udp, moves: true}
+	n := &between{t: t, came: make(chan *peer), ca: ca, udp: udp, moves: true}
 	config := DefaultConfig()
 	config.SSH.Addr = "127.0.0.1:1"
 	config.Console.Enabled = false
@@ -210,7 +210,7 @@ func roaming(t *testing.T, udp bool, edit func(*Config)) (*network, *Agent) {
 	return n, a
 }
 
-func (n *network) eventually(what string, done func() bool) {
+func (n *between) eventually(what string, done func() bool) {
 	n.t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
