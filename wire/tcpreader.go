@@ -152,7 +152,7 @@ func (l *tcpLink) find(id uint32) (s *tcpStream, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ours(id) {
-		return l.streams[id], id < l.next
+		return l.streams[id], id > 0 && id < l.next
 	}
 	return l.streams[id], id > 0 && id <= l.last
 }
