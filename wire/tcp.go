@@ -346,7 +346,7 @@ func tcpError(err error) error {
 		return &Error{Code: Unauthenticated, Detail: "the peer refused the certificate", Err: err}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("%w: %w", errTCPCut, err)
+		return fmt.Errorf("%w: %v", errTCPCut, err) // no io.EOF, which is a stream's ordinary end
 	}
 	return err
 }

@@ -78,6 +78,9 @@ func TestTCPLinkIsCut(t *testing.T) {
 			go func() { _, err := s.Read(make([]byte, 1)); read <- err }()
 			cut(far.NetConn())
 			err = <-read
+			if errors.Is(err, io.EOF) {
+				t.Errorf("it looks like the ordinary end of a stream: %v", err)
+			}
 			if !errors.Is(err, l.Err()) || wire.CodeOf(err) != wire.Internal || !wire.Forgotten(err) {
 				t.Errorf("%v; %v", err, l.Err())
 			}
