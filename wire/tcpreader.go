@@ -55,6 +55,9 @@ func (r *tcpReader) receive(p []byte) (int, error) {
 		return 0, r.drain(r.link.Err())
 	}
 	if err != nil {
+		if wrote := r.link.out.failure(); wrote != nil {
+			err = wrote
+		}
 		return n, r.drain(r.link.failed(err))
 	}
 	return n, nil
