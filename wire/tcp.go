@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -137,7 +139,17 @@ func (l *tcpLink) beat() {
 		l.out.control(newTCPHeader(tcpAlive, 0, 0, 0))
 		quiet = 0
 	}
+	for _, s := range l.all() {
+		s.rest()
+	}
 	l.pulse.Reset(min(tcpKeepAlive-quiet, tcpSilence-silent))
+}
+
+// all are the streams of which something can still arrive, or is not read yet.
+func (l *tcpLink) all() []*tcpStream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.streams))
 }
 
 // How a connection ends when nobody has said so.
@@ -288,13 +300,7 @@ func (l *tcpLink) failed(err error) error {
 func (l *tcpLink) end(err error, goodbye []byte) {
 	l.ending.Do(func() {
 		l.End(err)
-		l.mu.Lock()
-		streams := make([]*tcpStream, 0, len(l.streams))
-		for _, s := range l.streams {
-			streams = append(streams, s)
-		}
-		l.mu.Unlock()
-		for _, s := range streams {
+		for _, s := range l.all() {
 			s.wakeReader()
 		}
 		go l.takeDown(goodbye)

@@ -37,7 +37,8 @@ type tcpStream struct {
 	granted  int64 // bytes that the peer may have sent in all
 	received int64
 	read     int64
-	grown    int64 // received since yamux's buffer was let go
+	before   int64 // received when it was looked at last
+	buffers  bool  // yamux has a buffer for it
 	over     bool
 }
 
@@ -130,15 +131,22 @@ func (s *tcpStream) consumed(n int) {
 		n = 0 // they have been counted when the reading ended
 	}
 	s.read += int64(n)
-	shrink := s.read == s.received && s.grown > tcpFirstWindow/4
-	if shrink {
-		s.grown = 0
+	s.mu.Unlock()
+	s.link.in.consumed(n)
+}
+
+// rest lets the buffer go of a stream on which nothing has come since the last call.
+func (s *tcpStream) rest() {
+	s.mu.Lock()
+	idle := s.mux != nil && s.received == s.read && s.received == s.before && s.buffers
+	s.before = s.received
+	if idle {
+		s.buffers = false
 	}
 	s.mu.Unlock()
-	if shrink {
-		s.mux.Shrink() // an idle stream keeps no buffer
+	if idle {
+		s.mux.Shrink()
 	}
-	s.link.in.consumed(n)
 }
 
 // stopReading ends the reading. The caller holds mu, and says the result to the link's reader afterwards.
@@ -347,7 +355,7 @@ func (s *tcpStream) frame(h *tcpHeader) error {
 			return errors.New("more bytes than its window")
 		}
 		s.received += n
-		s.grown += n
+		s.buffers = s.buffers || n > 0
 		if s.readErr != nil {
 			s.read += n
 			dropped = int(n)

@@ -86,6 +86,9 @@ func (t *tcpTurns) proceed() {
 // take spends what a turn costs. The caller holds mu, and there is some of everything.
 func (t *tcpTurns) take(turn *tcpTurn) {
 	turn.n = int(min(int64(turn.n), turn.stream.window, t.room))
+	if turn.n <= tcpSmall {
+		turn.queue = &t.small // what is left of a window or room may be less than was asked for; [tcpWriter.put] sees the size alone
+	}
 	turn.queue.free--
 	turn.stream.window -= int64(turn.n)
 	t.room -= int64(turn.n)

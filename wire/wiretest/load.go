@@ -109,6 +109,31 @@ func (s *suite) halfClosesUnderLoad() {
 	wg.Wait()
 }
 
+// A stream whose reader is slow is full again and again, for longer than any window, and goes on.
+func (s *suite) fillsAndEmpties() {
+	near, far := s.streams()
+	buf := make([]byte, 32<<10)
+	for i := range 20 {
+		var written int64
+		for wait := patience; ; wait = 20 * time.Millisecond { // it was read empty, so the first must be taken
+			if err := near.SetWriteDeadline(time.Now().Add(wait)); err != nil {
+				s.Fatal(err)
+			}
+			n, err := near.Write(buf)
+			written += int64(n)
+			if errors.Is(err, os.ErrDeadlineExceeded) && wait < patience {
+				break
+			}
+			if err != nil {
+				s.Fatalf("%d: %v", i, err)
+			}
+		}
+		if _, err := io.CopyN(io.Discard, far, written); err != nil {
+			s.Fatalf("%d: %d bytes were written: %v", i, written, err)
+		}
+	}
+}
+
 // A thousand at a time, and far more than the limit one after the other: each end makes room for another.
 func (s *suite) thousandStreams() {
 	s.accepts(s.a, echo)

@@ -30,6 +30,7 @@ func Links(t *testing.T, pair func(*testing.T) (wire.Link, wire.Link)) {
 		"contexts of open, accept":  (*suite).contexts,
 		"reset just before the end": (*suite).resetBeforeTheEnd,
 		"half-close under load":     (*suite).halfClosesUnderLoad,
+		"fills and empties":         (*suite).fillsAndEmpties,
 		"a thousand streams":        (*suite).thousandStreams,
 		"resets make room":          (*suite).resetsMakeRoom,
 		"limit":                     (*suite).limit,
