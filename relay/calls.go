@@ -4,47 +4,24 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"scrier/relay/web"
 	"scrier/wire"
 )
 
-// calls is a net.Listener whose connections are streams of operators' links: so the API over a
-// link is the very same HTTP as over the admin socket.
-type calls struct {
-	conns chan net.Conn // unbuffered: a stream waits for the server, which takes it at once
-	done  chan struct{}
-	close sync.Once
-}
+// calls are streams of operators' links, as connections of HTTP: so the API over a link is the very same as over
+// the admin socket.
+type calls struct{ *handover }
 
-func newCalls() *calls { return &calls{conns: make(chan net.Conn), done: make(chan struct{})} }
+func newCalls() *calls { return &calls{newHandover()} }
 
 func (c *calls) add(conn *callConn) {
-	select {
-	case c.conns <- conn:
-	case <-c.done:
+	if !c.give(conn) {
 		conn.Reset(wire.RelayShutdown)
 		conn.ended()
 	}
 }
-
-func (c *calls) Accept() (net.Conn, error) {
-	select {
-	case conn := <-c.conns:
-		return conn, nil
-	case <-c.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (c *calls) Close() error {
-	c.close.Do(func() { close(c.done) })
-	return nil
-}
-
-func (c *calls) Addr() net.Addr { return &net.UDPAddr{} }
 
 func (c *calls) serve(ctx context.Context, api http.Handler) error {
 	return serveAPI(ctx, c, api, func(conn net.Conn) web.Caller { return conn.(*callConn).client.who })

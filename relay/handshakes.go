@@ -114,20 +114,6 @@ func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, erro
 // part is how many places one network may have.
 func (h *handshakes) part() int { return max(h.max/handshakePart, 1) }
 
-// arrives says whether the network of an address may begin another connection now, and counts it.
-func (h *handshakes) arrives(addr string) bool {
-	limits, now := h.arrivals.all(addr), h.now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if fewest(limits, now) < 1 {
-		return false
-	}
-	for _, l := range limits {
-		l.AllowN(now, 1)
-	}
-	return true
-}
-
 // showed says that its peer has shown an identity: the arrival does not count against the peer's network, which
 // may have ten thousand machines that come back at once. An identity that comes again and again has no more
 // than one given back in a time.

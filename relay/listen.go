@@ -48,15 +48,16 @@ type listener struct {
 	// Browsers that have not signed in, by what they came over, and those that have.
 	overTCP, overQUIC, signedIn crowd
 	visits                      web.VisitTimes
-	requests, bytes             *rates // of those that have not
-	asking                      crowd  // requests of theirs that are not answered yet
+	browsers                    *handover // their connections over TCP, for HTTP's server
+	requests, bytes             *rates    // of those that have not
+	asking                      crowd     // requests of theirs that are not answered yet
 	acquainted                  acquainted
 }
 
 // listen binds UDP and TCP on the same number.
 func listen(addr string, tls *certs.Server) (*listener, error) {
 	l := &listener{
-		handshakes: newHandshakes(maxHandshakes), visits: web.DefaultVisit(),
+		handshakes: newHandshakes(maxHandshakes), browsers: newHandover(), visits: web.DefaultVisit(),
 		requests: newRates(strangerRequests, strangerRequestsBurst), bytes: newRates(strangerBytes, strangerBytesBurst),
 		overTCP:  crowd{what: "connections from your network", max: maxOverTCP, each: maxOverTCPPerNetwork},
 		overQUIC: crowd{what: "connections from your network", max: maxOverQUIC, each: maxOverQUICPerNetwork},
@@ -295,11 +296,10 @@ func (l *listener) visit(from string, c web.VisitConfig) *web.Visit {
 	return web.NewVisit(c)
 }
 
-// serveWeb serves HTTPS until ctx ends.
-func (l *listener) serveWeb(ctx context.Context, tls *certs.Server, handler http.Handler) error {
+// serveWeb serves browsers over TCP until ctx ends.
+func (l *listener) serveWeb(ctx context.Context, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           handler,
-		TLSConfig:         tls.Web(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -313,7 +313,7 @@ func (l *listener) serveWeb(ctx context.Context, tls *certs.Server, handler http
 			WriteByteTimeout: 30 * time.Second,
 		},
 	}
-	return serveHTTP(ctx, server, func() error { return server.ServeTLS(browserListener{l.tcp, l}, "", "") })
+	return serveHTTP(ctx, server, func() error { return server.Serve(l.browsers) })
 }
 
 // serveHTTP runs serve until ctx ends, and then waits a moment for requests under way.
@@ -338,6 +338,9 @@ func serveHTTP(ctx context.Context, server *http.Server, serve func() error) err
 }
 
 func (l *listener) close() error {
-	err := l.quic.Close()
-	return errors.Join(err, l.transport.Close(), l.udp.Close())
+	err := l.tcp.Close()
+	if errors.Is(err, net.ErrClosed) { // accepting has ended
+		err = nil
+	}
+	return errors.Join(err, l.quic.Close(), l.transport.Close(), l.udp.Close())
 }

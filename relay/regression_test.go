@@ -206,8 +206,20 @@ func TestBrowsersAreCounted(t *testing.T) {
 		c.each = 3
 		c.mu.Unlock()
 	}
+	conf := &tls.Config{RootCAs: trust(t, r), NextProtos: []string{"http/1.1"}}
 	hello := func() (*tls.Conn, error) {
-		return tls.Dial("tcp", r.Addr(), &tls.Config{RootCAs: trust(t, r), NextProtos: []string{"http/1.1"}})
+		c, err := tls.Dial("tcp", r.Addr(), conf)
+		if err != nil {
+			return nil, err
+		}
+		if _, err = c.Write([]byte("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")); err == nil {
+			_, err = c.Read(make([]byte, 1))
+		}
+		if err != nil {
+			_ = c.Close() // there was no place
+			return nil, err
+		}
+		return c, nil
 	}
 	var open []*tls.Conn
 	for range 3 {

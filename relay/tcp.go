@@ -1,0 +1,169 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"scrier/relay/web"
+)
+
+const (
+	// helloTime is how long a peer over TCP may take for its handshake; while many have begun it is hurry.
+	helloTime = 10 * time.Second
+	// helloBytes is what it may send for it. An honest one sends 5 KB at most, its certificate included.
+	helloBytes = 16 << 10
+)
+
+// acceptTCP gives each connection to serve, in a goroutine of its own, when its handshake is through.
+func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(*tcpConn, *tls.Conn)) error {
+	defer context.AfterFunc(ctx, func() { _ = l.tcp.Close() })()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
+		raw, err := l.tcp.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = raw.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept: %w", err)
+		case err != nil: // of one connection, or no more files may be open
+			pause(ctx, wait)
+			continue
+		}
+		wait = time.Millisecond
+		wg.Go(func() {
+			if conn, secure, ok := l.greet(ctx, raw, conf); ok {
+				serve(conn, secure)
+			}
+		})
+	}
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// greet runs a connection's handshake. If it does not succeed, or has no place, the connection is closed.
+func (l *listener) greet(ctx context.Context, raw net.Conn, conf *tls.Config) (*tcpConn, *tls.Conn, bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h, err := l.handshakes.begin(ctx, raw.RemoteAddr())
+	if err != nil {
+		_ = raw.Close() // nothing was said yet
+		return nil, nil, false
+	}
+	c := &tcpConn{Conn: raw, of: l, handshake: h, bytes: l.bytes.of(h.addr), closed: make(chan struct{})}
+	h.closable(func() { _ = c.Close() })
+	limit := helloTime
+	if l.handshakes.busy() {
+		limit = hurry
+	}
+	secure := tls.Server(c, conf)
+	err = raw.SetDeadline(time.Now().Add(limit))
+	if err == nil {
+		err = secure.HandshakeContext(ctx)
+	}
+	if err == nil {
+		err = raw.SetDeadline(time.Time{})
+	}
+	if !h.done() || err != nil {
+		_ = c.Close()
+		return nil, nil, false
+	}
+	c.greeted(len(secure.ConnectionState().PeerCertificates) > 0)
+	return c, secure, true
+}
+
+// tcpConn is a connection over TCP, below TLS. A stranger's is read no faster than its network may send. Its methods
+// may be called concurrently, but for Read.
+type tcpConn struct {
+	net.Conn
+	of        *listener
+	handshake *handshake
+	bytes     *rate.Limiter
+
+	hello int         // bytes that came for the handshake, while it goes on
+	over  atomic.Bool // the handshake is
+	known atomic.Bool // who is at the other end
+
+	visit  atomic.Pointer[web.Visit] // of a browser
+	once   sync.Once
+	closed chan struct{}
+}
+
+var errLongHello = errors.New("more bytes than any handshake has")
+
+func (c *tcpConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.over.Load() {
+		if c.hello += n; c.hello > helloBytes {
+			return 0, errLongHello
+		}
+		return n, err
+	}
+	if n == 0 || c.known.Load() {
+		return n, err
+	}
+	wait := c.bytes.ReserveN(time.Now(), n).Delay()
+	if wait == 0 {
+		return n, err
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.closed:
+	}
+	return n, err
+}
+
+// greeted says that the handshake is through. What it took counts against the network of who shows no
+// certificate: so neither does a fleet behind one address wait for itself, nor for a stranger beside it.
+func (c *tcpConn) greeted(certified bool) {
+	if !certified {
+		c.bytes.AllowN(time.Now(), c.hello)
+	}
+	c.over.Store(true)
+}
+
+// acquaint says that the peer has shown who it is: it is not held back any more, and others of its network may
+// have more streams.
+func (c *tcpConn) acquaint() {
+	c.known.Store(true)
+	c.of.acquainted.add(c.RemoteAddr().String())
+}
+
+// visited says that the connection is a browser's: its end is the visit's.
+func (c *tcpConn) visited(v *web.Visit) {
+	c.visit.Store(v)
+	select {
+	case <-c.closed:
+		v.End()
+	default:
+	}
+}
+
+func (c *tcpConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	if v := c.visit.Load(); v != nil {
+		v.End()
+	}
+	return c.Conn.Close()
+}
