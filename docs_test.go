@@ -60,12 +60,16 @@ func TestDocsConfig(t *testing.T) {
 		doc  string
 		load func(path string) (any, error)
 		want any
+		also []string // documents with more examples
 	}{
-		{"docs/relay.md", func(p string) (any, error) { return relay.LoadConfig(p, true) }, relay.DefaultConfig()},
-		{"docs/agent.md", func(p string) (any, error) { return agent.LoadConfig(p, true) }, agent.DefaultConfig()},
+		{"docs/relay.md", func(p string) (any, error) { return relay.LoadConfig(p, true) }, relay.DefaultConfig(), []string{"docs/proxies.md"}},
+		{"docs/agent.md", func(p string) (any, error) { return agent.LoadConfig(p, true) }, agent.DefaultConfig(), nil},
 	} {
 		text := document(t, c.doc)
 		examples := blocks(text, "yaml")
+		for _, name := range c.also {
+			examples = append(examples, blocks(document(t, name), "yaml")...)
+		}
 		if len(examples) == 0 {
 			t.Fatalf("%s has no example", c.doc)
 		}

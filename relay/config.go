@@ -23,6 +23,8 @@ type Config struct {
 	Listen string   `yaml:"listen"` // host:port, UDP and TCP alike
 	Hosts  []string `yaml:"hosts"`  // names and addresses under which browsers reach the relay
 	TLS    TLS      `yaml:"tls"`
+	// ProxyProtocol is for proxies in front of TCP.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 	// Operators is what operators may do beside what their roles say.
 	Operators Operators `yaml:"operators"`
 	Audit     Audit     `yaml:"audit"`
@@ -163,6 +165,9 @@ func (c *Config) Check() error {
 		if !isHost(h) {
 			return fmt.Errorf("hosts: %q is not a name or an address alone, like relay.example.com, *.example.com or 192.0.2.7, in ASCII (xn--…)", h)
 		}
+	}
+	if _, err := c.ProxyProtocol.networks(); err != nil {
+		return fmt.Errorf("proxy_protocol.from: %w", err)
 	}
 	if _, err := access.ParseInlineKeys(c.Operators.InlineKeys); err != nil {
 		return fmt.Errorf("operators.inline_keys: %w", err)

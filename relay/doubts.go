@@ -33,6 +33,11 @@ func (c *Config) addressDoubts() (out []string) {
 			out = append(out, fmt.Sprintf("hosts: %s is there twice", h))
 		}
 	}
+	for i, n := range c.ProxyProtocol.From {
+		if slices.Contains(c.ProxyProtocol.From[:i], n) {
+			out = append(out, fmt.Sprintf("proxy_protocol.from: %s is there twice", n))
+		}
+	}
 	return out
 }
 

@@ -19,6 +19,7 @@ func TestDoubts(t *testing.T) {
 		"listen: 127.0.0.1:0\n":                                                 {"listen: port 0"},
 		"tls: {acme: relay.example.com}\n":                                      {"tls.acme: the CA connects to port 443, and the relay listens on 8443"},
 		"hosts: [a.example, b.example, a.example]\n":                            {"hosts: a.example is there twice"},
+		"proxy_protocol: {from: [192.0.2.7, 192.0.2.7]}\n":                      {"proxy_protocol.from: 192.0.2.7 is there twice"},
 		"scrier: {allowed_ports: [22, 0, 22, 22]}\n":                            {"0 is no port", "22 is there twice"},
 		"scrier: {allowed_ports: []}\n":                                         {"scrier.allowed_ports is empty"},
 		"scrier: {max_age: 30s}\n":                                              {"scrier.agent_timeout is 1m30s, and a session ends after scrier.max_age, 30s", "scrier.detach_grace is 1m,"},

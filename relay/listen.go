@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -43,6 +44,7 @@ type listener struct {
 	transport *quic.Transport
 	quic      *quic.EarlyListener
 
+	proxies    *proxies
 	handshakes *handshakes
 
 	// Browsers that have not signed in, by what they came over, and those that have.
@@ -55,8 +57,13 @@ type listener struct {
 }
 
 // listen binds UDP and TCP on the same number.
-func listen(addr string, tls *certs.Server) (*listener, error) {
+func listen(c Config, tls *certs.Server, log *slog.Logger) (*listener, error) {
+	proxies, err := newProxies(c.ProxyProtocol, log)
+	if err != nil {
+		return nil, err
+	}
 	l := &listener{
+		proxies:    proxies,
 		handshakes: newHandshakes(maxHandshakes), browsers: newHandover(), visits: web.DefaultVisit(),
 		requests: newRates(strangerRequests, strangerRequestsBurst), bytes: newRates(strangerBytes, strangerBytesBurst),
 		overTCP:  crowd{what: "connections from your network", max: maxOverTCP, each: maxOverTCPPerNetwork},
@@ -64,7 +71,7 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 		signedIn: crowd{what: "connections of yours", max: maxSignedIn, each: maxSignedInPerUser},
 		asking:   crowd{what: "requests from your network", max: maxAsking, each: maxAskingPerNetwork},
 	}
-	if err := l.bind(addr); err != nil {
+	if err := l.bind(c.Listen); err != nil {
 		return nil, err
 	}
 	// The key is kept over a restart. With it a peer that was connected before learns with its next
@@ -100,7 +107,7 @@ func listen(addr string, tls *certs.Server) (*listener, error) {
 		return c, nil
 	}
 	if l.quic, err = l.transport.ListenEarly(tls.QUIC(), conf); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for QUIC on %s: %w", addr, err), l.tcp.Close(), l.udp.Close())
+		return nil, errors.Join(fmt.Errorf("listen for QUIC on %s: %w", c.Listen, err), l.tcp.Close(), l.udp.Close())
 	}
 	return l, nil
 }

@@ -143,7 +143,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	if r.admin, err = listenAdmin(filepath.Join(s.StateDir, AdminSocket)); err != nil {
 		return nil, err
 	}
-	r.listener, err = listen(s.Config.Listen, r.tls)
+	r.listener, err = listen(s.Config, r.tls, s.Log)
 	return r, err
 }
 

@@ -64,12 +64,17 @@ func pause(ctx context.Context, d time.Duration) {
 func (l *listener) greet(ctx context.Context, raw net.Conn, conf *tls.Config) (*tcpConn, *tls.Conn, bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h, err := l.handshakes.begin(ctx, raw.RemoteAddr())
+	from, err := l.proxies.origin(ctx, raw)
+	if err != nil {
+		_ = raw.Close()
+		return nil, nil, false
+	}
+	h, err := l.handshakes.begin(ctx, from)
 	if err != nil {
 		_ = raw.Close() // nothing was said yet
 		return nil, nil, false
 	}
-	c := &tcpConn{Conn: raw, of: l, handshake: h, bytes: l.bytes.of(h.addr), closed: make(chan struct{})}
+	c := &tcpConn{Conn: raw, from: from, of: l, handshake: h, bytes: l.bytes.of(h.addr), closed: make(chan struct{})}
 	h.closable(func() { _ = c.Close() })
 	limit := helloTime
 	if l.handshakes.busy() {
@@ -95,6 +100,7 @@ func (l *listener) greet(ctx context.Context, raw net.Conn, conf *tls.Config) (*
 // may be called concurrently, but for Read.
 type tcpConn struct {
 	net.Conn
+	from      net.Addr // also behind a proxy
 	of        *listener
 	handshake *handshake
 	bytes     *rate.Limiter
@@ -159,6 +165,8 @@ func (c *tcpConn) visited(v *web.Visit) {
 	default:
 	}
 }
+
+func (c *tcpConn) RemoteAddr() net.Addr { return c.from }
 
 func (c *tcpConn) Close() error {
 	c.once.Do(func() { close(c.closed) })

@@ -60,6 +60,8 @@ const raceOptions = "exitcode=40 halt_on_error=1 atexit_sleep_ms=0"
 //	browse STATUS METHOD PATH [JSON]
 //	                             see browse_test.go
 //	link FILE                    the sign-in link in FILE has the token $SIGNIN
+//	excerpt DOCUMENT LANGUAGE N FILE
+//	                             see document_test.go
 //	fill FILE…                   replace $NAME in files by the variable, e.g. a port
 //	guacd [ARG…]                 start guacd on $GUACD
 //	vnc NAME [-password PW] [-as USER] [ARG…]
@@ -103,7 +105,7 @@ func tell(name string) int {
 			"status": cmdStatus, "later": cmdLater,
 			"refused": cmdRefused, "shell": cmdShell, "same": cmdSame, "permits": cmdPermits, "browser": cmdBrowser,
 			"browse": cmdBrowse, "link": cmdLink,
-			"fill": cmdFill, "guacd": cmdGuacd, "vnc": cmdVNC, "xrdp": cmdXRDP, "viewer": cmdViewer, "rfb": cmdRFB,
+			"excerpt": cmdExcerpt, "fill": cmdFill, "guacd": cmdGuacd, "vnc": cmdVNC, "xrdp": cmdXRDP, "viewer": cmdViewer, "rfb": cmdRFB,
 			"wine": cmdWine, "seat": cmdSeat, "press": cmdPress, "logind": cmdLogind, "active": cmdActive, "asked": cmdAsked,
 		},
 	})

@@ -142,11 +142,14 @@ func (e *examiner) acme(ctx context.Context, domain string) []Finding {
 	conf := e.trust("http/1.1").TLS()
 	conf.ServerName = domain
 	conf.VerifyConnection = func(cs tls.ConnectionState) error { chain = cs.PeerCertificates; return nil }
-	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", e.addr)
+	raw, err := e.dialTCP(ctx, "tcp", e.addr)
+	if err == nil {
+		err = tls.Client(raw, conf).HandshakeContext(ctx)
+		_ = raw.Close() // nothing was sent
+	}
 	if err != nil {
 		return []Finding{{What: what, Status: Skip, Detail: "the relay does not answer over TCP, so it shows none"}}
 	}
-	_ = conn.Close() // nothing was sent
 	leaf := chain[0]
 	if leaf.VerifyHostname(domain) != nil || e.own(chain) {
 		return []Finding{{What: what, Status: Warn, Detail: "there is no certificate for " + domain + " yet: the relay shows its own",

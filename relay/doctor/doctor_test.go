@@ -83,10 +83,13 @@ func (p *place) listening(addrs ...string) {
 }
 
 // start runs a relay on the place's state directory, and makes server.yaml say where.
-func (p *place) start(more string) {
+func (p *place) start(more string, edit ...func(*relay.Config)) {
 	p.t.Helper()
 	conf := relay.DefaultConfig()
 	conf.Listen = "127.0.0.1:0"
+	for _, e := range edit {
+		e(&conf)
+	}
 	r, err := relay.Open(p.t.Context(), relay.Settings{StateDir: p.State, Config: conf, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		p.t.Fatal(err)
@@ -118,6 +121,14 @@ func (p *place) want(r Report, group, what string, status Status, detail string)
 		}
 	}
 	p.t.Errorf("there is no %s, %s in %+v", group, what, r.Checks)
+}
+
+// A relay that takes this machine for a proxy, as one runs on it, is examined all the same.
+func TestBehindAProxy(t *testing.T) {
+	p := newPlace(t)
+	p.start("proxy_protocol: {from: [127.0.0.1]}\n", func(c *relay.Config) { c.ProxyProtocol.From = []string{"127.0.0.1"} })
+	p.want(Run(t.Context(), p.Settings), "port", "TCP 127.0.0.1:", OK, "with the right fingerprint")
+	p.want(Run(t.Context(), p.Settings), "clock", "relay", OK, "agrees")
 }
 
 // A relay that was started with --listen says where it listens; server.yaml does not.
