@@ -88,7 +88,7 @@ func TestBrowserCertificate(t *testing.T) {
 		t.Error("a browser's certificate passed for a relay's")
 	}
 	// Over TCP it is the relay's.
-	cs, err = handshake(t, s.Web(), "relay.example.com", "h2")
+	cs, err = handshake(t, s.TCP(), "relay.example.com", "h2")
 	if err != nil || hashOf(cs.PeerCertificates[0]) == hashes[0] {
 		t.Errorf("pages over TCP: %v", err)
 	}

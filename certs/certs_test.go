@@ -199,6 +199,75 @@ func TestClientsShowNoCA(t *testing.T) {
 	}
 }
 
+// What a peer must show does not depend on the road: an agent its certificate, a CLI its own or none. Browsers over TCP are
+// not asked for one, as they would ask the person.
+func TestWhatIsAskedFor(t *testing.T) {
+	ca := newCA(t, time.Now)
+	s := &Server{CA: ca, Name: "relay"}
+	own := func(ca *CA, role Role) *tls.Certificate {
+		key, err := NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain, err := ca.Issue(Identity{Role: role, ID: "id", Generation: 1}, key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Certificate{Certificate: chain[:1], PrivateKey: key}
+	}
+	agent, operator, foreign := own(ca, RoleAgent), own(ca, RoleOperator), own(newCA(t, time.Now), RoleAgent)
+	for road, conf := range map[string]*tls.Config{"QUIC": s.QUIC(), "TCP": s.TCP()} {
+		for _, c := range []struct {
+			alpn      []string
+			cert      *tls.Certificate
+			in, asked bool
+			gets      string
+		}{
+			{[]string{wire.ALPNAgent}, agent, true, true, wire.ALPNAgent},
+			{[]string{wire.ALPNAgent}, nil, false, true, wire.ALPNAgent},
+			{[]string{wire.ALPNAgent}, operator, false, true, wire.ALPNAgent},
+			{[]string{wire.ALPNAgent}, foreign, false, true, wire.ALPNAgent},
+			{[]string{wire.ALPNClient}, operator, true, true, wire.ALPNClient},
+			{[]string{wire.ALPNClient}, nil, true, true, wire.ALPNClient},
+			{[]string{wire.ALPNClient}, agent, false, true, wire.ALPNClient},
+			{[]string{"h2", wire.ALPNAgent}, nil, false, true, wire.ALPNAgent},
+			{[]string{"h2", "http/1.1"}, operator, road == "TCP", false, "h2"},
+			{[]string{"http/1.1"}, nil, road == "TCP", false, "http/1.1"},
+			{nil, operator, true, false, ""},
+			{[]string{"scrier-agent/99"}, agent, false, false, ""},
+		} {
+			near, far := net.Pipe()
+			asked := false
+			client := tls.Client(near, &tls.Config{InsecureSkipVerify: true, NextProtos: c.alpn,
+				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					asked = true
+					if c.cert == nil {
+						return new(tls.Certificate), nil
+					}
+					return c.cert, nil
+				}})
+			shaken := make(chan struct{})
+			go func() {
+				defer close(shaken)
+				if client.HandshakeContext(t.Context()) == nil {
+					_, _ = client.Read(make([]byte, 1)) // what the server thinks of the certificate
+				}
+			}()
+			server := tls.Server(far, conf)
+			err := server.HandshakeContext(t.Context())
+			_ = far.Close()
+			<-shaken
+			_ = near.Close()
+			if (err == nil) != c.in || asked != c.asked {
+				t.Errorf("%s, %q: %v, asked %t", road, c.alpn, err, asked)
+			}
+			if got := server.ConnectionState().NegotiatedProtocol; err == nil && got != c.gets {
+				t.Errorf("%s, %q: it gets %q", road, c.alpn, got)
+			}
+		}
+	}
+}
+
 // The relay's own certificate is made anew while it is still good for a month.
 func TestRelayCertificateIsRotated(t *testing.T) {
 	var ahead time.Duration

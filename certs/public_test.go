@@ -199,7 +199,7 @@ func TestSNIChoosesTheCertificate(t *testing.T) {
 			if (len(hashes) == 0) != (covered && known) {
 				t.Errorf("%s has the hashes %q", host, hashes)
 			}
-			tcp, err := handshake(t, s.Web(), host, "h2", "http/1.1")
+			tcp, err := handshake(t, s.TCP(), host, "h2", "http/1.1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -312,12 +312,12 @@ func TestNoTicketsForBrowsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]*tls.Config{"web": s.Web(), "h3": h3} {
+	for name, c := range map[string]*tls.Config{"web": s.TCP(), "h3": h3} {
 		if !c.SessionTicketsDisabled || c.MinVersion != tls.VersionTLS13 || c.ClientAuth != tls.NoClientCert {
 			t.Errorf("%s: tickets, an old TLS version, or a client's certificate", name)
 		}
 	}
-	if want := []string{"h2", "http/1.1"}; !slices.Equal(s.Web().NextProtos, want) || !slices.Equal(h3.NextProtos, []string{"h3"}) {
-		t.Errorf("%q, %q", s.Web().NextProtos, h3.NextProtos)
+	if want := []string{"h2", "http/1.1"}; !slices.Equal(s.TCP().NextProtos, want) || !slices.Equal(h3.NextProtos, []string{"h3"}) {
+		t.Errorf("%q, %q", s.TCP().NextProtos, h3.NextProtos)
 	}
 }

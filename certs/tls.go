@@ -52,18 +52,10 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) QUIC() *tls.Config {
 	c := s.config(wire.ALPNAgent, wire.ALPNClient, wire.ALPNH3)
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		switch {
-		case slices.Contains(hello.SupportedProtos, wire.ALPNAgent):
-			c := s.config(wire.ALPNAgent)
-			c.ClientAuth = tls.RequireAnyClientCert
-			c.VerifyConnection = s.verifyPeer(RoleAgent)
+		if c := s.link(hello); c != nil {
 			return c, nil
-		case slices.Contains(hello.SupportedProtos, wire.ALPNClient):
-			c := s.config(wire.ALPNClient)
-			c.ClientAuth = tls.RequestClientCert
-			c.VerifyConnection = s.verifyPeer(RoleOperator)
-			return c, nil
-		case slices.Contains(hello.SupportedProtos, wire.ALPNH3):
+		}
+		if slices.Contains(hello.SupportedProtos, wire.ALPNH3) {
 			c := s.config(wire.ALPNH3)
 			c.GetCertificate = s.h3Cert
 			return c, nil
@@ -73,14 +65,33 @@ func (s *Server) QUIC() *tls.Config {
 	return c
 }
 
-// Web serves browsers over TCP, and the ACME CA that looks whether a name is ours.
-func (s *Server) Web() *tls.Config {
+// TCP is the configuration for TCP: for agents and CLIs the same as over QUIC, and for browsers, who are asked for no
+// certificate, and the ACME CA that looks whether a name is ours.
+func (s *Server) TCP() *tls.Config {
 	c := s.config("h2", "http/1.1")
 	if _, ok := s.Public.(challenger); ok {
 		c.NextProtos = append(c.NextProtos, acme.ALPNProto)
 	}
 	c.GetCertificate = s.webCert
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return s.link(hello), nil }
 	return c
+}
+
+// link is the configuration for an agent or a CLI; nil for all others.
+func (s *Server) link(hello *tls.ClientHelloInfo) *tls.Config {
+	switch {
+	case slices.Contains(hello.SupportedProtos, wire.ALPNAgent):
+		c := s.config(wire.ALPNAgent)
+		c.ClientAuth = tls.RequireAnyClientCert
+		c.VerifyConnection = s.verifyPeer(RoleAgent)
+		return c
+	case slices.Contains(hello.SupportedProtos, wire.ALPNClient):
+		c := s.config(wire.ALPNClient)
+		c.ClientAuth = tls.RequestClientCert
+		c.VerifyConnection = s.verifyPeer(RoleOperator)
+		return c
+	}
+	return nil
 }
 
 func (s *Server) webCert(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {

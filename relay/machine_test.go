@@ -111,7 +111,11 @@ func dialVia(t *testing.T, r *Relay, addr, alpn string, cert *tls.Certificate) (
 	defer cancel()
 	c := r.trusting(alpn, cert)
 	c.Now = r.Now
-	link, err := wire.Dialer{TLS: c.TLS()}.Dial(ctx, addr)
+	road := dialQUIC
+	if overTCP(t) {
+		road = dialTCP
+	}
+	link, err := road(ctx, addr, c.TLS())
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return r.listener.accept(gctx, func(a arrived) { r.serve(gctx, a) }, r.h3)
 	})
-	g.Go(func() error { return r.listener.acceptTCP(gctx, r.tls.Web(), r.listener.browse) })
+	g.Go(func() error {
+		return r.listener.acceptTCP(gctx, r.tls.TCP(), func(a arrived) { r.serve(gctx, a) })
+	})
 	g.Go(func() error { return r.listener.serveWeb(gctx, r.web) })
 	g.Go(func() error {
 		<-gctx.Done()

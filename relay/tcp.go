@@ -8,11 +8,13 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"scrier/relay/web"
+	"scrier/wire"
 )
 
 const (
@@ -22,8 +24,9 @@ const (
 	helloBytes = 16 << 10
 )
 
-// acceptTCP gives each connection to serve, in a goroutine of its own, when its handshake is through.
-func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(*tcpConn, *tls.Conn)) error {
+// acceptTCP gives each link to serve, in a goroutine of its own, when its handshake is through, and browsers to
+// HTTP's server.
+func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(arrived)) error {
 	defer context.AfterFunc(ctx, func() { _ = l.tcp.Close() })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -43,11 +46,32 @@ func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(*
 		}
 		wait = time.Millisecond
 		wg.Go(func() {
-			if conn, secure, ok := l.greet(ctx, raw, conf); ok {
-				serve(conn, secure)
+			conn, secure, ok := l.greet(ctx, raw, conf)
+			if !ok {
+				return
+			}
+			switch alpn := secure.ConnectionState().NegotiatedProtocol; alpn {
+			case wire.ALPNAgent, wire.ALPNClient:
+				serve(l.linked(conn, secure, alpn))
+			default:
+				l.browse(conn, secure)
 			}
 		})
 	}
+}
+
+// linked is an agent's or a CLI's link.
+func (l *listener) linked(c *tcpConn, secure *tls.Conn, alpn string) arrived {
+	known := len(secure.ConnectionState().PeerCertificates) > 0
+	streams := strangerStreams
+	if known || l.acquainted.has(c.from.String()) {
+		streams = peerStreams
+	}
+	link := wire.TCPLink(secure, wire.TCPConfig{Server: true, MaxStreams: streams, Known: known})
+	return arrived{link: link, addr: c.from, alpn: alpn, acquaint: func(identity string) {
+		c.acquaint()
+		c.handshake.showed(identity)
+	}}
 }
 
 // pause waits, or until ctx ends.
@@ -107,7 +131,7 @@ type tcpConn struct {
 
 	hello int         // bytes that came for the handshake, while it goes on
 	over  atomic.Bool // the handshake is
-	known atomic.Bool // who is at the other end
+	known atomic.Bool // who is at the other end: it is not held back
 
 	visit  atomic.Pointer[web.Visit] // of a browser
 	once   sync.Once
@@ -140,12 +164,13 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// greeted says that the handshake is through. What it took counts against the network of who shows no
-// certificate: so neither does a fleet behind one address wait for itself, nor for a stranger beside it.
+// greeted says that the handshake is through. Who shows no certificate counts against its network, what the handshake
+// took included: so neither does a fleet behind one address wait for itself, nor for a stranger beside it.
 func (c *tcpConn) greeted(certified bool) {
 	if !certified {
 		c.bytes.AllowN(time.Now(), c.hello)
 	}
+	c.known.Store(certified)
 	c.over.Store(true)
 }
 
@@ -167,6 +192,15 @@ func (c *tcpConn) visited(v *web.Visit) {
 }
 
 func (c *tcpConn) RemoteAddr() net.Addr { return c.from }
+
+// SyscallConn implements [syscall.Conn], for who sets options of the socket.
+func (c *tcpConn) SyscallConn() (syscall.RawConn, error) {
+	s, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return s.SyscallConn()
+}
 
 func (c *tcpConn) Close() error {
 	c.once.Do(func() { close(c.closed) })

@@ -84,7 +84,7 @@ func TestLongHello(t *testing.T) {
 	defer ours.Close()
 	done := make(chan bool, 1)
 	go func() {
-		_, _, ok := r.listener.greet(t.Context(), addressed{theirs}, r.tls.Web())
+		_, _, ok := r.listener.greet(t.Context(), addressed{theirs}, r.tls.TCP())
 		done <- ok
 	}()
 	sent := 0
