@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"scrier/wire"
 	"scrier/wire/wiretest"
@@ -118,4 +119,29 @@ func TestTCPLinkIsCut(t *testing.T) {
 			_, _ = l.Close(wire.None, ""), far.NetConn().Close()
 		})
 	}
+}
+
+// The peer's last word counts, also if this side notices first that nothing can be written any more.
+func TestTCPLinkLastWordBehindBrokenWrite(t *testing.T) {
+	near, far := tlsPair(t)
+	l := wire.TCPLink(near, wire.TCPConfig{})
+	s, err := l.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No more can be written from now on, and what the peer says comes a little later.
+	if err := near.NetConn().(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if _, err := far.Write(frame(kindClose, 0, 3, uint32(wire.Revoked), 'b', 'y', 'e')); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Accept(t.Context()); wire.CodeOf(err) != wire.Revoked || wire.DetailOf(err) != "bye" {
+		t.Error(err)
+	}
+	_, _ = l.Close(wire.None, ""), far.Close()
 }

@@ -55,6 +55,9 @@ func (r *tcpReader) receive(p []byte) (int, error) {
 		return 0, r.drain(r.link.Err())
 	}
 	if err != nil {
+		if wrote := r.link.out.failure(); wrote != nil {
+			err = wrote
+		}
 		return n, r.drain(r.link.failed(err))
 	}
 	return n, nil
@@ -152,7 +155,7 @@ func (l *tcpLink) find(id uint32) (s *tcpStream, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ours(id) {
-		return l.streams[id], id < l.next
+		return l.streams[id], id > 0 && id < l.next
 	}
 	return l.streams[id], id > 0 && id <= l.last
 }

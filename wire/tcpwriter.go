@@ -28,6 +28,7 @@ type tcpWriter struct {
 	goodbye []byte         // what is written last
 	closing bool
 	stopped bool
+	err     error // why the connection takes no more
 
 	done chan struct{} // closed when nothing is written any more
 }
@@ -151,7 +152,7 @@ func (w *tcpWriter) run() {
 			err = w.write(piece.bytes)
 		}
 		if err != nil {
-			_ = w.link.failed(err)
+			w.broke(err)
 			return
 		}
 		if turns+piece.large+piece.small > 0 {
@@ -179,6 +180,21 @@ func (w *tcpWriter) write(p []byte) error {
 	_, err := w.link.conn.Write(p)
 	w.link.said.Store(int64(time.Since(w.link.began)))
 	return err
+}
+
+// broke leaves the end of the link to its reader, for a moment: the peer's last word may lie there.
+func (w *tcpWriter) broke(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+	_ = w.link.conn.SetReadDeadline(time.Now().Add(tcpCloseTimeout)) // the read says what is wrong
+}
+
+// failure is why nothing more was written; nil: it was not tried, or went well.
+func (w *tcpWriter) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 // passed says that a frame of later has been written. Before that a frame of the same stream must not go into first.
