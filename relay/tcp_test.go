@@ -128,7 +128,7 @@ func tcpLinks(t *testing.T, r *Relay) <-chan arrived {
 			case <-ctx.Done():
 			}
 			_ = a.link.Close(wire.None, "")
-		}); err != nil {
+		}, r.serveLane); err != nil {
 			t.Error(err)
 		}
 	}()

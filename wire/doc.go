@@ -17,6 +17,19 @@
 // A [Link] is one authenticated connection between two roles, a [Stream] one conversation on it.
 // The protocol version is the ALPN token ([ALPNAgent] and the others).
 //
+// Over TCP a link is TLS 1.3 with the same ALPN tokens, and in it yamux's frames, with five kinds of ours between them. All
+// have a header of 12 bytes, in network order: version (1 byte, 0), kind (1), flags (2), stream (4), value (4).
+//
+//	0x00 data      value bytes of the stream follow
+//	0x01 window    value more bytes of the stream may be sent; flags: 1 it begins, 2 the peer has it, 4 no more bytes come
+//	0x10 reset     value is the code; flags: 1 the sender sends no more, 2 it reads no more; window with flag 4 follows
+//	0x11 streams   value more streams may be opened; 16 at first
+//	0x12 room      value more bytes of all streams together may be sent; 1 MiB at first
+//	0x13 alive     nothing; for who has said nothing for 15 s
+//	0x14 close     value is the code, and as many bytes of detail follow as stream says, 512 at most; the last frame
+//
+// The dialling side's streams have odd numbers, each two more than the one before. yamux's pings, RST and GoAway are not used.
+//
 // Agent link. The agent opens the first stream, control, and keeps it:
 //
 //	agent -> Hello               relay -> Welcome
