@@ -86,7 +86,11 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	a.remember(link.Peer().Road, l.why)
-	a.Log.Info("connected", "relay", a.enrolment.Relay, "envoy", a.enrolment.Envoy, "transport", link.Peer().Road, "why", l.why)
+	said := []any{"relay", a.enrolment.Relay, "envoy", a.enrolment.Envoy, "transport", link.Peer().Road}
+	if l.why != "" {
+		said = append(said, "why", l.why)
+	}
+	a.Log.Info("connected", said...)
 	return l, nil
 }
 
