@@ -265,7 +265,7 @@ func (c Client) TLS() *tls.Config {
 		// verify refuses what is older than 1.3, and by then it knows who speaks it: proxies that look into TLS do.
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{c.ALPN},
-		ServerName: "scrier", // sent, but nobody decides anything by it
+		ServerName: "scrier", // sent where the relay is known by an address alone; certificates are not compared with it
 		// The chain is verified below, against the pinned key and the role in the certificate; what
 		// is switched off here is only the check against the system's roots and the host name.
 		InsecureSkipVerify:     true,

@@ -36,7 +36,8 @@ var floods = []struct {
 	{"QUIC handshakes that stop", []string{"handshake_that_stops"}},
 	{"QUIC links that say nothing", []string{"link_that_says_nothing", "streams_with_half_a_frame", "unidirectional_streams"}},
 	{"agents without a certificate", []string{"agent_without_a_certificate", "wrong_protocol"}},
-	{"TLS that stops", []string{"tcp_without_tls", "tls_that_stops"}},
+	{"TLS that stops", []string{"tcp_without_tls", "tls_that_stops", "tcp_hello_and_no_more", "tcp_hello_a_byte_a_second"}},
+	{"links over TCP", []string{"tcp_link_that_says_nothing", "tcp_streams_with_half_a_frame", "tcp_streams_without_end", "tcp_junk", "tcp_signs_of_life_alone"}},
 	{"HTTP/1.1", []string{"http1_slow_headers", "http1_endless_headers", "http1_request_flood", "http1_never_reads", "http1_slow_body"}},
 	{"HTTP/2", []string{"http2_request_flood", "http2_rapid_reset", "http2_continuation_flood", "http2_settings_flood", "http2_ping_flood", "http2_no_window"}},
 	{"HTTP/3", []string{"http3_half_a_header", "http3_half_headers_beside_requests", "http3_streams_that_are_reset", "http3_giant_header", "http3_idle"}},
@@ -58,7 +59,7 @@ func kinds() (names []string) {
 // behaviours are those of a kind.
 func behaviours(kind string) (found []evilclient.Behaviour, err error) {
 	by := map[string]evilclient.Behaviour{}
-	for _, b := range append(evilclient.Behaviours(), evilbrowser.Behaviours()...) {
+	for _, b := range slices.Concat(evilclient.Behaviours(), evilclient.OverTCP(), evilbrowser.Behaviours()) {
 		by[b.Name] = b
 	}
 	for _, f := range floods {

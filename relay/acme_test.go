@@ -257,12 +257,14 @@ func TestACME(t *testing.T) {
 		// Agents and CLIs see nothing of it.
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		link, err := wire.Dialer{TLS: r.trusting(wire.ALPNClient, nil).TLS()}.Dial(ctx, r.Addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := link.Close(wire.None, ""); err != nil {
-			t.Error(err)
+		for _, dial := range []func(context.Context, string, *tls.Config) (wire.Link, error){dialQUIC, dialTCP} {
+			link, err := dial(ctx, r.Addr(), r.trusting(wire.ALPNClient, nil).TLS())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := link.Close(wire.None, ""); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	ca.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,10 @@ import (
 type Config struct {
 	Listen string   `yaml:"listen"` // host:port, UDP and TCP alike
 	Hosts  []string `yaml:"hosts"`  // names and addresses under which browsers reach the relay
-	TLS    TLS      `yaml:"tls"`
+	// Address is host:port by which everybody reaches the relay, where something in front has another port; empty: the
+	// first of Hosts, and the port of Listen.
+	Address string `yaml:"address"`
+	TLS     TLS    `yaml:"tls"`
 	// ProxyProtocol is for proxies in front of TCP.
 	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
 	// Operators is what operators may do beside what their roles say.
@@ -166,6 +170,9 @@ func (c *Config) Check() error {
 			return fmt.Errorf("hosts: %q is not a name or an address alone, like relay.example.com, *.example.com or 192.0.2.7, in ASCII (xn--…)", h)
 		}
 	}
+	if err := c.checkAddress(); err != nil {
+		return err
+	}
 	if _, err := c.ProxyProtocol.networks(); err != nil {
 		return fmt.Errorf("proxy_protocol.from: %w", err)
 	}
@@ -191,6 +198,18 @@ func (c *Config) Check() error {
 		return err
 	}
 	return c.TLS.check()
+}
+
+func (c *Config) checkAddress() error {
+	if c.Address == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(c.Address)
+	n, perr := strconv.ParseUint(port, 10, 16)
+	if err != nil || perr != nil || n == 0 || !isHost(host) || strings.HasPrefix(host, "*") {
+		return fmt.Errorf("address: %q is not the name or address and the port by which the relay is reached, like relay.example.com:443", c.Address)
+	}
+	return nil
 }
 
 // maxGuacd is how many addresses of guacd there may be: each is tried in turn.

@@ -108,12 +108,13 @@ func evil(t *testing.T, r *Relay, p *person, b *fleettest.Behaviour) {
 	m := enrolled(t, r, name[:min(len(name), 60)])
 	a := &fleettest.Agent{Roam: func() {}}
 	addr := r.Addr()
-	if b.Roams {
+	road := roadOf(t)
+	if b.Roams { // which links over TCP cannot
 		n := newRouter(t, addr)
-		addr, a.Roam = n.inside.LocalAddr().String(), n.rebind
+		road, addr, a.Roam = dialQUIC, n.inside.LocalAddr().String(), n.rebind
 	}
 	a.Dial = func(ctx context.Context) (wire.Link, error) {
-		return wire.Dialer{TLS: r.trusting(wire.ALPNAgent, m.cert).TLS()}.Dial(ctx, addr)
+		return road(ctx, addr, r.trusting(wire.ALPNAgent, m.cert).TLS())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, over := make(chan struct{}), make(chan struct{})

@@ -80,8 +80,10 @@ func TestEvilPeers(t *testing.T) {
 		}
 	}
 	run(stranger, within, evilclient.Behaviours()...)
+	run(stranger, within, evilclient.OverTCP()...)
 	run(stranger, within, evilbrowser.Behaviours()...)
 	run(known, within, evilclient.Certified()...)
+	run(known, within, evilclient.Violations()...)
 	run(stranger, aPersonMayTake, evilclient.LoginThatStops(ann.signer.PublicKey().Marshal()))
 	done := make(chan struct{})
 	go func() {

@@ -76,7 +76,7 @@ func TestAcceptLoopWaitsForNobody(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	link, err := wire.Dialer{TLS: r.trusting(wire.ALPNClient, nil).TLS()}.Dial(ctx, r.Addr())
+	link, err := dialQUIC(ctx, r.Addr(), r.trusting(wire.ALPNClient, nil).TLS())
 	if err != nil {
 		t.Fatalf("an honest client behind %d silent ones: %v", clients, err)
 	}
@@ -146,7 +146,7 @@ func TestNoTicketsNo0RTT(t *testing.T) {
 			return verify(cs)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		link, err := wire.Dialer{TLS: conf}.Dial(ctx, r.Addr())
+		link, err := dialQUIC(ctx, r.Addr(), conf)
 		cancel()
 		if err != nil {
 			t.Fatal(err)

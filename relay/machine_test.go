@@ -111,11 +111,7 @@ func dialVia(t *testing.T, r *Relay, addr, alpn string, cert *tls.Certificate) (
 	defer cancel()
 	c := r.trusting(alpn, cert)
 	c.Now = r.Now
-	road := dialQUIC
-	if overTCP(t) {
-		road = dialTCP
-	}
-	link, err := road(ctx, addr, c.TLS())
+	link, err := roadOf(t)(ctx, addr, c.TLS())
 	if err != nil {
 		return nil, err
 	}

@@ -252,17 +252,14 @@ func (r *Relay) signedOut(operator, signin string) {
 // origin is where browsers reach the relay, as far as it knows: by the first of its names, or by
 // the one address that it listens on.
 func (r *Relay) origin() string {
-	addr := r.listener.tcp.Addr().(*net.TCPAddr)
-	host := r.name()
-	if host == "" && addr.IP.IsUnspecified() {
+	at := r.address()
+	if addr := r.listener.tcp.Addr().(*net.TCPAddr); at == "" && !addr.IP.IsUnspecified() {
+		at = addr.String()
+	}
+	if at == "" {
 		return ""
-	} else if host == "" {
-		host = addr.IP.String()
 	}
-	if addr.Port == 443 { // browsers leave it out
-		return "https://" + strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
-	}
-	return "https://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+	return "https://" + strings.TrimSuffix(at, ":443") // browsers leave that out
 }
 
 // name is what the relay is called in its configuration; empty if it has no name there.
@@ -278,6 +275,9 @@ func (r *Relay) name() string {
 // address is host:port by which machines and operators reach the relay; empty if it has no name. The address that it
 // listens on is not told: it may be one that nobody else can reach.
 func (r *Relay) address() string {
+	if r.Config.Address != "" {
+		return r.Config.Address
+	}
 	name := r.name()
 	if name == "" {
 		return ""
@@ -288,6 +288,9 @@ func (r *Relay) address() string {
 // hosts are the names in the relay's certificate, for browsers.
 func hosts(c Config) []string {
 	out := append([]string{"localhost", "127.0.0.1", "::1"}, c.Hosts...)
+	if host, _, err := net.SplitHostPort(c.Address); err == nil {
+		out = append(out, host)
+	}
 	if c.TLS.ACME != "" {
 		out = append(out, c.TLS.ACME) // until there is a certificate for it
 	}

@@ -758,7 +758,7 @@ func TestManyCopiesAtOnce(t *testing.T) {
 	const copies = 32
 	for range copies {
 		go func() {
-			link, err := wire.Dialer{TLS: r.trusting(wire.ALPNAgent, stale.cert).TLS()}.Dial(t.Context(), r.Addr())
+			link, err := roadOf(t)(t.Context(), r.Addr(), r.trusting(wire.ALPNAgent, stale.cert).TLS())
 			if err == nil {
 				<-link.Context().Done()
 				err = link.Err()

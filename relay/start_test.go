@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"net"
+	"slices"
 	"testing"
 
 	"scrier/relay/access"
@@ -50,4 +52,28 @@ func TestStart(t *testing.T) {
 	}
 	_ = v.exit(t)
 	settled(t, r)
+}
+
+// Where something in front of the relay has another port, that is what everybody is told.
+func TestAddress(t *testing.T) {
+	for _, c := range []struct{ address, origin, tells string }{
+		{"relay.example.com:443", "https://relay.example.com", "relay.example.com:443"},
+		{"relay.example.com:8444", "https://relay.example.com:8444", "relay.example.com:8444"},
+		{"[2001:db8::1]:443", "https://[2001:db8::1]", "[2001:db8::1]:443"},
+	} {
+		r := start(t, func(s *Settings) { s.Config.Hosts, s.Config.Address = []string{"other.example.com"}, c.address })
+		if got := r.origin(); got != c.origin {
+			t.Errorf("%s: pages are at %s", c.address, got)
+		}
+		if got := r.address(); got != c.tells {
+			t.Errorf("%s: the address is %s", c.address, got)
+		}
+		host, _, err := net.SplitHostPort(c.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(r.tls.Hosts, host) {
+			t.Errorf("%s: the relay does not answer to it: %q", c.address, r.tls.Hosts)
+		}
+	}
 }

@@ -23,7 +23,7 @@ func TestStorm(t *testing.T) {
 	for range agents {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				link, err := wire.Dialer{TLS: r.trusting(wire.ALPNClient, nil).TLS()}.Dial(ctx, r.Addr())
+				link, err := dialQUIC(ctx, r.Addr(), r.trusting(wire.ALPNClient, nil).TLS())
 				if err == nil {
 					if err := link.Close(wire.None, ""); err != nil {
 						t.Error(err)

@@ -1,13 +1,17 @@
 package relay
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"scrier/certs"
 	"scrier/wire"
 )
 
@@ -109,3 +113,178 @@ func TestLongHello(t *testing.T) {
 type addressed struct{ net.Conn }
 
 func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// links are those that a relay accepts over TCP and does nothing with.
+func tcpLinks(t *testing.T, r *Relay) <-chan arrived {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	links, done := make(chan arrived), make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.listener.acceptTCP(ctx, r.tls.TCP(), func(a arrived) {
+			select {
+			case links <- a:
+				<-ctx.Done()
+			case <-ctx.Done():
+			}
+			_ = a.link.Close(wire.None, "")
+		}); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return links
+}
+
+// most is how many streams a peer may open at once.
+func most(t *testing.T, link wire.Link) (n int) {
+	t.Helper()
+	for ; ; n++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		s, err := link.Open(ctx)
+		cancel()
+		if err != nil {
+			return n
+		}
+		if _, err := s.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A stranger may have 16 streams over TCP, as over QUIC, until somebody of the network has shown who they are; who
+// shows a certificate has 64.
+func TestStreamsOverTCP(t *testing.T) {
+	r := loaded(t)
+	links := tcpLinks(t, r)
+	arrives := func(cert *tls.Certificate, alpn string) (wire.Link, arrived) {
+		t.Helper()
+		link := make(chan wire.Link, 1)
+		go func() {
+			defer close(link)
+			l, err := dialTCP(t.Context(), r.Addr(), r.trusting(alpn, cert).TLS())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			link <- l
+		}()
+		a := <-links
+		near := <-link
+		if near == nil {
+			t.FailNow()
+		}
+		t.Cleanup(func() { _ = near.Close(wire.None, "") })
+		return near, a
+	}
+	stranger, _ := arrives(nil, wire.ALPNClient)
+	if n := most(t, stranger); n != strangerStreams {
+		t.Errorf("a stranger has %d streams", n)
+	}
+	key, err := certs.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := r.ca.Issue(certs.Identity{Role: certs.RoleAgent, ID: "id", Generation: 1}, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent, a := arrives(&tls.Certificate{Certificate: chain, PrivateKey: key}, wire.ALPNAgent)
+	if n := most(t, agent); n != peerStreams {
+		t.Errorf("an agent has %d streams", n)
+	}
+	if p := a.link.Peer(); p.Road != wire.TCP || len(p.Certificates) != 1 || p.Addr.String() != a.addr.String() {
+		t.Errorf("it is %+v", p)
+	}
+	a.acquaint("id")
+	other, _ := arrives(nil, wire.ALPNClient)
+	if n := most(t, other); n != peerStreams {
+		t.Errorf("a stranger beside somebody who is known has %d streams", n)
+	}
+}
+
+// A stranger that sends all it can is read slowly, and holds up no machine of its network.
+func TestStrangersOverTCPAreHeldBack(t *testing.T) {
+	r := loaded(t)
+	r.listener.bytes = newRates(1, 64<<10) // a byte a second
+	run(t, r)
+	m := enrolled(t, r, "web1")
+	stranger, err := dialTCP(t.Context(), r.Addr(), r.trusting(wire.ALPNClient, nil).TLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close(wire.None, "")
+	s, err := stranger.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		skip := bytes.Repeat([]byte{0x40, 0x40, 0x01, 'x'}, 4<<10)
+		for {
+			if _, err := s.Write(skip); err != nil {
+				return
+			}
+		}
+	}()
+	defer func() { <-done }()
+	defer s.Reset(wire.None)
+	waitFor(t, "it to have sent what it may", func() bool { return r.listener.bytes.of(r.Addr()).Tokens() < 0 })
+	link, err := dialTCP(t.Context(), r.Addr(), r.trusting(wire.ALPNAgent, m.cert).TLS())
+	if err != nil {
+		t.Fatalf("a machine beside it: %v", err)
+	}
+	defer link.Close(wire.None, "")
+	control, err := link.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := control.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	f := wire.NewFramed(control)
+	if err := f.Send(&wire.Hello{Boot: "boot", Time: wire.Millis(r.Now()), Facts: wire.Facts{Hostname: "host"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.Expect[wire.Welcome](f); err != nil {
+		t.Errorf("a machine beside it: %v", err)
+	}
+}
+
+// Machines that come back at the same time are not kept out by each other over TCP either; strangers are.
+func TestAFleetComesBackOverTCP(t *testing.T) {
+	r := start(t)
+	var fleet []*machine
+	for i := range 5 {
+		fleet = append(fleet, enrolled(t, r, fmt.Sprintf("web%d", i)))
+	}
+	arrivals := r.listener.handshakes.arrivals.of("127.0.0.1")
+	arrivals.SetLimit(1e-6)
+	arrivals.SetBurst(2)
+	for _, m := range fleet {
+		link, err := dialTCP(t.Context(), r.Addr(), r.trusting(wire.ALPNAgent, m.cert).TLS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer link.Close(wire.None, "")
+		waitFor(t, "the relay to know it", func() bool { return arrivals.Tokens() > 1.9 })
+	}
+	for range 2 {
+		link, err := dialTCP(t.Context(), r.Addr(), r.trusting(wire.ALPNClient, nil).TLS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer link.Close(wire.None, "")
+	}
+	if link, err := dialTCP(t.Context(), r.Addr(), r.trusting(wire.ALPNClient, nil).TLS()); err == nil {
+		_ = link.Close(wire.None, "")
+		t.Error("a third stranger at once got in")
+	}
+}

@@ -46,6 +46,7 @@ type way struct {
 //
 // The link over QUIC has a socket that is bound to no particular address: so it survives when the machine's address changes.
 func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
+	d.TLS = named(d.TLS, addr)
 	ways, err := d.ways(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -73,6 +74,21 @@ func (d Dialer) Dial(ctx context.Context, addr string) (Link, error) {
 		return nil, err
 	}
 	return nil, unreachable(addr, said)
+}
+
+// named is the configuration with the relay's name in what is sent (RFC 6066, 3). The relay does not look at it; what is in
+// front of it may: a port that is shared with a web site, and a firewall that lets through what it knows the name of.
+func named(conf *tls.Config, addr string) *tls.Config {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return conf
+	}
+	if _, err := netip.ParseAddr(host); err == nil { // addresses are not sent
+		return conf
+	}
+	conf = conf.Clone()
+	conf.ServerName = host
+	return conf
 }
 
 // answered says that an error is the relay's word, or about it.

@@ -121,6 +121,58 @@ func talks(t *testing.T, l wire.Link) {
 	}
 }
 
+// What is in front of a relay sees its name, over both roads; where only an address is known, what the configuration says.
+func TestDialSaysTheName(t *testing.T) {
+	names := make(chan string, 1)
+	conf := serverTLS(t)
+	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		names <- hello.ServerName
+		return nil, nil
+	}
+	addr := roads{tcp: servesLinks(t, conf)}.listen(t)
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	transport := &quic.Transport{Conn: socket}
+	defer transport.Close()
+	l, err := transport.Listen(conf, wire.QUICConfig(64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, udp, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := insecure.Clone()
+	client.ServerName = "somebody"
+	for _, c := range []struct {
+		road       wire.Transport
+		addr, name string
+	}{
+		{wire.OnlyTCP, "localhost:" + port, "localhost"}, {wire.OnlyTCP, "127.0.0.1:" + port, "somebody"},
+		{wire.OnlyQUIC, "localhost:" + udp, "localhost"}, {wire.OnlyQUIC, "127.0.0.1:" + udp, "somebody"},
+	} {
+		link, err := wire.Dialer{TLS: client, Transport: c.road}.Dial(t.Context(), c.addr)
+		if err != nil {
+			t.Fatalf("%s: %v", c.addr, err)
+		}
+		if got := <-names; got != c.name {
+			t.Errorf("%s over %s says %q", c.addr, c.road, got)
+		}
+		_ = link.Close(wire.None, "")
+	}
+	if client.ServerName != "somebody" {
+		t.Error("the configuration was changed")
+	}
+}
+
 func TestDialRoads(t *testing.T) {
 	for name, c := range map[string]struct {
 		there roads

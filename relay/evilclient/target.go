@@ -1,4 +1,4 @@
-// Package evilclient is peers of a relay that speak its protocol over QUIC and mean no good: each does
+// Package evilclient is peers of a relay that speak its protocol over QUIC and TCP and mean no good: each does
 // one thing that an honest CLI or agent never does, for as long as the relay lets it. Tests and the
 // flood use it. Everything that it opens ends with its context.
 package evilclient
