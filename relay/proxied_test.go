@@ -169,18 +169,21 @@ func TestProxiedAreCountedByTheirOwnAddress(t *testing.T) {
 // A listed proxy that says nothing, or says it slowly, is given up; so many do and no more; and they keep nobody
 // else out.
 func TestProxiesThatSayNothing(t *testing.T) {
-	r := start(t, func(s *Settings) { s.Config.ProxyProtocol.From = []string{"127.0.7.1"} })
+	r := loaded(t, func(s *Settings) { s.Config.ProxyProtocol.From = []string{"127.0.7.1"} })
+	const places = 12
+	r.listener.proxies.waiting = make(chan struct{}, places)
+	run(t, r)
 	p := newProxy(t, r, net.IPv4(127, 0, 7, 1))
 	var silent []net.Conn
-	for i := range maxProxyHeaders {
-		conn, err := p.dial("PROXY TCP4 "[:i%12])
+	for i := range places {
+		conn, err := p.dial("PROXY TCP4 "[:i])
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 		silent = append(silent, conn)
 	}
-	waitFor(t, "all of them to be waited for", func() bool { return len(r.listener.proxies.waiting) == maxProxyHeaders })
+	waitFor(t, "all of them to be waited for", func() bool { return len(r.listener.proxies.waiting) == places })
 	if status, err := p.signIn(ProxyLocal); err == nil {
 		t.Errorf("one more than there are places for: %d", status)
 	}

@@ -88,6 +88,7 @@ func TestShutdownTellsTheLinks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			strangers := r.strangers.taken()
 			var links []wire.Link
 			for _, c := range []struct {
 				alpn string
@@ -101,7 +102,7 @@ func TestShutdownTellsTheLinks(t *testing.T) {
 				links = append(links, link)
 			}
 			waitFor(t, "the links to be served", func() bool {
-				return r.envoyLinks.taken() == 1 && r.operatorLinks.taken() == 1 && r.strangers.taken() > 0
+				return r.envoyLinks.taken() == 1 && r.operatorLinks.taken() == 1 && r.strangers.taken() > strangers
 			})
 			stop()
 			for i, link := range links {

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// helloTime is how long a peer over TCP may take for its handshake; while many have begun it is hurry.
+	// helloTime is how long a peer over TCP may take for its handshake; while many have begun it is twice hurry, as
+	// QUIC has it.
 	helloTime = 10 * time.Second
 	// helloBytes is what it may send for it. An honest one sends 5 KB at most, its certificate included.
 	helloBytes = 16 << 10
@@ -105,7 +106,7 @@ func (l *listener) greet(ctx context.Context, raw net.Conn, conf *tls.Config) (*
 	h.closable(func() { _ = c.Close() })
 	limit := helloTime
 	if l.handshakes.busy() {
-		limit = hurry
+		limit = 2 * hurry
 	}
 	secure := tls.Server(c, conf)
 	err = raw.SetDeadline(time.Now().Add(limit))

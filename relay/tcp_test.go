@@ -142,19 +142,25 @@ func tcpLinks(t *testing.T, r *Relay) <-chan arrived {
 	return links
 }
 
-// most is how many streams a peer may open at once.
-func most(t *testing.T, link wire.Link) (n int) {
+// opens wants that a peer may open so many streams at once, and no more.
+func opens(t *testing.T, who string, link wire.Link, want int) {
 	t.Helper()
-	for ; ; n++ {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	open := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
 		s, err := link.Open(ctx)
-		cancel()
-		if err != nil {
-			return n
+		if err == nil {
+			_, err = s.Write([]byte{1})
 		}
-		if _, err := s.Write([]byte{1}); err != nil {
-			t.Fatal(err)
+		return err
+	}
+	for n := range want {
+		if err := open(patience); err != nil {
+			t.Fatalf("%s opens %d streams, not %d: %v", who, n, want, err)
 		}
+	}
+	if open(300*time.Millisecond) == nil {
+		t.Errorf("%s opens more than %d streams", who, want)
 	}
 }
 
@@ -184,9 +190,7 @@ func TestStreamsOverTCP(t *testing.T) {
 		return near, a
 	}
 	stranger, _ := arrives(nil, wire.ALPNClient)
-	if n := most(t, stranger); n != strangerStreams {
-		t.Errorf("a stranger has %d streams", n)
-	}
+	opens(t, "a stranger", stranger, strangerStreams)
 	key, err := certs.NewKey()
 	if err != nil {
 		t.Fatal(err)
@@ -196,17 +200,13 @@ func TestStreamsOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	agent, a := arrives(&tls.Certificate{Certificate: chain, PrivateKey: key}, wire.ALPNAgent)
-	if n := most(t, agent); n != peerStreams {
-		t.Errorf("an agent has %d streams", n)
-	}
+	opens(t, "an agent", agent, peerStreams)
 	if p := a.link.Peer(); p.Road != wire.TCP || len(p.Certificates) != 1 || p.Addr.String() != a.addr.String() {
 		t.Errorf("it is %+v", p)
 	}
 	a.acquaint("id")
 	other, _ := arrives(nil, wire.ALPNClient)
-	if n := most(t, other); n != peerStreams {
-		t.Errorf("a stranger beside somebody who is known has %d streams", n)
-	}
+	opens(t, "a stranger beside somebody who is known", other, peerStreams)
 }
 
 // A stranger that sends all it can is read slowly, and holds up no machine of its network.
