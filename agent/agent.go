@@ -154,7 +154,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		e := ending{busy: wire.CodeOf(err) == wire.Busy, spread: time.Duration(a.spread.Load())}
 		if up {
 			e.alive = time.Since(start)
-			e.gone = wire.Forgotten(err) || wire.CodeOf(err) == wire.RelayShutdown
+			e.gone = wire.Forgotten(err) || wire.CodeOf(err) == wire.RelayShutdown || errors.Is(err, errNobody)
 		}
 		wait := b.next(e)
 		a.Log.Warn("no link to the relay", "relay", a.enrolment.Relay, "err", err, "retry_in", wait.Round(time.Millisecond))

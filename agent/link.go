@@ -105,6 +105,7 @@ type agentLink struct {
 	interval time.Duration // between heartbeats
 	moves    bool          // the relay takes a second link beside it
 	now      chan struct{} // holds one when a heartbeat is wanted at once
+	nobody   bool          // of roam: the relay is gone
 
 	known facts // without a lock: greet uses it first, and when greet is over, beat alone
 	usage usage
@@ -194,6 +195,9 @@ func (l *agentLink) run(ctx context.Context) error {
 		}
 	})
 	err := g.Wait()
+	if l.nobody {
+		return errNobody
+	}
 	if ended := l.link.Err(); ended != nil && ctx.Err() == nil {
 		return ended
 	}

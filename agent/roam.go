@@ -16,9 +16,15 @@ const (
 	// another way.
 	unheard = 2
 
+	// gone is how often the network must have said meanwhile that nobody listens at the relay's port, for the relay to be gone.
+	gone = 2
+
 	// moveWait is how long that may take at a time.
 	moveWait = 2 * time.Second
 )
+
+// errNobody ends a link whose relay has ended without a word. All of it comes anew with the next one.
+var errNobody = &wire.Error{Code: wire.Internal, Detail: "nobody listens at the relay's port any more"}
 
 // roam has the link go another way through the network when this one leads nowhere any more: sessions go on with it. Nothing is sent
 // for that but a heartbeat when the network has changed.
@@ -32,7 +38,7 @@ func (l *agentLink) roam(ctx context.Context) error {
 	changed := network.Watch(watching)
 	tick := time.NewTicker(listenEvery)
 	defer tick.Stop()
-	passed, heard, quiet := r.Passed(), r.Heard(), 0
+	passed, heard, refused, quiet := r.Passed(), r.Heard(), r.Refused(), 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,13 +58,18 @@ func (l *agentLink) roam(ctx context.Context) error {
 		p, h := r.Passed(), r.Heard()
 		switch {
 		case h != heard:
-			quiet = 0
+			quiet, refused = 0, r.Refused()
 		case p != passed:
 			quiet++
 		}
 		passed, heard = p, h
 		if quiet < unheard {
 			continue
+		}
+		if r.Refused()-refused >= gone {
+			l.nobody = true
+			_ = l.link.Close(errNobody.Code, errNobody.Detail)
+			return errNobody
 		}
 		moving, cancel := context.WithTimeout(ctx, moveWait)
 		err := r.Move(moving)

@@ -196,11 +196,11 @@ func resolve(ctx context.Context, addr string) ([]netip.Addr, int, error) {
 
 // overQUIC makes a link whose socket is its own.
 func (d Dialer) overQUIC(ctx context.Context, addr string, at netip.AddrPort) (Link, error) {
-	w, err := newWay()
+	remote := net.UDPAddrFromAddrPort(at)
+	w, err := newWay(remote)
 	if err != nil {
 		return nil, Errorf(RelayUnreachable, "cannot open a UDP socket: %w", err).Advise("see the limits on open files and on networks of this machine")
 	}
-	remote := net.UDPAddrFromAddrPort(at)
 	conn, err := w.transport.Dial(ctx, remote, d.TLS, QUICConfig(streamsPerAgent))
 	if err != nil {
 		w.close()

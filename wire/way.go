@@ -22,6 +22,9 @@ type Roamer interface {
 	// Heard is how many packets have come, and Passed how many bytes in both directions.
 	Heard() uint64
 	Passed() uint64
+	// Refused is how often the network has said that nobody listens at the peer's port. Who is on the way may forge that: it is a
+	// hint, for who hears nothing of the peer. Only Linux tells.
+	Refused() int
 }
 
 // maxWays bounds the sockets of one link: its ways of before may still bring something.
@@ -36,15 +39,17 @@ var (
 type way struct {
 	socket    *Socket
 	transport *quic.Transport
+	refused   func() int // how often, see [Socket.Expect]; it ends with the socket
 }
 
-func newWay() (*way, error) {
+func newWay(to net.Addr) (*way, error) {
 	c, err := net.ListenUDP("udp", nil)
 	if err != nil {
 		return nil, err
 	}
 	s := NewSocket(c)
-	return &way{s, &quic.Transport{Conn: s, ConnectionIDGenerator: noIDs{}}}, nil
+	refused, _ := s.Expect(to)
+	return &way{s, &quic.Transport{Conn: s, ConnectionIDGenerator: noIDs{}}, refused}, nil
 }
 
 // noIDs has packets to this machine carry no connection id: a socket is for one link alone. quic-go's other side never takes
@@ -102,7 +107,7 @@ func (l *quicLink) another() (*quic.Path, error) {
 	case len(l.before)+1 >= maxWays:
 		return nil, errMoved
 	}
-	next, err := newWay()
+	next, err := newWay(l.remote)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +161,23 @@ func (l *quicLink) Rebind() error {
 		return errAccepted
 	}
 	return l.now.socket.Rebind()
+}
+
+// Refused implements [Roamer].
+func (l *quicLink) Refused() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now == nil {
+		return 0
+	}
+	n := l.now.refused()
+	for _, w := range l.before {
+		n += w.refused()
+	}
+	if l.next != nil {
+		n += l.next.refused()
+	}
+	return n
 }
 
 // Heard implements [Roamer].

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -292,5 +293,23 @@ func TestMoveEnds(t *testing.T) {
 	}
 	if err := moved(t, l); err == nil {
 		t.Error("a link that has ended moves")
+	}
+}
+
+// Of a server that is gone with its socket the network says so, if it is a Linux that is asked.
+func TestRefused(t *testing.T) {
+	f, l, s := echoed(t)
+	r := l.(wire.Roamer)
+	if r.Refused() != 0 {
+		t.Fatal("one that is there is taken for gone")
+	}
+	_ = f.inside.Close()
+	for deadline := time.Now().Add(20 * time.Second); r.Refused() < 2 && runtime.GOOS == "linux"; time.Sleep(10 * time.Millisecond) {
+		if _, err := s.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it is told %d times", r.Refused())
+		}
 	}
 }
