@@ -67,7 +67,10 @@
 // Lane. A session's stream of either link may go on over a TLS connection of its own, see [Laned]: the agent or the CLI dials the
 // relay's TCP port with [ALPNLane], with the token that Open or Connect has said:
 //
-//	Lane -> Lane | Refused, then each side's mark and what follows of the stream
+//	Lane -> Lane | Refused, then pieces: each side's mark, and what follows of the stream
+//
+// A piece is its length (4 bytes, big endian) and so many bytes. Length 0 is the end, 0xffffffff says that the sender lives: a side
+// that has written nothing for 20 s has said so.
 //
 // Login. While a shell is being opened, its machine's SSH server may say and ask something. To the viewer that said
 // Answers in Connect or Attach the relay sends that before Attached or Refused:

@@ -275,16 +275,19 @@ func (l *Laned) overLocked() bool {
 }
 
 // finishLocked ends the stream below and the lane when all is over. Before the peer's mark it does not: the peer would take the end of
-// the stream for the end of what comes.
+// the stream for the end of what comes. Nor before the lane has taken all: so what a peer does not take counts as a stream of the
+// link's, of which it may have so many.
 func (l *Laned) finishLocked() {
 	if l.lane == nil || !l.overLocked() || l.broke || l.finished {
 		return
 	}
 	l.finished = true
-	_ = l.stream.CloseWrite() // fails only on a stream that has ended
-	l.stream.CloseRead(None)
 	l.endLocked(io.EOF)
-	go l.lane.finish(l.link)
+	go func() {
+		l.lane.finish(l.link)
+		_ = l.stream.CloseWrite() // fails only on a stream that has ended
+		l.stream.CloseRead(None)
+	}()
 }
 
 // source is what is read next, and whether that is the lane.

@@ -190,7 +190,7 @@ func TestLaneBreaks(t *testing.T) {
 			defer cancel()
 			near.Move(ctx, x)
 			if how == "mark" {
-				if _, err := y.Write(bytes.Repeat([]byte{0xff}, 20)); err != nil {
+				if _, err := y.Write(bytes.Repeat([]byte{0xfe}, 20)); err != nil {
 					t.Fatal(err)
 				}
 			} else {

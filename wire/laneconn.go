@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,15 +19,31 @@ import (
 const laneBuffer = 64 << 10
 
 // laneHeader is the length of what is before each piece: how many bytes it has, big endian. A piece of none is the end: crypto/tls
-// takes a connection that was cut between two records for one that ended.
-const laneHeader = 4
+// takes a connection that was cut between two records for one that ended. In place of a length may stand that the sender lives.
+const (
+	laneHeader = 4
+	laneLives  = math.MaxUint32
+)
+
+const (
+	laneBeat    = 10 * time.Second // within twice of that something is said
+	laneSilence = 45 * time.Second // as a link's
+)
 
 // laneConn is a TLS connection (RFC 8446) as one stream. What is written goes out in a goroutine of its own: a deadline
 // that passes would otherwise cut a record, and with it the connection.
 //
 // It has no codes: who breaks it off and wants to say why does so elsewhere.
+//
+// Who has written nothing for a while says that it lives (laneLives), so that nobody on the way takes the connection for one that is
+// not used, and who reads notices a network that has died. Nothing may be made of a peer that takes nothing: its person has stopped
+// the pager.
 type laneConn struct {
 	*tls.Conn
+	silence time.Duration // laneSilence
+	every   time.Duration // between two beats
+	began   time.Time
+	awaited atomic.Int64 // since when Read waits for the network: nanoseconds since began; 0: it does not
 
 	// Read's.
 	header [laneHeader]byte
@@ -35,6 +53,9 @@ type laneConn struct {
 
 	mu      sync.Mutex
 	filling []byte
+	pulse   *time.Timer
+	said    bool          // something was written since the last beat
+	lives   bool          // that is to be said
 	ended   bool          // CloseWrite was called
 	err     error         // why nothing is written any more
 	late    *time.Timer   // the write deadline
@@ -43,10 +64,38 @@ type laneConn struct {
 	done    chan struct{} // closed when nothing is written any more
 }
 
-func newLaneConn(conn *tls.Conn) *laneConn {
-	c := &laneConn{Conn: conn, changed: make(chan struct{}), done: make(chan struct{})}
+func newLaneConn(conn *tls.Conn) *laneConn { return beatingLaneConn(conn, laneBeat, laneSilence) }
+
+func beatingLaneConn(conn *tls.Conn, every, silence time.Duration) *laneConn {
+	c := &laneConn{Conn: conn, silence: silence, every: every, began: time.Now(), changed: make(chan struct{}), done: make(chan struct{})}
+	c.mu.Lock() // of beat
+	c.pulse = time.AfterFunc(every, c.beat)
+	c.mu.Unlock()
 	go c.run()
 	return c
+}
+
+var errLaneSilent = errors.New("nothing was heard on the connection")
+
+// beat has run say that this side lives when it has said nothing else, and ends the connection when the peer is silent.
+func (c *laneConn) beat() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	if since := c.awaited.Load(); since != 0 && time.Since(c.began)-time.Duration(since) >= c.silence {
+		c.err = errLaneSilent
+		c.changeLocked()
+		_ = c.Conn.NetConn().Close() // wakes Read, and run
+		return
+	}
+	if !c.said && !c.ended {
+		c.lives = true
+		c.changeLocked()
+	}
+	c.said = false
+	c.pulse.Reset(c.every)
 }
 
 func (c *laneConn) changeLocked() {
@@ -60,7 +109,7 @@ func (c *laneConn) run() {
 	var writing []byte
 	for {
 		c.mu.Lock()
-		for len(c.filling) == 0 && !c.ended && c.err == nil {
+		for len(c.filling) == 0 && !c.ended && c.err == nil && !c.lives {
 			changed := c.changed
 			c.mu.Unlock()
 			<-changed
@@ -71,13 +120,19 @@ func (c *laneConn) run() {
 			return
 		}
 		writing, c.filling = c.filling, writing[:0]
-		ended := len(writing) == 0
-		if ended {
+		lives := len(writing) == 0 && !c.ended
+		ended := len(writing) == 0 && c.ended
+		if lives || ended {
 			writing = append(writing, 0, 0, 0, 0)
 		}
+		c.lives, c.said = false, true
 		c.changeLocked()
 		c.mu.Unlock()
-		binary.BigEndian.PutUint32(writing, uint32(len(writing)-laneHeader))
+		length := uint32(len(writing) - laneHeader)
+		if lives {
+			length = laneLives
+		}
+		binary.BigEndian.PutUint32(writing, length)
 		_, err := c.Conn.Write(writing)
 		if ended || err != nil {
 			c.fail(err)
@@ -92,6 +147,7 @@ func (c *laneConn) fail(err error) {
 	defer c.mu.Unlock()
 	if c.err == nil && err != nil {
 		c.err = err
+		c.pulse.Stop()
 		c.changeLocked()
 	}
 }
@@ -169,10 +225,12 @@ func (c *laneConn) SetWriteDeadline(t time.Time) error {
 // Read reads to the end that the peer has said. It is not to be called at the same time as itself.
 func (c *laneConn) Read(p []byte) (int, error) {
 	for c.rest == 0 && !c.over {
-		n, err := c.Conn.Read(c.header[c.had:])
+		n, err := c.await(c.header[c.had:])
 		if c.had += n; c.had == laneHeader {
-			c.had, c.rest = 0, binary.BigEndian.Uint32(c.header[:])
-			c.over = c.rest == 0
+			c.had = 0
+			if length := binary.BigEndian.Uint32(c.header[:]); length != laneLives {
+				c.rest, c.over = length, length == 0
+			}
 			continue
 		}
 		if err != nil {
@@ -182,12 +240,19 @@ func (c *laneConn) Read(p []byte) (int, error) {
 	if c.over {
 		return 0, io.EOF
 	}
-	n, err := c.Conn.Read(p[:min(len(p), int(min(c.rest, laneBuffer)))])
+	n, err := c.await(p[:min(len(p), int(min(c.rest, laneBuffer)))])
 	c.rest -= uint32(n)
 	if n > 0 {
 		err = nil // it comes again
 	}
 	return n, noEnd(err)
+}
+
+// await reads what the network brings.
+func (c *laneConn) await(p []byte) (int, error) {
+	c.awaited.Store(int64(time.Since(c.began)) | 1) // never 0
+	defer c.awaited.Store(0)
+	return c.Conn.Read(p)
 }
 
 // noEnd makes an end that was not said an error.
@@ -205,7 +270,7 @@ func (c *laneConn) drain() { _, _ = io.Copy(io.Discard, c.Conn) }
 func (c *laneConn) finish(ctx context.Context) {
 	select {
 	case <-c.done:
-		_ = c.Conn.NetConn().Close() // the peer has all it needs
+		c.reset() // the peer has all it needs
 	case <-ctx.Done():
 		c.reset()
 	}
