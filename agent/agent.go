@@ -51,6 +51,7 @@ type Agent struct {
 	probe     time.Duration                                         // before a better road is tried for the first time
 	spread    atomic.Int64                                          // nanoseconds: what the relay has said last ([wire.Spread])
 	dials     func(context.Context, wire.Dialer) (wire.Link, error) // of tests
+	networks  chan struct{}                                         // the same: when there is another one
 
 	renewals
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"scrier/network"
+	"scrier/roads"
 	"scrier/wire"
 )
 
@@ -88,6 +90,7 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 	p := probes{first: a.probe}
 	timer := time.NewTimer(p.next())
 	defer timer.Stop()
+	elsewhere, tried, trying := a.elsewhere(ctx), since, false
 	for {
 		select {
 		case e := <-ended:
@@ -108,9 +111,10 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 				return e.err
 			}
 		case <-timer.C:
-			if !a.mayMove(current) || old != nil {
-				continue // a link that ends sets the timer anew
+			if !a.mayMove(current) || old != nil || trying {
+				continue // a link that ends sets the timer anew, and so does an attempt
 			}
+			tried, trying = time.Now(), true
 			from := current
 			wg.Go(func() {
 				better := a.better(ctx, from)
@@ -122,7 +126,12 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 					}
 				}
 			})
+		case <-elsewhere: // UDP may pass here
+			p = probes{first: a.probe}
+			// Not all machines of a network at the same moment, and not more often than usual if it changes all the time.
+			timer.Reset(max(mathrand.N(a.probe/10+1), a.probe-time.Since(tried)))
 		case better := <-found:
+			trying = false
 			if better == nil {
 				timer.Reset(p.next())
 				continue
@@ -135,6 +144,35 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 			wg.Go(func() { left.windDown(ctx, a.linger()) })
 		}
 	}
+}
+
+// elsewhere tells when this machine comes into another network, until ctx ends.
+func (a *Agent) elsewhere(ctx context.Context) <-chan struct{} {
+	if a.networks != nil {
+		return a.networks
+	}
+	came := make(chan struct{})
+	go func() {
+		changed := network.Watch(ctx)
+		for here := roads.Network(); ; {
+			select {
+			case <-changed: // mostly by something else, such as a container that begins
+			case <-ctx.Done():
+				return
+			}
+			now := roads.Network()
+			if now == here {
+				continue
+			}
+			here = now
+			select {
+			case came <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return came
 }
 
 // mayMove says whether there may be a better road than a link's.

@@ -178,7 +178,7 @@ func roaming(t *testing.T, udp bool, edit func(*Config)) (*between, *Agent) {
 	edit(&config)
 	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}}
 	a.enrolment = enrolment{Relay: "relay.example.com:8443", Pin: ca.Pin().String()}
-	a.dials, a.probe = n.dial, 20*time.Millisecond
+	a.dials, a.probe, a.networks = n.dial, 20*time.Millisecond, make(chan struct{})
 	if a.keys, err = keys.New(keys.Config{Agent: wire.NewEnvoyID(), StateDir: t.TempDir(), LockDir: t.TempDir(), Worker: []string{"/bin/false"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -307,6 +307,32 @@ func TestMovesBack(t *testing.T) {
 	}
 	if last := n.next(); last.hello.Move != nil || last.link.Peer().Road != wire.TCP {
 		t.Errorf("it comes back with %+v", last.hello)
+	}
+}
+
+// In another network an agent on TCP tries QUIC soon, however seldom it has come to try, and not more often for more changes.
+func TestMovesElsewhere(t *testing.T) {
+	n, a := roaming(t, false, func(*Config) {})
+	first := n.next()
+	for i := 1; i < 7; i++ { // the next wait is 48 times the first one, or more
+		n.eventually("it tries QUIC", func() bool { return len(n.ways()) > i })
+	}
+	n.set(true, true)
+	began := time.Now()
+	a.networks <- struct{}{}
+	second := n.next()
+	if took := time.Since(began); took > 24*a.probe {
+		t.Errorf("it tries after %s", took)
+	}
+	if !bytes.Equal(first.said().ID, second.hello.Move) {
+		t.Error("it does not move")
+	}
+	for range 3 { // there is nothing to be done
+		a.networks <- struct{}{}
+	}
+	time.Sleep(5 * a.probe)
+	if got := len(n.ways()); got != 8 {
+		t.Errorf("it dialed %d times", got)
 	}
 }
 
