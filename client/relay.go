@@ -27,9 +27,10 @@ type Relay struct {
 	// SSHKeys is where the keys are with which changes are signed; that of the login unless it is set.
 	SSHKeys SSHKeyConfig
 
-	link  wire.Link
-	lanes laner // for channels of bulk
-	http  *http.Client
+	link    wire.Link
+	lanes   laner                 // for channels of bulk on link
+	lanesOf func(wire.Link) laner // nil: no link has any
+	http    *http.Client
 	// redial connects once more; nil: there is no way to.
 	redial func(context.Context) (wire.Link, error)
 	reason *atomic.Pointer[string] // why the link that was made last is over its road
@@ -54,11 +55,18 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	}
 	r := Over(link)
 	r.Login, r.redial, r.reason, r.beats = l, redial, &reason, true
-	if peer := link.Peer(); peer.Road != wire.TCP && l.Roads.Transport != wire.OnlyQUIC { // the one needs none, the other wants none
-		tls, addr := certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), peer.Addr.String()
-		r.lanes = laner{until: new(atomic.Int64), dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
-			return wire.DialLane(ctx, tls, addr, token, s)
-		}}
+	if l.Roads.Transport != wire.OnlyQUIC { // which wants none
+		tls, until := certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), new(atomic.Int64)
+		r.lanesOf = func(link wire.Link) laner {
+			peer := link.Peer()
+			if peer.Road == wire.TCP { // which needs none
+				return laner{}
+			}
+			return laner{until: until, dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
+				return wire.DialLane(ctx, tls, l.Relay, peer.Addr.String(), token, s)
+			}}
+		}
+		r.lanes = r.lanesOf(link)
 	}
 	return r, nil
 }
@@ -98,6 +106,9 @@ func (r *Relay) relink(ctx context.Context) error {
 	r.http.CloseIdleConnections()
 	_ = r.link.Close(errUnanswered.Code, errUnanswered.Detail) // most likely it is dead
 	r.link = link
+	if r.lanesOf != nil {
+		r.lanes = r.lanesOf(link)
+	}
 	r.beat()
 	return nil
 }

@@ -19,8 +19,9 @@ type Lane struct {
 }
 
 // DialLane has a stream go on over a connection of its own to the relay at host:port, which knows the token. Until the relay has
-// agreed the stream is as it was, and it is so too if this fails. conf is that of the stream's link, whose context ctx is.
-func DialLane(ctx context.Context, conf *tls.Config, addr string, token []byte, s *Laned) error {
+// agreed the stream is as it was, and it is so too if this fails. conf is that of the stream's link, whose context ctx is, and relay
+// what that was dialled as: its name is sent, as for the link.
+func DialLane(ctx context.Context, conf *tls.Config, relay, addr string, token []byte, s *Laned) error {
 	dialing, cancel := context.WithTimeout(ctx, laneTimeout)
 	defer cancel()
 	tcp, err := new(net.Dialer).DialContext(dialing, "tcp", addr)
@@ -28,7 +29,7 @@ func DialLane(ctx context.Context, conf *tls.Config, addr string, token []byte, 
 		return err
 	}
 	ForBulk(tcp)
-	conf = conf.Clone()
+	conf = named(conf, relay).Clone()
 	conf.NextProtos = []string{ALPNLane}
 	conf.DynamicRecordSizingDisabled = true // nobody waits for the first byte of much
 	conn := tls.Client(tcp, conf)

@@ -84,7 +84,7 @@ func TestWhose(t *testing.T) {
 	}
 	token := func(b byte) []byte { return bytes.Repeat([]byte{b}, wire.LaneToken) }
 	dial := func(c *tls.Certificate, token []byte, s *wire.Laned) error {
-		return wire.DialLane(t.Context(), with(c), addr, token, s)
+		return wire.DialLane(t.Context(), with(c), "relay.example.com:443", addr, token, s)
 	}
 	refused := func(what string, c *tls.Certificate, token []byte, s *wire.Laned) {
 		t.Helper()
@@ -168,5 +168,38 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%x: %v", said, err)
 		}
 		conn.Close()
+	}
+}
+
+// A lane sends the relay's name as its link does: what shares the port with a web site tells them apart by it.
+func TestName(t *testing.T) {
+	names := make(chan string, 1)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		names <- h.ServerName
+		return nil, net.ErrClosed
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.(*tls.Conn).Handshake() // it is to fail
+			_ = conn.Close()
+		}
+	}()
+	for relay, want := range map[string]string{"relay.example.com:443": "relay.example.com", "192.0.2.7:443": "scrier"} {
+		conf := with(nil)
+		conf.ServerName = "scrier" // as certs has it
+		if err := wire.DialLane(t.Context(), conf, relay, l.Addr().String(), make([]byte, wire.LaneToken), nil); err == nil {
+			t.Error("there is a lane")
+		}
+		if got := <-names; got != want {
+			t.Errorf("to %s: %q", relay, got)
+		}
 	}
 }
