@@ -56,7 +56,9 @@ func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(a
 				serve(l.linked(conn, secure, alpn))
 			case wire.ALPNLane:
 				wire.ForBulk(conn.Conn)
+				stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // until it is bound to a stream, whose link ends it
 				lane(secure)
+				stop()
 			default:
 				l.browse(conn, secure)
 			}

@@ -288,3 +288,26 @@ func TestAFleetComesBackOverTCP(t *testing.T) {
 		t.Error("a third stranger at once got in")
 	}
 }
+
+// A lane whose stream is not said yet holds no relay up that is to stop.
+func TestSilentLaneEndsWithTheRelay(t *testing.T) {
+	r := loaded(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	m := enrolled(t, r, "web1")
+	conn, err := tls.Dial("tcp", r.Addr(), r.trusting(wire.ALPNLane, m.cert).TLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	time.Sleep(100 * time.Millisecond) // the relay waits for the token
+	began := time.Now()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it stopped after %s", took)
+	}
+}
