@@ -3,6 +3,7 @@ package wire
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,5 +22,33 @@ func TestBulkWaits(t *testing.T) {
 		}
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a reader does not take is not much.
+func TestBulkHoldsLittle(t *testing.T) {
+	near, _ := tlsPair(t)
+	ForBulk(near.NetConn())
+	c := newLaneConn(near)
+	defer c.reset()
+	go func() {
+		for buf := make([]byte, 32<<10); ; {
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	}()
+	raw, err := near.NetConn().(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for before, held := -1, 0; before != held || held == 0; time.Sleep(300 * time.Millisecond) { // until it is full
+		before = held
+		if err := raw.Control(func(fd uintptr) { held, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil {
+			t.Fatal(err)
+		}
+		if held > 2*bulkUnsent && before == held {
+			t.Fatalf("%d bytes are held", held)
+		}
 	}
 }
