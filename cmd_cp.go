@@ -207,6 +207,8 @@ type machines struct {
 	relay   *client.Relay
 	key     map[string]*client.SSHKey
 	open    map[string]*machine // by [USER@]ENVOY
+
+	rejoined time.Time // when rejoin was tried last
 }
 
 // machine is one of them.
@@ -287,6 +289,9 @@ func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.S
 
 // again has the machines at hand over another connection, if it was the connection to the relay that was lost.
 func (m *machines) again(ctx context.Context, lost error) error {
+	if m.rejoin(ctx) {
+		return nil
+	}
 	names := slices.Sorted(maps.Keys(m.open))
 	for _, name := range names { // the end of a link may be known to its sessions a moment later
 		if endOf(ctx, m.open[name].session) == nil || !m.open[name].session.Lost() {
@@ -313,6 +318,34 @@ func (m *machines) again(ctx context.Context, lost error) error {
 		old.close()
 	}
 	return nil
+}
+
+// rejoinEvery is how long the last channel of its own must have held for another one: a machine may break each at once.
+const rejoinEvery = 5 * time.Second
+
+// rejoin has a copy go on over other channels of its sessions, if those that it had broke and nothing else did: they had connections
+// of their own, which do not go another way through the network as the link does.
+func (m *machines) rejoin(ctx context.Context) (there bool) {
+	if time.Since(m.rejoined) < rejoinEvery {
+		return false
+	}
+	for name, old := range m.open {
+		broke, ok := errors.AsType[*wire.Error](old.place.Lost())
+		if old.place.Lost() == nil {
+			continue
+		}
+		if !ok || broke.Code != wire.Internal || old.session.Err() != nil {
+			return false
+		}
+		one, err := m.files(ctx, name, old.session)
+		if err != nil {
+			return false
+		}
+		_ = old.place.Close()
+		one.req, m.open[name], there = old.req, one, true
+	}
+	m.rejoined = time.Now()
+	return there
 }
 
 // why is what ended a session, instead of what that led to.
