@@ -55,7 +55,7 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	r := Over(link)
 	r.Login, r.redial, r.reason, r.beats = l, redial, &reason, true
 	if peer := link.Peer(); peer.Road != wire.TCP && l.Roads.Transport != wire.OnlyQUIC { // the one needs none, the other wants none
-		tls, addr := certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), peer.Addr.String()
+		tls, addr := certs.Client{ALPN: wire.ALPNLane, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), peer.Addr.String()
 		r.lanes = laner{until: new(atomic.Int64), dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
 			return wire.DialLane(ctx, tls, addr, token, s)
 		}}
