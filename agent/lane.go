@@ -18,7 +18,7 @@ func (l *agentLink) laned(log *slog.Logger, s wire.Stream, open *wire.Open) wire
 	}
 	var laned *wire.Laned
 	laned = wire.NewLaned(s, laneAfter, func() {
-		if err := wire.DialLane(l.link.Context(), l.tls, l.enrolment.Relay, l.link.Peer().Addr.String(), open.Lane, laned); err != nil {
+		if err := wire.DialLane(l.link.Context(), l.lanes, l.enrolment.Relay, l.link.Peer().Addr.String(), open.Lane, laned); err != nil {
 			log.Info("a session that carries much stays on its link, as there is no connection of its own", "err", err)
 			return
 		}

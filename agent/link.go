@@ -47,7 +47,9 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 	if err != nil {
 		return nil, err
 	}
-	d.TLS = certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}.TLS()
+	who := certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}
+	d.TLS = who.TLS()
+	who.ALPN = wire.ALPNLane
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	link, err := a.dial(dialCtx, d)
@@ -70,7 +72,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	a.saved(cert.Leaf)
-	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), move: move, tls: d.TLS, why: d.Why(link, a.enrolment.Relay)}
+	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), move: move, lanes: who.TLS(), why: d.Why(link, a.enrolment.Relay)}
 	if move == nil && a.renewNext {
 		a.renewNext = false
 		free = func() {}
@@ -98,7 +100,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 type agentLink struct {
 	*Agent
 	link     wire.Link
-	tls      *tls.Config // the link's
+	lanes    *tls.Config // for its streams' lanes
 	control  *wire.Framed
 	move     []byte        // the ID of its Hello
 	why      string        // it is over its road

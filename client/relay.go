@@ -56,7 +56,7 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	r := Over(link)
 	r.Login, r.redial, r.reason, r.beats = l, redial, &reason, true
 	if l.Roads.Transport != wire.OnlyQUIC { // which wants none
-		tls, until := certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), new(atomic.Int64)
+		tls, until := certs.Client{ALPN: wire.ALPNLane, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), new(atomic.Int64)
 		r.lanesOf = func(link wire.Link) laner {
 			peer := link.Peer()
 			if peer.Road == wire.TCP { // which needs none

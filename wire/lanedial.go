@@ -19,8 +19,8 @@ type Lane struct {
 }
 
 // DialLane has a stream go on over a connection of its own to the relay at host:port, which knows the token. Until the relay has
-// agreed the stream is as it was, and it is so too if this fails. conf is that of the stream's link, whose context ctx is, and relay
-// what that was dialled as: its name is sent, as for the link.
+// agreed the stream is as it was, and it is so too if this fails. conf is as for the stream's link, with ALPNLane; ctx is the
+// link's, and relay what that was dialled as: its name is sent, as for the link.
 func DialLane(ctx context.Context, conf *tls.Config, relay, addr string, token []byte, s *Laned) error {
 	dialing, cancel := context.WithTimeout(ctx, laneTimeout)
 	defer cancel()
@@ -30,7 +30,6 @@ func DialLane(ctx context.Context, conf *tls.Config, relay, addr string, token [
 	}
 	ForBulk(tcp)
 	conf = named(conf, relay).Clone()
-	conf.NextProtos = []string{ALPNLane}
 	conf.DynamicRecordSizingDisabled = true // nobody waits for the first byte of much
 	conn := tls.Client(tcp, conf)
 	if err := askLane(dialing, conn, token); err != nil {

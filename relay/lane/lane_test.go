@@ -61,7 +61,7 @@ func door(t *testing.T, lanes *Lanes) string {
 }
 
 func with(c *tls.Certificate) *tls.Config {
-	conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	conf := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{wire.ALPNLane}, MinVersion: tls.VersionTLS13}
 	if c != nil {
 		conf.Certificates = []tls.Certificate{*c}
 	}
