@@ -157,10 +157,10 @@ func (c *laneConn) Write(p []byte) (n int, err error) {
 	defer c.mu.Unlock()
 	for {
 		switch {
-		case c.err != nil:
-			return n, c.err
 		case c.ended:
 			return n, io.ErrClosedPipe
+		case c.err != nil:
+			return n, c.err
 		case c.passed:
 			return n, os.ErrDeadlineExceeded
 		case len(p) == 0:
