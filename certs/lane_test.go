@@ -37,7 +37,7 @@ func TestLanes(t *testing.T) {
 			}
 			_ = wire.AcceptLane(conn, func([]byte) (context.Context, *wire.Laned) { return t.Context(), far })
 		}()
-		return wire.DialLane(t.Context(), c.TLS(), l.Addr().String(), token, near)
+		return wire.DialLane(t.Context(), c.TLS(), l.Addr().String(), l.Addr().String(), token, near)
 	}
 	own := func(ca *CA, role Role) *tls.Certificate {
 		key, err := NewKey()
