@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 )
@@ -57,11 +58,14 @@ type Laned struct {
 	endsAt          bool  // that none follow
 	noticed         bool  // Read knows of the change for which it was woken
 	out             bool  // our direction has moved
+	below           bool  // it was closed before it has
 	stopped         bool  // CloseRead
 	gone            bool  // Reset was called
 	broke           bool  // the lane is no more
 	finished        bool
-	closed          [2]bool // the directions that are over: in, out
+	late            *time.Timer   // ends the wait for a mark when all else is over
+	waits           chan struct{} // Read waits for the mark; closed when it is to look again
+	closed          [2]bool       // the directions that are over: in, out
 	why             error
 	whyKnown        chan struct{}
 	markKnown       chan struct{} // closed when marked is set, or the lane has broken before
@@ -133,9 +137,7 @@ func (l *Laned) Move(ctx context.Context, conn *tls.Conn) {
 	case over: // the peer may not have read all that the stream brings
 		go func() {
 			l.moveOut(c)
-			_ = c.SetReadDeadline(time.Now().Add(laneWhy)) // fails only on a lane that has ended
-			c.drain()
-			c.reset()
+			c.finish(ctx)
 		}()
 		return
 	}
@@ -163,6 +165,9 @@ func (l *Laned) readMark(c *laneConn) {
 		return
 	}
 	l.from, l.endsAt, l.marked = int64(n), b[8] == 1, true
+	if l.late != nil {
+		l.late.Stop()
+	}
 	close(l.markKnown)
 	defer l.finishLocked()
 	if l.stopped {
@@ -192,7 +197,7 @@ func (l *Laned) moveOut(c *laneConn) {
 	_, err := c.Write(b) // it has room
 	l.mu.Lock()
 	if err == nil {
-		l.out = true
+		l.out = l.lane == c // else all is over
 		err = c.SetWriteDeadline(l.writeBy)
 	}
 	l.mu.Unlock()
@@ -217,7 +222,7 @@ func (l *Laned) fail() {
 	if !l.marked {
 		close(l.markKnown)
 	}
-	c, out := l.lane, l.out
+	c, out := l.lane, l.out && !l.below
 	l.wakeLocked()
 	l.mu.Unlock()
 	c.reset()
@@ -274,17 +279,24 @@ func (l *Laned) overLocked() bool {
 	return l.closed[0] && l.closed[1] && (l.lane == nil || l.marked)
 }
 
-// finishLocked ends the stream below and the lane when all is over. Before the peer's mark it does not: the peer would take the end of
-// the stream for the end of what comes. Nor before the lane has taken all: so what a peer does not take counts as a stream of the
-// link's, of which it may have so many.
+// finishLocked ends the lane and the stream below when all is over. Before the peer's mark it does not: the peer would take the end of
+// the stream for the end of what comes. For that it does not wait for ever.
 func (l *Laned) finishLocked() {
+	if l.lane != nil && l.closed[0] && l.closed[1] && !l.marked && l.late == nil {
+		l.late = time.AfterFunc(laneTimeout, l.fail)
+	}
 	if l.lane == nil || !l.overLocked() || l.broke || l.finished {
 		return
 	}
 	l.finished = true
 	l.endLocked(io.EOF)
+	c, ctx := l.lane, l.link
 	go func() {
-		l.lane.finish(l.link)
+		l.reading.Lock() // Read has left
+		_ = c.SetReadDeadline(time.Time{})
+		l.reading.Unlock()
+		c.finish(ctx)
+		// Last: so a peer has no more lanes than it may have streams, however slowly it reads.
 		_ = l.stream.CloseWrite() // fails only on a stream that has ended
 		l.stream.CloseRead(None)
 	}()
@@ -299,6 +311,8 @@ func (l *Laned) source() (r io.Reader, lane bool, err error) {
 		_ = l.stream.SetReadDeadline(l.readBy) // fails only on a stream that has ended
 	}
 	switch {
+	case l.closed[0] && !l.stopped:
+		return nil, false, io.EOF
 	case l.broke, l.stopped, !l.marked, l.got < l.from:
 		return l.stream, false, nil
 	case l.endsAt:
@@ -364,14 +378,49 @@ func (l *Laned) read(p []byte) (n int, again bool, err error) {
 				l.fail()
 			}
 			return n, n == 0, nil
+		case moved && n > 0:
+			return n, false, nil
 		case moved: // the mark says whether that was all
 			unlock()
-			<-l.markKnown
-			return n, n == 0, nil
+			err := l.waitMark()
+			return 0, err == nil, err
 		}
 		l.over(0)
 	}
 	return n, false, err
+}
+
+// waitMark waits for the peer's mark, or until Read has another reason to look again.
+func (l *Laned) waitMark() error {
+	l.mu.Lock()
+	by, changed := l.readBy, make(chan struct{})
+	l.waits = changed
+	stopped := l.stopped
+	l.mu.Unlock()
+	if stopped {
+		return nil
+	}
+	var late <-chan time.Time
+	if !by.IsZero() {
+		t := time.NewTimer(time.Until(by))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-l.markKnown:
+	case <-changed:
+	case <-late:
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// lookLocked has a Read that waits for the mark look again.
+func (l *Laned) lookLocked() {
+	if l.waits != nil {
+		close(l.waits)
+		l.waits = nil
+	}
 }
 
 // moved says whether there is a lane, and whether the peer's mark has come on it.
@@ -437,6 +486,9 @@ func (l *Laned) CloseWrite() error {
 	}
 	l.shut = true
 	if !out {
+		l.mu.Lock()
+		l.below = true
+		l.mu.Unlock()
 		err := l.stream.CloseWrite()
 		l.over(1)
 		return err
@@ -455,6 +507,7 @@ func (l *Laned) CloseRead(code Code) {
 		return
 	}
 	l.stopped = true
+	l.lookLocked()
 	c := l.lane
 	if !l.marked {
 		c = nil // it is drained when it is
@@ -476,8 +529,13 @@ func (l *Laned) CloseRead(code Code) {
 func (l *Laned) Reset(code Code) {
 	l.mu.Lock()
 	c := l.lane
-	if l.overLocked() {
-		c = nil
+	if l.finished { // what was written arrives, if the peer takes it
+		if !l.gone {
+			l.gone = true
+			time.AfterFunc(laneLinger, c.reset)
+		}
+		l.mu.Unlock()
+		return
 	}
 	l.gone = true
 	l.endedLocked()
@@ -505,10 +563,11 @@ func (l *Laned) SetReadDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.readBy = t
+	l.lookLocked()
 	if l.broke {
 		return nil
 	}
-	if l.marked && !l.stopped {
+	if l.marked && !l.stopped && !l.finished {
 		_ = l.lane.SetReadDeadline(t) // fails only on a lane that has ended
 	}
 	if !l.noticed {

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -254,4 +255,108 @@ func TestLanedBulk(t *testing.T) {
 		t.Error("it was called twice")
 	case <-time.After(10 * time.Millisecond):
 	}
+}
+
+// A side that said its end before it moved gets all that the other one wrote before its own, however slowly it reads.
+func TestLaneAfterAnEnd(t *testing.T) {
+	a, b := wiretest.Streams()
+	far := wire.NewLaned(b, 0, nil)
+	if err := a.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	x, y := lanePair(t)
+	far.Move(t.Context(), y)
+	for _, piece := range [][]byte{{0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1}, {0, 0, 0, 0}} { // its mark and, later, its end
+		if _, err := x.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	const size = 8 << 20
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := far.Write(make([]byte, size))
+		err = errors.Join(err, far.CloseWrite())
+		far.Reset(wire.None) // as many do with what has ended
+		wrote <- err
+	}()
+	got := 0
+	for buf := make([]byte, 64<<10); got < size; {
+		n, err := x.Read(buf)
+		if got += n; err != nil {
+			t.Fatalf("behind %d bytes: %v", got, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := <-wrote; err != nil {
+		t.Error(err)
+	}
+}
+
+// A peer that says its end and never its mark holds up nobody who has a deadline, or wants no more.
+func TestLaneWithoutMark(t *testing.T) {
+	a, b := wiretest.Streams()
+	near := wire.NewLaned(a, 0, nil)
+	x, _ := lanePair(t)
+	near.Move(t.Context(), x)
+	if err := b.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	read := func() error {
+		t.Helper()
+		done := make(chan error, 1)
+		go func() {
+			_, err := near.Read(make([]byte, 1))
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(10 * time.Second):
+			t.Fatal("Read does not return")
+			return nil
+		}
+	}
+	if err := near.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("behind the deadline: %v", err)
+	}
+	if err := near.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { _ = near.SetReadDeadline(time.Unix(1, 0)) })
+	if err := read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a deadline that is set meanwhile: %v", err)
+	}
+	if err := near.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { near.CloseRead(wire.Cancelled) })
+	if err := read(); err == nil {
+		t.Error("what is read no more is read")
+	}
+}
+
+// A lane that comes when all is over does no harm.
+func TestLaneTooLate(t *testing.T) {
+	a, _ := wiretest.Streams()
+	near := wire.NewLaned(a, 0, nil)
+	near.CloseRead(wire.None)
+	if err := near.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	x, y := lanePair(t)
+	near.Move(t.Context(), x)
+	if _, err := io.ReadFull(y, make([]byte, 13)); err != nil { // a piece of a mark
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	_ = near.SetDeadline(time.Now())
+	_, _ = near.Write([]byte("x"))
+	near.Reset(wire.None)
 }

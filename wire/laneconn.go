@@ -28,6 +28,7 @@ const (
 const (
 	laneBeat    = 10 * time.Second // within twice of that something is said
 	laneSilence = 45 * time.Second // as a link's
+	laneLinger  = 30 * time.Second // for the peer's end, when all is over
 )
 
 // laneConn is a TLS connection (RFC 8446) as one stream. What is written goes out in a goroutine of its own: a deadline
@@ -50,6 +51,8 @@ type laneConn struct {
 	had    int    // bytes of the header
 	rest   uint32 // of the piece, behind its header
 	over   bool
+
+	draining sync.Mutex
 
 	mu      sync.Mutex
 	filling []byte
@@ -263,17 +266,23 @@ func noEnd(err error) error {
 	return err
 }
 
-// drain reads and forgets what comes, to the end.
-func (c *laneConn) drain() { _, _ = io.Copy(io.Discard, c.Conn) }
-
-// finish closes the connection when what was taken has been written, or at the end of ctx.
-func (c *laneConn) finish(ctx context.Context) {
-	select {
-	case <-c.done:
-		c.reset() // the peer has all it needs
-	case <-ctx.Done():
-		c.reset()
+// drain reads and forgets what comes, to the end. Nobody calls Read any more.
+func (c *laneConn) drain() {
+	c.draining.Lock()
+	defer c.draining.Unlock()
+	for b, err := make([]byte, 4<<10), error(nil); err == nil; {
+		_, err = c.Read(b)
 	}
+}
+
+// finish closes the connection when what was taken has been written and the peer has said its end, or at the end of ctx. A kernel
+// that closes a connection on which something has come that nobody has read forgets what the peer has not got yet.
+func (c *laneConn) finish(ctx context.Context) {
+	defer context.AfterFunc(ctx, c.reset)()
+	<-c.done
+	defer time.AfterFunc(laneLinger, c.reset).Stop()
+	c.drain()
+	c.reset() // the peer has all it needs
 }
 
 // reset breaks the connection at once.
