@@ -20,7 +20,7 @@ const (
 	laneWhy, laneLook = 2 * time.Second, 10 * time.Millisecond
 )
 
-// ErrLane is how a stream fails whose lane broke, when the peer has not said why.
+// ErrLane is how a stream fails whose lane broke, when the peer has not said why; also if the peer noticed first.
 var ErrLane = &Error{Code: Internal, Detail: "the connection of its own that the stream had broke"}
 
 // Laned is a stream that may go on over a lane: a TLS connection of its own, beside the link. Each direction moves by itself,
@@ -236,15 +236,47 @@ func (l *Laned) fail() {
 			_, err = l.stream.Read(b)
 		}
 		for ; errors.Is(err, io.EOF) || timedOut(err); time.Sleep(laneLook) {
-			if !out || time.Now().After(end) {
+			if !out || time.Now().After(end) || linkErr(l.link) != nil {
 				err = ErrLane
 			} else if _, werr := l.stream.Write(nil); werr != nil { // it reads no more
 				err = werr
 			}
 		}
+		err = l.told(err)
 		l.stream.Reset(CodeOf(err))
 		l.end(err)
 	}()
+}
+
+// failed is why the stream has failed, as its lane has with err.
+func (l *Laned) failed(err error) error {
+	l.fail()
+	if !l.broken() { // all was over before
+		return err
+	}
+	<-l.whyKnown
+	return l.why
+}
+
+// told is what an error of the stream below means. Once there is a lane the stream's other end may have noticed first that the link has
+// ended, or that the lane has broken; for that it can say no more than [Internal].
+func (l *Laned) told(err error) error {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || timedOut(err) {
+		return err
+	}
+	l.mu.Lock()
+	link, ours := l.link, l.gone || l.stopped
+	l.mu.Unlock()
+	if link == nil {
+		return err
+	}
+	if ended := linkErr(link); ended != nil {
+		return ended
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == Internal && !ours {
+		return ErrLane
+	}
+	return err
 }
 
 // end notes how a stream that went over a lane has ended.
@@ -387,6 +419,9 @@ func (l *Laned) read(p []byte) (n int, again bool, err error) {
 		}
 		l.over(0)
 	}
+	if !lane {
+		err = l.told(err)
+	}
 	return n, false, err
 }
 
@@ -458,18 +493,14 @@ func (l *Laned) write(p []byte) (n int, err error) {
 	if !out {
 		n, err = l.stream.Write(p)
 		l.put += int64(n)
-		return n, err
+		return n, l.told(err)
 	}
 	if _, err := l.stream.Write(nil); err != nil { // the peer reads no more, or the stream or the link has ended
-		return 0, err
+		return 0, l.told(err)
 	}
 	n, err = c.Write(p)
 	if err != nil && !timedOut(err) && !errors.Is(err, io.ErrClosedPipe) {
-		l.fail()
-		if l.broken() {
-			<-l.whyKnown
-			err = l.why
-		}
+		err = l.failed(err)
 	}
 	return n, err
 }
@@ -494,8 +525,11 @@ func (l *Laned) CloseWrite() error {
 		return err
 	}
 	err := c.CloseWrite()
+	if err != nil {
+		return l.failed(err)
+	}
 	l.over(1)
-	return err
+	return nil
 }
 
 // CloseRead implements [Stream]. What still comes over the lane is thrown away until the peer knows.

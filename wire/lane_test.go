@@ -360,3 +360,30 @@ func TestLaneTooLate(t *testing.T) {
 	_, _ = near.Write([]byte("x"))
 	near.Reset(wire.None)
 }
+
+// A peer that finds the lane broken says so on the stream below, and that may be there first.
+func TestLaneBrokeThere(t *testing.T) {
+	a, b := wiretest.Streams()
+	near := wire.NewLaned(a, 0, nil)
+	x, y := lanePair(t)
+	near.Move(t.Context(), x)
+	if _, err := y.Write([]byte{0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err != nil { // a mark
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(y, make([]byte, 13)); err != nil { // near's
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	b.Reset(wire.CodeOf(wire.ErrLane))
+	var err error
+	for end := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(end); {
+		_, err = near.Write([]byte("x"))
+	}
+	if !errors.Is(err, wire.ErrLane) {
+		t.Errorf("Write fails with %v", err)
+	}
+	y.NetConn().Close()
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, wire.ErrLane) {
+		t.Errorf("Read fails with %v", err)
+	}
+}

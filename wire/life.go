@@ -21,8 +21,11 @@ func (l Life) End(err error) { l.end(&ended{err}) }
 func (l Life) Context() context.Context { return l.ctx }
 
 // Err implements [Link].
-func (l Life) Err() error {
-	if e, ok := context.Cause(l.ctx).(*ended); ok {
+func (l Life) Err() error { return linkErr(l.ctx) }
+
+// linkErr is [Link.Err] of the link that a context is of; nil also if it is of none.
+func linkErr(ctx context.Context) error {
+	if e, ok := context.Cause(ctx).(*ended); ok {
 		return e.err
 	}
 	return nil
