@@ -34,6 +34,10 @@ const (
 	maxLinks            = 10_000
 	maxLinksPerOperator = 128
 	maxLinksPerEnvoy    = 8
+
+	// Connections for one stream that have not said yet for which.
+	maxLanes            = 1024
+	maxLanesPerIdentity = 64
 )
 
 const (

@@ -69,6 +69,7 @@ type Relay struct {
 	strangers     crowd // links without a certificate, and viewers without a ticket
 	operatorLinks crowd // by operator
 	envoyLinks    crowd // by envoy
+	newLanes      crowd // by either: connections for one stream that have not said yet for which
 	panics        *panics.Boundary
 	listener      *listener
 	admin         *adminSocket
@@ -84,6 +85,7 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		strangers:     crowd{what: "connections without a login from your network", max: maxStrangers, each: maxStrangersPerNetwork},
 		operatorLinks: crowd{what: "connections of yours", max: maxLinks, each: maxLinksPerOperator},
 		envoyLinks:    crowd{what: "connections of this envoy", max: math.MaxInt, each: maxLinksPerEnvoy},
+		newLanes:      crowd{what: "connections that say nothing", max: maxLanes, each: maxLanesPerIdentity},
 	}
 	defer func() {
 		if err != nil {
@@ -207,12 +209,27 @@ func (r *Relay) Run(ctx context.Context) error {
 	return errors.Join(err, r.Close())
 }
 
-// serveLane binds a connection to the stream that is to go on over it.
-func (r *Relay) serveLane(conn *tls.Conn) {
-	err := r.panics.Contain("lane", func() error { return r.lanes.Serve(conn) }, "addr", conn.RemoteAddr())
+// serveLane binds a connection to the stream that is to go on over it. showed is told whose it is.
+func (r *Relay) serveLane(conn *tls.Conn, showed func(identity string)) {
+	err := r.panics.Contain("lane", func() error {
+		id, _, err := r.tls.Identify(conn.ConnectionState().PeerCertificates)
+		if err != nil {
+			return err
+		}
+		leave, err := r.newLanes.enter(id.ID) // it may be revoked, which only links are asked
+		if err != nil {
+			return err
+		}
+		defer leave()
+		if err := r.lanes.Serve(conn); err != nil {
+			return err
+		}
+		showed(id.ID)
+		return nil
+	}, "addr", conn.RemoteAddr())
 	if err != nil {
 		r.Log.Debug("lane refused", "addr", conn.RemoteAddr(), "err", err)
-		_ = conn.NetConn().Close() // of a panic; else it is closed
+		_ = conn.NetConn().Close() // it may be closed already
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 
 // acceptTCP gives each link to serve, in a goroutine of its own, when its handshake is through, streams' connections of their own
 // to lane, and browsers to HTTP's server.
-func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(arrived), lane func(*tls.Conn)) error {
+func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(arrived), lane func(conn *tls.Conn, showed func(identity string))) error {
 	defer context.AfterFunc(ctx, func() { _ = l.tcp.Close() })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -57,7 +57,7 @@ func (l *listener) acceptTCP(ctx context.Context, conf *tls.Config, serve func(a
 			case wire.ALPNLane:
 				wire.ForBulk(conn.Conn)
 				stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // until it is bound to a stream, whose link ends it
-				lane(secure)
+				lane(secure, conn.handshake.showed)
 				stop()
 			default:
 				l.browse(conn, secure)

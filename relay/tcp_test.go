@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"scrier/certs"
 	"scrier/wire"
+	"scrier/wire/wiretest"
 )
 
 // silentTCP begins connections over TCP from an address all the time, and says nothing on them, until the test ends.
@@ -309,5 +314,75 @@ func TestSilentLaneEndsWithTheRelay(t *testing.T) {
 	}
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("it stopped after %s", took)
+	}
+}
+
+// Who shows a certificate, be it one that counts no more, and does not say for which stream it comes has few connections.
+func TestLanesThatSayNothing(t *testing.T) {
+	r := loaded(t)
+	tcpLinks(t, r)
+	r.newLanes.each = 3
+	key, err := certs.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := r.ca.Issue(certs.Identity{Role: certs.RoleAgent, ID: "id", Generation: 1}, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func() *tls.Conn {
+		t.Helper()
+		conn, err := tls.Dial("tcp", r.Addr(), r.trusting(wire.ALPNLane, &tls.Certificate{Certificate: chain, PrivateKey: key}).TLS())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	for range 3 {
+		dial()
+	}
+	waitFor(t, "them to be counted", func() bool { return r.newLanes.taken() == 3 })
+	more := dial()
+	if err := more.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := more.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one more: %v", err)
+	}
+}
+
+// Who brings a lane to its stream has shown an identity, as who brings a link: it does not count against its network.
+func TestLanesDoNotCountAsArrivals(t *testing.T) {
+	r := loaded(t)
+	r.listener.handshakes.arrivals = newRates(1e-9, 100)
+	tcpLinks(t, r)
+	key, err := certs.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := r.ca.Issue(certs.Identity{Role: certs.RoleAgent, ID: "id", Generation: 1}, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, _ := wiretest.Pair(wire.Peer{Certificates: []*x509.Certificate{leaf}}, wire.Peer{})
+	defer link.Close(wire.None, "")
+	a, b := wiretest.Streams()
+	near, far := wire.NewLaned(a, 0, nil), wire.NewLaned(b, 0, nil)
+	defer near.Reset(wire.None)
+	defer far.Reset(wire.None)
+	token := make([]byte, wire.LaneToken)
+	r.lanes.Offer(link, token, far)
+	left := func() float64 { return fewest(r.listener.handshakes.arrivals.all("127.0.0.1:1"), time.Now()) }
+	conf := r.trusting(wire.ALPNLane, &tls.Certificate{Certificate: chain, PrivateKey: key}).TLS()
+	for _, want := range []float64{100, 99} { // a token that was used is worth nothing
+		_ = wire.DialLane(t.Context(), conf, r.Addr(), r.Addr(), token, near)
+		waitFor(t, "the lane to be served", func() bool {
+			return r.listener.handshakes.count() == 0 && r.newLanes.taken() == 0 && math.Round(left()) == want
+		})
 	}
 }
