@@ -12,7 +12,7 @@ import (
 // laneAfter is how many bytes a channel has carried when it gets a connection of its own.
 const laneAfter = 4 << 20
 
-// laneAgain is how long no further lane is tried when one could not be had: where TCP is blocked each attempt is a wait.
+// laneAgain is how long no further lane is tried when the relay could not be reached for one: where TCP is blocked each attempt is a wait.
 const laneAgain = time.Minute
 
 // laner makes lanes to one relay. The zero value makes none.
@@ -36,7 +36,8 @@ func carries(c *wire.Channel) bool {
 	return false
 }
 
-// laned makes a stream that begins one that may go on over a lane when it has carried much. token is to be said in Connect; nil: this stream has no lane.
+// laned makes a stream that begins one that may go on over a lane when it has carried much. ctx is its link's. token is to be said in
+// Connect; nil: this stream has no lane.
 func (l laner) laned(ctx context.Context, s wire.Stream) (laned wire.Stream, token []byte) {
 	if l.dial == nil {
 		return s, nil
@@ -44,13 +45,17 @@ func (l laner) laned(ctx context.Context, s wire.Stream) (laned wire.Stream, tok
 	token = make([]byte, wire.LaneToken)
 	rand.Read(token) // does not fail
 	var stream *wire.Laned
-	stream = wire.NewLaned(s, laneAfter, func() {
-		if time.Now().UnixNano() < l.until.Load() {
-			return
-		}
-		if l.dial(ctx, token, stream) != nil && ctx.Err() == nil {
-			l.until.Store(time.Now().Add(laneAgain).UnixNano())
-		}
-	})
+	stream = wire.NewLaned(s, laneAfter, func() { l.move(ctx, token, stream) })
 	return stream, token
+}
+
+// move has a stream go on over a lane, unless none could be had lately.
+func (l laner) move(ctx context.Context, token []byte, stream *wire.Laned) {
+	if time.Now().UnixNano() < l.until.Load() {
+		return
+	}
+	err := l.dial(ctx, token, stream)
+	if err != nil && ctx.Err() == nil && wire.CodeOf(err) != wire.NotFound { // which is of a stream that has ended
+		l.until.Store(time.Now().Add(laneAgain).UnixNano())
+	}
 }

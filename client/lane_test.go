@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 
 	"scrier/wire"
@@ -32,5 +34,30 @@ func TestLanesOfAnotherLink(t *testing.T) {
 	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where the relay cannot be reached for a lane the next one waits; that one stream had ended before its lane was there says nothing
+// of the others.
+func TestLaneAgain(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		dials int
+	}{
+		{errors.New("connection refused"), 1},
+		{wire.Errorf(wire.NotFound, "no stream waits for this lane"), 3},
+		{nil, 3},
+	} {
+		dials := 0
+		l := laner{until: new(atomic.Int64), dial: func(context.Context, []byte, *wire.Laned) error {
+			dials++
+			return c.err
+		}}
+		for range 3 {
+			l.move(t.Context(), nil, nil)
+		}
+		if dials != c.dials {
+			t.Errorf("%v: %d attempts of 3", c.err, dials)
+		}
 	}
 }

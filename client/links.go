@@ -31,53 +31,51 @@ type links struct {
 	ended bool
 }
 
-// open opens a stream on a link that has room for it, or on one more.
-func (l *links) open(ctx context.Context) (wire.Stream, error) {
-	if l.dial == nil {
-		return l.first.Open(ctx)
+// open opens a stream on a link that has room for it, or on one more. on is that link's context.
+func (l *links) open(ctx context.Context) (s wire.Stream, on context.Context, err error) {
+	if l.dial != nil {
+		if s := try(ctx, l.first); s != nil {
+			return s, l.first.Context(), nil
+		}
+		if ctx.Err() == nil && l.first.Err() == nil {
+			if s, on := l.other(ctx); s != nil {
+				return s, on, nil
+			}
+		}
 	}
-	if s := try(ctx, l.first); s != nil {
-		return s, nil
-	}
-	if ctx.Err() != nil || l.first.Err() != nil {
-		return l.first.Open(ctx) // tells why
-	}
-	if s := l.other(ctx); s != nil {
-		return s, nil
-	}
-	return l.first.Open(ctx) // when there is room again
+	s, err = l.first.Open(ctx) // when there is room again, or it tells why not
+	return s, l.first.Context(), err
 }
 
 // other opens a stream on another link than the first; nil: it cannot.
-func (l *links) other(ctx context.Context) wire.Stream {
+func (l *links) other(ctx context.Context) (found wire.Stream, on context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var alive []wire.Link
-	var found wire.Stream
 	for _, link := range l.more {
 		if link.Err() != nil {
 			continue
 		}
 		alive = append(alive, link)
 		if found == nil {
-			found = try(ctx, link)
+			found, on = try(ctx, link), link.Context()
 		}
 	}
 	l.more = alive
 	if found != nil || l.ended || len(l.more)+1 >= maxLinks {
-		return found
+		return found, on
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
 	link, err := l.dial(ctx)
 	if err != nil {
-		return nil // the first one has room again some time
+		return nil, nil // the first one has room again some time
 	}
 	l.more = append(l.more, link)
 	if l.beats { // what is on it cannot go on over another one
 		go newPulse(link, nil, network.Watch(link.Context())).run()
 	}
-	return try(ctx, link)
+	return try(ctx, link), link.Context()
 }
 
 // try opens a stream at once or not at all.

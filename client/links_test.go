@@ -44,6 +44,8 @@ func (n *narrow) Open(ctx context.Context) (wire.Stream, error) {
 
 func (n *narrow) Err() error { return n.dead }
 
+func (n *narrow) Context() context.Context { return context.Background() }
+
 func (n *narrow) Close(wire.Code, string) error {
 	n.closed = true
 	return nil
@@ -63,7 +65,7 @@ func TestLinks(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 11 { // at the same time
 		wg.Go(func() {
-			s, err := l.open(t.Context())
+			s, _, err := l.open(t.Context())
 			if err != nil {
 				t.Error(err)
 				return
@@ -81,7 +83,7 @@ func TestLinks(t *testing.T) {
 		s.end()
 	}
 	for range 5 {
-		if _, err := l.open(t.Context()); err != nil {
+		if _, _, err := l.open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +91,7 @@ func TestLinks(t *testing.T) {
 		t.Errorf("%d more links, and there was room", len(made))
 	}
 	made[0].dead = errors.New("dead")
-	if s, err := l.open(t.Context()); err != nil || s.(narrowStream).on != made[3] {
+	if s, _, err := l.open(t.Context()); err != nil || s.(narrowStream).on != made[3] {
 		t.Errorf("%v, %v; %d more links", s, err, len(made))
 	}
 	l.close()
@@ -108,17 +110,17 @@ func TestLinksEnd(t *testing.T) {
 		return newNarrow(1), nil
 	}}
 	for range maxLinks {
-		if _, err := l.open(t.Context()); err != nil {
+		if _, _, err := l.open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, wire.Errorf(wire.Cancelled, "no room"))
 	defer cancel()
-	if _, err := l.open(ctx); wire.CodeOf(err) != wire.Cancelled || n != maxLinks-1 {
+	if _, _, err := l.open(ctx); wire.CodeOf(err) != wire.Cancelled || n != maxLinks-1 {
 		t.Errorf("%v; %d more links", err, n)
 	}
 	l = &links{first: newNarrow(1), dial: func(context.Context) (wire.Link, error) { return nil, errors.New("no") }}
-	s, err := l.open(t.Context())
+	s, _, err := l.open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,7 @@ func TestLinksEnd(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		s.(narrowStream).end()
 	}()
-	if s, err = l.open(t.Context()); err != nil || s.(narrowStream).on != l.first {
+	if s, _, err = l.open(t.Context()); err != nil || s.(narrowStream).on != l.first {
 		t.Errorf("%v, %v", s, err)
 	}
 }

@@ -240,12 +240,12 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 		return nil, nil, err
 	}
 	defer context.AfterFunc(s.life.Context(), cancel)()
-	stream, err := s.links.open(ctx)
+	stream, link, err := s.links.open(ctx)
 	if err != nil {
 		return nil, nil, s.unopened(ctx, err)
 	}
 	if carries(c.Channel) {
-		stream, c.Lane = s.relay.lanes.laned(s.life.Context(), stream)
+		stream, c.Lane = s.relay.lanes.laned(link, stream)
 	}
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
 	defer stop()

@@ -18,9 +18,10 @@ type Lane struct {
 	Token []byte `cbor:"1,keyasint"` // [LaneToken] bytes, used once
 }
 
-// DialLane has a stream go on over a connection of its own to the relay at host:port, which knows the token. Until the relay has
-// agreed the stream is as it was, and it is so too if this fails. conf is as for the stream's link, with ALPNLane; ctx is the
-// link's, and relay what that was dialled as: its name is sent, as for the link.
+// DialLane has a stream go on over a connection of its own to the relay at addr, host:port, which knows the token. If this fails before
+// the relay has agreed, the stream is as it was; one that has agreed has begun to move, and if its answer does not arrive within 10 s the
+// stream breaks, with [Internal]. [NotFound] says that the relay has no stream for the token (any more). conf is as for the stream's
+// link, with ALPNLane; ctx is the link's, and relay what that was dialled as: its name is sent, as for the link.
 func DialLane(ctx context.Context, conf *tls.Config, relay, addr string, token []byte, s *Laned) error {
 	dialing, cancel := context.WithTimeout(ctx, laneTimeout)
 	defer cancel()
