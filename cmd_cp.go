@@ -324,24 +324,37 @@ func (m *machines) again(ctx context.Context, lost error) error {
 const rejoinEvery = 5 * time.Second
 
 // rejoin has a copy go on over other channels of its sessions, if those that it had broke and nothing else did: they had connections
-// of their own, which do not go another way through the network as the link does.
+// of their own, which do not go another way through the network as the link does. A session that ended because its machine's connection
+// broke is opened anew, if the machine is there at once.
 func (m *machines) rejoin(ctx context.Context) (there bool) {
 	if time.Since(m.rejoined) < rejoinEvery {
 		return false
 	}
 	for name, old := range m.open {
-		broke, ok := errors.AsType[*wire.Error](old.place.Lost())
-		if old.place.Lost() == nil {
+		lost := old.place.Lost()
+		if lost == nil {
 			continue
 		}
-		if !ok || broke.Code != wire.Internal || old.session.Err() != nil {
+		var one *machine
+		var err error
+		broke, ok := errors.AsType[*wire.Error](lost)
+		switch ended := endOf(ctx, old.session); {
+		case ok && broke.Code == wire.Internal && ended == nil && ctx.Err() == nil:
+			one, err = m.files(ctx, name, old.session)
+		case wire.CodeOf(ended) == wire.AgentLost:
+			req := old.req
+			req.Terminal, req.New = nil, true // nobody waits for a question any more, and one that is shared may be the old one
+			one, _, err = m.connect(ctx, name, req)
+		default:
 			return false
 		}
-		one, err := m.files(ctx, name, old.session)
 		if err != nil {
 			return false
 		}
 		_ = old.place.Close()
+		if one.session != old.session {
+			_ = old.session.Close()
+		}
 		one.req, m.open[name], there = old.req, one, true
 	}
 	m.rejoined = time.Now()
