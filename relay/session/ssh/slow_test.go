@@ -557,14 +557,20 @@ func TestHeld(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, _, channels, _ := pair(t)
 			c.transport.most = most
+			more := make(chan struct{})
 			go func() {
-				_, _ = take(t, <-channels).Write(make([]byte, 1<<20))
+				unread := take(t, <-channels)
+				_, _ = unread.Write(make([]byte, 1<<18))
+				<-more
+				_, _ = unread.Write(make([]byte, 3<<18))
 				echo := take(t, <-channels)
 				_, _ = io.Copy(echo, echo)
 			}()
 			if _, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80}); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait() // it is known that nobody reads: what comes from now on counts
+			close(more)
 			conn, err := c.Dial(t.Context(), Target{Host: "localhost", Port: 80})
 			if err != nil {
 				t.Fatal(err)
