@@ -58,7 +58,7 @@ func TestCommandsBesideSessionsThatEnd(t *testing.T) {
 }
 
 // fewCommands is commands of a server that has most of them at a time, as with sshd's MaxSessions, each for some time.
-func (e *envoy) fewCommands(s wire.Stream, open *wire.Open, most int) {
+func (e *envoy) fewCommands(s wire.Stream, open *wire.Open, most int, last func()) {
 	config := &ssh.ServerConfig{NoClientAuth: true}
 	config.AddHostKey(e.hostKey)
 	conn, channels, requests, err := ssh.NewServerConn(sshConn(s), config)
@@ -85,7 +85,7 @@ func (e *envoy) fewCommands(s wire.Stream, open *wire.Open, most int) {
 					_ = r.Reply(true, nil) // the same
 				}
 				if r.Type == "exec" {
-					time.Sleep(300 * time.Millisecond)
+					last()
 					<-places
 					exit(channel, 3)
 				}
@@ -97,9 +97,10 @@ func (e *envoy) fewCommands(s wire.Stream, open *wire.Open, most int) {
 // A session that is full of programs is joined by no more: they have sessions of their own.
 func TestCommandsBesideAFullSession(t *testing.T) {
 	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = 20 })
+	over := make(chan struct{})
 	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)
-		e.fewCommands(s, open, 2)
+		e.fewCommands(s, open, 2, func() { <-over })
 	})
 	p := newPerson(t, r, "ann", access.Admin)
 	cert, err := p.login(attempt{})
@@ -111,13 +112,15 @@ func TestCommandsBesideAFullSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var wg sync.WaitGroup
+	var wg, attached sync.WaitGroup
+	attached.Add(6)
 	var joined atomic.Int64
 	for range 6 {
 		wg.Go(func() {
 			f, a, err := stream(t, link, &wire.Connect{
 				Envoy: "web1", Kind: wire.KindSSH, Share: true, Channel: &wire.Channel{Command: []byte("hello"), Plain: true},
 			})
+			attached.Done()
 			if err != nil {
 				t.Errorf("%v", err)
 				return
@@ -130,6 +133,8 @@ func TestCommandsBesideAFullSession(t *testing.T) {
 			}
 		})
 	}
+	attached.Wait()
+	close(over)
 	wg.Wait()
 	if n := joined.Load(); n != 2 {
 		t.Errorf("%d have joined", n)
@@ -146,7 +151,7 @@ func TestCommandsAtTheSameTime(t *testing.T) {
 	r := start(t, func(s *Settings) { s.Config.Scrier.MaxSessions = 2 })
 	serve(t, r, "web1", func(e *envoy, open *wire.Open, s wire.Stream) {
 		e.opened(s)
-		e.fewCommands(s, open, 10)
+		e.fewCommands(s, open, 10, func() { time.Sleep(300 * time.Millisecond) })
 	})
 	p := newPerson(t, r, "ann", access.Admin)
 	cert, err := p.login(attempt{})
