@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 const (
 	// maxLinks is how many links a session's channels may take, the first one included.
 	maxLinks = 24
-	// roomWait is how long a link may take to open a stream before it counts as full. Nothing is asked of the network for that, but the machine may
-	// be busy.
+	// roomWait is how long a link may take to open a stream before it counts as full. Nothing is asked of the network for that,
+	// but the machine may be busy.
 	roomWait = 20 * time.Millisecond
 	// dialWait is how long one more link may take.
 	dialWait = 15 * time.Second
@@ -26,6 +27,7 @@ type links struct {
 
 	mu    sync.Mutex // also held while one more is made: who needs one too waits for it
 	more  []wire.Link
+	roomy wire.Link // the one that had room last; nil: the first one
 	ended bool
 }
 
@@ -34,7 +36,7 @@ func (l *links) open(ctx context.Context) (wire.Stream, error) {
 	if l.dial == nil {
 		return l.first.Open(ctx)
 	}
-	if s := try(ctx, l.first); s != nil {
+	if s := try(ctx, l.likely()); s != nil {
 		return s, nil
 	}
 	if ctx.Err() != nil || l.first.Err() != nil {
@@ -46,24 +48,37 @@ func (l *links) open(ctx context.Context) (wire.Stream, error) {
 	return l.first.Open(ctx) // when there is room again
 }
 
-// other opens a stream on another link than the first; nil: it cannot.
+// likely is the link that has room, if one has: where many streams begin, most links are full, and finding that out takes roomWait
+// each time.
+func (l *links) likely() wire.Link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.likelyLocked()
+}
+
+func (l *links) likelyLocked() wire.Link {
+	if l.roomy == nil || l.roomy.Err() != nil {
+		return l.first
+	}
+	return l.roomy
+}
+
+// other opens a stream on any link, or on one more; nil: it cannot.
 func (l *links) other(ctx context.Context) wire.Stream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var alive []wire.Link
-	var found wire.Stream
-	for _, link := range l.more {
-		if link.Err() != nil {
-			continue
-		}
-		alive = append(alive, link)
-		if found == nil {
-			found = try(ctx, link)
+	if s := try(ctx, l.likelyLocked()); s != nil { // somebody else has found it, or made it, meanwhile
+		return s
+	}
+	l.more = slices.DeleteFunc(l.more, func(link wire.Link) bool { return link.Err() != nil })
+	for _, link := range append([]wire.Link{l.first}, l.more...) {
+		if s := try(ctx, link); s != nil {
+			l.roomy = link
+			return s
 		}
 	}
-	l.more = alive
-	if found != nil || l.ended || len(l.more)+1 >= maxLinks {
-		return found
+	if l.ended || len(l.more)+1 >= maxLinks {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
@@ -72,6 +87,7 @@ func (l *links) other(ctx context.Context) wire.Stream {
 		return nil // the first one has room again some time
 	}
 	l.more = append(l.more, link)
+	l.roomy = link
 	return try(ctx, link)
 }
 
@@ -94,5 +110,5 @@ func (l *links) close() {
 	for _, link := range l.more {
 		_ = link.Close(wire.None, "")
 	}
-	l.more = nil
+	l.more, l.roomy = nil, nil
 }
