@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"scrier/wire"
@@ -14,7 +15,7 @@ const (
 	maxLinks = 24
 	// roomWait is how long a link may take to open a stream before it counts as full. Nothing is asked of the network for that,
 	// but the machine may be busy.
-	roomWait = 20 * time.Millisecond
+	roomWait = 5 * time.Millisecond
 	// dialWait is how long one more link may take.
 	dialWait = 15 * time.Second
 )
@@ -25,9 +26,10 @@ type links struct {
 	first wire.Link
 	dial  func(context.Context) (wire.Link, error) // nil: there are no others
 
+	roomy atomic.Pointer[wire.Link] // the one that had room last; nil: the first one
+
 	mu    sync.Mutex // also held while one more is made: who needs one too waits for it
 	more  []wire.Link
-	roomy wire.Link // the one that had room last; nil: the first one
 	ended bool
 }
 
@@ -36,13 +38,14 @@ func (l *links) open(ctx context.Context) (wire.Stream, error) {
 	if l.dial == nil {
 		return l.first.Open(ctx)
 	}
-	if s := try(ctx, l.likely()); s != nil {
+	likely := l.likely()
+	if s := try(ctx, likely); s != nil {
 		return s, nil
 	}
 	if ctx.Err() != nil || l.first.Err() != nil {
 		return l.first.Open(ctx) // tells why
 	}
-	if s := l.other(ctx); s != nil {
+	if s := l.other(ctx, likely); s != nil {
 		return s, nil
 	}
 	return l.first.Open(ctx) // when there is room again
@@ -51,29 +54,27 @@ func (l *links) open(ctx context.Context) (wire.Stream, error) {
 // likely is the link that has room, if one has: where many streams begin, most links are full, and finding that out takes roomWait
 // each time.
 func (l *links) likely() wire.Link {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.likelyLocked()
+	if link := l.roomy.Load(); link != nil && (*link).Err() == nil {
+		return *link
+	}
+	return l.first
 }
 
-func (l *links) likelyLocked() wire.Link {
-	if l.roomy == nil || l.roomy.Err() != nil {
-		return l.first
-	}
-	return l.roomy
-}
-
-// other opens a stream on any link, or on one more; nil: it cannot.
-func (l *links) other(ctx context.Context) wire.Stream {
+// other opens a stream on another link than one that was full, or on one more; nil: it cannot.
+func (l *links) other(ctx context.Context, full wire.Link) wire.Stream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := try(ctx, l.likelyLocked()); s != nil { // somebody else has found it, or made it, meanwhile
-		return s
-	}
 	l.more = slices.DeleteFunc(l.more, func(link wire.Link) bool { return link.Err() != nil })
-	for _, link := range append([]wire.Link{l.first}, l.more...) {
+	all := append([]wire.Link{l.first}, l.more...)
+	if i := slices.Index(all, l.likely()); i > 0 { // somebody else may have found it, or made it, meanwhile
+		all[0], all[i] = all[i], all[0]
+	}
+	for _, link := range all {
+		if link == full {
+			continue
+		}
 		if s := try(ctx, link); s != nil {
-			l.roomy = link
+			l.roomy.Store(&link)
 			return s
 		}
 	}
@@ -87,7 +88,7 @@ func (l *links) other(ctx context.Context) wire.Stream {
 		return nil // the first one has room again some time
 	}
 	l.more = append(l.more, link)
-	l.roomy = link
+	l.roomy.Store(&link)
 	return try(ctx, link)
 }
 
@@ -110,5 +111,6 @@ func (l *links) close() {
 	for _, link := range l.more {
 		_ = link.Close(wire.None, "")
 	}
-	l.more, l.roomy = nil, nil
+	l.more = nil
+	l.roomy.Store(nil)
 }

@@ -351,8 +351,7 @@ func (l *Listener) refuse(all []*arrival) {
 
 // Accept gives the next connection, and who the server says has connected; nothing for a unix socket or an agent. One
 // that is not accepted within two minutes is refused, and so is one that comes when the connection has 1024 channels,
-// with those that wait. It fails when the listener is
-// closed, with [Client.Err], or with the cause of ctx.
+// with those that wait. It fails when the listener is closed, with [Client.Err], or with the cause of ctx.
 func (l *Listener) Accept(ctx context.Context) (conn *Conn, origin string, originPort uint16, err error) {
 	for {
 		if a := l.next(); a != nil {
