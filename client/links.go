@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"scrier/network"
@@ -12,9 +14,9 @@ import (
 const (
 	// maxLinks is how many links a session's channels may take, the first one included.
 	maxLinks = 24
-	// roomWait is how long a link may take to open a stream before it counts as full. Nothing is asked of the network for that, but the machine may
-	// be busy.
-	roomWait = 20 * time.Millisecond
+	// roomWait is how long a link may take to open a stream before it counts as full. Nothing is asked of the network for that,
+	// but the machine may be busy.
+	roomWait = 5 * time.Millisecond
 	// dialWait is how long one more link may take.
 	dialWait = 15 * time.Second
 )
@@ -26,6 +28,8 @@ type links struct {
 	dial  func(context.Context) (wire.Link, error) // nil: there are no others
 	beats bool                                     // the relay is asked whether a link lives
 
+	roomy atomic.Pointer[wire.Link] // the one that had room last; nil: the first one
+
 	mu    sync.Mutex // also held while one more is made: who needs one too waits for it
 	more  []wire.Link
 	ended bool
@@ -34,11 +38,12 @@ type links struct {
 // open opens a stream on a link that has room for it, or on one more. on is that link's context.
 func (l *links) open(ctx context.Context) (s wire.Stream, on context.Context, err error) {
 	if l.dial != nil {
-		if s := try(ctx, l.first); s != nil {
-			return s, l.first.Context(), nil
+		likely := l.likely()
+		if s := try(ctx, likely); s != nil {
+			return s, likely.Context(), nil
 		}
 		if ctx.Err() == nil && l.first.Err() == nil {
-			if s, on := l.other(ctx); s != nil {
+			if s, on := l.other(ctx, likely); s != nil {
 				return s, on, nil
 			}
 		}
@@ -47,23 +52,35 @@ func (l *links) open(ctx context.Context) (s wire.Stream, on context.Context, er
 	return s, l.first.Context(), err
 }
 
-// other opens a stream on another link than the first; nil: it cannot.
-func (l *links) other(ctx context.Context) (found wire.Stream, on context.Context) {
+// likely is the link that has room, if one has: where many streams begin, most links are full, and finding that out takes roomWait
+// each time.
+func (l *links) likely() wire.Link {
+	if link := l.roomy.Load(); link != nil && (*link).Err() == nil {
+		return *link
+	}
+	return l.first
+}
+
+// other opens a stream on another link than one that was full, or on one more; nil: it cannot.
+func (l *links) other(ctx context.Context, full wire.Link) (s wire.Stream, on context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var alive []wire.Link
-	for _, link := range l.more {
-		if link.Err() != nil {
+	l.more = slices.DeleteFunc(l.more, func(link wire.Link) bool { return link.Err() != nil })
+	all := append([]wire.Link{l.first}, l.more...)
+	if i := slices.Index(all, l.likely()); i > 0 { // somebody else may have found it, or made it, meanwhile
+		all[0], all[i] = all[i], all[0]
+	}
+	for _, link := range all {
+		if link == full {
 			continue
 		}
-		alive = append(alive, link)
-		if found == nil {
-			found, on = try(ctx, link), link.Context()
+		if s := try(ctx, link); s != nil {
+			l.roomy.Store(&link)
+			return s, link.Context()
 		}
 	}
-	l.more = alive
-	if found != nil || l.ended || len(l.more)+1 >= maxLinks {
-		return found, on
+	if l.ended || len(l.more)+1 >= maxLinks {
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialWait)
 	defer cancel()
@@ -72,6 +89,7 @@ func (l *links) other(ctx context.Context) (found wire.Stream, on context.Contex
 		return nil, nil // the first one has room again some time
 	}
 	l.more = append(l.more, link)
+	l.roomy.Store(&link)
 	if l.beats { // what is on it cannot go on over another one
 		go newPulse(link, nil, network.Watch(link.Context())).run()
 	}
@@ -98,4 +116,5 @@ func (l *links) close() {
 		_ = link.Close(wire.None, "")
 	}
 	l.more = nil
+	l.roomy.Store(nil)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type narrow struct {
 	wire.Link
 	room   chan struct{}
+	asked  atomic.Int32 // for streams
 	closed bool
 	dead   error
 }
@@ -26,6 +28,7 @@ type narrowStream struct {
 }
 
 func (n *narrow) Open(ctx context.Context) (wire.Stream, error) {
+	n.asked.Add(1)
 	if n.dead != nil {
 		return nil, n.dead
 	}
@@ -131,4 +134,50 @@ func TestLinksEnd(t *testing.T) {
 	if s, _, err = l.open(t.Context()); err != nil || s.(narrowStream).on != l.first {
 		t.Errorf("%v, %v", s, err)
 	}
+}
+
+// A link that was full is not asked again while another one has room: with a thousand streams that would take minutes.
+func TestLinksAskWhereRoomIs(t *testing.T) {
+	first := newNarrow(1)
+	l := &links{first: first, dial: func(context.Context) (wire.Link, error) { return newNarrow(1000), nil }}
+	for range 500 {
+		if _, _, err := l.open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := first.asked.Load(); n > 2 {
+		t.Errorf("the full link was asked %d times", n)
+	}
+}
+
+// While another link is made, who finds room does not wait for that.
+func TestLinksBesideADial(t *testing.T) {
+	dialling, dialled := make(chan struct{}), make(chan struct{})
+	late := time.AfterFunc(20*time.Second, func() { close(dialled) })
+	l := &links{first: newNarrow(1), dial: func(context.Context) (wire.Link, error) {
+		close(dialling)
+		<-dialled
+		return newNarrow(1), nil
+	}}
+	s, _, err := l.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, _, err := l.open(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	<-dialling
+	s.(narrowStream).end()
+	if again, _, err := l.open(t.Context()); err != nil || again.(narrowStream).on != l.first {
+		t.Errorf("%v, %v", again, err)
+	}
+	if late.Stop() {
+		close(dialled)
+	} else {
+		t.Error("it waited for the other link")
+	}
+	wg.Wait()
 }

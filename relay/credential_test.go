@@ -575,10 +575,7 @@ func TestAllChangesOfRightsAreSigned(t *testing.T) {
 	var d struct {
 		Paths map[string]map[string]struct {
 			Verb       access.Verb `json:"x-verb"`
-			Parameters []struct {
-				Name, In string
-				Schema   struct{ Type string }
-			}
+			Parameters []parameter
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &d); err != nil {

@@ -363,12 +363,7 @@ func TestAnswersToBrowsersAreAsDescribed(t *testing.T) {
 		path := placeholder.ReplaceAllString(c.route, url.PathEscape(c.path))
 		proof = ""
 		resp := ask(c.method, path, c.in)
-		if op := d.Paths[c.route][strings.ToLower(c.method)]; slices.ContainsFunc(op.Parameters, func(p struct {
-			Name, In string
-			Schema   struct{ Type string }
-		}) bool {
-			return p.Name == "Scrier-Proof"
-		}) {
+		if op := d.Paths[c.route][strings.ToLower(c.method)]; slices.ContainsFunc(op.Parameters, func(p parameter) bool { return p.Name == "Scrier-Proof" }) {
 			d.holds(t, c.method+" "+path+", not signed", op, resp, 403)
 			body, err := json.Marshal(c.in)
 			if err != nil {

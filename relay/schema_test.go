@@ -18,13 +18,16 @@ type description struct {
 	Components struct{ Schemas map[string]schema }
 }
 
+// parameter is one of an operation's.
+type parameter struct {
+	Name, In string
+	Schema   struct{ Type string }
+}
+
 type operation struct {
 	OperationID string
 	Description string
-	Parameters  []struct {
-		Name, In string
-		Schema   struct{ Type string }
-	}
+	Parameters  []parameter
 	RequestBody struct {
 		Content map[string]struct{ Schema schema }
 	}

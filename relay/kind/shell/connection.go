@@ -203,7 +203,7 @@ func (c *connection) listen(s *session.Channel, l *ssh.Listener, client []byte) 
 		l.Close()
 		return nil, err
 	}
-	return hold.New(s, listener{l, c, make(chan struct{}, maxArrivals)}, client, func() {
+	return hold.New(s, listener{l, c, make(chan struct{}, maxTold)}, client, func() {
 		l.Close()
 		release()
 	}), nil
@@ -233,9 +233,9 @@ func (l listener) Accept(ctx context.Context) (*wire.Arrived, error) {
 }
 
 const (
-	// maxArrivals is how many connections of a listener are told at a time, before they are taken: as many as a CLI takes
+	// maxTold is how many connections of a listener are told at a time, before they are taken: as many as a CLI takes
 	// at a time.
-	maxArrivals = 64
+	maxTold = 64
 
 	// arrivalTime is how long a connection waits to be taken, when it has been told.
 	arrivalTime = 15 * time.Second

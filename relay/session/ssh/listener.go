@@ -15,7 +15,7 @@ const (
 	maxListeners = 64 // of a connection
 
 	// acceptWait is how long a connection waits for somebody who accepts it, behind all that came before it.
-	acceptWait = time.Minute
+	acceptWait = 2 * time.Minute
 
 	// cancelWait is how long a Close waits until the server is told: a later Listen is to come behind it.
 	cancelWait = 2 * time.Second
@@ -350,9 +350,8 @@ func (l *Listener) refuse(all []*arrival) {
 }
 
 // Accept gives the next connection, and who the server says has connected; nothing for a unix socket or an agent. One
-// that is not accepted within a minute is refused, and so is one that comes when the connection has 1024 channels,
-// with those that wait. It fails when the listener is
-// closed, with [Client.Err], or with the cause of ctx.
+// that is not accepted within two minutes is refused, and so is one that comes when the connection has 1024 channels,
+// with those that wait. It fails when the listener is closed, with [Client.Err], or with the cause of ctx.
 func (l *Listener) Accept(ctx context.Context) (conn *Conn, origin string, originPort uint16, err error) {
 	for {
 		if a := l.next(); a != nil {

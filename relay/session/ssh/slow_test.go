@@ -140,7 +140,7 @@ func forwarded(server *ssh.ServerConn, host string, port uint32) (ssh.Channel, e
 	return ch, err
 }
 
-// A connection that nobody accepts is refused after a minute, and at once if 1024 wait: there is room for what the operator opens.
+// A connection that nobody accepts is refused after two minutes, and at once if 1024 wait: there is room for what the operator opens.
 func TestNobodyAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, server, _, requests := pair(t)
