@@ -5,7 +5,8 @@
 //     against a bare splice, which is quic-go and io.Copy over the same two hops and nothing else;
 //   - a command (true), files (one of 1 GiB, a thousand small ones) and forwarded ports, against ssh and scp, on loopback,
 //     and the command over two links of 50 ms too;
-//   - the time from starting the command to the shell's first prompt, against plain ssh, on loopback
+//   - the echo of a keystroke beside a copy, against that without one, and against ssh beside scp;
+//   - the time from starting the command to the shell's first prompt, over QUIC and over TCP, against plain ssh, on loopback
 //     and over two links of 50 ms of round trip each;
 //   - the echo of a keystroke in the page in a browser, over WebTransport against over WebSocket,
 //     on good and bad networks, without and with output at the same time, and the time from the
@@ -93,6 +94,7 @@ func parts() []part {
 		{name: "echo", measure: figuresOf(echo)}, {name: "output", measure: figuresOf(output)},
 		{name: "command", measure: figuresOf(commandsLoopback)}, {name: "wancommand", measure: figuresOf(commandsWAN)},
 		{name: "bulk", measure: figuresOf(bulk)}, {name: "forward", measure: figuresOf(forwards)},
+		{name: "beside", measure: figuresOf(beside)},
 		{name: "open", measure: figuresOf(openLoopback)}, {name: "wan", measure: figuresOf(openWAN)}, {name: "page", measure: pages},
 		{name: "desktop", measure: figuresOf(desktops)}, {name: "lag", measure: lag},
 		{name: "scale", measure: scale, seldom: true},
