@@ -90,10 +90,31 @@ const (
 	maxSaves  = 512 // agents in one transaction, which other changes wait for
 )
 
-// Run writes what agents report, and counts them, at intervals, until ctx ends.
+// Run looks after the agents that are connected, and writes what they report, at intervals, until ctx ends. Who watches
+// does not wait for the disk: it may hang.
 func (f *Fleet) Run(ctx context.Context) error {
-	silent, count := time.NewTicker(silentEvery), time.NewTicker(countEvery)
-	defer silent.Stop()
+	var writer sync.WaitGroup
+	defer writer.Wait()
+	var err error
+	writer.Go(func() { err = f.write(ctx) })
+	look := time.NewTicker(silentEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			writer.Wait()
+			return err
+		case <-look.C:
+			f.findSilent()
+			f.findExpired()
+		}
+	}
+}
+
+// write is the part of Run that waits for the disk.
+func (f *Fleet) write(ctx context.Context) error {
+	due, count := time.NewTicker(silentEvery), time.NewTicker(countEvery)
+	defer due.Stop()
 	defer count.Stop()
 	f.count(ctx)
 	for {
@@ -101,9 +122,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			ctx = context.WithoutCancel(ctx)
 			return errors.Join(f.copies.Close(ctx), f.save(ctx))
-		case <-silent.C:
-			f.findSilent()
-			f.findExpired()
+		case <-due.C:
 			f.followAll(ctx)
 			if err := f.copies.Flush(ctx); err != nil {
 				f.Log.Error("audit", "err", err)
@@ -117,21 +136,31 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 }
 
-// saveDue writes the facts of agents that were not written for a while, some at a time.
+// saveDue writes the facts of agents that were not written for a while, some at a time. Those that could not be written
+// are due again the next time.
 func (f *Fleet) saveDue(ctx context.Context) error {
 	var due []*agent
+	var last []time.Time // when each was written before
 	now := f.Now()
 	f.mu.Lock()
 	for _, a := range f.live {
 		a.mu.Lock()
 		if now.Sub(a.saved).Abs() >= saveEvery && len(due) < maxSaves { // the map is read in another order each time
+			due, last = append(due, a), append(last, a.saved)
 			a.saved = now
-			due = append(due, a)
 		}
 		a.mu.Unlock()
 	}
 	f.mu.Unlock()
-	return f.saveAll(ctx, due)
+	err := f.saveAll(ctx, due)
+	if err != nil {
+		for i, a := range due {
+			a.mu.Lock()
+			a.saved = last[i]
+			a.mu.Unlock()
+		}
+	}
+	return err
 }
 
 // save writes the facts of all connected agents.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"maps"
 	"net"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"scrier/relay/store"
 	"scrier/wire"
 	"scrier/wire/wiretest"
 )
@@ -193,6 +195,109 @@ func TestReportsAreSavedFromTimeToTime(t *testing.T) {
 		if a.saved.Before(b.Now().Add(-saveEvery / 2)) {
 			t.Error("it is due again at once")
 		}
+	}
+}
+
+// failing is a KV that writes nothing while full is set, and does not come back from a write while hangs is locked.
+type failing struct {
+	store.KV
+	full    atomic.Bool
+	hangs   sync.Mutex
+	waiting atomic.Int64 // writes that wait for it
+}
+
+func (k *failing) Update(ctx context.Context, f func(store.Tx) error) error {
+	k.waiting.Add(1)
+	k.hangs.Lock()
+	defer k.hangs.Unlock()
+	k.waiting.Add(-1)
+	if k.full.Load() {
+		return errors.New("no space left on device")
+	}
+	return k.KV.Update(ctx, f)
+}
+
+// What could not be written is tried again the next time, and not only when it is due anew.
+func TestWhatCouldNotBeSavedIsDueAgain(t *testing.T) {
+	var later atomic.Int64
+	var disk failing
+	b := newBase(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		disk.KV = c.KV
+		c.KV = &disk
+	})
+	c := b.enrolledAt("192.0.2.1")
+	_, answers := c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		t.Fatalf("it was answered with %T", m)
+	}
+	id, err := wire.ParseEnvoyID(c.id.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later.Store(int64(2 * saveEvery))
+	reported := b.Now()
+	a := b.agent(id)
+	a.mu.Lock()
+	a.seen = reported
+	a.mu.Unlock()
+	disk.full.Store(true)
+	if err := b.saveDue(t.Context()); err == nil {
+		t.Fatal("a full disk is no error")
+	}
+	disk.full.Store(false)
+	if err := b.saveDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if row, _ := b.envoy(c.id.ID); row.LastSeen.Before(reported.Truncate(time.Millisecond)) {
+		t.Errorf("it was last seen at %s, and reported at %s", row.LastSeen, reported)
+	}
+}
+
+// A certificate that is over ends its link also while the disk hangs.
+func TestExpiryDoesNotWaitForTheDisk(t *testing.T) {
+	var later atomic.Int64
+	var disk failing
+	b := newBase(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		disk.KV = c.KV
+		c.KV = &disk
+	})
+	c := b.enrolledAt("192.0.2.1")
+	_, answers := c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		t.Fatalf("it was answered with %T", m)
+	}
+	id, err := wire.ParseEnvoyID(c.id.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := b.newest(id).link
+	disk.hangs.Lock()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	later.Store(int64(2 * saveEvery)) // so that there is something to be written
+	for late := time.Now().Add(patience); disk.waiting.Load() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("nothing is written")
+		}
+	}
+	later.Store(int64(10 * 365 * 24 * time.Hour))
+	select {
+	case <-link.Context().Done():
+	case <-time.After(patience):
+		t.Error("the link lives on")
+	}
+	if code := wire.CodeOf(link.Err()); code != wire.Expired {
+		t.Errorf("it ended with %s", code)
+	}
+	disk.hangs.Unlock()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for range answers { // up to its end
 	}
 }
 
