@@ -185,6 +185,12 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		c.lanes.Offer(c.link, m.Lane, laned)
 	}
 	err = c.guard(func() error { return c.first(ctx, f, m) })
+	if err != nil && wire.CodeOf(err) == wire.None { // whoever asked has given it up: nothing is refused
+		err = &wire.Error{Code: wire.Cancelled, Err: err}
+		c.Log.Debug("request given up", "source", c.source(), "err", err)
+		s.Reset(wire.Cancelled)
+		return
+	}
 	if err != nil {
 		c.Log.Info("request refused", "source", c.source(), "code", wire.CodeOf(err), "err", err)
 		if s.SetDeadline(time.Now().Add(firstFrame)) != nil || f.Send(wire.Refuse(err)) != nil { // who does not read is not waited for
