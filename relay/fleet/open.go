@@ -104,6 +104,8 @@ func (l *agentLink) lost(err error) error {
 		return &wire.Error{Code: wire.AgentLost, Err: err}
 	}
 	switch code := wire.CodeOf(err); {
+	case code == wire.Busy: // with sessions, most likely: max_sessions
+		return (&wire.Error{Code: code, Detail: wire.DetailOf(err), Err: err}).Advise("try again in a moment; if it stays so, end a session that is open on that machine")
 	case slices.Contains(agentCodes, code), code == wire.Protocol:
 		return &wire.Error{Code: code, Detail: wire.DetailOf(err), Err: err} // what to do about it, no machine tells an operator
 	case code == wire.None, code == wire.Cancelled: // Splice resets with Cancelled
@@ -119,7 +121,7 @@ func (l *agentLink) lost(err error) error {
 
 // agentCodes are the reasons for which an agent may refuse a session.
 var agentCodes = []wire.Code{
-	wire.BadRequest, wire.Conflict, wire.Busy, wire.AgentTimeout, wire.PubkeyNotAuthorized, wire.AmbiguousLogin, wire.KeyRestricted,
+	wire.BadRequest, wire.Conflict, wire.AgentTimeout, wire.PubkeyNotAuthorized, wire.AmbiguousLogin, wire.KeyRestricted,
 	wire.AccountNotLoginable, wire.LoginNotAllowed, wire.TargetRefused, wire.PortNotAllowed, wire.ClockSkew, wire.AuthFailed,
 	wire.KeyfileSymlink, wire.KeyfileHardlink, wire.KeyfileNotRegular, wire.KeyfileTooBig, wire.KeyfileNoSpace, wire.KeyfileImmutable,
 	wire.KeyfileReadOnly, wire.KeyfilePermissions, wire.KeyfileTimeout, wire.KeyfileChanged, wire.KeyfileShared, wire.KeyfileUnsupported,

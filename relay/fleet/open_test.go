@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,6 +51,20 @@ func TestNoHintOfAnAgents(t *testing.T) {
 		if got := wire.Refuse(err); got.Hint != "" || wire.HintOf(err) != wire.CodeOf(err).Hint() {
 			t.Errorf("%s: the hint is %q", code, wire.HintOf(err))
 		}
+	}
+}
+
+// A machine that has as many sessions as it may is no matter of a moment.
+func TestHintOfAFullMachine(t *testing.T) {
+	b := newBase(t)
+	id, link := b.machine()
+	_, err := b.opens(id, link, &wire.Open{Kind: wire.KindSSH}, func(s wire.Stream) {
+		if err := wire.Send(s, wire.Refuse(wire.Errorf(wire.Busy, "256 sessions are open").Advise("run this"))); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := wire.Refuse(err); got.Code != wire.Busy || got.Detail != "256 sessions are open" || !strings.Contains(got.Hint, "end a session") {
+		t.Errorf("%+v", got)
 	}
 }
 
