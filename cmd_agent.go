@@ -126,10 +126,11 @@ func readToken(c *cobra.Command, path string) (string, error) {
 		defer f.Close()
 		in = f
 	} else if tty, ok := in.(*os.File); ok && term.IsTerminal(int(tty.Fd())) {
-		fmt.Fprint(c.ErrOrStderr(), "The token (it is not shown): ")
-		text, err := term.ReadPassword(int(tty.Fd()))
-		fmt.Fprintln(c.ErrOrStderr())
-		if err != nil {
+		text, err := askUnseen(c.Context(), tty, c.ErrOrStderr(), "The token (it is not shown): ")
+		switch {
+		case wire.CodeOf(err) == wire.Cancelled:
+			return "", err
+		case err != nil:
 			return "", wire.Errorf(wire.Usage, "the token cannot be read: %w", err)
 		}
 		in = bytes.NewReader(text)

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"scrier/client"
 	"scrier/wire"
@@ -279,14 +279,14 @@ func sshKeys(file, host, user string) client.SSHKeyConfig {
 // askPassphrase asks on the terminal, even when standard input is not one.
 func askPassphrase(prompt string) ([]byte, error) {
 	tty, err := openTTY()
-	if err != nil {
-		return nil, wire.Errorf(wire.KeyUnusable, "the key needs a passphrase, and there is no terminal to ask on")
+	if err == nil {
+		defer tty.Close()
+		var terminal *client.Terminal
+		if terminal, err = client.OpenTerminal(tty.in, tty.out); err == nil {
+			return terminal.Ask(context.Background(), prompt, false) // which ends with signals
+		}
 	}
-	defer tty.Close()
-	fmt.Fprint(tty.out, prompt)
-	pass, err := term.ReadPassword(int(tty.in.Fd()))
-	fmt.Fprintln(tty.out)
-	return pass, err
+	return nil, wire.Errorf(wire.KeyUnusable, "the key needs a passphrase, and there is no terminal to ask on")
 }
 
 // confirm shows an unknown relay's fingerprint, as ssh does.
