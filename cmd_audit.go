@@ -93,7 +93,7 @@ func auditList(t *target) *cobra.Command {
 
 --watch goes on until Ctrl-C and prints each record that is written, within two seconds; with --json each is an object
 on a line of its own. A relay that is started anew is waited for.
-` + exitHelp("0    listed\n130  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+` + exitHelp("0    listed\n120  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
 		Example: `  scrier audit list --limit 1000 --sort operator --columns time,operator,type,envoy
   scrier audit list --watch --json | jq 'select(.type == "operator.login_refused")'`,
 		Args: exact(0, "no arguments"),

@@ -323,7 +323,7 @@ func listEnvoys(t *target) *cobra.Command {
 
 ` + watchHelp + `
 What changes all the time (last-seen, load, disk) is no change for that.
-` + exitHelp("0    listed\n130  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+` + exitHelp("0    listed\n120  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
 		Example: `  scrier envoys list --label env=prod,role!=db --sort load-
   scrier envoys list --columns hostname,full-id,version
   scrier envoys list --watch --json | jq -r '.change + " " + .row.hostname'`,

@@ -65,7 +65,7 @@ func listSessions(t *target) *cobra.Command {
 ` + watchHelp + `
 What changes all the time (begun, sent, received) is no change for that. A session that has ended is gone; with --all it
 stays, and is changed.
-` + exitHelp("0    listed\n130  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
+` + exitHelp("0    listed\n120  --watch was ended by Ctrl-C", wire.Unauthenticated, wire.Expired, wire.Forbidden, wire.RelayUnreachable),
 		Example: `  scrier sessions list --sort received-
   scrier sessions list --all --columns created,operator,envoy,login,reason
   scrier sessions list --watch`,

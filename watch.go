@@ -24,8 +24,6 @@ import (
 )
 
 const (
-	exitInterrupted = 130 // what a shell says of a program that Ctrl-C ended
-
 	// redraw is how often a drawn list is drawn anew for the ages in it; the relay is not asked for that.
 	redraw = 2 * time.Second
 
@@ -76,7 +74,7 @@ type show[T any] interface {
 	status(text string) error
 }
 
-// watch shows the list until the person has enough, which ends with status 130.
+// watch shows the list until the person has enough.
 func (w *watcher[T]) watch(c *cobra.Command) error {
 	ctx := c.Context()
 	out, tty := c.OutOrStdout().(*os.File)
@@ -91,13 +89,14 @@ func (w *watcher[T]) watch(c *cobra.Command) error {
 	return enough(c, follow(ctx, w.status, w.once))
 }
 
-// enough is how a command ends that goes on until the person has enough.
+// enough is how a command ends that goes on until the person has enough: with the status of [wire.Cancelled], as all that a
+// signal ends, and without a word, as nothing went wrong.
 func enough(c *cobra.Command, err error) error {
 	if c.Context().Err() == nil {
 		return err
 	}
 	fmt.Fprintln(c.ErrOrStderr())
-	return exitStatus(exitInterrupted)
+	return exitStatus(wire.Cancelled.ExitStatus())
 }
 
 func (w *watcher[T]) status(text string) error { return w.show.status(text) }
