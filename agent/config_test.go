@@ -201,6 +201,8 @@ func TestPolicy(t *testing.T) {
 	} {
 		if err := c.config.allow(&c.open); wire.CodeOf(err) != c.want {
 			t.Errorf("%+v: %v, want %s", c.open, err, c.want)
+		} else if hint := wire.HintOf(err); c.want == wire.PortNotAllowed && strings.Contains(hint, ".yaml") {
+			t.Errorf("%v: the hint names files too: %s", err, hint)
 		}
 	}
 }

@@ -49,7 +49,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [92, "login_not_allowed", "the machine's policy does not allow this login", "see allowed_logins in agent.yaml on that machine, and AllowUsers, DenyUsers, AllowGroups and DenyGroups in its sshd_config"],
   [93, "host_key_mismatch", "the SSH server's host key is not one that the agent reported", "check which SSH server listens at ssh.addr, and that ssh.sshd_config is its configuration"],
   [94, "target_refused", "nothing on the envoy accepts the connection", "check that the server runs on that machine: the SSH server at ssh.addr of agent.yaml, a desktop's at its port"],
-  [95, "port_not_allowed", "the port is not in the list of allowed ports", "have it added there, which takes a restart, or use another port"],
+  [95, "port_not_allowed", "the port is not in the list of allowed ports", "use a port that is allowed, or have this one allowed"],
   [96, "clock_skew", "the clocks of the two sides differ too much", "set the clock (`timedatectl set-ntp true`)"],
   [97, "auth_failed", "the envoy's SSH server did not let the session in", "see the SSH server's log on that machine: AllowUsers, PAM, the account or a wrong answer may be why"],
   [98, "keyfile_symlink", "authorized_keys or a folder above it is a symbolic link", "let the link lead to a file of the account's own, or use keys: dropin"],
