@@ -169,8 +169,8 @@ func (o *sshOptions) parse(c *cobra.Command, args []string) (command []string, e
 
 // run opens the shell, or runs the command, and gives its exit status.
 func (o *sshOptions) run(ctx context.Context, words []string) (int, error) {
-	command := strings.Join(words, " ") // as ssh does
-	wants := o.attach != "" || !o.plain && !o.forwards.noProgram() && (len(words) == 0 || o.terminal) // an empty command is a shell without one, as with ssh
+	command := strings.Join(words, " ") // as ssh does; an empty one is a shell without a terminal
+	wants := o.attach != "" || !o.plain && !o.forwards.noProgram() && (len(words) == 0 || o.terminal)
 	terminal, err := client.OpenTerminal(os.Stdin, os.Stdout)
 	switch {
 	case !wants, o.attach == "" && wire.CodeOf(err) == wire.NoTerminal:
