@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -126,21 +128,52 @@ func (l *listing[T]) prepare() error {
 	return err
 }
 
+const (
+	// mostRows is far more than a relay can have of anything, and mostBytes is what they may take as JSON: a relay that means no
+	// good must not fill the memory here.
+	mostRows  = 200_000
+	mostBytes = 64 << 20
+)
+
+// errTooLong is of a relay whose list is too long.
+var errTooLong = wire.Errorf(wire.Protocol, "the relay's list has more than %d rows or %d MiB", mostRows, mostBytes>>20)
+
 // read decodes the API's answer.
 func (l *listing[T]) read(data json.RawMessage) ([]item[T], error) {
-	raws, err := decode[[]json.RawMessage](data)
-	if err != nil {
-		return nil, err
+	if len(data) > mostBytes {
+		return nil, errTooLong
 	}
-	items := make([]item[T], 0, len(raws))
-	for _, raw := range raws {
-		row, err := decode[T](raw)
-		if err != nil {
-			return nil, err
+	all, err := decode[rows[T]](data)
+	return all, err
+}
+
+// rows decodes no more of them than there may be.
+type rows[T any] []item[T]
+
+func (r *rows[T]) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	switch begin, err := d.Token(); {
+	case err != nil:
+		return err
+	case begin == nil: // null is none
+		return nil
+	case begin != json.Delim('['):
+		return errors.New("a list is expected")
+	}
+	for d.More() {
+		var i item[T]
+		if len(*r) == mostRows {
+			return errTooLong
 		}
-		items = append(items, item[T]{row, raw})
+		if err := d.Decode(&i.raw); err != nil {
+			return err
+		}
+		if err := json.Unmarshal(i.raw, &i.row); err != nil {
+			return err
+		}
+		*r = append(*r, i)
 	}
-	return items, nil
+	return nil
 }
 
 func (l *listing[T]) fits(row T) bool { return l.labels == nil || l.picked.fits(l.labels(row)) }

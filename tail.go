@@ -23,7 +23,8 @@ type auditTail struct {
 	lines[auditRow]
 	target *target
 	limit  int
-	next   uint64 // the record behind the last one that was printed
+	next   uint64   // the record behind the last one that was printed
+	last   auditRow // that one
 	begun  bool
 }
 
@@ -36,18 +37,31 @@ func (a *auditTail) once(ctx context.Context, up func() error) error {
 		return err
 	}
 	defer r.Close()
+	return a.poll(ctx, up, func(query string) ([]item[auditRow], error) {
+		data, err := r.Do(ctx, "GET", "/audit?"+query, nil)
+		if err != nil {
+			return nil, err
+		}
+		return a.read(data)
+	})
+}
+
+// poll prints what get has, again and again. A relay that is there again may have an older log, or another one: so the first
+// thing that it is asked for is the record that was printed last.
+func (a *auditTail) poll(ctx context.Context, up func() error, get func(query string) ([]item[auditRow], error)) error {
+	newest := fmt.Sprintf("limit=%d", a.limit)
+	behind := func(seq uint64) string { return fmt.Sprintf("from=%d&limit=%d", seq, maxRecords) }
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for first := true; ; first = false {
-		path := fmt.Sprintf("/audit?limit=%d", a.limit)
-		if a.begun {
-			path = fmt.Sprintf("/audit?from=%d&limit=%d", a.next, maxRecords)
+		query := newest
+		if a.next > 0 {
+			query = behind(a.next)
+			if first {
+				query = behind(a.last.Seq)
+			}
 		}
-		data, err := r.Do(ctx, "GET", path, nil)
-		if err != nil {
-			return err
-		}
-		items, err := a.read(data)
+		items, err := get(query)
 		if err != nil {
 			return err
 		}
@@ -55,11 +69,21 @@ func (a *auditTail) once(ctx context.Context, up func() error) error {
 			if err := up(); err != nil {
 				return unshown{err}
 			}
+			if a.next > 0 && !a.goesOn(items) {
+				if err := a.status("the relay's audit log is an older one now, or another; its newest records follow"); err != nil {
+					return unshown{err}
+				}
+				a.next = 0
+				if items, err = get(newest); err != nil {
+					return err
+				}
+			}
 		}
+		before := a.next
 		if err := a.show(items); err != nil {
 			return unshown{err}
 		}
-		if len(items) == maxRecords && a.begun { // there is more
+		if before > 0 && len(items) == maxRecords && a.next > before { // there is more
 			continue
 		}
 		select {
@@ -68,6 +92,15 @@ func (a *auditTail) once(ctx context.Context, up func() error) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// goesOn says whether the first of the records is the one that was printed last.
+func (a *auditTail) goesOn(items []item[auditRow]) bool {
+	if len(items) == 0 {
+		return false
+	}
+	r := items[0].row
+	return r.Seq == a.last.Seq && r.Time.Equal(a.last.Time) && r.Type == a.last.Type && r.Operator == a.last.Operator && r.Session == a.last.Session
 }
 
 func (a *auditTail) show(items []item[auditRow]) error {
@@ -86,7 +119,7 @@ func (a *auditTail) show(items []item[auditRow]) error {
 		if i.row.Seq < a.next {
 			continue
 		}
-		a.next = i.row.Seq + 1
+		a.next, a.last = i.row.Seq+1, i.row
 		if err := a.record(i); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"time"
 
@@ -103,7 +104,9 @@ func (t *target) do(c *cobra.Command, method, path string, in any) (json.RawMess
 // decode reads the API's answer; it ignores what a newer relay adds.
 func decode[T any](data json.RawMessage) (T, error) {
 	var v T
-	if err := json.Unmarshal(data, &v); err != nil {
+	if err := json.Unmarshal(data, &v); errors.Is(err, errTooLong) {
+		return v, errTooLong
+	} else if err != nil {
 		return v, &wire.Error{Code: wire.Protocol, Detail: "the relay's answer: " + err.Error(), Err: err}
 	}
 	return v, nil

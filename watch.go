@@ -62,6 +62,7 @@ type watcher[T any] struct {
 	over   func(T) bool   // such a one is not in the list any more; nil: all are
 
 	have  map[string]item[T]
+	bytes int      // of JSON that these have
 	turns []string // their ids, in the relay's order
 	show  show[T]
 }
@@ -230,9 +231,11 @@ func (w *watcher[T]) present(events <-chan func() error, ended <-chan error) err
 // replace makes items the list. What differs from before is told, if there was something before.
 func (w *watcher[T]) replace(items []item[T]) error {
 	before, first := w.have, w.have == nil
-	w.have, w.turns = map[string]item[T]{}, nil
+	w.have, w.turns, w.bytes = map[string]item[T]{}, nil, 0
 	for _, i := range items {
-		w.put(i)
+		if err := w.put(i); err != nil {
+			return err
+		}
 	}
 	now := time.Now()
 	if first {
@@ -254,12 +257,19 @@ func (w *watcher[T]) replace(items []item[T]) error {
 	return nil
 }
 
-func (w *watcher[T]) put(i item[T]) {
+// put takes one thing into the list. It is an error if that becomes longer than a list can be: each event may bring one more.
+func (w *watcher[T]) put(i item[T]) error {
 	id := w.id(i.row)
-	if _, was := w.have[id]; !was {
+	old, was := w.have[id]
+	if !was {
 		w.turns = append(w.turns, id)
 	}
 	w.have[id] = i
+	w.bytes += len(i.raw) - len(old.raw)
+	if len(w.have) > mostRows || w.bytes > mostBytes {
+		return errTooLong
+	}
+	return nil
 }
 
 // apply takes one event.
@@ -279,13 +289,16 @@ func (w *watcher[T]) apply(name string, data json.RawMessage) error {
 			return nil
 		}
 		delete(w.have, id)
+		w.bytes -= len(old.raw)
 		w.turns = slices.DeleteFunc(w.turns, func(t string) bool { return t == id })
 		if name == w.gone {
 			i = old
 		}
 		return w.tell(old, true, i, false, time.Now())
 	}
-	w.put(i)
+	if err := w.put(i); err != nil {
+		return err
+	}
 	return w.tell(old, was, i, true, time.Now())
 }
 

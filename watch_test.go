@@ -108,6 +108,108 @@ func TestWatchLines(t *testing.T) {
 	}
 }
 
+// A relay cannot fill the memory of who watches it: neither by one answer, nor by events one after the other.
+func TestWatchIsBounded(t *testing.T) {
+	w, _ := watching(t, false)
+	if _, err := w.read(json.RawMessage("[" + strings.Repeat("{},", mostRows) + "{}]")); wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("an answer of many rows: %v", err)
+	}
+	if _, err := w.read(json.RawMessage(`["` + strings.Repeat("x", mostBytes) + `"]`)); wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("a long answer: %v", err)
+	}
+	large := json.RawMessage(`"` + strings.Repeat("x", 1<<20-2) + `"`)
+	one := func(n int, raw json.RawMessage) item[envoy] { return item[envoy]{envoy{ID: fmt.Sprint(n)}, raw} }
+	begin(t, w)
+	for n := range mostBytes >> 20 {
+		if err := w.put(one(n, large)); err != nil {
+			t.Fatalf("event %d: %v", n, err)
+		}
+	}
+	if err := w.put(one(-1, large)); wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("one more: %v", err)
+	}
+	w, _ = watching(t, false)
+	begin(t, w)
+	for n := range mostRows {
+		if err := w.put(one(n, nil)); err != nil {
+			t.Fatalf("row %d: %v", n, err)
+		}
+	}
+	if err := w.apply("envoy", json.RawMessage(`{"id":"one more"}`)); wire.CodeOf(err) != wire.Protocol {
+		t.Errorf("one row more: %v", err)
+	}
+	// What goes makes room again, and so does what becomes smaller.
+	w, _ = watching(t, false)
+	begin(t, w)
+	for n := range 2 * mostBytes >> 20 {
+		if err := w.put(one(n, large)); err != nil {
+			t.Fatalf("event %d: %v", n, err)
+		}
+		if n%2 == 0 {
+			hear(t, w, "envoy-gone", fmt.Sprintf(`{"id":"%d"}`, n))
+		} else {
+			hear(t, w, "envoy", fmt.Sprintf(`{"id":"%d"}`, n))
+		}
+	}
+}
+
+// A relay that was put back to an older log is followed from there on, and one that has the same log tells nothing twice.
+func TestAuditTailGoesBack(t *testing.T) {
+	at := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	records := func(from, to int, types string) (items []item[auditRow]) {
+		for n := from; n < to; n++ {
+			items = append(items, item[auditRow]{row: auditRow{Seq: uint64(n), Time: at.Add(time.Duration(n) * time.Second), Type: types}})
+		}
+		return items
+	}
+	log := records(0, 30, "old")
+	get := func(query string) ([]item[auditRow], error) {
+		var from, limit int
+		if _, err := fmt.Sscanf(query, "from=%d&limit=%d", &from, &limit); err != nil {
+			if _, err := fmt.Sscanf(query, "limit=%d", &limit); err != nil {
+				t.Fatal(query)
+			}
+			from = len(log) - limit
+		}
+		from = min(max(from, 0), len(log))
+		return log[from:min(len(log), from+limit)], nil
+	}
+	l := &listing[auditRow]{columns: auditColumns, names: "seq,type"}
+	if err := l.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	var out, notes bytes.Buffer
+	a := auditTail{lines: lines[auditRow]{watcher: &watcher[auditRow]{listing: l}, out: &out, err: &notes}, limit: 3}
+	connection := func(want, note string) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*poll/2)
+			defer cancel()
+			if err := a.poll(ctx, func() error { return nil }, get); ctx.Err() == nil {
+				t.Error(err)
+			}
+		})
+		if got := strings.Join(strings.Fields(out.String()), " "); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+		if got := notes.String(); (note == "") != (got == "") || !strings.Contains(got, note) {
+			t.Errorf("it says %q", got)
+		}
+		out.Reset()
+		notes.Reset()
+	}
+	connection("SEQ TYPE 27 old 28 old 29 old", "")
+	log = append(log, records(30, 32, "old")...)
+	connection("30 old 31 old", "")
+	connection("", "")
+	log = log[:20] // it was put back
+	connection("17 old 18 old 19 old", "an older one")
+	log = append(log, records(20, 21, "new")...)
+	connection("20 new", "")
+	log = append(log[:19:19], records(19, 40, "newer")...) // and once more, and has grown past what was seen
+	connection("37 newer 38 newer 39 newer", "an older one")
+}
+
 func TestWatchJSON(t *testing.T) {
 	w, out := watching(t, true)
 	begin(t, w, envoyJSON("web1", "online", "prod", 5, ""))
