@@ -105,11 +105,11 @@ func (s *site) native(command string) *exec.Cmd {
 }
 
 // own has the measured user own what make makes.
-func (s *site) own(path string, make func() error) error {
+func (w *world) own(path string, make func() error) error {
 	if err := make(); err != nil {
 		return err
 	}
-	u, err := user.Lookup(s.login)
+	u, err := user.Lookup(w.login)
 	if err != nil {
 		return err
 	}

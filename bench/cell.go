@@ -27,12 +27,9 @@ func (o *options) parseLag(tables, cells, speeds string) error {
 			return fmt.Errorf("the part lag has no table %q; it has %s", name, strings.Join(lagTables, ", "))
 		}
 	}
-	for text := range strings.SplitSeq(cells, ",") {
-		found, err := parseCells(text)
-		if err != nil {
-			return err
-		}
-		o.cells = append(o.cells, found...)
+	var err error
+	if o.cells, err = parseCells(cells, "RTT/LOSS/RATE", []string{"0ms", "100ms"}, []string{"0%", "1%", "2%"}, []string{"0mbit", "20mbit", "2mbit"}); err != nil {
+		return err
 	}
 	for text := range strings.SplitSeq(speeds, ",") {
 		n, err := parseSpeed(text)
@@ -44,49 +41,68 @@ func (o *options) parseLag(tables, cells, speeds string) error {
 	return nil
 }
 
-// parseCells reads "100ms/1%/20mbit", which is one network, or more with a star.
-func parseCells(text string) ([]weather, error) {
-	parts := strings.Split(text, "/")
-	if len(parts) != 3 {
-		return nil, fmt.Errorf("the cell %q is not RTT/LOSS/RATE", text)
-	}
-	every := [3][]string{{"0ms", "100ms"}, {"0%", "1%", "2%"}, {"0mbit", "20mbit", "2mbit"}}
-	for i, p := range parts {
-		if p != "*" {
-			every[i] = []string{p}
+// parseCells reads a list of networks, each as "100ms/1%/20mbit" or more of them with stars; every has what a star stands for.
+func parseCells(list, form string, every ...[]string) (out []weather, _ error) {
+	for text := range strings.SplitSeq(list, ",") {
+		parts := strings.Split(text, "/")
+		if len(parts) != len(every) {
+			return nil, fmt.Errorf("the cell %q is not %s", text, form)
 		}
-	}
-	var out []weather
-	for _, roundTrip := range every[0] {
-		for _, loss := range every[1] {
-			for _, rate := range every[2] {
-				w, err := parseCell(roundTrip, loss, rate)
-				if err != nil {
-					return nil, fmt.Errorf("the cell %q: %w", text, err)
-				}
-				out = append(out, w)
+		chosen := [][]string{nil}
+		for i, part := range parts {
+			values := []string{part}
+			if part == "*" {
+				values = every[i]
 			}
+			var longer [][]string
+			for _, begun := range chosen {
+				for _, v := range values {
+					longer = append(longer, append(slices.Clone(begun), v))
+				}
+			}
+			chosen = longer
+		}
+		for _, values := range chosen {
+			w, err := parseCell(values)
+			if err != nil {
+				return nil, fmt.Errorf("the cell %q: %w", text, err)
+			}
+			out = append(out, w)
 		}
 	}
 	return out, nil
 }
 
-func parseCell(roundTrip, loss, rate string) (w weather, err error) {
-	if w.roundTrip, err = time.ParseDuration(roundTrip); err != nil {
+// parseCell reads round trip, loss, rate and, if it is there, how much is reordered.
+func parseCell(values []string) (w weather, err error) {
+	if w.roundTrip, err = time.ParseDuration(values[0]); err != nil {
 		return w, err
 	}
-	percent, err := strconv.ParseFloat(strings.TrimSuffix(loss, "%"), 64)
-	if err != nil {
+	if w.loss, err = share(values[1]); err != nil {
 		return w, err
 	}
-	if w.rate, err = strconv.ParseFloat(strings.TrimSuffix(rate, "mbit"), 64); err != nil {
+	if w.rate, err = strconv.ParseFloat(strings.TrimSuffix(values[2], "mbit"), 64); err != nil {
 		return w, err
+	}
+	if len(values) > 3 {
+		if w.reorder, err = share(values[3]); err != nil {
+			return w, err
+		}
 	}
 	// Not >= and <=, which let NaN pass.
-	if w.loss = percent / 100; !(w.loss >= 0 && w.loss < 1) || !(w.rate >= 0 && w.rate < 1e6) || w.roundTrip < 0 || w.roundTrip > patience {
-		return w, fmt.Errorf("%s, %s and %s are no network", roundTrip, loss, rate)
+	if !(w.rate >= 0 && w.rate < 1e6) || w.roundTrip < 0 || w.roundTrip > patience {
+		return w, fmt.Errorf("%s and %s are no network", values[0], values[2])
 	}
 	return w, nil
+}
+
+// share reads "1%".
+func share(text string) (float64, error) {
+	percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+	if err == nil && !(percent >= 0 && percent < 100) { // not < and >=, which let NaN pass
+		err = fmt.Errorf("%s is no share of packets", text)
+	}
+	return percent / 100, err
 }
 
 // parseSpeed reads bytes a second: 262144, 256k, 1m.

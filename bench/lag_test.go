@@ -16,7 +16,7 @@ func TestParseCells(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []weather{{100 * time.Millisecond, 0.01, 20}, {0, 0, 0}, {0, 0.01, 0}, {0, 0.02, 0}}
+	want := []weather{{roundTrip: 100 * time.Millisecond, loss: 0.01, rate: 20}, {}, {loss: 0.01}, {loss: 0.02}}
 	if len(o.cells) != len(want) {
 		t.Fatalf("%d cells: %v", len(o.cells), o.cells)
 	}

@@ -17,6 +17,8 @@
 //   - a desktop in the page, against guacamole-common-js on a WebSocket that guacd's stream comes
 //     through as it is: the first picture, a window that is dragged, the answer to a key, and what
 //     processors and memory it takes, with one viewer and with five;
+//   - the echo of a key, a file and a forward over QUIC, TCP and whatever is chosen, against plain ssh, in a hundred networks (part
+//     roads, which runs only if it is named);
 //   - a relay with 10,000 machines (part scale, which runs for a while and only if it is named): memory and processor
 //     while nothing happens, how fast all are back after kill -9, an orderly stop, and 1,000 shells.
 //
@@ -24,7 +26,7 @@
 // of them. Relay, agent, sshd and clients are processes of their own, as in real use. Bench makes
 // its own OS user, sshd, relay and agent with throw-away state, and takes everything away again.
 //
-// It tells no good from bad: there is no figure that makes it fail.
+// It tells no good from bad: there is no figure that makes it fail. What does is a byte that does not come as it was sent (part roads).
 package main
 
 import (
@@ -78,6 +80,7 @@ type sheet struct {
 	pages   []race
 	remarks []string // on pages
 	grids   []grid
+	failed  []error // what must not be, however fast it was; told behind the tables
 }
 
 // figuresOf makes a part's function of one that finds figures alone.
@@ -97,39 +100,40 @@ func parts() []part {
 		{name: "beside", measure: figuresOf(beside)},
 		{name: "open", measure: figuresOf(openLoopback)}, {name: "wan", measure: figuresOf(openWAN)}, {name: "page", measure: pages},
 		{name: "desktop", measure: figuresOf(desktops)}, {name: "lag", measure: lag},
-		{name: "scale", measure: scale, seldom: true},
+		{name: "roads", measure: roads, seldom: true}, {name: "scale", measure: scale, seldom: true},
 	}
 }
 
 // options are the command line.
 type options struct {
-	run     []string
-	echoes  int   // samples of each
-	outputs int   // runs of each
-	bulk    int64 // bytes of a large file
-	opens   int   // on loopback, of each
-	wans    int   // over the links, of each
-	keys    int   // in the page, of each; fewer where the network is slow
-	clicks  int   // in the page, of each
-	rounds  int   // of desktops, of each
-	opened  int   // desktops in each round, of each
-	pressed int   // keys at a desktop, of each
-	drag    time.Duration
-	viewers int           // of a desktop at the same time
-	tables  []string      // of lag
-	cells   []weather     // of lag
-	speeds  []int64       // of screens, bytes a second, 0: no limit; of lag
-	tries   int           // of lag, in each cell
-	limit   time.Duration // of a try
-	agents  int           // of scale
-	shells  int           // of scale
-	storms  int           // of scale
-	settle  time.Duration // of scale
-	idle    time.Duration // of scale
-	typing  time.Duration // of scale
-	fleet   string        // of scale
-	keep    bool
-	say     io.Writer // what goes on
+	run       []string
+	echoes    int   // samples of each
+	outputs   int   // runs of each
+	bulk      int64 // bytes of a large file
+	opens     int   // on loopback, of each
+	wans      int   // over the links, of each
+	keys      int   // in the page, of each; fewer where the network is slow
+	clicks    int   // in the page, of each
+	rounds    int   // of desktops, of each
+	opened    int   // desktops in each round, of each
+	pressed   int   // keys at a desktop, of each
+	drag      time.Duration
+	viewers   int           // of a desktop at the same time
+	tables    []string      // of lag
+	cells     []weather     // of lag
+	speeds    []int64       // of screens, bytes a second, 0: no limit; of lag
+	tries     int           // of lag, in each cell
+	limit     time.Duration // of a try
+	roadCells []weather
+	agents    int           // of scale
+	shells    int           // of scale
+	storms    int           // of scale
+	settle    time.Duration // of scale
+	idle      time.Duration // of scale
+	typing    time.Duration // of scale
+	fleet     string        // of scale
+	keep      bool
+	say       io.Writer // what goes on
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -143,7 +147,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			usual = append(usual, p.name)
 		}
 	}
-	names := f.String("run", strings.Join(usual, ","), "the `parts` to measure; scale (10,000 agents, some ten minutes) is not in the usual run")
+	names := f.String("run", strings.Join(usual, ","), "the `parts` to measure; roads (100 networks, an hour) and scale (10,000 agents, some ten minutes) are not in the usual run")
 	skipped := f.String("skip", "", "the `parts` of these to leave out")
 	f.IntVar(&o.echoes, "echoes", 4000, "keystrokes of each")
 	f.IntVar(&o.outputs, "outputs", 3, "runs of 100 MiB of each")
@@ -162,6 +166,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	speeds := f.String("speeds", "256k,1m,8m,0", "bytes a second that screens of the part lag show, 0: as fast as they come")
 	f.IntVar(&o.tries, "tries", 3, "interruptions of each in each cell of the part lag")
 	f.DurationVar(&o.limit, "limit", 20*time.Second, "how long an echo or an interruption of the part lag may take")
+	roadCells := f.String("roads", allRoadCells, "the networks of the part roads, `RTT/LOSS/RATE/REORDER` each as 100ms/1%/20mbit/0%; * stands for each of those of the full run")
 	f.IntVar(&o.agents, "agents", 10_000, "agents of the part scale")
 	f.IntVar(&o.shells, "shells", 1000, "shells of the part scale at the same time")
 	f.IntVar(&o.storms, "storms", 3, "how often the relay of the part scale is killed")
@@ -187,6 +192,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 	}
 	if err := o.parseLag(*tables, *cells, *speeds); err != nil {
+		return o, err
+	}
+	var err error
+	if o.roadCells, err = parseRoadCells(*roadCells); err != nil {
 		return o, err
 	}
 	o.run = slices.DeleteFunc(o.run, func(name string) bool { return slices.Contains(skip, name) })
@@ -239,6 +248,7 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 		all.pages = append(all.pages, found.pages...)
 		all.remarks = append(all.remarks, found.remarks...)
 		all.grids = append(all.grids, found.grids...)
+		all.failed = append(all.failed, found.failed...)
 	}
 	if _, err := fmt.Fprintln(stdout, facts); err != nil {
 		return err
@@ -256,5 +266,5 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(all.failed...)
 }

@@ -53,6 +53,16 @@ func (w *world) end(keep int) error {
 	return errors.Join(errs...)
 }
 
+// room is a world within this one, with files and daemons of its own, for what runs beside others. It ends with this one.
+func (w *world) room(name string) (*world, error) {
+	r := &world{dir: filepath.Join(w.dir, name), scrier: w.scrier, root: w.root, login: w.login, home: w.home}
+	if err := os.Mkdir(r.dir, 0o755); err != nil {
+		return nil, err
+	}
+	w.later(func() error { return r.end(0) })
+	return r, os.Symlink(filepath.Join(w.dir, "operator"), filepath.Join(r.dir, "operator"))
+}
+
 // newWorld builds and makes what all parts need. The world must be ended also after an error.
 func newWorld(ctx context.Context, o options) (*world, error) {
 	w := new(world)
@@ -68,7 +78,7 @@ func newWorld(ctx context.Context, o options) (*world, error) {
 	if w.root, err = repository(ctx); err != nil {
 		return w, err
 	}
-	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "wancommand") || slices.Contains(o.run, "page") || o.lags("link") || o.lags("page") {
+	if slices.Contains(o.run, "wan") || slices.Contains(o.run, "wancommand") || slices.Contains(o.run, "page") || slices.Contains(o.run, "roads") || o.lags("link") || o.lags("page") {
 		if err := findNetem(w.root); err != nil {
 			return w, err
 		}
