@@ -65,20 +65,30 @@ await story(async (teller) => {
 
 // press presses each button within, and those of the dialogs that this opens.
 async function press(page, within, done, calmly) {
+  const inDialog = await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true);
   for (;;) {
+    const dialog = page.locator("dialog[open]").last();
+    if (!inDialog && (await dialog.count()) > 0) { // of the last button; one that asks the relay first may come late
+      if (done.size < 100) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
+      await page.keyboard.press("Escape");
+      check((await page.locator("main").count()) === 1, "the page is gone");
+      continue;
+    }
     const buttons = within.locator("button:visible:enabled");
     const names = await buttons.evaluateAll((l) => l.map((b) => b.getAttribute("aria-label") ?? b.textContent.replace(/\s+/g, " ").trim()));
     const at = names.findIndex((n) => !done.has(n) && !leaving.test(n));
     if (at < 0) return;
     done.add(names[at]);
-    await calmly(buttons.nth(at)); // a dialog may come with the answer
-    if (await page.getByRole("menu").count()) {
-      await pressMenu(page, within.getByRole("button", { name: names[at], exact: true }).first(), calmly);
+    try {
+      await calmly(buttons.nth(at));
+    } catch (e) {
+      if (inDialog || (await dialog.count()) === 0) throw e;
+      done.delete(names[at]); // the dialog before it came between
       continue;
     }
-    const dialog = page.locator("dialog[open]").last();
-    if (within !== dialog && (await dialog.count()) > 0 && done.size < 100) {
-      if (!(await within.evaluate((e) => e.tagName === "DIALOG").catch(() => true))) await press(page, dialog, new Set([...done, "Close", "Cancel"]), calmly);
+    if (await page.getByRole("menu").count()) {
+      await pressMenu(page, within.getByRole("button", { name: names[at], exact: true }).first(), calmly);
+    } else if (inDialog && (await dialog.count()) > 0) {
       await page.keyboard.press("Escape");
       check((await page.locator("main").count()) === 1, "the page is gone");
     }
