@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"scrier/wire"
 )
@@ -21,7 +21,8 @@ func askUnseen(ctx context.Context, in *os.File, out io.Writer, prompt string) (
 		return nil, err
 	}
 	hidden := *was
-	hidden.Lflag &^= unix.ECHO | unix.ECHONL
+	hidden.Lflag = hidden.Lflag&^(unix.ECHO|unix.ECHONL) | unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &hidden); err != nil {
 		return nil, err
 	}
@@ -34,9 +35,10 @@ func askUnseen(ctx context.Context, in *os.File, out io.Writer, prompt string) (
 		err  error
 	}
 	done := make(chan typed, 1)
-	go func() { // one that nobody waits for any more ends with the program
-		line, err := term.ReadPassword(fd)
-		done <- typed{line, err}
+	go func() { // one that nobody waits for any more ends with the program; it leaves the terminal's modes alone
+		line := make([]byte, maxToken) // the longest line that a terminal's driver edits
+		n, err := in.Read(line)
+		done <- typed{bytes.TrimRight(line[:n], "\r\n"), err}
 	}()
 	select {
 	case t := <-done:
