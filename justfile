@@ -28,7 +28,7 @@ test *args: parts web lint
     go test -race -shuffle=on -timeout 20m {{ args }} $(go list ./... | grep -v -e /agent/console$ -e /bench$ -e /stories$)
     go test -race -timeout 20m {{ args }} ./agent/console
     go test -race -shuffle=on -timeout 20m {{ args }} ./bench
-    go test -race -shuffle=on -timeout 20m {{ args }} ./stories
+    go test -race -shuffle=on -timeout 40m {{ args }} ./stories
 
 # Install the real parts that the tests run against, or say which are missing
 parts:

@@ -71,7 +71,7 @@ func TestFarColumns(t *testing.T) {
 
 func TestParsePage(t *testing.T) {
 	o, err := parse([]string{"-skip", "page,wan,wancommand,desktop,lag", "-keys", "7"}, io.Discard)
-	if err != nil || strings.Join(o.run, " ") != "echo output command bulk forward open" || o.keys != 7 {
+	if err != nil || strings.Join(o.run, " ") != "echo output command bulk forward beside open" || o.keys != 7 {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	for _, bad := range [][]string{{"-skip", "nothing"}, {"-run", "page", "-skip", "page"}, {"-clicks", "0"}} {
