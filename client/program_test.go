@@ -21,11 +21,21 @@ func echo(c *channels, terminal bool, end wire.Message) func(wire.Stream, *wire.
 		_ = f.Send(c.attached())
 		var taken uint64
 		buf := make([]byte, wire.DataHeader+wire.MaxData)
-		for {
-			m, err := f.Receive()
-			if err != nil {
-				return
+		came := make(chan wire.Message, 1<<12) // input is taken whatever becomes of the output, as by a relay
+		go func() {
+			defer close(came)
+			for {
+				m, err := f.Receive()
+				if err != nil {
+					return
+				}
+				if d, ok := m.(*wire.Data); ok {
+					m = &wire.Data{Bytes: bytes.Clone(d.Bytes)}
+				}
+				came <- m
 			}
+		}()
+		for m := range came {
 			switch m := m.(type) {
 			case *wire.Data:
 				n := copy(buf[wire.DataHeader:], m.Bytes)
@@ -38,8 +48,6 @@ func echo(c *channels, terminal bool, end wire.Message) func(wire.Stream, *wire.
 			case *wire.EOF:
 				_ = f.Send(end)
 				_ = f.CloseWrite()
-				_, _ = io.Copy(io.Discard, s)
-				return
 			}
 		}
 	}
