@@ -118,14 +118,7 @@ func TestNotRenewedInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, answers := c.connect()
-	if m, ok := (<-answers).(*wire.Welcome); !ok {
-		t.Fatalf("it was answered with %T", m)
-	}
-	id, err := wire.ParseEnvoyID(c.id.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	id, answers := c.welcomed()
 	link := b.newest(id).link
 	later.Store(int64(time.Until(leaf.NotAfter) - time.Hour))
 	b.findExpired()
@@ -227,14 +220,7 @@ func TestWhatCouldNotBeSavedIsDueAgain(t *testing.T) {
 		c.KV = &disk
 	})
 	c := b.enrolledAt("192.0.2.1")
-	_, answers := c.connect()
-	if m, ok := (<-answers).(*wire.Welcome); !ok {
-		t.Fatalf("it was answered with %T", m)
-	}
-	id, err := wire.ParseEnvoyID(c.id.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	id, _ := c.welcomed()
 	later.Store(int64(2 * saveEvery))
 	reported := b.Now()
 	a := b.agent(id)
@@ -264,14 +250,7 @@ func TestExpiryDoesNotWaitForTheDisk(t *testing.T) {
 		c.KV = &disk
 	})
 	c := b.enrolledAt("192.0.2.1")
-	_, answers := c.connect()
-	if m, ok := (<-answers).(*wire.Welcome); !ok {
-		t.Fatalf("it was answered with %T", m)
-	}
-	id, err := wire.ParseEnvoyID(c.id.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
+	id, answers := c.welcomed()
 	link := b.newest(id).link
 	disk.hangs.Lock()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -57,6 +57,20 @@ func (c *caller) at(addr string) *caller {
 	return &d
 }
 
+// welcomed is connect of one that the relay takes. What else it is told comes in answers.
+func (c *caller) welcomed() (id wire.EnvoyID, answers <-chan wire.Message) {
+	c.b.t.Helper()
+	_, answers = c.connect()
+	if m, ok := (<-answers).(*wire.Welcome); !ok {
+		c.b.t.Fatalf("it was answered with %T", m)
+	}
+	id, err := wire.ParseEnvoyID(c.id.ID)
+	if err != nil {
+		c.b.t.Fatal(err)
+	}
+	return id, answers
+}
+
 // connect says Hello, answers pings until the test ends, and gives what the relay answered.
 func (c *caller) connect() (*wire.Framed, <-chan wire.Message) {
 	t := c.b.t

@@ -94,14 +94,7 @@ func TestAFleetGoesInFewTransactions(t *testing.T) {
 	var all []*agent
 	for range n {
 		c := b.enrolledAt("192.0.2.1")
-		_, answers := c.connect()
-		if m, ok := (<-answers).(*wire.Welcome); !ok {
-			t.Fatalf("it was answered with %T", m)
-		}
-		id, err := wire.ParseEnvoyID(c.id.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
+		id, _ := c.welcomed()
 		all = append(all, b.agent(id))
 	}
 	for len(kv.asked) > 0 {
