@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"scrier/relay/fleet"
@@ -11,8 +12,8 @@ import (
 )
 
 // explain adds what is known of an envoy to an error that it caused: warnings about its clock or its
-// disk, and when it was last heard.
-func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
+// disk, and when it was last heard. That its SSH server is silent is no reason why a desktop does not open.
+func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, kind wire.Kind, err error) error {
 	code, detail := wire.CodeOf(err), wire.DetailOf(err)
 	switch code {
 	case wire.Internal:
@@ -26,6 +27,9 @@ func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, err error) error {
 	}
 	if code == wire.AgentTimeout && v.State == fleet.Online { // a warning from a while on anyway
 		v.Warnings = append([]string{fmt.Sprintf("last seen %s ago", wire.Rough(r.Now().Sub(v.LastSeen)))}, v.Warnings...)
+	}
+	if kind != wire.KindSSH {
+		v.Warnings = slices.DeleteFunc(v.Warnings, func(w string) bool { return w == fleet.NoSSH })
 	}
 	if notes := strings.Join(v.Warnings, "; "); notes != "" {
 		known := fmt.Sprintf("known of %s: %s", v.Hostname, notes)

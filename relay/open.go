@@ -125,7 +125,7 @@ func (r *Relay) finish(ctx context.Context, o *opening) (err error) {
 		if o.Context().Err() != nil { // it was ended, and what failed is the effect
 			err = errors.Join(wire.Cause(o.Context(), wire.Cancelled), err)
 		}
-		err = r.explain(ctx, o.Envoy(), err)
+		err = r.explain(ctx, o.Envoy(), o.req.Kind, err)
 		return errors.Join(err, o.Close(wire.CodeOf(err), wire.DetailOf(err)))
 	}
 	return nil

@@ -130,6 +130,9 @@ func (f *Fleet) view(e store.Envoy, others []store.Envoy) (Envoy, error) {
 	return v, nil
 }
 
+// NoSSH is the warning about a machine whose SSH server does not answer.
+const NoSSH = "its SSH server did not answer the agent"
+
 // warn tells what may be why a session on this envoy fails.
 func (v Envoy) warn(now time.Time) (w []string) {
 	if q := v.Quarantine; q != nil {
@@ -150,7 +153,7 @@ func (v Envoy) warn(now time.Time) (w []string) {
 		w = append(w, fmt.Sprintf("its clock is %s %s", wire.Period(off.Abs().Round(time.Second)), side))
 	}
 	if !v.Facts.SSH && (v.State == Online || v.State == Stale) {
-		w = append(w, "its SSH server did not answer the agent")
+		w = append(w, NoSSH)
 	}
 	return w
 }

@@ -49,10 +49,15 @@ await story(async (teller) => {
   await labels.focus();
   await page.keyboard.press("Enter");
   await page.getByRole("checkbox", { name: /env=prod/ }).waitFor();
-  await page.keyboard.press("Tab");
+  const focused = () => page.evaluate(() => document.activeElement?.closest("label")?.querySelector("[title]").title);
+  same(await focused(), "env=prod", "the label that has the keys when the list opens");
   await page.keyboard.press("ArrowDown");
+  same(await focused(), "env=test", "the label that has the keys after an arrow down");
+  await page.keyboard.press("ArrowDown"); // the last one stays
+  same(await focused(), "env=test", "the last label");
   same(await grid.getAttribute("aria-rowcount"), String(crowd + 1), "the rows before a label is chosen");
-  await page.getByRole("checkbox", { name: /env=prod/ }).focus();
+  await page.keyboard.press("ArrowUp");
+  same(await focused(), "env=prod", "the label that has the keys after an arrow up");
   await page.keyboard.press("Space");
   await until("the filter", async () => (await grid.getAttribute("aria-rowcount")) === String(crowd / 2 + 1));
   await page.keyboard.press("Escape");

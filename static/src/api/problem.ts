@@ -26,7 +26,7 @@ export class Problem extends Error {
 
   /** passing says that trying again later, without a change, makes sense. */
   get passing(): boolean {
-    if (this.code === "file_failed") return false; // a gateway's status, for what a machine will say again
+    if (this.code === "file_failed" || this.code === "target_refused") return false; // a gateway's status, for what a machine will say again
     return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504 || this.code === "busy";
   }
 

@@ -31,9 +31,25 @@ export class LabelPicker extends Part {
     const found = this.labels.filter((l) => this.on.includes(l) || l.toLowerCase().includes(q));
     const line = (l: string) => html`<label class="choice"><input type="checkbox" .checked=${this.on.includes(l)} @change=${() => this.dispatchEvent(new CustomEvent("toggle-label", { detail: l }))} />
       <span class="clip" title=${l}>${l}</span><span class="muted small num">${this.counts(l).toLocaleString()}</span></label>`;
-    return html`${this.labels.length > 8 ? html`<input class="input" type="search" placeholder="Find a label" aria-label="Find a label" autocomplete="off" spellcheck="false" .value=${this.q} @input=${(e: Event) => (this.q = valueOf(e))} />` : nothing}
+    return html`<div class="stack tight" @keydown=${(e: KeyboardEvent) => this.step(e)}>${this.labels.length > 8 ? html`<input class="input" type="search" placeholder="Find a label" aria-label="Find a label" autocomplete="off" spellcheck="false" .value=${this.q} @input=${(e: Event) => (this.q = valueOf(e))} />` : nothing}
       <fieldset class="picks"><legend class="visually-hidden">Labels</legend>${found.slice(0, most).map(line)}
-        ${found.length === 0 ? html`<p class="muted small">No such label</p>` : found.length > most ? html`<p class="muted small">and ${(found.length - most).toLocaleString()} more</p>` : nothing}</fieldset>`;
+        ${found.length === 0 ? html`<p class="muted small">No such label</p>` : found.length > most ? html`<p class="muted small">and ${(found.length - most).toLocaleString()} more</p>` : nothing}</fieldset></div>`;
+  }
+
+  /** step moves from box to box, as in a list: Tab alone would take a key for each of a hundred. It chooses nothing. */
+  private step(e: KeyboardEvent): void {
+    const boxes = [...this.querySelectorAll<HTMLElement>(".choice input")];
+    const at = boxes.indexOf(e.target as HTMLElement);
+    const search = this.querySelector<HTMLElement>("input[type=search]");
+    const inBoxes = at >= 0;
+    let to: HTMLElement | null | undefined;
+    if (e.key === "ArrowDown") to = boxes[at + 1];
+    else if (e.key === "ArrowUp" && inBoxes) to = boxes[at - 1] ?? search;
+    else if (e.key === "Home" && inBoxes) to = boxes[0];
+    else if (e.key === "End" && inBoxes) to = boxes.at(-1);
+    else return;
+    e.preventDefault(); // what scrolls is the list, with the focus
+    to?.focus();
   }
 }
 
