@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -25,12 +26,12 @@ type challenge struct {
 }
 
 // endNonce is the end of a challenge's text that the relay chooses.
-var endNonce = regexp.MustCompile(`[A-Za-z0-9_-]{20,100}$`)
+var endNonce = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[A-Za-z0-9_-]{20,100}$`) })
 
 // isFor says whether a challenge is for this change and nothing else. A signature under any other text, or in any
 // other namespace, may be worth something elsewhere: at another relay, or in a git repository.
 func (c challenge) isFor(l Login, method, path string, body [sha256.Size]byte) error {
-	nonce := endNonce.FindString(c.Text)
+	nonce := endNonce().FindString(c.Text)
 	text := certs.ChangeText(method, path, body, l.Username, l.pin, nonce)
 	if l.Cluster == "" || nonce == "" || c.Namespace != certs.NamespaceChange(l.Cluster) || c.Text != text {
 		return wire.Errorf(wire.Protocol, "the relay asked for a signature under something else than this change; nothing was signed")

@@ -3,6 +3,7 @@ package builtin
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -73,9 +74,9 @@ func winsize(cols, rows uint32, was unix.Winsize) unix.Winsize {
 }
 
 var (
-	termName    = regexp.MustCompile(`\A[A-Za-z0-9._+-]{1,32}\z`)
-	localeName  = regexp.MustCompile(`\ALC_[A-Z]{1,32}\z`)
-	localeValue = regexp.MustCompile(`\A[A-Za-z0-9._@:=,+-]{0,64}\z`) // no "/": old versions of glibc read the language from such a path
+	termName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A[A-Za-z0-9._+-]{1,32}\z`) })
+	localeName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\ALC_[A-Z]{1,32}\z`) })
+	localeValue = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A[A-Za-z0-9._@:=,+-]{0,64}\z`) }) // no "/": old versions of glibc read the language from such a path
 )
 
 // allowedEnv says whether a peer may set a variable: the kind of terminal, and the language.
@@ -83,9 +84,9 @@ var (
 func allowedEnv(e envRequest) bool {
 	switch {
 	case e.Name == "TERM":
-		return termName.MatchString(e.Value)
-	case e.Name == "LANG", localeName.MatchString(e.Name):
-		return localeValue.MatchString(e.Value)
+		return termName().MatchString(e.Value)
+	case e.Name == "LANG", localeName().MatchString(e.Name):
+		return localeValue().MatchString(e.Value)
 	}
 	return false
 }

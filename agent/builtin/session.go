@@ -76,7 +76,7 @@ func (s *session) answer(ctx context.Context, kind string, payload []byte) bool 
 		if !ok || s.proc != nil || s.pty != nil || !s.guest.may(wire.MayShell) {
 			return false // no-pty in front of a key means commands too
 		}
-		if !termName.MatchString(p.Term) {
+		if !termName().MatchString(p.Term) {
 			p.Term = "dumb"
 		}
 		s.pty, s.size = &p, winsize(p.Cols, p.Rows, unix.Winsize{Col: 80, Row: 24})

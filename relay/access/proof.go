@@ -82,11 +82,11 @@ func (a *Access) credentials(ctx context.Context, who Operator) (c credentials, 
 }
 
 // signable is what may stand in a text that is signed: no space, and no quote, as it is pasted into a shell.
-var signable = regexp.MustCompile(`^/api/v1/[!#-&(-~]{0,1000}$`)
+var signable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/api/v1/[!#-&(-~]{0,1000}$`) })
 
 // ChallengeChange makes a challenge for a change. site is where the browser is; zero for others.
 func (a *Access) ChallengeChange(ctx context.Context, who Operator, site Site, c Change) (Challenge, error) {
-	if !slices.Contains([]string{"POST", "PUT", "DELETE"}, c.Method) || !signable.MatchString(c.Path) {
+	if !slices.Contains([]string{"POST", "PUT", "DELETE"}, c.Method) || !signable().MatchString(c.Path) {
 		return Challenge{}, wire.Errorf(wire.BadRequest, "this is not a change that can be signed")
 	}
 	counts, err := a.credentials(ctx, who)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,14 +32,14 @@ type User struct {
 	Changed      time.Time `json:"changed,omitzero"`
 }
 
-var validUsername = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+var validUsername = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`) })
 
 // maxUserKeys is how many keys one operator may have: an Open message carries all of them.
 const maxUserKeys = 32
 
 // Create makes an operator. A key that another operator has is [wire.Conflict].
 func (a *Access) Create(ctx context.Context, by Operator, u User) (User, error) {
-	if !validUsername.MatchString(u.Username) {
+	if !validUsername().MatchString(u.Username) {
 		return User{}, wire.Errorf(wire.BadRequest, "%q is not a username: 1 to 64 of A–Z a–z 0–9 . _ @ -, beginning with a letter or digit", wire.Printable(u.Username))
 	}
 	if uuid.Validate(u.Username) == nil {

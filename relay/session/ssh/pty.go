@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"regexp"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -39,7 +40,7 @@ func Modes(in []byte) []byte {
 
 func ptyRequest(p *PTY) []byte {
 	term, size := p.Term, p.Size
-	if !validTerm.MatchString(term) {
+	if !validTerm().MatchString(term) {
 		term = "xterm-256color"
 	}
 	size = size.Clamp()
@@ -51,16 +52,16 @@ func ptyRequest(p *PTY) []byte {
 }
 
 var (
-	validTerm = regexp.MustCompile(`^[a-zA-Z0-9.+-]{1,32}$`)
-	validEnv  = regexp.MustCompile(`^(LANG|LC_[A-Z]{1,32})$`)
-	validLang = regexp.MustCompile(`^[A-Za-z0-9_.@:-]{1,64}$`)
+	validTerm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9.+-]{1,32}$`) })
+	validEnv  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(LANG|LC_[A-Z]{1,32})$`) })
+	validLang = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.@:-]{1,64}$`) })
 )
 
 // Env keeps of a viewer's environment what may reach a server: the language.
 func Env(in map[string]string) map[string]string {
 	out := map[string]string{}
 	for k, v := range in {
-		if validEnv.MatchString(k) && validLang.MatchString(v) && len(out) < 16 {
+		if validEnv().MatchString(k) && validLang().MatchString(v) && len(out) < 16 {
 			out[k] = v
 		}
 	}
