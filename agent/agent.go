@@ -20,6 +20,7 @@ import (
 	"scrier/agent/builtin"
 	"scrier/agent/console"
 	"scrier/agent/keys"
+	"scrier/roads"
 	"scrier/wire"
 )
 
@@ -73,10 +74,7 @@ func Open(s Settings) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	a := &Agent{Settings: s, enrolment: e, proxy: proxy, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log), probe: probeFirst}
-	if d, err := time.ParseDuration(firstProbe); err == nil {
-		a.probe = d
-	}
+	a := &Agent{Settings: s, enrolment: e, proxy: proxy, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log), probe: roads.FirstProbe()}
 	if err := a.openSSH(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -72,7 +72,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	a.saved(cert.Leaf)
-	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), move: move, lanes: who.TLS(), why: d.Why(link, a.enrolment.Relay)}
+	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), asked: make(chan uint64, 1), move: move, lanes: who.TLS(), why: d.Why(link, a.enrolment.Relay)}
 	if move == nil && a.renewNext {
 		a.renewNext = false
 		free = func() {}
@@ -106,6 +106,10 @@ type agentLink struct {
 	why      string        // it is over its road
 	interval time.Duration // between heartbeats
 	moves    bool          // the relay takes a second link beside it
+	rests    bool          // the relay understands rests
+	rhythm   rhythm        // of beat, when greet is over
+	first    wire.Facts    // that were said in Hello
+	asked    chan uint64   // holds one when the relay has asked: how many packets were sent by then
 	now      chan struct{} // holds one when a heartbeat is wanted at once
 	nobody   bool          // of roam: the relay is gone
 
@@ -115,11 +119,16 @@ type agentLink struct {
 
 // greet sends Hello and waits for Welcome.
 func (l *agentLink) greet() error {
-	now := l.tell(l.link.Context())
+	l.first = l.tell(l.link.Context())
+	hello := &wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: l.first, Move: l.move, Why: l.why}
+	if _, ok := l.link.(wire.Roamer); ok { // over TCP what is on the way remembers for longer
+		l.rhythm = l.knownRhythm()
+		hello.Rest = l.rhythm.seconds()
+	}
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
 		return err
 	}
-	if err := l.control.Send(&wire.Hello{Boot: l.boot, Time: wire.Millis(l.Now()), Facts: now, Move: l.move, Why: l.why}); err != nil {
+	if err := l.control.Send(hello); err != nil {
 		return l.cause(err)
 	}
 	if err := l.control.SetDeadline(time.Now().Add(welcomeTimeout)); err != nil {
@@ -137,6 +146,7 @@ func (l *agentLink) greet() error {
 		l.Log.Warn("this machine's clock is wrong", "relay_minus_here", skew.Round(time.Second))
 	}
 	l.interval, l.moves = min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), w.Moves
+	l.rests = w.Rests
 	return nil
 }
 
@@ -206,22 +216,6 @@ func (l *agentLink) run(ctx context.Context) error {
 	return err
 }
 
-func (l *agentLink) beat(ctx context.Context) error {
-	tick := time.NewTicker(l.interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		case <-l.now:
-		}
-		if err := l.control.Send(&wire.Heartbeat{Time: wire.Millis(l.Now()), Facts: l.tell(ctx)}); err != nil {
-			return fmt.Errorf("send heartbeat: %w", err)
-		}
-	}
-}
-
 // listen reads what the relay says on the control stream.
 func (l *agentLink) listen() error {
 	for {
@@ -231,7 +225,7 @@ func (l *agentLink) listen() error {
 		}
 		switch m := m.(type) {
 		case *wire.Ping:
-			err = l.control.Send(&wire.Pong{N: m.N})
+			err = l.pong(m)
 		case *wire.Authenticated:
 			l.sessions.authenticated(m.Session)
 		case *wire.Spread:
@@ -252,6 +246,22 @@ func (l *agentLink) listen() error {
 			return err
 		}
 	}
+}
+
+// pong answers the relay, and tells beat.
+func (l *agentLink) pong(m *wire.Ping) error {
+	var sent uint64
+	if way, ok := l.link.(wire.Roamer); ok {
+		sent = way.Sent()
+	}
+	if err := l.control.Send(&wire.Pong{N: m.N}); err != nil {
+		return err
+	}
+	select {
+	case l.asked <- sent:
+	default:
+	}
+	return nil
 }
 
 // accept serves the relay's streams, each in a goroutine of its own, and waits for them.

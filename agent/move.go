@@ -3,11 +3,9 @@ package agent
 import (
 	"context"
 	"crypto/rand"
-	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
-	"scrier/network"
 	"scrier/roads"
 	"scrier/wire"
 )
@@ -15,15 +13,10 @@ import (
 // An agent whose link is over TCP, because UDP got no answer, tries QUIC in the background. When that works it makes a second
 // link: the relay opens new sessions there, those that are open end on the first, and then that is closed. See [wire.Move].
 const (
-	probeFirst = 30 * time.Second
-	probeMost  = 10 * time.Minute
 	// lingerFor is how long a link without sessions stays that is not used any more: the last bytes of the last one may be on
 	// their way, and a session may be about to be opened.
 	lingerFor = time.Minute
 )
-
-// firstProbe is a shorter probeFirst, for the build of the stories: go build -ldflags "-X scrier/agent.firstProbe=1s".
-var firstProbe string
 
 // dialer is how this machine may make a link.
 func (a *Agent) dialer() wire.Dialer {
@@ -87,8 +80,8 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 	begin(current)
 	var old *agentLink // current was better; its sessions are still there
 	since := time.Now()
-	p := probes{first: a.probe}
-	timer := time.NewTimer(p.next())
+	p := roads.Probes{First: a.probe}
+	timer := time.NewTimer(p.Next())
 	defer timer.Stop()
 	elsewhere, tried, trying := a.elsewhere(ctx), since, false
 	for {
@@ -104,9 +97,9 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 				a.remember(left.link.Peer().Road, left.why)
 				wg.Go(func() { _ = left.control.Send(&wire.Move{ID: e.link.move, Over: true}) }) // else the relay finds out
 				if time.Since(since) >= stableAfter {
-					p = probes{first: a.probe}
+					p = roads.Probes{First: a.probe}
 				}
-				timer.Reset(p.next())
+				timer.Reset(p.Next())
 			default:
 				return e.err
 			}
@@ -127,13 +120,11 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 				}
 			})
 		case <-elsewhere: // UDP may pass here
-			p = probes{first: a.probe}
-			// Not all machines of a network at the same moment, and not more often than usual if it changes all the time.
-			timer.Reset(max(mathrand.N(a.probe/10+1), a.probe-time.Since(tried)))
+			timer.Reset(p.Elsewhere(tried))
 		case better := <-found:
 			trying = false
 			if better == nil {
-				timer.Reset(p.next())
+				timer.Reset(p.Next())
 				continue
 			}
 			a.Log.Info("new sessions come by a better link", "transport", better.link.Peer().Road, "before", current.link.Peer().Road)
@@ -151,28 +142,7 @@ func (a *Agent) elsewhere(ctx context.Context) <-chan struct{} {
 	if a.networks != nil {
 		return a.networks
 	}
-	came := make(chan struct{})
-	go func() {
-		changed := network.Watch(ctx)
-		for here := roads.Network(); ; {
-			select {
-			case <-changed: // mostly by something else, such as a container that begins
-			case <-ctx.Done():
-				return
-			}
-			now := roads.Network()
-			if now == here {
-				continue
-			}
-			here = now
-			select {
-			case came <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return came
+	return roads.Elsewhere(ctx)
 }
 
 // mayMove says whether there may be a better road than a link's.
@@ -250,6 +220,13 @@ func (u *usage) end() {
 	u.since = time.Now()
 }
 
+// busy says whether something is open, or the link is an old one, whose agent rests on the other.
+func (u *usage) busy() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.open > 0 || u.old
+}
+
 func (u *usage) retire() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -278,13 +255,4 @@ func (u *usage) shutAfter(linger time.Duration) bool {
 		u.shut = true
 	}
 	return u.shut
-}
-
-// probes yields the waits before the better road is tried, with jitter: machines of one network must not all try at the same
-// moment.
-type probes struct{ first, ceiling time.Duration }
-
-func (p *probes) next() time.Duration {
-	p.ceiling = min(max(2*p.ceiling, p.first), probeMost)
-	return p.ceiling*3/4 + mathrand.N(p.ceiling/2)
 }

@@ -455,17 +455,3 @@ func TestRenewedOnAnotherLink(t *testing.T) {
 		t.Errorf("the exchange is not given back, %v", err)
 	}
 }
-
-// The waits double from the first to the longest, each with jitter.
-func TestProbes(t *testing.T) {
-	p, ceiling := probes{first: probeFirst}, probeFirst
-	for range 12 {
-		if got := p.next(); got < ceiling*3/4 || got >= ceiling*5/4 {
-			t.Errorf("it waits %s where %s are meant", got, ceiling)
-		}
-		ceiling = min(2*ceiling, probeMost)
-	}
-	if ceiling != probeMost {
-		t.Errorf("it ends with %s", ceiling)
-	}
-}

@@ -19,9 +19,15 @@ const (
 	// gone is how often the network must have said meanwhile that nobody listens at the relay's port, for the relay to be gone.
 	gone = 2
 
+	// lost is how many times in a row, for the link to be given up: 45 s, as of a link over TCP.
+	lost = 15
+
 	// moveWait is how long that may take at a time.
 	moveWait = 2 * time.Second
 )
+
+// errSilent ends a link on which nothing comes any more. QUIC would wait for much longer, as an agent may rest.
+var errSilent = &wire.Error{Code: wire.Internal, Detail: "nothing comes from the relay any more"}
 
 // errNobody ends a link whose relay has ended without a word. All of it comes anew with the next one.
 var errNobody = &wire.Error{Code: wire.Internal, Detail: "nobody listens at the relay's port any more"}
@@ -59,7 +65,7 @@ func (l *agentLink) roam(ctx context.Context) error {
 		switch {
 		case h != heard:
 			quiet, refused = 0, r.Refused()
-		case p != passed:
+		case p != passed, quiet >= unheard:
 			quiet++
 		}
 		passed, heard = p, h
@@ -70,6 +76,10 @@ func (l *agentLink) roam(ctx context.Context) error {
 			l.nobody = true
 			_ = l.link.Close(errNobody.Code, errNobody.Detail)
 			return errNobody
+		}
+		if quiet >= lost {
+			_ = l.link.Close(errSilent.Code, errSilent.Detail)
+			return errSilent
 		}
 		moving, cancel := context.WithTimeout(ctx, moveWait)
 		err := r.Move(moving)

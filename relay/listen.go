@@ -88,6 +88,7 @@ func listen(c Config, tls *certs.Server, log *slog.Logger) (*listener, error) {
 		VerifySourceAddress: l.handshakes.doubts, // by Retry, which costs a round trip
 	}
 	conf := wire.QUICConfig(strangerStreams)
+	wire.Resting(conf)
 	conf.Allow0RTT = false
 	// What WebTransport needs; which protocol a peer speaks is known only after this.
 	conf.MaxIncomingUniStreams = browserUniStreams

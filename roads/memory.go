@@ -21,9 +21,9 @@ const (
 	// fresh is for how long a note is not written anew: a program may dial several times in a second.
 	fresh = time.Minute
 
-	maxNotes = 32       // networks that are remembered, those of last
-	maxFile  = 64 << 10 // bytes of the file
-	maxText  = 512      // bytes of what a note says
+	maxNotes = 32        // networks that are remembered, those of last
+	maxFile  = 128 << 10 // bytes of the file
+	maxText  = 512       // bytes of what a note says
 )
 
 // Memory is a file of notes, one a network and relay. A file that is missing or broken is an empty one. Programs that write
@@ -45,13 +45,14 @@ type note struct {
 }
 
 type notes struct {
-	Roads []note `json:"roads"` // the newest first
+	Roads []note     `json:"roads"`           // the newest first
+	Rests []restNote `json:"rests,omitempty"` // the same
 }
 
 // First is the road to a relay with which to begin, and why; [wire.QUIC] and "" unless something else is known.
 func (m Memory) First(relay string) (wire.Road, string) {
 	network := m.network()
-	for _, n := range m.load() {
+	for _, n := range m.load().Roads {
 		if age := m.Now().Sub(n.Time); n.Network == network && n.Relay == relay && age >= 0 && age < believed {
 			return n.Road, n.Why
 		}
@@ -65,7 +66,8 @@ func (m Memory) Won(relay string, road wire.Road, why string) error {
 		return nil
 	}
 	network, now := m.network(), m.Now()
-	all := m.load()
+	known := m.load()
+	all := known.Roads
 	here := func(n note) bool { return n.Network == network && n.Relay == relay }
 	i := slices.IndexFunc(all, here)
 	if road == wire.QUIC && i < 0 {
@@ -78,7 +80,12 @@ func (m Memory) Won(relay string, road wire.Road, why string) error {
 	if road != wire.QUIC {
 		all = slices.Insert(all, 0, note{Network: cut(network), Relay: cut(relay), Road: road, Why: cut(why), Time: now.UTC().Truncate(time.Second)})
 	}
-	data, err := json.MarshalIndent(notes{all[:min(len(all), maxNotes)]}, "", "  ")
+	known.Roads = all[:min(len(all), maxNotes)]
+	return m.save(known)
+}
+
+func (m Memory) save(known notes) error {
+	data, err := json.MarshalIndent(known, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -97,31 +104,32 @@ func (m Memory) network() string {
 
 // load is what the file says, as far as it can be used. Whoever else could have written it decides nothing: at worst the better
 // road is tried second.
-func (m Memory) load() []note {
+func (m Memory) load() (all notes) {
 	if m.Path == "" {
-		return nil
+		return notes{}
 	}
 	f, err := os.Open(m.Path)
 	if errors.Is(err, fs.ErrNotExist) || err != nil {
-		return nil
+		return notes{}
 	}
 	defer f.Close()
 	if i, err := f.Stat(); err != nil || !i.Mode().IsRegular() {
-		return nil
+		return notes{}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil || len(data) > maxFile {
-		return nil
+		return notes{}
 	}
-	var all notes
 	d := json.NewDecoder(bytes.NewReader(data))
 	if d.Decode(&all) != nil {
-		return nil
+		return notes{}
 	}
-	usable := slices.DeleteFunc(all.Roads, func(n note) bool {
+	all.Roads = slices.DeleteFunc(all.Roads, func(n note) bool {
 		return n.Road != wire.TCP || n.Network != cut(n.Network) || n.Relay != cut(n.Relay) || n.Why != cut(n.Why)
 	})
-	return usable[:min(len(usable), maxNotes)]
+	all.Rests = slices.DeleteFunc(all.Rests, func(n restNote) bool { return !n.usable() })
+	all.Roads, all.Rests = all.Roads[:min(len(all.Roads), maxNotes)], all.Rests[:min(len(all.Rests), maxNotes)]
+	return all
 }
 
 // cut is text that can be shown, of a bounded length.

@@ -69,7 +69,7 @@ func TestMemory(t *testing.T) {
 	if i, err := os.Stat(p.Path); err != nil || i.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", i, err)
 	}
-	if all := p.load(); len(all) != 0 {
+	if all := p.load().Roads; len(all) != 0 {
 		t.Errorf("%v is left", all)
 	}
 }
@@ -81,7 +81,7 @@ func TestManyNetworks(t *testing.T) {
 		p.network = fmt.Sprint("eth0 ", i, strings.Repeat("x", 2*maxText))
 		p.won(t, wire.TCP, strings.Repeat("y", 2*maxText))
 	}
-	if all := p.load(); len(all) != maxNotes {
+	if all := p.load().Roads; len(all) != maxNotes {
 		t.Errorf("%d are remembered", len(all))
 	}
 	if i, err := os.Stat(p.Path); err != nil || i.Size() > maxFile {

@@ -63,7 +63,7 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "scrier")
-	if out, err := exec.Command("go", "build", "-race", "-ldflags", "-X scrier/agent.firstProbe=2s", "-o", program, "scrier").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-ldflags", "-X scrier/roads.firstProbe=2s", "-o", program, "scrier").CombinedOutput(); err != nil {
 		t.Fatalf("build scrier: %v\n%s", err, out)
 	}
 	if err := buildForWindows(program + ".exe"); err != nil {

@@ -201,7 +201,11 @@ func (d Dialer) overQUIC(ctx context.Context, addr string, at netip.AddrPort) (L
 	if err != nil {
 		return nil, Errorf(RelayUnreachable, "cannot open a UDP socket: %w", err).Advise("see the limits on open files and on networks of this machine")
 	}
-	conn, err := w.transport.Dial(ctx, remote, d.TLS, QUICConfig(streamsPerAgent))
+	conf := QUICConfig(streamsPerAgent)
+	if slices.Contains(d.TLS.NextProtos, ALPNAgent) {
+		Resting(conf)
+	}
+	conn, err := w.transport.Dial(ctx, remote, d.TLS, conf)
 	if err != nil {
 		w.close()
 		return nil, quicDialError(addr, err)

@@ -33,7 +33,7 @@
 // Agent link. The agent opens the first stream, control, and keeps it:
 //
 //	agent -> Hello               relay -> Welcome
-//	agent -> Heartbeat …         relay -> Ping … agent -> Pong
+//	agent -> Heartbeat …         relay -> Ping … agent -> Pong, also when a rest that the agent has said is over
 //	agent -> Renew               relay -> Renewed, agent -> Kept; instead of Hello if the certificate has expired
 //	                             relay -> Authenticated (the session's key is no longer needed)
 //	                             relay -> Spread (Welcome's word on that has changed)

@@ -20,6 +20,7 @@ type Hello struct {
 	// the agent has no other link.
 	Move []byte `cbor:"4,keyasint,omitempty"`
 	Why  string `cbor:"5,keyasint,omitempty"` // why the link is over the road that it is over; empty: because it is the best
+	Rest uint32 `cbor:"6,keyasint,omitempty"` // as in [Heartbeat], up to the first one
 }
 
 // Welcome admits an agent.
@@ -29,6 +30,8 @@ type Welcome struct {
 	Interval uint32 `cbor:"3,keyasint"` // seconds between heartbeats
 	Spread   uint32 `cbor:"4,keyasint"` // as in [Spread]; 0: not told
 	Moves    bool   `cbor:"5,keyasint"` // the relay understands [Move]
+	Pongs    bool   `cbor:"6,keyasint"` // it answers the pings that an agent sends on a stream of its own; there is one at a time
+	Rests    bool   `cbor:"7,keyasint"` // it understands Heartbeat.Rest
 }
 
 // Spread tells an agent over how many milliseconds the fleet is to come back once the relay was gone: it waits for a
@@ -55,7 +58,17 @@ const MoveSize = 16
 type Heartbeat struct {
 	Time  int64 `cbor:"1,keyasint"` // Unix milliseconds
 	Facts Facts `cbor:"2,keyasint"`
+	// Rest is how many seconds the agent may say nothing, from [MinRest] to [MaxRest]. When it has said nothing for as long, a relay
+	// that has said Welcome.Rests asks it, by [Ping]: so the agent learns whether what comes unasked after such a silence still finds
+	// it, behind a NAT that forgets. 0: it is not at rest, and says something every Welcome.Interval.
+	Rest uint32 `cbor:"3,keyasint,omitempty"`
 }
+
+// How long an agent's rest may be.
+const (
+	MinRest = 5 * time.Second
+	MaxRest = time.Minute
+)
 
 // Facts is what an agent knows of its machine. All of it is untrusted: [Facts.Bounded] cuts it.
 type Facts struct {

@@ -16,6 +16,7 @@ import (
 const (
 	keepAlive       = 20 * time.Second // below what NATs keep a UDP mapping for; agents' heartbeats (15 s) make it unnecessary
 	idleTimeout     = 45 * time.Second // two keep-alives lost, each of which is sent again and again
+	restTimeout     = 5 * MaxRest / 2  // the same of an agent's link, on which nothing may pass for MaxRest
 	handshakeIdle   = 5 * time.Second
 	streamWindow    = 1 << 20   // bounds a relay's memory: sessions x 1 MiB each way
 	initialWindow   = 512 << 10 // a shell's burst fits without waiting for an update
@@ -45,6 +46,14 @@ func QUICConfig(incoming int64) *quic.Config {
 		MaxIncomingStreams:             incoming,
 		MaxIncomingUniStreams:          -1,
 	}
+}
+
+// Resting changes the configuration of an endpoint for links on which nothing passes for [MaxRest]: those of agents. Each end says how
+// long it waits, and the shorter time counts for both; so a relay may have it for all that come. QUIC's own keep-alive is then as rare
+// as may be: a rest that ends by that would teach nobody anything.
+func Resting(c *quic.Config) {
+	c.MaxIdleTimeout = restTimeout
+	c.KeepAlivePeriod = restTimeout / 2
 }
 
 // refusedConnection says that the peer is there, and has no place for a handshake.

@@ -19,8 +19,9 @@ type Roamer interface {
 	// cannot help, as it may send nothing new before what was lost is acknowledged: that is sent again from there. What comes to the
 	// port of before is lost. Only Linux can.
 	Rebind() error
-	// Heard is how many packets have come, and Passed how many bytes in both directions.
+	// Heard is how many packets have come, Sent how many went, and Passed how many bytes in both directions.
 	Heard() uint64
+	Sent() uint64
 	Passed() uint64
 	// Refused is how often the network has said that nobody listens at the peer's port. Who is on the way may forge that: it is a
 	// hint, for who hears nothing of the peer. Only Linux tells.
@@ -182,6 +183,9 @@ func (l *quicLink) Refused() int {
 
 // Heard implements [Roamer].
 func (l *quicLink) Heard() uint64 { return l.conn.ConnectionStats().PacketsReceived }
+
+// Sent implements [Roamer].
+func (l *quicLink) Sent() uint64 { return l.conn.ConnectionStats().PacketsSent }
 
 // Passed implements [Roamer].
 func (l *quicLink) Passed() uint64 {

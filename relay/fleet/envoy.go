@@ -110,9 +110,10 @@ func (f *Fleet) view(e store.Envoy, others []store.Envoy) (Envoy, error) {
 		if a.rival != "" {
 			v.Warnings = append(v.Warnings, "another machine, at "+a.rival+", tried to connect with its identity")
 		}
+		limit := a.quietLimit()
 		a.mu.Unlock()
 		v.State = Online
-		if f.Now().Sub(v.LastSeen) > staleAfter {
+		if f.Now().Sub(v.LastSeen) > limit {
 			v.State = Stale
 		}
 	}

@@ -61,6 +61,8 @@ type Fleet struct {
 	gone  []*agent // to be written; see saveGone
 	known int      // envoys that may come back; see spread.go
 
+	looked time.Time // when [Fleet.findGone] did last; guarded by mu
+
 	saving sync.Mutex // one saveGone at a time
 
 	copies audit.Repeats // of envoy.duplicate, by envoy
@@ -97,6 +99,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer writer.Wait()
 	var err error
 	writer.Go(func() { err = f.write(ctx) })
+	writer.Go(func() { f.serveRests(ctx) })
 	look := time.NewTicker(silentEvery)
 	defer look.Stop()
 	for {
@@ -107,6 +110,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-look.C:
 			f.findSilent()
 			f.findExpired()
+			f.findGone()
 		}
 	}
 }

@@ -48,6 +48,12 @@ type agentLink struct {
 	asked     int            // pings that were sent and have no answer yet, also those that nobody waits for any more
 	renewals  []wire.Message // Renew and Kept that wait, in order; and Spread, to be sent
 	renewing  bool           // somebody serves them
+	rest      time.Duration  // how long the agent may say nothing on it; 0: it does not rest
+	said      time.Time      // when it has said something on it last, or was asked
+	asking    bool           // it is being asked now, for its rest is over
+	restPing  uint64         // the ping of a rest that has no answer yet; 0: there is none
+	heard     uint64         // packets, when it was looked last
+	heardAt   time.Time      // when one had come last, as far as was looked; zero: nobody has looked
 }
 
 // source is the agent's address on this link, without the port.
@@ -134,6 +140,7 @@ func (l *agentLink) greet(ctx context.Context, m *wire.Hello, expired bool) (lea
 	l.boot = strings.ToValidUTF8(m.Boot[:min(len(m.Boot), maxBoot)], "")
 	l.move, l.why = m.Move, wire.Printable(m.Why[:min(len(m.Why), maxWhy)])
 	l.facts, l.seen = f.timed(m.Facts, m.Time), f.Now()
+	l.rests(m.Rest)
 	joining, end := l.whileLinked(ctx)
 	leave, err = f.join(joining, l)
 	end()
@@ -212,6 +219,7 @@ func (l *agentLink) listen(ctx context.Context, beside *sync.WaitGroup) error {
 		}
 		p, answer := m.(*wire.Pong)
 		if answer && l.answered(p.N) {
+			l.tellSpread(ctx, beside)
 			continue // how often it is asked is not the agent's choice, and copies of it can make it often
 		}
 		if !limit.Allow() {
@@ -220,12 +228,7 @@ func (l *agentLink) listen(ctx context.Context, beside *sync.WaitGroup) error {
 		switch m := m.(type) {
 		case *wire.Heartbeat:
 			l.reported(m)
-			if m := l.newSpread(); m != nil {
-				first, err := l.wants(m)
-				if err == nil && first { // else the agent does not even take what it has asked for
-					beside.Go(func() { l.serveRenewals(ctx) })
-				}
-			}
+			l.tellSpread(ctx, beside)
 		case *wire.Pong: // to nothing
 		case *wire.Move:
 			if err := l.moves(m, beside); err != nil {
@@ -245,11 +248,23 @@ func (l *agentLink) listen(ctx context.Context, beside *sync.WaitGroup) error {
 	}
 }
 
+// tellSpread has the agent told if its fleet has become larger or smaller.
+func (l *agentLink) tellSpread(ctx context.Context, beside *sync.WaitGroup) {
+	m := l.newSpread()
+	if m == nil {
+		return
+	}
+	if first, err := l.wants(m); err == nil && first { // else the agent does not even take what it has asked for
+		beside.Go(func() { l.serveRenewals(ctx) })
+	}
+}
+
 // reported takes a heartbeat.
 func (l *agentLink) reported(m *wire.Heartbeat) {
 	facts := l.fleet.timed(m.Facts, m.Time)
 	l.mu.Lock()
 	l.facts, l.seen = facts, l.fleet.Now()
+	l.rests(m.Rest)
 	back := l.silent
 	l.silent = false
 	l.mu.Unlock()
@@ -260,11 +275,19 @@ func (l *agentLink) reported(m *wire.Heartbeat) {
 // more answers than there were pings.
 func (l *agentLink) answered(n uint64) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.asked == 0 {
+		l.mu.Unlock()
 		return false
 	}
 	l.asked--
+	if n == l.restPing && n != 0 {
+		back := l.silent
+		l.restPing, l.silent, l.seen, l.said = 0, false, l.fleet.Now(), time.Now()
+		l.mu.Unlock()
+		l.fleet.changed(l.id, !back)
+		return true
+	}
+	defer l.mu.Unlock()
 	if pong, ok := l.pings[n]; ok {
 		close(pong)
 		delete(l.pings, n)

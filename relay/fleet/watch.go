@@ -25,7 +25,11 @@ func (f *Fleet) findSilent() {
 	f.mu.Lock()
 	for id, a := range f.live {
 		a.mu.Lock()
-		if !a.silent && now.Sub(a.seen) > staleAfter {
+		limit := staleAfter
+		for _, l := range a.links {
+			limit = max(limit, l.quietLimit())
+		}
+		if !a.silent && now.Sub(a.seen) > limit {
 			a.silent = true
 			silent = append(silent, id)
 		}
