@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"scrier/wire"
@@ -18,6 +19,8 @@ type attachment struct {
 	life  *lifeline
 	shown *progress
 	paint []byte // what has come of a repaint: it is shown as a whole, or not at all
+
+	heard atomic.Int64 // when output came last, Unix nanoseconds
 
 	mu   sync.Mutex // a size, and the key behind it
 	size wire.Size  // as the relay knows it
@@ -149,14 +152,43 @@ func (c *attachment) resizeLocked(size wire.Size) error {
 	return nil
 }
 
-// watch looks whether the relay still answers.
+// watch looks whether the relay still answers, and for a better link.
 func (c *attachment) watch(ctx context.Context) error {
-	select {
-	case <-c.life.relay.pulse.silence():
-		return errSilent
-	case <-ctx.Done():
-		return nil
+	silence, better := c.life.relay.pulse.silence(), c.life.relay.prober.isNews()
+	look := time.NewTicker(lookForQuiet)
+	defer look.Stop()
+	look.Stop()
+	var since time.Time
+	for {
+		select {
+		case <-silence:
+			return errSilent
+		case <-better:
+			better, since = nil, time.Now()
+			look.Reset(lookForQuiet)
+		case <-look.C:
+			if c.isQuiet() || time.Since(since) > maxQuietWait {
+				return errBetter
+			}
+		case <-ctx.Done():
+			return nil
+		}
 	}
+}
+
+const (
+	// lookForQuiet is how often it is looked whether a terminal can move to a better link, and quiet how long nothing may have been
+	// shown before it does. Nothing is lost at another moment either, but somebody who types, or watches, would notice that it waits.
+	lookForQuiet = 100 * time.Millisecond
+	quiet        = 500 * time.Millisecond
+
+	// maxQuietWait is how long it waits for such a moment.
+	maxQuietWait = 10 * time.Second
+)
+
+// isQuiet says that nothing that was typed is on its way, and nothing has been shown for a moment.
+func (c *attachment) isQuiet() bool {
+	return c.life.input.idle() && time.Since(time.Unix(0, c.heard.Load())) >= quiet
 }
 
 // errSilent says that the relay did not answer: the link is no good any more.
@@ -179,6 +211,7 @@ func (c *attachment) output() (*wire.Exit, error) {
 		}
 		switch m := m.(type) {
 		case *wire.Data:
+			c.heard.Store(time.Now().UnixNano())
 			if err := l.show(m.Bytes); err != nil {
 				return nil, err
 			}

@@ -45,6 +45,13 @@ func newInput() *input {
 
 func (in *input) endLocked() uint64 { return in.arrived + uint64(len(in.bytes)) }
 
+// idle says that all that was typed has arrived at the shell.
+func (in *input) idle() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.bytes) == 0
+}
+
 // add takes what was typed, and says how much there was no room for. It waits for room, unless nothing arrives at
 // the shell for so long.
 func (in *input) add(ctx context.Context, p []byte, wait time.Duration) (dropped int) {

@@ -59,6 +59,14 @@ func (l *lifeline) run(ctx context.Context, c *attachment) (exit *wire.Exit, fre
 	for {
 		began := time.Now()
 		exit, free, why = c.run(ctx)
+		if errors.Is(why, errBetter) && free && ctx.Err() == nil {
+			l.input.part()
+			if next := l.move(ctx); next != nil {
+				c = next
+				continue
+			}
+			why = lost(errBetter) // which it is by now: it goes on as after any loss
+		}
 		if time.Since(began) >= stable {
 			l.pause = 0
 		}
@@ -72,6 +80,32 @@ func (l *lifeline) run(ctx context.Context, c *attachment) (exit *wire.Exit, fre
 		}
 		c = next
 	}
+}
+
+// errBetter ends an attachment for one over a better link.
+var errBetter = errors.New("there is a better link")
+
+// move attaches over the better link that was found; nil: that cannot be had. The person sees nothing of it.
+func (l *lifeline) move(ctx context.Context) *attachment {
+	old := l.relay.adopt()
+	if old == nil {
+		return nil
+	}
+	c, err := l.attempt(ctx, false, false)
+	if l.req.Session == nil { // else its other channels end there
+		_ = old.Close(wire.None, "")
+	} else if l.req.Rejoined != nil { // they cannot follow, but when they are lost they can begin anew
+		now := l.relay.bound()
+		context.AfterFunc(old.Context(), func() {
+			if broke(old) && ctx.Err() == nil {
+				l.req.Rejoined(now)
+			}
+		})
+	}
+	if err != nil {
+		return nil
+	}
+	return c
 }
 
 // leaves says whether the person has ended the session, by ending this program or otherwise.
@@ -110,7 +144,7 @@ func (l *lifeline) again(ctx context.Context) (*attachment, error) {
 			return nil, context.Cause(ctx)
 		}
 		l.pause = min(l.pause+500*time.Millisecond, maxPause)
-		c, err := l.attempt(ctx, failed || l.relay.link.Err() != nil || l.relay.pulse.isSilent())
+		c, err := l.attempt(ctx, failed || l.relay.link.Err() != nil || l.relay.pulse.isSilent(), true)
 		switch {
 		case err == nil:
 			if l.req.Rejoined != nil {
@@ -141,8 +175,8 @@ func passing(err error) bool {
 	}
 }
 
-// attempt is one attempt to attach. fresh says that the link is no good any more.
-func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error) {
+// attempt is one attempt to attach. fresh says that the link is no good any more, anew that something was written over the screen.
+func (l *lifeline) attempt(ctx context.Context, fresh, anew bool) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout+attachWait)
 	defer cancel()
 	if fresh {
@@ -154,7 +188,7 @@ func (l *lifeline) attempt(ctx context.Context, fresh bool) (*attachment, error)
 	if err != nil {
 		return nil, err
 	}
-	a.Client, a.From, a.Back, a.Anew, a.Answers = l.client, &l.offset, true, true, false
+	a.Client, a.From, a.Back, a.Anew, a.Answers = l.client, &l.offset, true, anew, false
 	f, attached, err := l.relay.join(ctx, a, dialogue{terminal: l.req.Terminal, messages: l.req.Messages})
 	if err != nil {
 		return nil, err

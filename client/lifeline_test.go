@@ -27,6 +27,7 @@ type fakeRelay struct {
 	refuse *wire.Problem // the answer to who wants to attach
 	row    string        // of the session that has ended
 	down   bool          // there is no link to be had
+	better *betterRoad   // nil: there is none
 
 	mu sync.Mutex
 }
@@ -118,6 +119,12 @@ type shownShell struct {
 
 func showShell(t *testing.T) *shownShell {
 	t.Helper()
+	return startShell(t, func(*Relay, *fakeRelay) {})
+}
+
+// startShell is showShell with a relay that edit has changed.
+func startShell(t *testing.T, edit func(*Relay, *fakeRelay)) *shownShell {
+	t.Helper()
 	s := &shownShell{stage: openStage(t), relay: &fakeRelay{t: t, link: make(chan wire.Link, 1)}, messages: new(syncBuffer), over: make(chan struct{})}
 	fd, err := unix.Dup(int(s.slave.Fd()))
 	if err != nil {
@@ -144,6 +151,7 @@ func showShell(t *testing.T) *shownShell {
 	if r.link, err = r.redial(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	edit(r, s.relay)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(s.over)

@@ -27,6 +27,7 @@ type links struct {
 	first wire.Link
 	dial  func(context.Context) (wire.Link, error) // nil: there are no others
 	beats bool                                     // the relay is asked whether a link lives
+	found *prober                                  // of first: there may be a better link
 
 	roomy atomic.Pointer[wire.Link] // the one that had room last; nil: the first one
 
@@ -37,6 +38,11 @@ type links struct {
 
 // open opens a stream on a link that has room for it, or on one more. on is that link's context.
 func (l *links) open(ctx context.Context) (s wire.Stream, on context.Context, err error) {
+	if better, _ := l.found.better(); better != nil {
+		if s := try(ctx, better); s != nil {
+			return s, better.Context(), nil
+		}
+	}
 	if l.dial != nil {
 		likely := l.likely()
 		if s := try(ctx, likely); s != nil {

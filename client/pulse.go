@@ -61,6 +61,7 @@ type pulse struct {
 	revived bool          // there was an answer behind the last silence
 	spare   wire.Link
 	closed  bool // nobody wants a spare one any more
+	retired bool // nobody wants another link any more, nor waits for one
 }
 
 func newPulse(link wire.Link, dial func(context.Context) (wire.Link, error), changed <-chan struct{}) *pulse {
@@ -141,6 +142,24 @@ func (p *pulse) close() {
 	if spare != nil {
 		_ = spare.Close(wire.None, "")
 	}
+}
+
+// retire has the pulse look for no other link any more: its own one is used for what is open on it alone.
+func (p *pulse) retire() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.retired = true
+	p.mu.Unlock()
+	p.close()
+}
+
+// seeks says whether somebody wants another link.
+func (p *pulse) seeks() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dial != nil && !p.retired
 }
 
 // keep has a link wait for who wants it.
@@ -248,7 +267,7 @@ func (p *pulse) rescue(ctx context.Context, n uint64) bool {
 			rebound = time.Now()
 			_ = r.Rebind() // not every system can
 		}
-		if p.dial != nil && time.Since(began) >= p.patient {
+		if p.seeks() && time.Since(began) >= p.patient {
 			link, err := p.another(ctx)
 			switch {
 			case err != nil:

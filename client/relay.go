@@ -18,6 +18,7 @@ import (
 
 	"scrier/certs"
 	"scrier/network"
+	"scrier/roads"
 	"scrier/wire"
 )
 
@@ -33,10 +34,13 @@ type Relay struct {
 	http    *http.Client
 	// redial connects once more; nil: there is no way to.
 	redial func(context.Context) (wire.Link, error)
-	reason *atomic.Pointer[string] // why the link that was made last is over its road
-	beats  bool                    // the relay is asked whether a link lives, once something is on it
-	hasty  bool                    // a link that is silent is left as soon as there is another one: all on it goes on there
-	pulse  *pulse                  // of link; nil: nobody asks
+	reason *atomic.Pointer[string]                  // why the link that was made last is over its road
+	beats  bool                                     // the relay is asked whether a link lives, once something is on it
+	hasty  bool                                     // a link that is silent is left as soon as there is another one: all on it goes on there
+	pulse  *pulse                                   // of link; nil: nobody asks
+	probe  func(context.Context) (wire.Link, error) // connects over QUIC, where that may be better; nil: it may not
+	prober *prober                                  // of link, which is over TCP; nil: nobody looks for a better one
+	left   []wire.Link                              // for better ones; what is open on them goes on
 }
 
 // Dial connects with a login.
@@ -55,6 +59,7 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	}
 	r := Over(link)
 	r.Login, r.redial, r.reason, r.beats = l, redial, &reason, true
+	r.probe = l.Roads.prober(l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
 	if l.Roads.Transport != wire.OnlyQUIC { // which wants none
 		tls, until := certs.Client{ALPN: wire.ALPNLane, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), new(atomic.Int64)
 		r.lanesOf = func(link wire.Link) laner {
@@ -80,6 +85,31 @@ func (r *Relay) beat() {
 		}
 		go r.pulse.run() // ends with the link
 	}
+	if r.beats && r.probe != nil && r.prober == nil && r.link.Peer().Road == wire.TCP {
+		ctx := r.link.Context()
+		r.prober = newProber(r.probe, r.redial, roads.Elsewhere(ctx), roads.FirstProbe())
+		go r.prober.run(ctx)
+	}
+}
+
+// adopt takes the better link that was found in place of the one there is, which stays for what is open on it. Nobody else may use
+// r meanwhile. old is nil if there is none.
+func (r *Relay) adopt() (old wire.Link) {
+	link, pulse := r.prober.better()
+	if link == nil {
+		return nil
+	}
+	old = r.link
+	r.http.CloseIdleConnections()
+	r.pulse.retire()
+	r.link, r.pulse, r.prober, r.left = link, pulse, nil, append(r.left, old)
+	if r.lanesOf != nil {
+		r.lanes = r.lanesOf(link)
+	}
+	if r.reason != nil {
+		r.reason.Store(new(string))
+	}
+	return old
 }
 
 // Over is the relay at the far end of a link, which it owns from now on.
@@ -109,6 +139,8 @@ func (r *Relay) relink(ctx context.Context) error {
 	if r.lanesOf != nil {
 		r.lanes = r.lanesOf(link)
 	}
+	r.prober.close() // it was for the link that is gone
+	r.prober = nil
 	r.beat()
 	return nil
 }
@@ -159,6 +191,10 @@ func noSocket(state string, err error) error {
 func (r *Relay) Close() error {
 	r.http.CloseIdleConnections()
 	r.pulse.close()
+	r.prober.close()
+	for _, link := range r.left {
+		_ = link.Close(wire.None, "") // it may have ended
+	}
 	if r.link != nil {
 		return r.link.Close(wire.None, "")
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"time"
@@ -50,6 +51,24 @@ func (r Roads) dialer(relay string, c certs.Client) wire.Dialer {
 		d.First, _ = r.Memory.First(relay)
 	}
 	return d
+}
+
+// prober connects over QUIC, where that may be better than what is had; nil: it may not, or there is no choice.
+func (r Roads) prober(relay string, c certs.Client) func(context.Context) (wire.Link, error) {
+	d := wire.Dialer{TLS: c.TLS(), Transport: r.Transport, Proxy: wire.EnvironmentProxy()}
+	if !d.May(wire.QUIC, relay) || !d.May(wire.TCP, relay) {
+		return nil
+	}
+	d.Transport = wire.OnlyQUIC
+	return func(ctx context.Context) (wire.Link, error) {
+		link, err := d.Dial(ctx, relay)
+		if err == nil {
+			auto := d
+			auto.Transport = wire.Auto
+			r.won(auto, relay, link)
+		}
+		return link, err
+	}
 }
 
 // chooses says whether there is more than one road.

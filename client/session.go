@@ -89,7 +89,7 @@ func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, m
 		attached.Rights = attached.Rights[:wire.MaxRights]
 	}
 	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{})}
-	s.links.first, s.links.dial, s.links.beats = r.link, r.redial, r.beats
+	s.links.first, s.links.dial, s.links.beats, s.links.found = r.link, r.redial, r.beats, r.prober
 	go s.watch()
 	return s, nil
 }
