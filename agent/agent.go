@@ -50,6 +50,7 @@ type Agent struct {
 	startups  startups
 	renewNext bool                                                  // the relay says that the certificate is over; used by meet only
 	probe     time.Duration                                         // before a better road is tried for the first time
+	look      time.Duration                                         // between two looks whether anything comes
 	spread    atomic.Int64                                          // nanoseconds: what the relay has said last ([wire.Spread])
 	dials     func(context.Context, wire.Dialer) (wire.Link, error) // of tests
 	networks  chan struct{}                                         // the same: when there is another one
@@ -74,7 +75,7 @@ func Open(s Settings) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	a := &Agent{Settings: s, enrolment: e, proxy: proxy, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log), probe: roads.FirstProbe()}
+	a := &Agent{Settings: s, enrolment: e, proxy: proxy, lock: lock, boot: bootID(), console: console.New(s.Config.Console, s.Log), probe: roads.FirstProbe(), look: listenEvery}
 	if err := a.openSSH(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -24,7 +24,7 @@ func (c *countedLink) Move(context.Context) error { return errors.ErrUnsupported
 func (c *countedLink) Rebind() error              { return errors.ErrUnsupported }
 func (c *countedLink) Heard() uint64              { return c.heard.Load() }
 func (c *countedLink) Sent() uint64               { return c.sent.Load() }
-func (c *countedLink) Passed() uint64             { return c.heard.Load() + c.sent.Load() }
+func (c *countedLink) Passed() uint64             { return c.heard.Load() + 1500*c.sent.Load() }
 func (c *countedLink) Refused() int               { return 0 }
 
 // natRelay is a relay that asks whoever rests, behind a NAT.

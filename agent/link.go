@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,9 +33,16 @@ const (
 // errRenewed ends a link that only served to renew the certificate.
 var errRenewed = errors.New("renewed")
 
-// meet makes a link that the relay has welcomed. move is the ID that was said on the link beside which it is to be, by say; nil:
-// there is none.
-func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func() error) (l *agentLink, err error) {
+// meeting is how a link is to be made.
+type meeting struct {
+	wire.Dialer
+	move []byte       // the ID that is said of it on the link beside which it is to be; nil: there is none
+	say  func() error // is called between dialling and greeting; nil: nothing is to be done
+	why  string       // it is over its road; empty: as the dialler says
+}
+
+// meet makes a link that the relay has welcomed.
+func (a *Agent) meet(ctx context.Context, m meeting) (l *agentLink, err error) {
 	pin, err := certs.ParsePin(a.enrolment.Pin)
 	if err != nil {
 		return nil, err
@@ -48,11 +57,11 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	who := certs.Client{ALPN: wire.ALPNAgent, Pin: &pin, Cert: cert, Now: a.Now}
-	d.TLS = who.TLS()
+	m.TLS = who.TLS()
 	who.ALPN = wire.ALPNLane
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	link, err := a.dial(dialCtx, d)
+	link, err := a.dial(dialCtx, m.Dialer)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +71,8 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		}
 	}()
 	defer context.AfterFunc(ctx, func() { link.Close(wire.None, "the agent is going away") })()
-	if say != nil {
-		if err := say(); err != nil {
+	if m.say != nil {
+		if err := m.say(); err != nil {
 			return nil, err
 		}
 	}
@@ -72,8 +81,8 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		return nil, err
 	}
 	a.saved(cert.Leaf)
-	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), asked: make(chan uint64, 1), move: move, lanes: who.TLS(), why: d.Why(link, a.enrolment.Relay)}
-	if move == nil && a.renewNext {
+	l = &agentLink{Agent: a, link: link, control: wire.NewFramed(s), now: make(chan struct{}, 1), asked: make(chan uint64, 1), stranded: make(chan stranded, 1), move: m.move, lanes: who.TLS(), why: cmp.Or(m.why, m.Why(link, a.enrolment.Relay))}
+	if m.move == nil && a.renewNext {
 		a.renewNext = false
 		free = func() {}
 		return nil, l.renewFirst()
@@ -82,7 +91,7 @@ func (a *Agent) meet(ctx context.Context, d wire.Dialer, move []byte, say func()
 		// This machine's clock may be wrong. The relay's is the one that counts: if the certificate
 		// has expired by that, the next link asks for a new one. If not, the relay refuses a link that
 		// does not begin with Hello.
-		if wire.CodeOf(err) == wire.Expired && move == nil {
+		if wire.CodeOf(err) == wire.Expired && m.move == nil {
 			a.renewNext = true
 		}
 		return nil, err
@@ -106,12 +115,15 @@ type agentLink struct {
 	why      string        // it is over its road
 	interval time.Duration // between heartbeats
 	moves    bool          // the relay takes a second link beside it
+	pongs    bool          // the relay answers pings
+	stranded chan stranded // holds one when the link is no good any more
 	rests    bool          // the relay understands rests
 	rhythm   rhythm        // of beat, when greet is over
 	first    wire.Facts    // that were said in Hello
 	asked    chan uint64   // holds one when the relay has asked: how many packets were sent by then
 	now      chan struct{} // holds one when a heartbeat is wanted at once
 	nobody   bool          // of roam: the relay is gone
+	left     atomic.Bool   // it was closed for another one that is being made
 
 	known facts // without a lock: greet uses it first, and when greet is over, beat alone
 	usage usage
@@ -146,7 +158,7 @@ func (l *agentLink) greet() error {
 		l.Log.Warn("this machine's clock is wrong", "relay_minus_here", skew.Round(time.Second))
 	}
 	l.interval, l.moves = min(max(time.Duration(w.Interval)*time.Second, time.Second), maxInterval), w.Moves
-	l.rests = w.Rests
+	l.rests, l.pongs = w.Rests, w.Pongs
 	return nil
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"sync"
 	"time"
 
@@ -52,7 +53,7 @@ func (a *Agent) dial(ctx context.Context, d wire.Dialer) (wire.Link, error) {
 // connect makes a link and keeps the agent connected by it, or by a better one, until there is none. up says whether the relay
 // admitted us.
 func (a *Agent) connect(ctx context.Context) (up bool, err error) {
-	l, err := a.meet(ctx, a.way(), nil, nil)
+	l, err := a.meet(ctx, meeting{Dialer: a.way()})
 	if err != nil {
 		return false, err
 	}
@@ -84,12 +85,30 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 	timer := time.NewTimer(p.Next())
 	defer timer.Stop()
 	elsewhere, tried, trying := a.elsewhere(ctx), since, false
+	var lost error // how current has ended while another one was being made in its place
+	attempt := func(make func(context.Context, *agentLink) *agentLink) {
+		tried, trying = time.Now(), true
+		from := current
+		wg.Go(func() {
+			better := make(ctx, from)
+			select {
+			case found <- better:
+			case <-ctx.Done():
+				if better != nil {
+					better.link.Close(wire.None, "the agent is going away")
+				}
+			}
+		})
+	}
 	for {
 		select {
 		case e := <-ended:
 			switch {
 			case e.link == old:
 				old = nil
+				timer.Reset(p.Next()) // current may be over TCP
+			case ctx.Err() == nil && e.link == current && current.left.Load() && trying:
+				lost = e.err
 			case ctx.Err() == nil && old != nil && old.usage.revive():
 				left := old
 				a.Log.Warn("the better link is lost, and the agent goes on by the one before", "err", e.err, "transport", left.link.Peer().Road)
@@ -107,29 +126,36 @@ func (a *Agent) stay(ctx context.Context, current *agentLink) error {
 			if !a.mayMove(current) || old != nil || trying {
 				continue // a link that ends sets the timer anew, and so does an attempt
 			}
-			tried, trying = time.Now(), true
-			from := current
-			wg.Go(func() {
-				better := a.better(ctx, from)
-				select {
-				case found <- better:
-				case <-ctx.Done():
-					if better != nil {
-						better.link.Close(wire.None, "the agent is going away")
-					}
-				}
-			})
+			attempt(a.better)
+		case s := <-current.stranded:
+			if old != nil || trying || a.Config.Transport != wire.Auto || !a.dialer().May(wire.TCP, a.enrolment.Relay) {
+				continue
+			}
+			attempt(func(ctx context.Context, from *agentLink) *agentLink { return a.leave(ctx, from, s) })
 		case <-elsewhere: // UDP may pass here
 			timer.Reset(p.Elsewhere(tried))
 		case better := <-found:
 			trying = false
-			if better == nil {
+			switch {
+			case better == nil && lost != nil:
+				return lost
+			case better == nil:
 				timer.Reset(p.Next())
 				continue
 			}
 			a.Log.Info("new sessions come by a better link", "transport", better.link.Peer().Road, "before", current.link.Peer().Road)
 			left := current
-			old, current, since = left, better, time.Now()
+			current, since = better, time.Now()
+			if better.link.Peer().Road == wire.TCP {
+				p = roads.Probes{First: a.probe}
+				timer.Reset(p.Next())
+			}
+			if lost != nil {
+				lost = nil
+				begin(better)
+				continue
+			}
+			old = left
 			left.usage.retire()
 			begin(better)
 			wg.Go(func() { left.windDown(ctx, a.linger()) })
@@ -157,15 +183,56 @@ func (a *Agent) better(ctx context.Context, from *agentLink) *agentLink {
 	said := false
 	d := a.dialer()
 	d.Transport = wire.OnlyQUIC
-	l, err := a.meet(ctx, d, id, func() error {
+	l, err := a.meet(ctx, meeting{Dialer: d, move: id, say: func() error {
 		said = true
 		return from.control.Send(&wire.Move{ID: id})
-	})
+	}})
 	if err != nil {
 		if said { // the relay may have taken it
 			_ = from.control.Send(&wire.Move{ID: id, Over: true}) // it ends with the link at the latest
 		}
 		a.Log.Debug("there is no better road to the relay", "err", err)
+		return nil
+	}
+	return l
+}
+
+// errAlive is why a link is not left.
+var errAlive = errors.New("the link is good again")
+
+// leave makes a link over TCP in place of one over QUIC that is no good any more; nil: it cannot, or need not. If what is short still gets
+// through, the sessions that are open stay on the one before, as when the agent moves; else it ends.
+func (a *Agent) leave(ctx context.Context, from *agentLink, s stranded) *agentLink {
+	m := meeting{Dialer: a.dialer(), why: s.why}
+	m.Transport = wire.OnlyTCP
+	if s.says && from.moves {
+		m.move = make([]byte, wire.MoveSize)
+		rand.Read(m.move)
+		m.say = func() error { return from.control.Send(&wire.Move{ID: m.move}) }
+		l, err := a.meet(ctx, m)
+		if err == nil {
+			return l
+		}
+		a.Log.Debug("there is no other road to the relay", "err", err)
+		if wire.CodeOf(err) != wire.Busy { // what was said on the link has not arrived
+			return nil
+		}
+		m.move = nil
+	}
+	m.say = func() error {
+		if r, ok := from.link.(wire.Roamer); ok && !s.says {
+			moving, cancel := context.WithTimeout(ctx, moveWait)
+			defer cancel()
+			if r.Move(moving) == nil { // the network is back
+				return errAlive
+			}
+		}
+		from.left.Store(true) // the relay must find that nobody answers there any more
+		return from.link.Close(errSilent.Code, errSilent.Detail)
+	}
+	l, err := a.meet(ctx, m)
+	if err != nil {
+		a.Log.Debug("there is no other road to the relay", "err", err)
 		return nil
 	}
 	return l

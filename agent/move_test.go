@@ -27,6 +27,9 @@ type between struct {
 	udp    bool // passes
 	dialed []wire.Dialer
 	moves  bool // the relay says that it takes a second link
+	counts bool // links over QUIC count what passes
+
+	blackout bool // nothing passes that is new
 }
 
 // peer is the relay's end of a link.
@@ -55,6 +58,9 @@ func (n *between) dial(ctx context.Context, w wire.Dialer) (wire.Link, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dialed = append(n.dialed, w)
+	if n.blackout {
+		return nil, wire.Errorf(wire.RelayUnreachable, "nothing answers")
+	}
 	road := wire.QUIC
 	if !n.udp || w.Transport == wire.OnlyTCP {
 		road = wire.TCP
@@ -74,6 +80,9 @@ func (n *between) dial(ctx context.Context, w wire.Dialer) (wire.Link, error) {
 			n.came <- p
 		}
 	}()
+	if n.counts && road == wire.QUIC {
+		return &countedLink{Link: near}, nil
+	}
 	return near, nil
 }
 
@@ -85,7 +94,7 @@ func (n *between) next() *peer {
 		n.mu.Lock()
 		moves := n.moves
 		n.mu.Unlock()
-		if err := p.control.Send(&wire.Welcome{Interval: 1, Moves: moves}); err != nil {
+		if err := p.control.Send(&wire.Welcome{Interval: 1, Moves: moves, Pongs: true}); err != nil {
 			n.t.Fatal(err)
 		}
 		go func() {
@@ -167,6 +176,12 @@ func (p *peer) ended(code wire.Code) {
 // roaming runs an agent in a network.
 func roaming(t *testing.T, udp bool, edit func(*Config)) (*between, *Agent) {
 	t.Helper()
+	return roamingBy(t, udp, edit, func(*between, *Agent) {})
+}
+
+// roamingBy is roaming with an agent that is prepared before it runs.
+func roamingBy(t *testing.T, udp bool, edit func(*Config), prepare func(*between, *Agent)) (*between, *Agent) {
+	t.Helper()
 	ca, err := certs.LoadOrMakeCA(t.TempDir(), time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -179,6 +194,7 @@ func roaming(t *testing.T, udp bool, edit func(*Config)) (*between, *Agent) {
 	a := &Agent{Settings: Settings{State: State{t.TempDir()}, Config: config, Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}}
 	a.enrolment = enrolment{Relay: "relay.example.com:8443", Pin: ca.Pin().String()}
 	a.dials, a.probe, a.networks = n.dial, 20*time.Millisecond, make(chan struct{})
+	a.look = 200 * time.Millisecond
 	if a.keys, err = keys.New(keys.Config{Agent: wire.NewEnvoyID(), StateDir: t.TempDir(), LockDir: t.TempDir(), Worker: []string{"/bin/false"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +209,7 @@ func roaming(t *testing.T, udp bool, edit func(*Config)) (*between, *Agent) {
 	if _, err := a.State.replace(key, issue(t, ca, envoy, csr)); err != nil {
 		t.Fatal(err)
 	}
+	prepare(n, a)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

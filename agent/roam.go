@@ -22,12 +22,18 @@ const (
 	// lost is how many times in a row, for the link to be given up: 45 s, as of a link over TCP.
 	lost = 15
 
+	// strands is how many times in a row, for another road to be looked for.
+	strands = 4
+
 	// moveWait is how long that may take at a time.
 	moveWait = 2 * time.Second
 )
 
 // errSilent ends a link on which nothing comes any more. QUIC would wait for much longer, as an agent may rest.
 var errSilent = &wire.Error{Code: wire.Internal, Detail: "nothing comes from the relay any more"}
+
+// errNarrow ends a link that lets through what is short alone, when there is a better one.
+var errNarrow = &wire.Error{Code: wire.Internal, Detail: "large packets get no answer over UDP any more"}
 
 // errNobody ends a link whose relay has ended without a word. All of it comes anew with the next one.
 var errNobody = &wire.Error{Code: wire.Internal, Detail: "nobody listens at the relay's port any more"}
@@ -41,9 +47,14 @@ func (l *agentLink) roam(ctx context.Context) error {
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	changed := network.Watch(watching)
-	tick := time.NewTicker(listenEvery)
+	return l.roamBy(ctx, r, network.Watch(watching))
+}
+
+// roamBy is roam for a link r. changed tells when the network has changed.
+func (l *agentLink) roamBy(ctx context.Context, r wire.Roamer, changed <-chan struct{}) error {
+	tick := time.NewTicker(l.look)
 	defer tick.Stop()
+	large := newPulse(l.link)
 	passed, heard, refused, quiet := r.Passed(), r.Heard(), r.Refused(), 0
 	for {
 		select {
@@ -56,12 +67,19 @@ func (l *agentLink) roam(ctx context.Context) error {
 			case l.now <- struct{}{}:
 			default:
 			}
-			tick.Reset(listenEvery)
+			tick.Reset(l.look)
 			passed, heard, quiet = r.Passed(), r.Heard(), unheard-1
 			continue
 		case <-tick.C:
 		}
 		p, h := r.Passed(), r.Heard()
+		if l.pongs && l.usage.busy() && large.look(p-passed, h) {
+			if l.usage.isOld() && time.Since(large.since) >= narrowFor {
+				_ = l.link.Close(errNarrow.Code, errNarrow.Detail)
+				return errNarrow
+			}
+			l.strand(stranded{"large packets got no answer over UDP", true})
+		}
 		switch {
 		case h != heard:
 			quiet, refused = 0, r.Refused()
@@ -90,6 +108,23 @@ func (l *agentLink) roam(ctx context.Context) error {
 		} else {
 			l.Log.Debug("nothing comes on the link, and there is no other way", "err", err)
 			_ = r.Rebind() // not every system can
+			if quiet >= strands {
+				l.strand(stranded{"UDP got no answer", false})
+			}
 		}
+	}
+}
+
+// stranded is a link that is no good any more, as far as the agent can tell.
+type stranded struct {
+	why  string
+	says bool // what is short still gets through
+}
+
+// strand has another road looked for.
+func (l *agentLink) strand(s stranded) {
+	select {
+	case l.stranded <- s:
+	default: // somebody looks already
 	}
 }

@@ -39,6 +39,10 @@
 //	                             relay -> Spread (Welcome's word on that has changed)
 //	agent -> Move                (a second link comes, over a better road; only if Welcome said Moves)
 //
+// It may open one more, if Welcome said Pongs:
+//
+//	agent -> Ping …              relay -> Pong, as large
+//
 // The relay opens one stream a session:
 //
 //	relay -> Open                agent -> Opened | Refused

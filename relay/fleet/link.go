@@ -165,7 +165,7 @@ func (l *agentLink) run(ctx context.Context) error {
 	}
 	defer context.AfterFunc(ctx, shut)()
 	var others sync.WaitGroup
-	others.Go(func() { l.end(l.accept(ctx)) })
+	others.Go(func() { l.end(l.accept(ctx, &others)) })
 	l.end(l.guard(func() error { return l.listen(ctx, &others) }))
 	others.Wait()
 	shut() // before who leaves says that the agent was lost
@@ -186,12 +186,21 @@ func (l *agentLink) guard(f func() error) error {
 	return l.fleet.Panics.Contain("link", f, "envoy", l.id)
 }
 
-// accept ends the link when the agent opens a stream.
-func (l *agentLink) accept(ctx context.Context) error {
+// accept takes the one stream that an agent may open beside its control stream, for its pings, and ends the link when there are more.
+func (l *agentLink) accept(ctx context.Context, beside *sync.WaitGroup) error {
+	s, err := l.link.Accept(ctx)
+	if err != nil {
+		return err
+	}
+	beside.Go(func() { // only an agent that has sessions asks
+		if err := l.guard(func() error { return l.pulse(s) }); err != nil {
+			l.end(err)
+		}
+	})
 	if _, err := l.link.Accept(ctx); err != nil {
 		return err
 	}
-	return wire.Errorf(wire.Protocol, "an agent opens no stream but its control stream")
+	return wire.Errorf(wire.Protocol, "an agent opens no streams but its control stream and one for pings")
 }
 
 // refuse tells the agent why and gives the answer time to arrive.

@@ -64,7 +64,7 @@ func (l *agentLink) welcome() *wire.Welcome {
 	l.told = f.spread()
 	return &wire.Welcome{
 		Relay: f.Name, Time: wire.Millis(f.Now()), Interval: uint32(heartbeats / time.Second), Spread: uint32(l.told.Milliseconds()), Moves: true,
-		Rests: true,
+		Pongs: true, Rests: true,
 	}
 }
 

@@ -321,6 +321,12 @@ func Behaviours() []Behaviour {
 				}
 			}
 		})},
+		{Name: "pings without end", Ends: true, link: said(func(c *connected) {
+			s, err := c.link.Open(c.link.Context())
+			for err == nil {
+				err = wire.Send(s, &wire.Ping{N: 1, Pad: make([]byte, 60_000)})
+			}
+		})},
 		{Name: "another address every moment", Bound: "none: an agent may roam", Roams: true, link: func(ctx context.Context, a *player) error {
 			c, err := a.greet(ctx)
 			if err != nil {
