@@ -115,7 +115,7 @@ func (c *Config) Check() error {
 		return errors.New("ssh.run_as goes with mode builtin; with sshd the operator's key decides the login")
 	}
 	if _, err := c.proxy(); err != nil {
-		return errors.New(wire.DetailOf(err) + "; " + wire.HintOf(err))
+		return err
 	}
 	if err := c.Scrier.Forward.check(); err != nil {
 		return err

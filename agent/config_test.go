@@ -122,6 +122,16 @@ func TestLoadConfig(t *testing.T) {
 			t.Errorf("%q: the error has the password: %s", text, all)
 		}
 	}
+	for text, way := range map[string]string{
+		"transport: udp\n":      "it is one of auto, quic and tcp; docs/agent.md",
+		"proxy: ftp://proxy\n":  "it is http://, https:// or socks5://, then USER:PASSWORD@ if",
+		"keys: everywhere\n":    "docs/agent.md says",
+		"max_sessions: 1 000\n": "docs/agent.md says",
+	} {
+		if _, err := load(text); !strings.HasPrefix(wire.HintOf(err), way) || strings.Contains(wire.DetailOf(err), wire.BadRequest.String()) {
+			t.Errorf("%q: %v\nhint: %s", text, err, wire.HintOf(err))
+		}
+	}
 	if _, err := LoadConfig(filepath.Join(t.TempDir(), "none"), true); wire.CodeOf(err) != wire.BadConfig {
 		t.Errorf("a file that was named and is not there: %v", err)
 	}

@@ -52,9 +52,16 @@ func Load(path, manual string, named bool, c Checker) error {
 		err = c.Check()
 	}
 	if err != nil {
-		told := withoutPasswords(yaml.FormatError(err, false, true))
+		told, way := yaml.FormatError(err, false, true), ""
+		if e, ok := errors.AsType[*wire.Error](err); ok { // of its own it says a code first, which this is not
+			told = wire.DetailOf(e)
+			if e.Advice != "" {
+				way = e.Advice + "; "
+			}
+		}
+		told = withoutPasswords(told)
 		e := &wire.Error{Code: wire.BadConfig, Detail: path + ": " + told, Err: errors.New(told)}
-		return e.Advise("%s says what may stand in it", manual)
+		return e.Advise("%s%s says what may stand in it", way, manual)
 	}
 	return nil
 }
