@@ -22,10 +22,11 @@ type Proxy func(addr string) (*url.URL, error)
 // ParseProxy reads what a configuration says: the URL of a proxy for every address, the word none for no proxy, and
 // nothing for [EnvironmentProxy]. what names the setting in errors, which are [BadConfig] and never repeat the text.
 func ParseProxy(what, text string) (Proxy, error) {
-	switch text = strings.TrimSpace(text); text {
-	case "":
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "":
 		return EnvironmentProxy(), nil
-	case "none":
+	case strings.EqualFold(text, "none"):
 		return nil, nil
 	}
 	u, err := parseProxy(what, text)
@@ -91,6 +92,8 @@ func parseProxy(what, text string) (*url.URL, error) {
 		return bad("Scrier speaks with proxies of HTTP and SOCKS5")
 	case u.Hostname() == "":
 		return bad("it has no host")
+	case strings.Trim(u.Hostname(), "0123456789") == "": // the port alone, as it is easily meant
+		return bad("it has a number in place of a host")
 	case err != nil || port == 0 || strings.HasSuffix(u.Host, ":"):
 		return bad("its port is not one from 1 to 65535")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":

@@ -45,6 +45,7 @@ func TestParseProxy(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                 "",
 		" none ":                           "",
+		"None":                             "",
 		"proxy.example:3128":               "http://proxy.example:3128",
 		"proxy.example":                    "http://proxy.example:80",
 		"ann:pa%20ss@proxy.example:3128":   "http://proxy.example:3128",
@@ -65,7 +66,7 @@ func TestParseProxy(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"http://", "http://:3128", "http://ann:hunter2@", "http://proxy:0", "http://proxy:65536", "http://proxy:", "ftp://ann:hunter2@proxy", "socks4://proxy",
+		"http://", "3128", "socks5://1080", "http://:3128", "http://ann:hunter2@", "http://proxy:0", "http://proxy:65536", "http://proxy:", "ftp://ann:hunter2@proxy", "socks4://proxy",
 		"http://ann:hunter2/x@proxy:3128", "http://ann:hunter2#x@proxy:3128", "http://ann:12?hunter2@proxy:3128", "http://ann:hunter2%zz@proxy", "http://ann:hunter2@proxy:hunter2",
 		"http://wpad.example/hunter2.pac", "http://:hunter2@proxy", "http://a%3ahunter2:x@proxy", "socks5://ann:" + strings.Repeat("hunter2", 40) + "@proxy", "http://pro xy", "http://ann:hunter2\n@proxy",
 	} {
