@@ -109,8 +109,11 @@ func leaveLink(l Link) {
 func unreachable(addr string, said map[Road]error) error {
 	quic, tcp := roadError(said[QUIC]), roadError(said[TCP])
 	e := &Error{Code: RelayUnreachable, Err: errors.Join(said[QUIC], said[TCP])}
-	if t, ok := errors.AsType[*Error](said[TCP]); ok && answered(t) {
+	switch t, ok := errors.AsType[*Error](said[TCP]); {
+	case ok && answered(t):
 		e.Code, e.Advice = t.Code, t.Advice
+	case errors.Is(said[TCP], syscall.ECONNREFUSED): // the host is there: neither the network nor a proxy is what is missing
+		_ = e.Advise("check the port, and that the relay is running there; a firewall that rejects connections looks the same")
 	}
 	e.Detail = fmt.Sprintf("no link to %s: over QUIC (UDP): %s; over TCP: %s", addr, quic, tcp)
 	return e
@@ -147,7 +150,7 @@ func (d Dialer) ways(ctx context.Context, addr string) ([]approach, error) {
 	ips, port, err := resolve(ctx, addr)
 	if err != nil {
 		return nil, (&Error{Code: RelayUnreachable, Detail: "cannot resolve " + addr, Err: err}).
-			Advise("check the name, and that the DNS, as this machine asks it, knows the name")
+			Advise("check the name, and that this machine's DNS knows it; where there is only a proxy, which looks names up by itself, name it in HTTPS_PROXY, on a machine in its agent.yaml (`proxy`)")
 	}
 	ips = alternate(ips)
 	over := func(dial func(context.Context, netip.AddrPort) (Link, error)) func(context.Context) (Link, error) {

@@ -236,6 +236,9 @@ func TestDialWithoutAnswer(t *testing.T) {
 			if wire.CodeOf(err) != c.code {
 				t.Errorf("%v", err)
 			}
+			if hint := wire.HintOf(err); strings.Contains(wire.DetailOf(err), "TCP: connection refused") != strings.Contains(hint, "that the relay is running there") {
+				t.Errorf("%v\nhint: %s", err, hint)
+			}
 			for _, text := range c.says {
 				if !strings.Contains(wire.DetailOf(err), text) {
 					t.Errorf("%q does not say %q", wire.DetailOf(err), text)
