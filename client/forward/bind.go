@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strconv"
 	"syscall"
@@ -49,6 +50,22 @@ func bind(ctx context.Context, a Address) (found []net.Listener, err error) {
 		}
 	}
 	return found, err
+}
+
+// instead is what to do when nothing can listen at an address.
+func instead(a Address, err error) string {
+	switch {
+	case a.Path != "":
+		return "name a path in a folder that is there and that you may write, where nothing is yet"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "BIND must be an address of this machine; without it the forward is for this machine alone"
+	case errors.Is(err, fs.ErrPermission):
+		return "choose a port from 1024 on: those below are root's"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "BIND is a name that is not known here; without it the forward is for this machine alone"
+	}
+	return "free the port, or choose another one"
 }
 
 // errno is what the system says, without what was tried.

@@ -83,7 +83,7 @@ func New(ctx context.Context, c Config) (*Forwards, error) {
 		}
 		if err != nil && c.Strict && len(found) == 0 {
 			f.Close()
-			return nil, wire.Errorf(wire.Usage, "%s: %w", s, err).Advise("free the port, or choose another one")
+			return nil, wire.Errorf(wire.Usage, "%s: %w", s, err).Advise("%s", instead(s.Listen, err))
 		}
 		if err != nil {
 			f.say("%s: %v", s, err)

@@ -427,6 +427,11 @@ func TestBindFails(t *testing.T) {
 	if _, err := New(t.Context(), Config{Messages: h, Strict: true, Local: []Spec{spec}}); wire.CodeOf(err) != wire.Usage || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("%v", err)
 	}
+	for text, hint := range map[string]string{spec.String(): "free the port", "192.0.2.7:1:h:1": "an address of this machine", "/nonexist/s:h:1": "a folder that is there"} {
+		if _, err := New(t.Context(), Config{Messages: h, Strict: true, Local: []Spec{local(t, text)}}); !strings.Contains(wire.HintOf(err), hint) {
+			t.Errorf("%s: %v\nhint: %s", text, err, wire.HintOf(err))
+		}
+	}
 	m := newMachine(t)
 	m.refuse = func(c *wire.Channel) error {
 		if c.Kind == wire.ListenTCP && c.Port == 7 {

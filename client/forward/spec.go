@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strconv"
 	"strings"
@@ -98,6 +99,11 @@ func ParseTarget(text string) (Address, error) {
 }
 
 func bad(flag, text, form string) error {
+	for part := range strings.SplitSeq(text, ":") {
+		if _, err := strconv.ParseUint(part, 10, 16); errors.Is(err, strconv.ErrRange) {
+			return wire.Errorf(wire.Usage, "%s %s: %s is no port: ports are up to 65535", flag, wire.Printable(text), wire.Printable(part))
+		}
+	}
 	return wire.Errorf(wire.Usage, "%s %s: it is not %s", flag, wire.Printable(text), form)
 }
 

@@ -91,6 +91,18 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
+// A port that is too large is told, in place of the whole grammar.
+func TestNoPort(t *testing.T) {
+	for _, text := range []string{"80808:h:1", "1:h:65536", "99999999999999999999:h:1"} {
+		if _, err := ParseLocal(text); err == nil || !strings.Contains(wire.DetailOf(err), "is no port: ports are up to 65535") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := ParseLocal("8080:h"); err == nil || !strings.Contains(wire.DetailOf(err), localForm) {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, text := range texts {
 		f.Add(text)
