@@ -171,7 +171,8 @@ func (o *cpOptions) run(c *cobra.Command, args []string) error {
 	to := ends[len(ends)-1]
 	switch {
 	case !remote:
-		return wire.Errorf(wire.Usage, "neither SRC nor DST is ENVOY:PATH: `cp` copies on this machine")
+		return wire.Errorf(wire.Usage, "neither SRC nor DST is ENVOY:PATH: `cp` copies on this machine").
+			Advise("behind an envoy's name stands a colon, also where no path follows: `web1:`")
 	case c.Flags().Changed("limit") && o.limit == "":
 		return named("limit", o.limit)
 	case o.json && to.envoy == "" && (to.path == "/dev/stdout" || to.path == "/dev/fd/1"):

@@ -237,8 +237,11 @@ Who changes themselves has to log in again, too. The last admin who can log in s
 				}
 				in["keys"] = keys
 			}
-			if username == "" || len(in) == 0 && !revoke {
-				return wire.Errorf(wire.Usage, "nobody or nothing to change: give --username, and --role, --ssh-key-file or --revoke-all")
+			if username == "" {
+				return named("username", username)
+			}
+			if len(in) == 0 && !revoke {
+				return wire.Errorf(wire.Usage, "nothing to change: give --role, --ssh-key-file or --revoke-all")
 			}
 			if revoke {
 				if err := sure.possible(c); err != nil {

@@ -34,9 +34,10 @@ func exact(n int, what string) cobra.PositionalArgs {
 // group makes a command that only holds others: without one of them it is a usage error.
 func group(c *cobra.Command) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
+	c.SuggestionsMinimumDistance = 2 // as cobra has it for the commands of the root
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return wire.Errorf(wire.Usage, "`%s` has no command %q; see `%s --help`", c.CommandPath(), args[0], c.CommandPath())
+			return wire.Errorf(wire.Usage, "`%s` has no command %q%s; see `%s --help`", c.CommandPath(), args[0], didYouMean(args[0], c.SuggestionsFor(args[0])), c.CommandPath())
 		}
 		return wire.Errorf(wire.Usage, "`%s` needs a command; see `%s --help`", c.CommandPath(), c.CommandPath())
 	}
@@ -63,8 +64,11 @@ func usage(c *cobra.Command, err error) error {
 		if !strings.HasPrefix(text, p) {
 			continue
 		}
-		if names := strings.Fields(near); len(names) > 0 {
-			text += " (did you mean " + strings.Join(names, " or ") + "?)"
+		if parts := strings.Split(text, `"`); len(parts) > 1 {
+			text += didYouMean(parts[1], strings.Fields(near))
+		}
+		if p == "required flag" {
+			text = absent(text)
 		}
 		told := wire.Errorf(wire.Usage, "%s; see `%s --help`", text, c.CommandPath())
 		if p == "unknown command" {
@@ -73,6 +77,29 @@ func usage(c *cobra.Command, err error) error {
 		return told
 	}
 	return err
+}
+
+// didYouMean names the commands that are like a word. A word of one or two letters is like all of the short ones, so of them it
+// names only what begins with it.
+func didYouMean(word string, names []string) string {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return len(word) < 3 && !strings.HasPrefix(name, word) })
+	if len(names) == 0 {
+		return ""
+	}
+	return " (did you mean " + strings.Join(names, " or ") + "?)"
+}
+
+// absent says in plain words which flags a command needs, in place of cobra's own: required flag(s) "role", "username" not set.
+func absent(told string) string {
+	parts := strings.Split(told, `"`)
+	var flags []string
+	for i := 1; i < len(parts); i += 2 {
+		flags = append(flags, "--"+parts[i])
+	}
+	if len(flags) == 1 {
+		return flags[0] + " is missing"
+	}
+	return strings.Join(flags, " and ") + " are missing"
 }
 
 // unknown says where a command is that this build does not have.

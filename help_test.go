@@ -85,3 +85,33 @@ func leaves(c *cobra.Command) map[string]bool {
 	}
 	return all
 }
+
+// TestAbsent: what cobra says of flags that are needed, in plain words.
+func TestAbsent(t *testing.T) {
+	for told, want := range map[string]string{
+		`required flag(s) "relay" not set`:            "--relay is missing",
+		`required flag(s) "role", "username" not set`: "--role and --username are missing",
+	} {
+		if got := absent(told); got != want {
+			t.Errorf("%s: %s", told, got)
+		}
+	}
+}
+
+// TestDidYouMean: a short word is like every short command, and names none of them but those that it begins.
+func TestDidYouMean(t *testing.T) {
+	for _, c := range []struct {
+		word  string
+		names []string
+		want  string
+	}{
+		{"lsit", []string{"list"}, " (did you mean list?)"},
+		{"x", []string{"cp"}, ""},
+		{"lo", []string{"login", "logout", "cp"}, " (did you mean login or logout?)"},
+		{"zzzz", nil, ""},
+	} {
+		if got := didYouMean(c.word, c.names); got != c.want {
+			t.Errorf("%s: %q", c.word, got)
+		}
+	}
+}
