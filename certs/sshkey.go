@@ -106,7 +106,11 @@ var privateKey = regexp.MustCompile(`-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY`)
 // keyType fits what a public key's line begins with, after options.
 var keyType = regexp.MustCompile(`(?:^|\s)(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+\s`)
 
-func notOne(why string) error { return &wire.Error{Code: wire.KeyUnusable, Detail: why} }
+// notOne is the error of a text that is no public key: ssh-agent, of which the code's own hint speaks, would not take it either.
+func notOne(why string) error {
+	return (&wire.Error{Code: wire.KeyUnusable, Detail: why}).
+		Advise("give the one line that ssh-keygen has written into the .pub file beside the private key, or that file")
+}
 
 // parseSSH2 reads RFC 4716.
 func parseSSH2(text string) (key ssh.PublicKey, comment string, err error) {

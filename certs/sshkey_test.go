@@ -107,6 +107,9 @@ func TestParsePublicKey(t *testing.T) {
 		if key != nil && err == nil || wire.CodeOf(err) != wire.KeyUnusable || !strings.Contains(wire.DetailOf(err), c.why) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if strings.Contains(wire.HintOf(err), "ssh-add") && name != "certificate" {
+			t.Errorf("%s: ssh-agent would not take it either: %s", name, wire.HintOf(err))
+		}
 		if strings.Contains(wire.DetailOf(err), "secret") || strings.Contains(wire.DetailOf(err), "AAAA") {
 			t.Errorf("%s is repeated: %v", name, err)
 		}

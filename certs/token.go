@@ -43,7 +43,7 @@ func ParseToken(s string) (Token, error) {
 	b64, ok := strings.CutPrefix(strings.TrimSpace(s), tokenPrefix)
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(b64)
 	if !ok || err != nil || len(raw) != tokenSecret+len(t.Pin) {
-		return t, wire.Errorf(wire.TokenInvalid, "this is not a whole token; it begins with %s", tokenPrefix).Advise("copy all of the line that `scrier token create` printed, or make a new token with it")
+		return t, wire.Errorf(wire.TokenInvalid, "this is no token, or not the whole of one: a token is %s and %d characters", tokenPrefix, base64.RawURLEncoding.EncodedLen(tokenSecret+len(t.Pin))).Advise("copy all of the line that `scrier token create` printed, or make a new token with it")
 	}
 	copy(t.Secret[:], raw)
 	copy(t.Pin[:], raw[tokenSecret:])
