@@ -54,7 +54,10 @@ you. It works once, within 15 minutes.
 			if err != nil {
 				return err
 			}
-			req := client.LoginRequest{Username: username, Fingerprint: fingerprint, Now: time.Now, Confirm: confirm, Claim: confirmClaim}
+			req := client.LoginRequest{Username: username, Fingerprint: fingerprint, Now: time.Now,
+				Confirm: func(relay, fingerprint string) (bool, error) { return confirm(c.Context(), relay, fingerprint) },
+				Claim:   func(relay, username string) (bool, error) { return confirmClaim(c.Context(), relay, username) },
+			}
 			if req.Transport, err = transportOf(transport); err != nil {
 				return err
 			}
@@ -290,7 +293,7 @@ func askPassphrase(prompt string) ([]byte, error) {
 }
 
 // confirm shows an unknown relay's fingerprint, as ssh does.
-func confirm(relay, fingerprint string) (bool, error) {
+func confirm(ctx context.Context, relay, fingerprint string) (bool, error) {
 	tty, err := openTTY()
 	if err != nil {
 		return false, wire.Errorf(wire.RelayUntrusted, "the relay at %s is not known yet, and there is no terminal to ask on; its fingerprint is %s", relay, fingerprint).
@@ -298,11 +301,11 @@ func confirm(relay, fingerprint string) (bool, error) {
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty.out, "The relay at %s is not known yet.\nIts fingerprint is %s.\nDoes its administrator give you the same? (yes/no) ", relay, fingerprint)
-	return answer(tty, fingerprint, "the fingerprint")
+	return answer(ctx, tty, fingerprint, "the fingerprint")
 }
 
 // confirmClaim asks whether the person is the operator for whom their key was registered.
-func confirmClaim(relay, username string) (bool, error) {
+func confirmClaim(ctx context.Context, relay, username string) (bool, error) {
 	username = wire.Printable(username)
 	tty, err := openTTY()
 	if err != nil {
@@ -311,15 +314,19 @@ func confirmClaim(relay, username string) (bool, error) {
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty.out, "Your key is registered at %s for the operator %s.\nFrom now on it counts for %s. Is that you? (yes/no) ", relay, username, username)
-	return answer(tty, username, username)
+	return answer(ctx, tty, username, username)
 }
 
-// answer reads yes or no, or what was asked about, which stands for yes.
-func answer(tty *tty, about, what string) (bool, error) {
+// answer reads yes or no, or what was asked about, which stands for yes. It ends with ctx.
+func answer(ctx context.Context, tty *tty, about, what string) (bool, error) {
 	in := bufio.NewReader(tty.in)
 	for range 3 {
-		line, err := in.ReadString('\n')
+		line, err := lineOf(ctx, in)
 		if err != nil {
+			fmt.Fprintln(tty.out) // what follows must not stand behind the question
+			if ctx.Err() != nil {
+				return false, err
+			}
 			return false, &wire.Error{Code: wire.Cancelled, Detail: "there was no answer", Err: err}
 		}
 		switch strings.ToLower(strings.TrimSpace(line)) {

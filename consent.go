@@ -47,31 +47,43 @@ func (k *consent) ask(c *cobra.Command, lines []string, question, kept string) e
 		fmt.Fprintln(w)
 		return err
 	}
+	if !strings.HasSuffix(answer, "\n") { // Ctrl-D leaves the cursor behind the question
+		fmt.Fprintln(w)
+	}
 	if strings.ToLower(strings.TrimSpace(answer)) == "yes" {
 		return nil
 	}
 	return wire.Errorf(wire.Cancelled, "%s", kept)
 }
 
-// line reads one; it ends with ctx.
+// line reads one, or what there is before the end; it ends with ctx.
 func line(ctx context.Context, in io.Reader) (string, error) {
+	text, err := lineOf(ctx, bufio.NewReader(io.LimitReader(in, 64)))
+	switch {
+	case errors.Is(err, io.EOF):
+		return text, nil
+	case err != nil && ctx.Err() == nil:
+		return "", fmt.Errorf("read the answer: %w", err)
+	}
+	return text, err
+}
+
+// lineOf reads a line; it ends with ctx.
+func lineOf(ctx context.Context, in *bufio.Reader) (string, error) {
 	type read struct {
 		text string
 		err  error
 	}
 	done := make(chan read, 1)
 	go func() { // stays behind at a Ctrl-C, which ends the program
-		text, err := bufio.NewReader(io.LimitReader(in, 64)).ReadString('\n')
+		text, err := in.ReadString('\n')
 		done <- read{text, err}
 	}()
 	select {
 	case <-ctx.Done():
 		return "", interrupted(ctx, ctx.Err())
 	case r := <-done:
-		if r.err != nil && !errors.Is(r.err, io.EOF) {
-			return "", fmt.Errorf("read the answer: %w", r.err)
-		}
-		return r.text, nil
+		return r.text, r.err
 	}
 }
 
