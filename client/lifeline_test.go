@@ -119,11 +119,11 @@ type shownShell struct {
 
 func showShell(t *testing.T) *shownShell {
 	t.Helper()
-	return startShell(t, func(*Relay, *fakeRelay) {})
+	return startShell(t, "", func(*Relay, *fakeRelay) {})
 }
 
-// startShell is showShell with a relay that edit has changed.
-func startShell(t *testing.T, edit func(*Relay, *fakeRelay)) *shownShell {
+// startShell is showShell with a command in the terminal, unless it is empty, and a relay that edit has changed.
+func startShell(t *testing.T, command string, edit func(*Relay, *fakeRelay)) *shownShell {
 	t.Helper()
 	s := &shownShell{stage: openStage(t), relay: &fakeRelay{t: t, link: make(chan wire.Link, 1)}, messages: new(syncBuffer), over: make(chan struct{})}
 	fd, err := unix.Dup(int(s.slave.Fd()))
@@ -155,7 +155,7 @@ func startShell(t *testing.T, edit func(*Relay, *fakeRelay)) *shownShell {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(s.over)
-		s.status, s.err = r.Shell(ctx, ShellRequest{Envoy: "web1", Terminal: terminal, Messages: s.messages})
+		s.status, s.err = r.Shell(ctx, ShellRequest{Envoy: "web1", Command: command, Terminal: terminal, Messages: s.messages})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -266,6 +266,27 @@ func TestShellDoesNotGoOn(t *testing.T) {
 				t.Errorf("it says %q", s.messages.String())
 			}
 		})
+	}
+}
+
+// A signal's end is that of the shell or of the command, whichever it was, and the command's has a number as in a shell.
+func TestShellEndedBySignal(t *testing.T) {
+	for command, c := range map[string]struct {
+		status int
+		says   string
+	}{
+		"":         {wire.NoStatus, "The remote shell was ended by SIGINT.\n"},
+		"sleep 60": {130, "The command was ended by SIGINT.\n"},
+	} {
+		s := startShell(t, command, func(*Relay, *fakeRelay) {})
+		f, _ := s.relay.accept()
+		s.relay.say(f, attachedAt(wire.Attached{Channel: command != ""}), &wire.Data{Bytes: []byte("here ")})
+		s.until(t, "here ")
+		s.relay.say(f, &wire.Exit{Signal: "INT"})
+		s.ends(t)
+		if s.err != nil || s.status != c.status || !strings.HasSuffix(s.messages.String(), c.says) {
+			t.Errorf("%q: %d, %v, %q", command, s.status, s.err, s.messages.String())
+		}
 	}
 }
 

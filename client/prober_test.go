@@ -72,7 +72,7 @@ func (r *fakeRelay) acceptBeside() (f *wire.Framed, first wire.Message, far wire
 // A shell on TCP moves to QUIC when that answers: it goes on at the byte where it was, what is typed arrives once, the person sees nothing of it, and
 // the link of before ends.
 func TestShellMovesToABetterLink(t *testing.T) {
-	s := startShell(t, func(r *Relay, relay *fakeRelay) {
+	s := startShell(t, "", func(r *Relay, relay *fakeRelay) {
 		b := &betterRoad{relay, make(chan struct{}), make(chan struct{}, 1)}
 		r.prober = newProber(b.dial, nil, nil, 20*time.Millisecond)
 		ctx, cancel := context.WithCancel(t.Context())

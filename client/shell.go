@@ -39,7 +39,7 @@ type ShellRequest struct {
 }
 
 // Shell opens a session and is its terminal until it ends. status is the remote shell's, or
-// [wire.NoStatus] if a signal ended it or the person left; an error means that there was none.
+// [wire.NoStatus] if a signal ended it or the person left; of a command that a signal ended it is 128 and the signal's number. An error means that there was none.
 func (r *Relay) Shell(ctx context.Context, req ShellRequest) (status int, err error) {
 	first, client, err := r.first(ctx, req)
 	if err != nil {
@@ -278,6 +278,9 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 	case exit.Code != wire.None:
 		fmt.Fprintln(req.Messages) // what follows must not stand behind the prompt
 		return 0, ended(exit.Code, exit.Detail)
+	case exit.Signal != "" && req.Command != "":
+		fmt.Fprintf(req.Messages, "The command was ended by SIG%s.\n", wire.Printable(exit.Signal))
+		return statusOf(exit), nil
 	case exit.Signal != "":
 		fmt.Fprintf(req.Messages, "The remote shell was ended by SIG%s.\n", wire.Printable(exit.Signal))
 		return wire.NoStatus, nil
