@@ -121,6 +121,15 @@ func (a *Agent) Close() error {
 // of all logins.
 func (a *Agent) Sweep(ctx context.Context) (keys.Swept, error) { return a.keys.SweepAll(ctx) }
 
+// tellSwept logs what a crash had left. Nearly always that is nothing, and then it is no news.
+func (a *Agent) tellSwept(ctx context.Context, s keys.Swept) {
+	level := slog.LevelInfo
+	if s.Removed+s.Neutralised+len(s.Failed)+len(s.Unread) == 0 {
+		level = slog.LevelDebug
+	}
+	a.Log.Log(ctx, level, "old session keys were swept", "removed", s.Removed, "made_harmless", s.Neutralised, "failed", s.Failed, "unread", s.Unread)
+}
+
 // Run keeps the agent connected until ctx ends, which is no error. It returns an error when the
 // identity was revoked, as waiting does not help then.
 func (a *Agent) Run(ctx context.Context) error {
@@ -133,7 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if swept, err := a.keys.Sweep(ctx); err != nil {
 		a.Log.Warn("sweep of old keys is incomplete", "err", err)
 	} else {
-		a.Log.Info("swept", "result", swept)
+		a.tellSwept(ctx, swept)
 	}
 	if _, err := a.State.certificate(); wire.CodeOf(err) == wire.BadConfig { // it will not come right by itself
 		return a.State.damaged(a.State.pairPath(), errors.New(wire.DetailOf(err)))
