@@ -271,7 +271,11 @@ func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
 	bytes := l.bytes.of(from)
 	visit := l.visit(from, web.VisitConfig{
 		Leave: leave, Close: func() { _ = conn.CloseWithError(h3NoError, "") }, Known: func() { acquaint(conn.Context()) },
-		Received:   func() uint64 { return conn.ConnectionStats().BytesReceived },
+		Received: func() uint64 { return conn.ConnectionStats().BytesReceived },
+		Packets: func() (sent, lost uint64) {
+			s := conn.ConnectionStats()
+			return s.PacketsSent, s.PacketsLost
+		},
 		MayReceive: func(n uint64) bool { return bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) },
 	})
 	defer visit.End()

@@ -47,6 +47,9 @@ func Send(w io.Writer, m Message) error {
 }
 
 // appendMessage appends one message as one frame to b.
+// Append appends a message to b as Send writes it.
+func Append(b []byte, m Message) ([]byte, error) { return appendMessage(b, m) }
+
 func appendMessage(b []byte, m Message) ([]byte, error) {
 	payload, err := Marshal(m)
 	if err != nil {

@@ -92,8 +92,12 @@
 //
 // Viewer. Framed for life, as WebSocket has no half-close:
 //
-//	viewer -> Data, Resize, EOF, Ack, Ping
-//	relay  -> Data, Notice, Ack, Pong, Watchers, Skip, Resize (to watchers), Exit
+//	viewer -> Data, Resize, EOF, Ack, Ping, Aside
+//	relay  -> Data, Notice, Ack, Pong, Watchers, Skip, Resize (to watchers), Aside, Exit
+//
+// A page's lane. The output of a viewer that said Attach.Asides, so Data, Skip, Resize and Notice, may go over a WebSocket of its
+// own for a while, see [Aside]. The lane begins with Attach, whose ticket is the one that Aside brought, and the relay does not
+// answer that but with Refused.
 //
 // FIN from the CLI ends the session. A stream that breaks leaves the session open for a while, and
 // so does every end of a browser's stream. The bytes of both directions are counted from the

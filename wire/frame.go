@@ -54,6 +54,7 @@ const (
 	frameCall      FrameType = 0x36 // CLI -> relay, empty; HTTP/1.1 follows
 	frameArrived   FrameType = 0x37 // relay -> CLI, on a channel that listens
 	frameLane      FrameType = 0x38 // on a connection of its own: whose lane it is; the answer is the same, empty
+	frameAside     FrameType = 0x39 // both ways, of a viewer that said Asides
 
 	firstOptional FrameType = 0x40 // from here on unknown types are skipped
 

@@ -290,6 +290,7 @@ type Attach struct {
 	Answers bool `cbor:"8,keyasint"`
 	Back    bool `cbor:"9,keyasint"`  // it comes back by itself: who has taken the session over keeps it
 	Anew    bool `cbor:"10,keyasint"` // something was written over its screen: it is painted behind what is missing
+	Asides  bool `cbor:"11,keyasint"` // the viewer understands [Aside], and opens one when it is offered
 }
 
 // Attached says that the viewer's bytes flow from here on.
@@ -383,6 +384,26 @@ type Desktop struct {
 // longer, so that little lies in front of an echo.
 type Ack struct {
 	Offset uint64 `cbor:"1,keyasint"`
+	Frames uint64 `cbor:"2,keyasint,omitempty"` // how many have come whole over the [Aside] that carries output now
+}
+
+// Aside is a lane of a page's: a WebSocket that carries output instead of the viewer's own stream, on which all else stays. At
+// most one is there at a time, and they are numbered. It comes only to a viewer that said Attach.Asides.
+//
+//	relay -> N, Ticket   the viewer may open it, once, within 10 s: Attach with this ticket is its first frame
+//	relay -> N, Used     behind this no output comes on the stream; it comes on the lane
+//	relay -> N, Over     nothing more comes on the lane, or it seems broken: the viewer closes it, and answers
+//	viewer -> N, Over    it is closed, or was never open, and Frames came whole; what the relay has sent beyond them it sends
+//	                     again on the stream, and goes on there
+//
+// The viewer also says Over by itself when the lane breaks. On the lane the relay sends Data, Skip, Resize and Notice, and the
+// viewer Ping, which nobody answers, at least every minute.
+type Aside struct {
+	N      uint32 `cbor:"1,keyasint"`
+	Ticket []byte `cbor:"2,keyasint,omitempty"`
+	Used   bool   `cbor:"3,keyasint,omitempty"`
+	Over   bool   `cbor:"4,keyasint,omitempty"`
+	Frames uint64 `cbor:"5,keyasint,omitempty"`
 }
 
 // ViewerWindow is how far output or input may be ahead of its [Ack], in bytes. A viewer says Ack
@@ -536,6 +557,7 @@ func (*Certified) frame() FrameType     { return frameCertified }
 func (*Call) frame() FrameType          { return frameCall }
 func (*Arrived) frame() FrameType       { return frameArrived }
 func (*Lane) frame() FrameType          { return frameLane }
+func (*Aside) frame() FrameType         { return frameAside }
 
 // newMessage is the table from frame to message.
 func newMessage(t FrameType) Message {
@@ -618,6 +640,8 @@ func newMessage(t FrameType) Message {
 		return new(Arrived)
 	case frameLane:
 		return new(Lane)
+	case frameAside:
+		return new(Aside)
 	}
 	return nil
 }

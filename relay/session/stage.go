@@ -182,6 +182,9 @@ func (c *Channel) serve(ctx context.Context, f *wire.Framed, who Viewer, a *wire
 	if t == nil {
 		return wire.Errorf(wire.NotFound, "the session is not open yet")
 	}
+	if who.Aside != 0 {
+		return c.aside(t, f, who)
+	}
 	if err := t.Admit(who); err != nil {
 		return err
 	}
@@ -199,6 +202,26 @@ func (s *Session) channel(number uint32) *Channel {
 		}
 	}
 	return nil
+}
+
+// asides is an [Audience] whose viewers may have lanes.
+type asides interface {
+	// Aside serves a lane of one of its viewers, as Serve does a viewer.
+	Aside(f *wire.Framed, who Viewer) error
+}
+
+// aside serves a lane. Its viewer is admitted, and written down, already.
+func (c *Channel) aside(t Stage, f *wire.Framed, who Viewer) error {
+	a, ok := t.Audience().(asides)
+	if !ok || f == nil {
+		return &wire.Error{Code: wire.TicketInvalid}
+	}
+	if who.Check != nil {
+		if err := who.Check(false); err != nil {
+			return err
+		}
+	}
+	return a.Aside(f, who)
 }
 
 // admit does what comes before anybody sees a session: their right to it, and the record of who

@@ -90,6 +90,8 @@ type VisitConfig struct {
 	// what its network may send.
 	Received   func() uint64
 	MayReceive func(n uint64) bool
+	// Packets, if not nil, is how many packets the connection has sent, and lost.
+	Packets func() (sent, lost uint64)
 }
 
 // NewVisit watches a connection until [Visit.End].

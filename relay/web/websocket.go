@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ func (a *Attacher) WebSocket(w http.ResponseWriter, r *http.Request) {
 		return // Accept has answered
 	}
 	c.SetReadLimit(maxMessage)
-	s := newWSStream(c, func() { _ = below.conn.Close() }) // it may be gone
+	s := newWSStream(c, below.conn)
 	a.serve(r, s, id)
 	s.close()
 }
@@ -68,7 +69,7 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // CloseWrite is the close handshake.
 type wsStream struct {
 	c      *websocket.Conn
-	kill   func()             // closes the connection below
+	conn   net.Conn           // below
 	cancel context.CancelFunc // of pump
 	done   chan struct{}
 
@@ -82,13 +83,23 @@ type wsStream struct {
 	write time.Time
 }
 
-func newWSStream(c *websocket.Conn, kill func()) *wsStream {
-	s := &wsStream{c: c, kill: kill, done: make(chan struct{}), pieces: make(chan []byte), moved: make(chan struct{})}
+func newWSStream(c *websocket.Conn, conn net.Conn) *wsStream {
+	s := &wsStream{c: c, conn: conn, done: make(chan struct{}), pieces: make(chan []byte), moved: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.pump(ctx)
 	return s
 }
+
+// ForBulk prepares it for much output.
+func (s *wsStream) ForBulk() {
+	if secure, ok := s.conn.(*tls.Conn); ok {
+		wire.ForBulk(secure.NetConn())
+	}
+}
+
+// kill closes the connection below, which may be gone.
+func (s *wsStream) kill() { _ = s.conn.Close() }
 
 // pump reads messages in a goroutine of its own: to cancel a read that waits would end the whole
 // connection, writing included.

@@ -75,10 +75,12 @@ func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *
 		_ = session.CloseWithError(webtransport.SessionErrorCode(wire.Protocol), "no stream") // it may be gone
 		return
 	}
+	stream := &wtStream{s: s, idle: webTransportIdle}
 	if v := VisitOf(r.Context()); v != nil {
 		v.came(int64(s.StreamID()))
+		stream.packets = v.Packets
 	}
-	code := a.serve(r, &wtStream{s: s, idle: webTransportIdle}, id)
+	code := a.serve(r, stream, id)
 	_ = session.CloseWithError(webtransport.SessionErrorCode(code), "") // the page may have gone first
 }
 
@@ -90,6 +92,16 @@ type wtStream struct {
 	idle  time.Duration // if the page sends nothing for so long the stream ends
 	rmu   sync.Mutex
 	until time.Time // as SetReadDeadline set it
+
+	packets func() (sent, lost uint64) // of its connection; nil: nobody counts them
+}
+
+// Packets is how many packets the browser's connection was sent, and how many of them were lost.
+func (w *wtStream) Packets() (sent, lost uint64) {
+	if w.packets == nil {
+		return 0, 0
+	}
+	return w.packets()
 }
 
 func (w *wtStream) Read(p []byte) (int, error) {

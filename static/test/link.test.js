@@ -19,7 +19,7 @@ class World {
   notices = [];
   heard = [];
   lost = 0;
-  constructor(attachError) {
+  constructor(attachError, better) {
     this.attachError = attachError;
     this.link = new Link(
       {
@@ -31,6 +31,8 @@ class World {
           return Promise.resolve(p);
         },
         lost: () => this.lost++,
+        beside: () => this.beside(),
+        better,
         ending: () => Promise.resolve({ code: 83, detail: "gone" }),
       },
       {
@@ -104,6 +106,78 @@ test("attach: ticket first, then bytes both ways", async () => {
   await settle();
   assert.equal(w.screen, "$ ");
   assert.equal(w.pipe.typed, "ls\r");
+  w.link.close();
+  await w.done;
+});
+
+test("a better transport is moved to, at the byte where it was both ways", async () => {
+  const better = { due: () => undefined, moved: () => (better.changed = true) };
+  const w = new World(undefined, better);
+  await w.attach();
+  await w.push(data("one "));
+  w.type("abc");
+  await settle();
+  w.link.nudge(true);
+  await settle();
+  assert.ok(better.changed);
+  assert.equal(w.pipes.length, 1); // nothing is due
+  const next = new Pipe();
+  next.kind = "WebTransport";
+  let open;
+  better.due = (d) => (d.kind === "WebSocket" ? 5000 : undefined);
+  better.again = () => new Promise((done) => (open = done));
+  w.link.nudge(true);
+  await w.clock.pass(4000);
+  assert.equal(open, undefined);
+  // The relay answers the page's pings.
+  await w.push(message(0x05, [[1, w.pipe.of(0x04).at(-1).get(1)]]));
+  await w.clock.pass(1000);
+  w.link.nudge(true); // one at a time
+  await w.push(data("two "));
+  w.type("def");
+  await settle();
+  assert.equal(w.pipe.typed, "abcdef"); // what is there serves until the other is open
+  open(next);
+  await settle();
+  assert.ok(w.pipe.closed);
+  const [attach] = next.of(0x27);
+  assert.deepEqual([attach.get(2), attach.get(9)], [8, true]);
+  w.type("ghi");
+  await settle();
+  assert.equal(next.typed, ""); // not before the relay has said where input goes on
+  next.push(attached({ offset: 8, typed: 3 }), data("three"));
+  await settle();
+  assert.equal(w.screen, "one two three");
+  assert.equal(next.typed, "defghi");
+  assert.equal(w.link.transport, "WebTransport");
+  assert.deepEqual([w.lost, w.link.gaps, w.pipes.length], [0, 0, 1]);
+  // One that cannot be had costs nothing, nor does one that comes when the link is over.
+  w.link.close();
+  await w.done;
+});
+
+test("a better transport that cannot be had, or comes too late, changes nothing", async () => {
+  let open, fail;
+  const better = { due: () => 0, moved: () => {}, again: () => new Promise((done, failed) => ([open, fail] = [done, failed])) };
+  const w = new World(undefined, better);
+  await w.attach();
+  w.link.nudge();
+  await settle();
+  fail(new Error("no"));
+  await settle();
+  assert.equal(w.state, "attached");
+  assert.ok(!w.pipe.closed);
+  w.link.nudge();
+  await settle();
+  await w.cut();
+  const late = new Pipe();
+  open(late);
+  await settle();
+  assert.ok(late.closed);
+  await w.clock.pass(0);
+  await w.attach();
+  assert.equal(w.state, "attached");
+  assert.equal(w.pipes.length, 2);
   w.link.close();
   await w.done;
 });
@@ -540,6 +614,99 @@ test("who comes back by itself takes nothing away from another window", async ()
   w.link.again(); // a person wants it
   await settle();
   assert.equal(w.pipe.got[0][1].has(9), false);
+  w.link.close();
+  await w.done;
+});
+
+const aside = (o) => message(0x39, [[1, o.n], ...(o.ticket ? [[2, o.ticket]] : []), ...(o.used ? [[3, true]] : []), ...(o.over ? [[4, true]] : [])]);
+const laneTicket = new Uint8Array(32).fill(7);
+const notice = (text) => message(0x25, [[1, 0], [2, text]]);
+
+test("output comes over a lane and back, in its order, and keys do not leave the stream", async () => {
+  const lanes = [];
+  const w = new World();
+  w.beside = () => {
+    const p = new Pipe();
+    lanes.push(p);
+    return Promise.resolve(p);
+  };
+  await w.attach();
+  w.pipe.kind = "WebTransport";
+  assert.equal(w.pipe.of(0x27)[0].get(11), true);
+  await w.push(data("one "), aside({ n: 1, ticket: laneTicket }));
+  assert.deepEqual([...lanes[0].of(0x27)[0].get(1)], [...laneTicket]);
+  assert.equal(w.link.transport, "WebTransport");
+  // What comes over it before its turn waits for what was sent before.
+  lanes[0].push(data("three "), notice("said"));
+  await settle();
+  assert.equal(w.screen, "one ");
+  await w.push(data("two "), aside({ n: 1, used: true }));
+  assert.equal(w.screen, "one two three ");
+  assert.deepEqual(w.notices, ["said"]);
+  assert.equal(w.link.transport, "WebTransport + WebSocket");
+  w.type("abc");
+  await w.clock.pass(10);
+  assert.equal(w.pipe.typed, "abc");
+  const acked = w.pipe.of(0x28).at(-1);
+  assert.deepEqual([acked.get(1), acked.get(2)], [14, 2]);
+  assert.equal(lanes[0].of(0x28).length, 0);
+  // It is kept open, and breaks in the middle of a frame: the relay hears what came whole.
+  await w.push(message(0x05, [[1, w.pipe.of(0x04).at(-1).get(1)]]));
+  for (let i = 0; i < 31; i++) {
+    await w.clock.pass(1000);
+    await w.push(message(0x05, [[1, w.pipe.of(0x04).at(-1).get(1)]]));
+  }
+  assert.ok(lanes[0].of(0x04).length > 0);
+  const cut = data("five ");
+  lanes[0].push(data("four "), cut.slice(0, 4));
+  await settle();
+  lanes[0].close();
+  await settle();
+  assert.deepEqual([...w.pipe.of(0x39).at(-1)], [[1, 1], [4, true], [5, 3]]);
+  assert.equal(w.link.transport, "WebTransport");
+  await w.push(aside({ n: 1, over: true })); // the relay noticed too: it has its answer
+  assert.equal(w.pipe.of(0x39).length, 1);
+  await w.push(cut);
+  assert.equal(w.screen, "one two three four five ");
+  // Another one, which the relay calls back before it was used.
+  await w.push(aside({ n: 2, ticket: laneTicket }), aside({ n: 2, over: true }));
+  assert.ok(lanes[1].closed);
+  assert.deepEqual([...w.pipe.of(0x39).at(-1)], [[1, 2], [4, true], [5, 0]]);
+  // And one that is refused.
+  await w.push(aside({ n: 3, ticket: laneTicket }));
+  lanes[2].push(refused(75));
+  await settle();
+  assert.ok(lanes[2].closed);
+  assert.deepEqual([...w.pipe.of(0x39).at(-1)], [[1, 3], [4, true], [5, 0]]);
+  assert.equal(w.state, "attached");
+  // One that is there when the link is over goes with it.
+  await w.push(aside({ n: 4, ticket: laneTicket }), aside({ n: 4, used: true }));
+  w.link.close();
+  await w.done;
+  assert.ok(lanes[3].closed);
+});
+
+test("a lane that does not open is told, and nothing else changes", async () => {
+  const w = new World();
+  w.beside = () => Promise.reject(new Error("no way"));
+  await w.attach();
+  await w.push(aside({ n: 1, ticket: laneTicket }));
+  assert.deepEqual([...w.pipe.of(0x39).at(-1)], [[1, 1], [4, true], [5, 0]]);
+  await w.push(data("on"));
+  assert.equal(w.screen, "on");
+  w.link.close();
+  await w.done;
+});
+
+test("a lane on which the relay says what it must not ends the link", async () => {
+  const w = new World();
+  const lane = new Pipe();
+  w.beside = () => Promise.resolve(lane);
+  await w.attach();
+  await w.push(aside({ n: 1, ticket: laneTicket }), aside({ n: 1, used: true }));
+  lane.push(rawFrame(0x3f, Uint8Array.of(1)));
+  await settle();
+  assert.equal(w.state, "stopped");
   w.link.close();
   await w.done;
 });

@@ -37,10 +37,14 @@ type Audience struct {
 	gone     sync.WaitGroup // viewers
 	grace    *time.Timer    // until the session ends for want of an owner
 	until    time.Time      // when that is
+	asides   uint64         // lanes that were offered
+	times    asideTimes
 }
 
 // New is the audience of a stage of a session. mu guards the stage and its audience.
-func New(s *session.Channel, mu *sync.Mutex) *Audience { return &Audience{session: s, mu: mu} }
+func New(s *session.Channel, mu *sync.Mutex) *Audience {
+	return &Audience{session: s, mu: mu, times: defaultAsides()}
+}
 
 // Open is called when the stage runs: from then on the session ends unless an owner comes within the
 // grace.
@@ -101,6 +105,7 @@ func (a *Audience) leave(v *Seat, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	v.left = true
+	v.dropAsideLocked()
 	if v.Watch {
 		a.watchers = slices.DeleteFunc(a.watchers, func(w *Seat) bool { return w == v })
 		a.tellOwnerLocked()

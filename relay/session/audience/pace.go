@@ -21,6 +21,8 @@ type pace struct {
 	trips   [2]time.Duration // the shortest of this period and of the one before; 0: none
 	tripAt  time.Time        // when this period began
 	quietTo time.Time        // until then little is sent, so that a round trip without a queue is seen
+
+	inOrder bool // what is behind a lost packet waits for it: another round trip's worth must be on the way
 }
 
 // send is one moment at which something was sent.
@@ -122,6 +124,9 @@ func (p *pace) window(limit uint64, now time.Time) uint64 {
 		return max(minWindow, limit/4)
 	}
 	wait := base + queue(base)
+	if p.inOrder {
+		wait += base
+	}
 	if now.Before(p.quietTo) {
 		wait = base / 2
 	}

@@ -52,12 +52,22 @@ type Seat struct {
 	Missed uint64
 	// Prompt says that the viewer acknowledges at once what it shows; set before EnterLocked.
 	Prompt bool
+	// Asides says that the viewer understands [wire.Aside]; set before EnterLocked.
+	Asides bool
 
 	audience *Audience
 	source   Source
 	stream   wire.Stream
 	wake     chan struct{} // holds at most one wake-up
 	pace     pace
+	load     load
+
+	aside   *aside
+	asided  uint32         // the number of the last one
+	notes   []wire.Message // of lanes, that are to be sent
+	again   [][]byte       // frames that a lane has lost: they are sent before all other output
+	mayMove time.Time      // when the next lane may be offered
+	balk    int            // how many in a row were of no use
 
 	pong    *wire.Pong
 	names   bool       // the watchers are others than the owner was told
@@ -80,12 +90,16 @@ func (v *Seat) WakeLocked() {
 	case v.wake <- struct{}{}:
 	default:
 	}
+	if v.aside != nil {
+		v.aside.wakeLocked()
+	}
 }
 
 // SkipLocked has output go on at a number, as if everything before it were on the screen.
 func (v *Seat) SkipLocked(to uint64) {
 	v.Next, v.Seen = to, to
 	v.pace.skipped(to, time.Now())
+	v.load = load{}
 }
 
 // EndingLocked says that the seat was told to end, and no more of its input counts.
@@ -209,7 +223,12 @@ func (v *Seat) take(m wire.Message, refused error) error {
 		v.pong = &wire.Pong{N: m.N}
 		v.WakeLocked()
 		return nil
+	case *wire.Aside:
+		return v.asideOverLocked(m)
 	case *wire.Ack:
+		if err := v.asideTakenLocked(m.Frames); err != nil {
+			return err
+		}
 		if m.Offset > v.Next-v.Missed {
 			return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and %d were sent", m.Offset, v.Next-v.Missed)
 		}

@@ -50,11 +50,11 @@ func (v *Seat) send(f *wire.Framed) error {
 func (v *Seat) sendDue(f *wire.Framed, late bool) (some, last bool, err error) {
 	buf := frames.Get().(*[wire.DataHeader + wire.MaxData]byte)
 	defer frames.Put(buf)
-	n, messages, last, err := v.due(buf[wire.DataHeader:], late)
-	if err != nil || n == 0 && len(messages) == 0 {
+	again, n, messages, last, err := v.due(buf[wire.DataHeader:], late)
+	if err != nil || n == 0 && len(messages) == 0 && again == nil {
 		return false, last, err
 	}
-	var frame []byte
+	frame := again
 	if n > 0 {
 		frame = wire.DataFrame(buf[:], n)
 	}
@@ -64,19 +64,23 @@ func (v *Seat) sendDue(f *wire.Framed, late bool) (some, last bool, err error) {
 	return true, last, nil
 }
 
-// due is what is to be sent now: messages, then n bytes in p. last says that nothing follows; late,
-// that the acknowledgement of input need not wait for output to travel with.
-func (v *Seat) due(p []byte, late bool) (n int, messages []wire.Message, last bool, err error) {
+// due is what is to be sent now: messages, then n bytes in p, or a frame again that a lane has lost. last says that nothing
+// follows; late, that the acknowledgement of input need not wait for output to travel with.
+func (v *Seat) due(p []byte, late bool) (again []byte, n int, messages []wire.Message, last bool, err error) {
 	a := v.audience
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if v.lost != nil {
-		return 0, nil, false, v.lost
+		return nil, 0, nil, false, v.lost
 	}
 	if v.end != nil {
-		return 0, []wire.Message{v.end}, true, nil
+		return nil, 0, []wire.Message{v.end}, true, nil
 	}
-	messages = v.source.News()
+	apart := v.apartLocked()
+	if !apart && len(v.again) == 0 {
+		messages = v.source.News()
+	}
+	messages, v.notes = append(messages, v.notes...), nil
 	if v.pong != nil {
 		messages = append(messages, v.pong)
 		v.pong = nil
@@ -85,27 +89,46 @@ func (v *Seat) due(p []byte, late bool) (n int, messages []wire.Message, last bo
 		messages = append(messages, &wire.Watchers{Names: a.namesLocked()})
 		v.names = false
 	}
-	now := time.Now()
-	window := v.source.Window()
-	if v.Prompt && window > 0 {
-		window = v.pace.window(window, now)
-		p = p[:min(len(p), int(window/4))] // a frame is on the screen, and acknowledged, as a whole
-	}
-	if limit := v.Seen + window; v.Next < limit {
-		p = p[:min(uint64(len(p)), limit-v.Next)]
-		if n = v.source.Read(p); n > 0 {
-			v.Next += uint64(n)
-			v.pace.sent(v.Next, n < len(p), now)
-		}
+	switch {
+	case apart:
+	case len(v.again) > 0:
+		again, v.again = v.again[0], v.again[1:]
+	default:
+		n = v.readLocked(p, time.Now())
 	}
 	if given := v.source.Given(); given != v.InputAcked && (n > 0 || late || given-v.InputAcked >= wire.ViewerWindow/4) {
 		v.InputAcked = given
 		messages = append(messages, &wire.Ack{Offset: given})
 	}
-	if a.final != nil && n == 0 && (a.final.Code != wire.None || v.source.Done()) {
-		return 0, append(messages, a.final), true, nil
+	if a.final != nil && n == 0 && again == nil && !v.outLocked() && (a.final.Code != wire.None || v.source.Done()) {
+		return nil, 0, append(messages, a.final), true, nil
 	}
-	return n, messages, false, nil
+	return again, n, messages, false, nil
+}
+
+// readLocked reads output that may be sent now.
+func (v *Seat) readLocked(p []byte, now time.Time) (n int) {
+	window := v.source.Window()
+	if window == 0 {
+		return 0
+	}
+	most := window
+	if v.Prompt {
+		window = v.pace.window(window, now)
+		p = p[:min(len(p), int(window/4))] // a frame is on the screen, and acknowledged, as a whole
+	}
+	full := true
+	if limit := v.Seen + window; v.Next < limit {
+		p = p[:min(uint64(len(p)), limit-v.Next)]
+		n = v.source.Read(p)
+		full = n == len(p)
+		if n > 0 {
+			v.Next += uint64(n)
+			v.pace.sent(v.Next, !full, now)
+		}
+	}
+	v.weighLocked(full, most, now)
+	return n
 }
 
 func (v *Seat) owesAck() bool {

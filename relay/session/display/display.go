@@ -121,6 +121,7 @@ func (d *Display) Serve(ctx context.Context, f *wire.Framed, who session.Viewer,
 	}
 	v := &seat{display: d, screen: screen, room: make(chan struct{}, 1), fed: make(chan struct{}, 1), closed: make(chan struct{})}
 	v.Seat = d.audience.Seat(who, f, v)
+	v.Asides = a.Asides
 	attached, err := d.join(v, a)
 	if err != nil {
 		screen.Close()

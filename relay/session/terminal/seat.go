@@ -24,7 +24,7 @@ type seat struct {
 func (t *Terminal) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a *wire.Attach) error {
 	v := &seat{terminal: t, skips: a.Skip, paints: a.Skip || a.Paint}
 	v.Seat = t.audience.Seat(who, f, v)
-	v.Prompt = a.Prompt
+	v.Prompt, v.Asides = a.Prompt, a.Asides
 	attached, err := t.join(v, a)
 	if err != nil {
 		return err

@@ -22,7 +22,12 @@ export class DesktopLink extends Lifeline {
   }
 
   protected override hello(ticket: Uint8Array): Uint8Array<ArrayBuffer> {
-    return encodeAttach({ ticket, size: nowhere, client: this.client, back: !this.wished });
+    return encodeAttach({ ticket, size: nowhere, client: this.client, back: !this.wished, asides: this.asides });
+  }
+
+  /** A desktop is joined anew: a key that is typed meanwhile, or a file that is on its way, would be lost. */
+  protected override get resumes(): boolean {
+    return false;
   }
 
   protected override parted(): void {

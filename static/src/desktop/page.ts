@@ -9,6 +9,7 @@ import { clock } from "../viewer/clock";
 import { ask, button, el, icon } from "../viewer/dom";
 import { endingOf } from "../viewer/ending";
 import { askBeforeLeaving, askBeforeUnload } from "../viewer/leave";
+import { onNetwork } from "../viewer/network";
 import { broken, card, fleet, problem, progress, retrying, signIn, type Way } from "../viewer/panel";
 import { StatusLine, type Seen } from "../viewer/status";
 import { place, plain } from "../viewer/text";
@@ -103,8 +104,7 @@ export class Page implements Seen {
     askBeforeLeaving("desktop", () => (this.link?.state.name === "attached" && !this.spec.watch ? [{ where: this.where, end: () => this.endNow() }] : []));
     askBeforeUnload(() => this.drive.busy);
     document.addEventListener("fullscreenchange", () => this.filled());
-    addEventListener("online", () => this.link?.nudge());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.link?.nudge());
+    onNetwork((changed) => this.link?.nudge(changed));
     setInterval(() => !document.hidden && this.update(), 1000);
     this.draw();
   }
@@ -199,6 +199,8 @@ export class Page implements Seen {
         attach: (signal) => relay.attach(session, this.spec.watch, { signal }),
         dial: (o, signal) => this.dialer.open(o, signal),
         lost: (d) => this.dialer.lost(d),
+        beside: (o) => this.dialer.beside(o),
+        better: this.dialer,
         ending: () => endingOf(session),
       },
       {

@@ -1,7 +1,7 @@
 import { Tunnel } from "@glokon/guacamole-common-js";
 import type { Attachment } from "../viewer/attachment";
 import type { Clock } from "../viewer/clock";
-import { encodeAck, encodeData, type Attached } from "../wire/messages";
+import { encodeData, type Attached } from "../wire/messages";
 import { breath } from "./breath";
 import { Intake } from "./intake";
 import { Outbox } from "./outbox";
@@ -52,7 +52,7 @@ export class AttachmentTunnel extends Tunnel {
           console.error(`what guacd sent as ${opcode} was not understood`, err);
         }
       },
-      ack: (offset) => at.send(encodeAck(offset)),
+      ack: (offset) => at.ack(offset),
       failed: (detail) => at.fail(detail),
       breath: () => r.breath(),
     }, clock);

@@ -7,6 +7,7 @@ import { ask, button, el, icon } from "../viewer/dom";
 import { endingOf } from "../viewer/ending";
 import { askBeforeLeaving, askBeforeUnload } from "../viewer/leave";
 import { chooseLogin, Login, quote } from "../viewer/login";
+import { onNetwork } from "../viewer/network";
 import { broken, card, fleet, problem, progress, retrying, signIn, type Way } from "../viewer/panel";
 import { StatusLine, type Seen } from "../viewer/status";
 import { place, plain } from "../viewer/text";
@@ -53,8 +54,7 @@ export class Page implements Seen {
       el("main", { class: "panels filled" }, this.pane.element, this.dock), el("footer", {}, this.status.element));
     askBeforeLeaving("file session", () => (this.live && !this.pane.busy ? [{ where: this.where, end: () => this.endNow() }] : []));
     askBeforeUnload(() => this.pane.busy);
-    addEventListener("online", () => this.link?.nudge());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.link?.nudge());
+    onNetwork((changed) => this.link?.nudge(changed));
     setInterval(() => !document.hidden && this.draw(), 1000);
     this.draw();
   }
@@ -98,6 +98,7 @@ export class Page implements Seen {
         attach: (signal) => relay.attach(session, false, { signal }),
         dial: (o, signal) => this.dialer.open(o, signal),
         lost: (d) => this.dialer.lost(d),
+        better: this.dialer,
         ending: () => endingOf(session),
       },
       {

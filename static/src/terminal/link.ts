@@ -1,4 +1,4 @@
-import { encodeAck, encodeAnswer, encodeAttach, encodeData, encodeGiveUp, encodeResize, clamp, type Ask, type Attached, type Message, type Said, type Size } from "../wire/messages";
+import { encodeAnswer, encodeAttach, encodeData, encodeGiveUp, encodeResize, clamp, type Ask, type Attached, type Message, type Said, type Size } from "../wire/messages";
 import type { Attachment } from "../viewer/attachment";
 import type { Clock } from "../viewer/clock";
 import { Lifeline, type Way } from "../viewer/lifeline";
@@ -37,7 +37,7 @@ export class Link extends Lifeline {
 
   constructor(way: Way, private readonly face: Face, clock: Clock, private readonly answers = false) {
     super(way, clock);
-    this.output = new Output(face, clock, (offset) => this.attachment?.send(encodeAck(offset)));
+    this.output = new Output(face, clock, (offset) => this.attachment?.ack(offset));
   }
 
   /** history: what the terminal answers now must not be sent. */
@@ -157,7 +157,7 @@ export class Link extends Lifeline {
   }
 
   protected override hello(ticket: Uint8Array): Uint8Array<ArrayBuffer> {
-    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true, paint: true, back: !this.wished, answers: this.answers });
+    return encodeAttach({ ticket, from: this.output.from, size: this.face.size(), client: this.client, skip: this.face.skips(), prompt: true, paint: true, back: !this.wished, answers: this.answers, asides: this.asides });
   }
 
   protected override parted(): void {

@@ -280,6 +280,8 @@ export class Tab {
         attach: (signal) => relay.attach(session, watch, { signal }),
         dial: (o, signal) => this.dialer.open(o, signal),
         lost: (d) => this.dialer.lost(d),
+        beside: (o) => this.dialer.beside(o),
+        better: this.dialer,
         ending: () => endingOf(session),
       },
       {

@@ -1,5 +1,6 @@
 import { ask, button, el, icon } from "../viewer/dom";
 import { askBeforeLeaving, askBeforeUnload } from "../viewer/leave";
+import { onNetwork } from "../viewer/network";
 import { StatusLine } from "../viewer/status";
 import { deed, named } from "./shortcut";
 import { Side } from "./side";
@@ -39,11 +40,9 @@ export class Tabs implements Owner {
       // Keys in the terminal come through it.
       if (!(e.target instanceof Element && e.target.closest(".xterm")) && !document.querySelector("dialog[open]")) this.key(e);
     });
-    const nudge = () => {
-      for (const t of this.list) t.link?.nudge();
-    };
-    addEventListener("online", nudge);
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && nudge());
+    onNetwork((changed) => {
+      for (const t of this.list) t.link?.nudge(changed);
+    });
     setInterval(() => {
       if (document.hidden) return;
       this.front?.tick();

@@ -1,5 +1,6 @@
 import { FrameReader, ProtocolError } from "../wire/frames";
-import { encodePing, parse, type Ended, type Message } from "../wire/messages";
+import { encodeAck, encodePing, parse, type Ended, type Message } from "../wire/messages";
+import { Aside } from "./aside";
 import type { Clock } from "./clock";
 import type { Duplex } from "./transport";
 
@@ -28,9 +29,22 @@ export class Attachment {
   private pings = 0;
   private pingAt = -Infinity;
   private askedAt: number | undefined; // when we first asked since the last frame
+  private readonly aside: Aside;
 
-  constructor(readonly duplex: Duplex, private readonly clock: Clock, private readonly each: (m: Message) => void) {
+  /** beside opens another connection for much output; changed is called when output goes another way. */
+  constructor(readonly duplex: Duplex, private readonly clock: Clock, private readonly each: (m: Message) => void, beside: () => Promise<Duplex>, changed: () => void) {
     this.contact = clock.now();
+    this.aside = new Aside({
+      open: beside, changed,
+      message: (m) => !this.over && this.each(m),
+      send: (b) => this.send(b),
+      failed: (err) => this.finish(err instanceof ProtocolError ? { kind: "protocol", detail: err.message } : { kind: "broken" }),
+    }, clock);
+  }
+
+  /** carried says what carries it. */
+  get carried(): string {
+    return this.aside.carries ? `${this.duplex.kind} + WebSocket` : this.duplex.kind;
   }
 
   /** run sends the first frame and works until the end; after it nothing is called any more. */
@@ -43,12 +57,18 @@ export class Attachment {
     const o = await outcome;
     this.over = true;
     this.cancel();
+    this.aside.end();
     this.duplex.close();
     return o;
   }
 
   send(b: Uint8Array<ArrayBuffer>): void {
     if (!this.over) this.duplex.send(b);
+  }
+
+  /** ack says how much of the output is on the screen, or taken in. */
+  ack(offset: number): void {
+    this.send(encodeAck(offset, this.aside.taken));
   }
 
   /** ping asks at once whether the relay is still there. */
@@ -96,7 +116,8 @@ export class Attachment {
     } else if (m.type === "refused") {
       this.over = true;
       this.finish({ kind: "refused", refused: m });
-    } else this.each(m);
+    } else if (m.type === "aside") this.aside.said(m);
+    else this.each(m);
   }
 
   // A browser lets timers of a hidden page run once a minute: so a silence counts only after a

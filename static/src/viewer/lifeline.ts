@@ -11,7 +11,19 @@ export interface Way {
   attach(signal: AbortSignal): Promise<Opening>; // throws Problem
   dial(o: Opening, signal: AbortSignal): Promise<Duplex>;
   lost(d: Duplex): void;
+  beside?(o: Opening): Promise<Duplex>; // a connection beside one over WebTransport, for much output
   ending(): Promise<Ended>; // of a session that is gone
+  better?: Better; // undefined: a link stays with what it has got
+}
+
+/** Better finds a better transport for a link that has one. */
+export interface Better {
+  /** moved says that it may be another network by now. */
+  moved(): void;
+  /** due is in how many ms it may be tried to find something better than d; undefined: there is no reason to. */
+  due(d: Duplex): number | undefined;
+  /** again opens it. */
+  again(o: Opening, signal: AbortSignal): Promise<Duplex>;
 }
 
 export type State =
@@ -52,6 +64,8 @@ export abstract class Lifeline {
   private stop = new AbortController();
   private wake: (() => void) | undefined;
   private failures = 0;
+  private next: { opening: Opening; duplex: Duplex } | undefined; // what a move goes on with
+  private looking = false; // for a better transport
   /** wished says that a person asked for this attempt: else who has taken the session over keeps it. */
   protected wished = true;
 
@@ -72,6 +86,10 @@ export abstract class Lifeline {
       const next = await this.once(first);
       first = undefined;
       if (this.closed) return;
+      if (this.next) { // nothing broke: the next connection is there already
+        this.change({ name: "connecting", again: true });
+        continue;
+      }
       this.change(next);
       if (next.name === "ended") return;
       if (next.name === "waiting") await this.pause(next.until - this.clock.now());
@@ -88,15 +106,20 @@ export abstract class Lifeline {
     this.wake?.();
   }
 
-  /** nudge says that something changed that may have brought the network back. */
-  nudge(): void {
+  /** nudge says that something happened that may have brought the network back; changed, that it may be another one by now. */
+  nudge(changed = false): void {
+    if (changed) this.way.better?.moved();
     if (this.state.name === "waiting") this.wake?.();
-    else if (this.state.name === "attached") this.attachment?.ping();
+    else if (this.state.name === "attached") {
+      this.attachment?.ping();
+      void this.improve();
+    }
   }
 
   close(): void {
     this.change({ name: "closed" });
     this.stop.abort();
+    this.next?.duplex.close();
     this.attachment?.close();
     this.wake?.();
   }
@@ -111,8 +134,13 @@ export abstract class Lifeline {
     return this.state.name === "ended" || this.state.name === "closed";
   }
 
-  get transport(): Duplex["kind"] | undefined {
-    return this.attachment?.duplex.kind;
+  get transport(): string | undefined {
+    return this.attachment?.carried;
+  }
+
+  /** asides says that a lane can be had, see Attach. */
+  protected get asides(): boolean {
+    return this.way.beside !== undefined;
   }
 
   get rtt(): number | undefined {
@@ -125,6 +153,37 @@ export abstract class Lifeline {
   get silence(): number | undefined {
     const at = this.attachment?.contact ?? this.contact;
     return at === undefined ? undefined : this.clock.now() - at;
+  }
+
+  /** resumes says that what is attached goes on over another connection at the byte where it was. */
+  protected get resumes(): boolean {
+    return true;
+  }
+
+  // improve moves to a better transport if there is one by now. The old connection serves until the other one is open;
+  // what was on its way over it is asked for again, as when it breaks.
+  private async improve(): Promise<void> {
+    const at = this.attachment;
+    const better = this.way.better;
+    const wait = at && better?.due(at.duplex);
+    if (!at || !better || wait === undefined || this.looking || !this.resumes) return;
+    this.looking = true;
+    let duplex: Duplex | undefined;
+    try {
+      if (wait > 0) await new Promise<void>((done) => this.clock.after(wait, done));
+      if (this.attachment !== at || this.state.name !== "attached") return;
+      const opening = await this.way.attach(this.stop.signal);
+      duplex = await better.again(opening, this.stop.signal);
+      if (this.attachment !== at || this.state.name !== "attached") return;
+      this.next = { opening, duplex };
+      duplex = undefined;
+      at.close();
+    } catch {
+      // it stays as it is
+    } finally {
+      this.looking = false;
+      duplex?.close();
+    }
   }
 
   /** met notes that the relay has answered Attach. */
@@ -148,11 +207,13 @@ export abstract class Lifeline {
   // once is one attempt, from the ticket to the end of the connection; the result is the next state.
   private async once(first?: Opening): Promise<State> {
     this.stop = new AbortController();
+    const ready = this.next;
+    this.next = undefined;
     let duplex: Duplex;
     let opening: Opening;
     try {
-      opening = first ?? (await this.way.attach(this.stop.signal));
-      duplex = await this.way.dial(opening, this.stop.signal);
+      opening = ready?.opening ?? first ?? (await this.way.attach(this.stop.signal));
+      duplex = ready?.duplex ?? (await this.way.dial(opening, this.stop.signal));
     } catch (err) {
       return this.failed(err);
     }
@@ -160,7 +221,8 @@ export abstract class Lifeline {
       duplex.close();
       return this.state;
     }
-    const attachment: Attachment = new Attachment(duplex, this.clock, (m) => this.attachment === attachment && this.message(m, attachment));
+    const attachment: Attachment = new Attachment(duplex, this.clock, (m) => this.attachment === attachment && this.message(m, attachment),
+      () => this.way.beside?.(opening) ?? Promise.reject(new Error("there is no other way")), () => this.attachment === attachment && this.changed());
     this.attachment = attachment;
     const began = this.clock.now();
     const ticket = Uint8Array.from(atob(opening.ticket.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -168,7 +230,7 @@ export abstract class Lifeline {
     this.contact = attachment.contact;
     this.attachment = undefined;
     this.parted();
-    if (outcome.kind === "broken") this.way.lost(duplex);
+    if (outcome.kind === "broken" && !this.next) this.way.lost(duplex);
     if (attachment.contactMade && this.clock.now() - began >= stable) this.failures = 0;
     return this.after(outcome);
   }

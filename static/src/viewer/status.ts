@@ -32,6 +32,13 @@ export function stateText(s: State, now: number): { text: string; mood: "ok" | "
   }
 }
 
+// What the names of transports mean.
+const carriers: Record<string, string> = {
+  "WebTransport": "Carried by WebTransport (QUIC, over UDP)",
+  "WebSocket": "Carried by a WebSocket (TCP), as WebTransport cannot be had here",
+  "WebTransport + WebSocket": "Keys go over WebTransport (QUIC); output comes over a WebSocket (TCP) beside it, as packets are lost and QUIC carries less",
+};
+
 /** StatusLine shows how the session in front is connected. */
 export class StatusLine {
   readonly element: HTMLElement;
@@ -67,6 +74,7 @@ export class StatusLine {
     put(this.spoken, link.state.name === "waiting" ? "No connection. Reconnecting." : text);
     put(this.where, seen.where);
     put(this.transport, link.transport ?? "");
+    this.transport.title = carriers[link.transport ?? ""] ?? "What carries the session";
     put(this.rtt, link.rtt === undefined ? "" : `${link.rtt < 10 ? link.rtt.toFixed(1) : Math.round(link.rtt)} ms`);
     put(this.contact, link.silence === undefined || link.state.name === "ended" ? "" : `heard ${ago(link.silence)}`);
     put(this.size, seen.measure);

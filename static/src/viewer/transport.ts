@@ -1,5 +1,6 @@
 import type { Opening } from "../api/model";
 import { Problem } from "../api/problem";
+import type { Better } from "./lifeline";
 
 /** Duplex is one stream of bytes to the relay, whatever carries it. */
 export interface Duplex {
@@ -20,13 +21,18 @@ const headStart = 250; // ms that WebTransport has before WebSocket begins
 const readyTime = 10_000; // ms for either
 const shortLife = 10_000; // ms: a WebTransport that dies younger is not tried again at once
 const avoidFor = 5 * 60_000; // ms; Chromium makes a page wait ever longer after failures
+const againAfter = 10_000; // ms from a failure to the next try in what may be another network, doubling with each
+const againAtMost = 16 * 60_000; // ms
 const avoidKey = "scrier.webtransport.avoid"; // sessionStorage: the time until which
 const lowWater = 64 << 10; // bytes waiting in a WebSocket below which more may be sent
 const readSize = 64 << 10;
 
 /** Dialer opens the first transport that gets through. */
-export class Dialer {
+export class Dialer implements Better {
   private readonly born = new WeakMap<Duplex, number>();
+  private failedAt = -Infinity; // WebTransport, the last time
+  private movedAt = -Infinity; // the network, perhaps
+  private wait = againAfter;
 
   async open(o: Opening, signal: AbortSignal): Promise<Duplex> {
     const stop = new AbortController();
@@ -67,13 +73,43 @@ export class Dialer {
     return first;
   }
 
+  /** beside opens a connection over TCP for the output of a link over WebTransport. */
+  beside(o: Opening): Promise<Duplex> {
+    return openWebSocket(o, AbortSignal.timeout(readyTime));
+  }
+
   /** lost says that a link over d broke: a young WebTransport is a path that does not carry it. */
   lost(d: Duplex): void {
     if (d.kind === "WebTransport" && performance.now() - (this.born.get(d) ?? 0) < shortLife) this.avoid();
   }
 
+  /** moved implements {@link Better}. Some browsers say so whenever the network's speed is another one. */
+  moved(): void {
+    this.movedAt = performance.now();
+  }
+
+  /** due implements {@link Better}: WebSocket is what is left where WebTransport does not get through. */
+  due(d: Duplex): number | undefined {
+    if (d.kind !== "WebSocket" || !this.webTransportWanted()) return undefined;
+    return Math.max(this.failedAt + this.wait - performance.now(), 0);
+  }
+
+  /** again implements {@link Better}. */
+  async again(o: Opening, signal: AbortSignal): Promise<Duplex> {
+    try {
+      const d = await openWebTransport(o, AbortSignal.any([signal, AbortSignal.timeout(readyTime)]));
+      this.wait = againAfter;
+      this.born.set(d, performance.now());
+      return d;
+    } catch (err) {
+      if (!signal.aborted) this.avoid();
+      throw err;
+    }
+  }
+
   private webTransportWanted(): boolean {
     if (!("WebTransport" in globalThis)) return false;
+    if (this.movedAt > this.failedAt) return true;
     try {
       return Number(sessionStorage.getItem(avoidKey) ?? 0) < Date.now();
     } catch {
@@ -82,6 +118,14 @@ export class Dialer {
   }
 
   private avoid(): void {
+    const now = performance.now();
+    if (now - this.failedAt < this.wait) return this.remember(); // one failure, of which two tell
+    if (this.failedAt > -Infinity) this.wait = Math.min(2 * this.wait, againAtMost);
+    this.failedAt = now;
+    this.remember();
+  }
+
+  private remember(): void {
     try {
       sessionStorage.setItem(avoidKey, String(Date.now() + avoidFor));
     } catch {

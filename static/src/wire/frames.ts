@@ -19,10 +19,11 @@ export const frame = {
   said: 0x2c, // relay -> a viewer that answers, before attached
   ask: 0x2d, // relay -> a viewer that answers, before attached
   answer: 0x2e, // viewer -> relay
+  aside: 0x39, // both ways, of a viewer that knows it
 } as const;
 
 const fromRelay: ReadonlySet<number> = new Set([
-  frame.pong, frame.refused, frame.attached, frame.data, frame.resize, frame.notice, frame.exit, frame.ack, frame.watchers, frame.skip, frame.said, frame.ask,
+  frame.pong, frame.refused, frame.attached, frame.data, frame.resize, frame.notice, frame.exit, frame.ack, frame.watchers, frame.skip, frame.said, frame.ask, frame.aside,
 ]);
 
 const firstOptional = 0x40; // from here on unknown types are skipped

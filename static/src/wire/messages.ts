@@ -63,6 +63,15 @@ export interface Ask {
   again: boolean; // what was answered before was not accepted
 }
 
+/** AsideSaid is what the relay says of a lane, see wire.Aside. */
+export interface AsideSaid {
+  type: "aside";
+  n: number;
+  ticket: Uint8Array<ArrayBuffer>; // not empty: it may be opened
+  used: boolean; // output comes over it from here on
+  over: boolean; // nothing more comes over it
+}
+
 export interface Ended {
   code: number; // see codes.ts
   detail: string;
@@ -80,6 +89,7 @@ export type Message =
   | { type: "watchers"; names: string[] }
   | Said
   | Ask
+  | AsideSaid
   | { type: "skip"; screen: Uint8Array<ArrayBuffer>; to: number; more: boolean };
 
 // Bounds of an Ask and its answer.
@@ -97,6 +107,7 @@ export function encodeAttach(a: {
   paint?: boolean; // Skip is understood
   back?: boolean; // who has taken the session over keeps it
   answers?: boolean; // Said is shown, and Ask answered
+  asides?: boolean; // a lane is opened when it is offered
 }): Uint8Array<ArrayBuffer> {
   const m = new Map<number, unknown>([[1, a.ticket]]);
   if (a.from !== undefined) m.set(2, a.from);
@@ -106,13 +117,15 @@ export function encodeAttach(a: {
   if (a.paint) m.set(7, true);
   if (a.answers) m.set(8, true);
   if (a.back) m.set(9, true);
+  if (a.asides) m.set(11, true);
   return message(frame.attach, m);
 }
 
 export const encodeData = (b: Uint8Array) => encodeFrame(frame.data, b);
 export const encodeResize = (s: Size) => message(frame.resize, new Map([[1, sizeMap(s)]]));
 export const encodeEOF = () => encodeFrame(frame.eof, new Uint8Array(0));
-export const encodeAck = (offset: number) => message(frame.ack, new Map([[1, offset]]));
+export const encodeAck = (offset: number, frames = 0) => message(frame.ack, new Map(frames > 0 ? [[1, offset], [2, frames]] : [[1, offset]]));
+export const encodeAside = (n: number, frames: number) => message(frame.aside, new Map<number, unknown>([[1, n], [4, true], [5, frames]]));
 export const encodeAnswer = (id: number, texts: Uint8Array[]) => message(frame.answer, new Map<number, unknown>([[1, id], [2, texts]]));
 export const encodeGiveUp = () => message(frame.answer, new Map([[3, true]]));
 export const encodePing = (n: number) => message(frame.ping, new Map([[1, n]]));
@@ -153,6 +166,8 @@ export function parse(f: Frame): Message {
       return { type: "watchers", names: m.texts(1) };
     case frame.skip:
       return { type: "skip", screen: m.bytes(1), to: m.uint(2), more: m.bool(3) };
+    case frame.aside:
+      return { type: "aside", n: m.uint(1), ticket: m.bytes(2), used: m.bool(3), over: m.bool(4) };
     case frame.said:
       return { type: "said", envoy: m.text(1), login: m.text(2), text: m.text(3) };
     case frame.ask:
