@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,11 +17,12 @@ import (
 	"scrier/wire/wiretest"
 )
 
-// spring is a source of numbered bytes, with notices between them.
+// spring is a source of numbered bytes, with notices between them. It gives each byte once, as a desktop does.
 type spring struct {
 	seat    *Seat
 	all     bytes.Buffer // what it gave, in order; a notice is its text
 	made    uint64
+	given   uint64
 	notices []string
 	said    int
 }
@@ -35,17 +37,18 @@ func (s *spring) News() (messages []wire.Message) {
 }
 
 func (s *spring) Read(p []byte) int {
-	n := int(min(uint64(len(p)), s.made-s.seat.Next))
+	n := int(min(uint64(len(p)), s.made-s.given))
 	for i := range n {
-		p[i] = byte('a' + (s.seat.Next+uint64(i))%23)
+		p[i] = byte('a' + (s.given+uint64(i))%23)
 	}
+	s.given += uint64(n)
 	s.all.Write(p[:n])
 	return n
 }
 
 func (s *spring) Window() uint64          { return 64 << 10 }
 func (s *spring) Shown()                  {}
-func (s *spring) Done() bool              { return s.seat.Next == s.made }
+func (s *spring) Done() bool              { return s.given == s.made }
 func (s *spring) Take(wire.Message) error { return nil }
 func (s *spring) Given() uint64           { return 0 }
 func (s *spring) Active() bool            { return true }
@@ -362,5 +365,178 @@ func TestAsides(t *testing.T) {
 	t.Logf("%d lanes carried %d frames", arrivals, moves)
 	if err := s.Close(wire.None, ""); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// losing is a stream whose connection loses every tenth packet, as it says itself.
+type losing struct {
+	wire.Stream
+	packets atomic.Uint64
+}
+
+func (l *losing) Packets() (sent, lost uint64) { n := l.packets.Add(100); return n, n / 10 }
+
+// A page that is slow over a connection which loses packets is offered a lane, and its output goes over that; when the lane
+// breaks it goes on on the stream, and when the viewer leaves a lane is over.
+func TestAsideWhereItIsLossy(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	s := sessiontest.Reserve(t, table)
+	a := New(s, new(sync.Mutex))
+	a.times = asideTimes{
+		look: 5 * time.Millisecond, weigh: 20 * time.Millisecond, settle: time.Hour, stall: time.Hour, quiet: time.Hour, answer: time.Hour, rest: time.Millisecond,
+	}
+	near, far := wiretest.Streams()
+	source := &spring{made: 1 << 40}
+	f := wire.NewFramed(&losing{Stream: near})
+	v := a.Seat(session.Viewer{OperatorID: "1", Operator: "ann"}, f, source)
+	v.Asides, v.Prompt, source.seat = true, true, v
+	a.mu.Lock()
+	if err := a.EnterLocked(v); err != nil {
+		t.Fatal(err)
+	}
+	a.mu.Unlock()
+	attended := make(chan struct{})
+	go func() {
+		defer close(attended)
+		a.Attend(f, v, &wire.Attached{})
+	}()
+	page := wire.NewFramed(far)
+	receive := func(f *wire.Framed) wire.Message {
+		if err := f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		m, err := f.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	number := uint64(0)
+	shows := func(m wire.Message, frames uint64) {
+		d, ok := m.(*wire.Data)
+		if !ok {
+			return
+		}
+		for i, b := range d.Bytes {
+			if want := byte('a' + (number+uint64(i))%23); b != want {
+				t.Fatalf("byte %d is %q, not %q", number+uint64(i), b, want)
+			}
+		}
+		number += uint64(len(d.Bytes))
+		if err := page.Send(&wire.Ack{Offset: number, Frames: frames}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// aside waits for what the relay says of a lane.
+	aside := func() *wire.Aside {
+		for {
+			m := receive(page)
+			if a, ok := m.(*wire.Aside); ok {
+				return a
+			}
+			shows(m, 0)
+		}
+	}
+	served := make(chan error, 2)
+	opens := func(ticket []byte) *wire.Framed {
+		_, who, err := table.Redeem(ticket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := wiretest.Streams()
+		go func() { served <- a.Aside(wire.NewFramed(near), who) }()
+		return wire.NewFramed(far)
+	}
+	for n := uint32(1); n <= 2; n++ {
+		offer := aside()
+		if offer.N != n || len(offer.Ticket) == 0 {
+			t.Fatalf("offered: %+v", offer)
+		}
+		if _, _, err := table.Redeem(make([]byte, 32)); wire.CodeOf(err) != wire.TicketInvalid {
+			t.Fatalf("another ticket: %v", err)
+		}
+		lane := opens(offer.Ticket)
+		if used := aside(); !used.Used || used.N != n {
+			t.Fatalf("then: %+v", used)
+		}
+		for i := range uint64(40) {
+			shows(receive(lane), i+1)
+		}
+		if _, _, err := table.Redeem(offer.Ticket); wire.CodeOf(err) != wire.TicketInvalid {
+			t.Fatalf("its ticket, again: %v", err)
+		}
+		if n == 2 {
+			break
+		}
+		lane.Reset(wire.None)
+		if over := aside(); !over.Over || over.N != n {
+			t.Fatalf("the lane broke: %+v", over)
+		}
+		if err := page.Send(&wire.Aside{N: n, Over: true, Frames: 40}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-served; err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Its right is taken away: the viewer and its lane end.
+	table.EndViewers(func(v session.Viewer) bool { return v.OperatorID == "1" }, &wire.Error{Code: wire.Forbidden})
+	a.End(func(v session.Viewer) bool { return v.OperatorID == "1" }, &wire.Error{Code: wire.Forbidden})
+	for {
+		if m, ok := receive(page).(*wire.Exit); ok {
+			if m.Code != wire.Forbidden {
+				t.Errorf("the viewer's end: %+v", m)
+			}
+			break
+		}
+	}
+	if err := page.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	<-attended
+	if err := <-served; err != nil {
+		t.Errorf("the lane: %v", err)
+	}
+	if err := s.Close(wire.None, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a page says of lanes that cannot be is an error of its own, and what comes too late is nothing.
+func TestAsideWords(t *testing.T) {
+	table, _ := sessiontest.Table(t)
+	w := watch(t, table, sessiontest.Reserve(t, table))
+	refused := func(m wire.Message) {
+		t.Helper()
+		if err := w.v.take(m, nil); wire.CodeOf(err) != wire.Protocol {
+			t.Errorf("%+v: %v", m, err)
+		}
+	}
+	refused(&wire.Aside{N: 1, Over: true})
+	w.locked(func() { w.v.offerLocked(1, time.Now()) })
+	refused(&wire.Aside{N: 1})
+	refused(&wire.Aside{N: 1, Over: true, Frames: 1})
+	refused(&wire.Ack{Frames: 1})
+	w.source.made = 10
+	for w.who == nil {
+		w.sends()
+		w.hears()
+	}
+	who := *w.who
+	w.comes()
+	if _, _, err := w.a.open(nil, who); wire.CodeOf(err) != wire.TicketInvalid {
+		t.Errorf("a second connection for one lane: %v", err)
+	}
+	w.source.made = 20
+	w.carries()
+	refused(&wire.Aside{N: 1, Over: true, Frames: 2})
+	if err := w.v.take(&wire.Aside{N: 1, Over: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.v.take(&wire.Aside{N: 1, Over: true, Frames: 77}, nil); err != nil {
+		t.Errorf("it is over already: %v", err)
+	}
+	if len(w.v.again) != 1 {
+		t.Errorf("%d frames are sent again", len(w.v.again))
 	}
 }
