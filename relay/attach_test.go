@@ -49,7 +49,16 @@ var carriers = map[string]func(t *testing.T, r *Relay, id wire.SessionID) wire.S
 // in a browser.
 func webTransport(t *testing.T, r *Relay, origin string, id wire.SessionID) (wire.Stream, error) {
 	t.Helper()
+	return webTransportBy(t, r, origin, id, nil)
+}
+
+// dialer makes a connection over QUIC; nil: in the usual way.
+type dialer func(ctx context.Context, addr string, conf *tls.Config, quicConf *quic.Config) (*quic.Conn, error)
+
+func webTransportBy(t *testing.T, r *Relay, origin string, id wire.SessionID, dial dialer) (wire.Stream, error) {
+	t.Helper()
 	d := &webtransport.Transport{
+		DialAddr: dial,
 		TLSClientConfig: &tls.Config{NextProtos: []string{wire.ALPNH3}, InsecureSkipVerify: true, VerifyConnection: func(cs tls.ConnectionState) error {
 			leaf := sha256.Sum256(cs.PeerCertificates[0].Raw)
 			for _, h := range r.tls.Hashes(r.Addr()) {
@@ -133,6 +142,7 @@ type page struct {
 	acked uint64
 	typed []byte // all input
 
+	asides   bool     // it takes lanes
 	watchers []string // as last told
 }
 
@@ -171,7 +181,7 @@ func (p *page) tryAttach(from *uint64) error {
 	if err := p.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	if err := p.Send(&wire.Attach{Ticket: ticket, From: from, Client: p.client, Size: wire.Size{Cols: 100, Rows: 30}}); err != nil {
+	if err := p.Send(&wire.Attach{Ticket: ticket, From: from, Client: p.client, Size: wire.Size{Cols: 100, Rows: 30}, Asides: p.asides}); err != nil {
 		return err
 	}
 	p.Attached, err = wire.Expect[wire.Attached](p)
