@@ -272,9 +272,9 @@ func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
 	visit := l.visit(from, web.VisitConfig{
 		Leave: leave, Close: func() { _ = conn.CloseWithError(h3NoError, "") }, Known: func() { acquaint(conn.Context()) },
 		Received: func() uint64 { return conn.ConnectionStats().BytesReceived },
-		Packets: func() (sent, lost uint64) {
+		Path: func() (sent, lost uint64, trip time.Duration) {
 			s := conn.ConnectionStats()
-			return s.PacketsSent, s.PacketsLost
+			return s.PacketsSent, s.PacketsLost, s.MinRTT
 		},
 		MayReceive: func(n uint64) bool { return bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) },
 	})

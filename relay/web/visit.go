@@ -90,8 +90,8 @@ type VisitConfig struct {
 	// what its network may send.
 	Received   func() uint64
 	MayReceive func(n uint64) bool
-	// Packets, if not nil, is how many packets the connection has sent, and lost.
-	Packets func() (sent, lost uint64)
+	// Path, if not nil, is how many packets the connection has sent, and lost, and its shortest round trip.
+	Path func() (sent, lost uint64, trip time.Duration)
 }
 
 // NewVisit watches a connection until [Visit.End].

@@ -78,7 +78,7 @@ func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *
 	stream := &wtStream{s: s, idle: webTransportIdle}
 	if v := VisitOf(r.Context()); v != nil {
 		v.came(int64(s.StreamID()))
-		stream.packets = v.Packets
+		stream.path = v.Path
 	}
 	code := a.serve(r, stream, id)
 	_ = session.CloseWithError(webtransport.SessionErrorCode(code), "") // the page may have gone first
@@ -93,15 +93,15 @@ type wtStream struct {
 	rmu   sync.Mutex
 	until time.Time // as SetReadDeadline set it
 
-	packets func() (sent, lost uint64) // of its connection; nil: nobody counts them
+	path func() (sent, lost uint64, trip time.Duration) // of its connection; nil: nobody measures it
 }
 
-// Packets is how many packets the browser's connection was sent, and how many of them were lost.
-func (w *wtStream) Packets() (sent, lost uint64) {
-	if w.packets == nil {
-		return 0, 0
+// Path is how many packets the browser's connection was sent, how many of them were lost, and its shortest round trip.
+func (w *wtStream) Path() (sent, lost uint64, trip time.Duration) {
+	if w.path == nil {
+		return 0, 0, 0
 	}
-	return w.packets()
+	return w.path()
 }
 
 func (w *wtStream) Read(p []byte) (int, error) {

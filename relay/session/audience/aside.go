@@ -68,9 +68,9 @@ const (
 	maxKeptBytes = 2 << 20 // twice what the largest window lets be on the way
 )
 
-// lossy is a stream that counts what its connection loses.
+// lossy is a stream that counts what its connection loses. trip is the shortest round trip.
 type lossy interface {
-	Packets() (sent, lost uint64)
+	Path() (sent, lost uint64, trip time.Duration)
 }
 
 // bulky is a stream that can be prepared for much output.
@@ -90,7 +90,7 @@ func (v *Seat) weighLocked(full bool, window uint64, now time.Time) {
 	if !ok {
 		return
 	}
-	sent, lost := s.Packets()
+	sent, lost, trip := s.Path()
 	r, ok := v.load.look(full, v.audience.times.weigh, v.pace.acked, sent, lost, now)
 	if !ok || !r.busy {
 		return
@@ -100,7 +100,7 @@ func (v *Seat) weighLocked(full bool, window uint64, now time.Time) {
 	case l == nil:
 		loses := r.lost >= lossyLeast && float64(r.lost) >= lossyShare*float64(r.sent)
 		// If half of the window is on the way, no other way carries much more.
-		if loses && r.rate*v.pace.base().Seconds() < float64(window)/2 && !now.Before(v.mayMove) {
+		if loses && r.rate*trip.Seconds() < float64(window)/2 && !now.Before(v.mayMove) {
 			v.offerLocked(r.rate, now)
 		}
 	case !l.used.IsZero() && l.recalled.IsZero():

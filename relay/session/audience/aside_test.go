@@ -374,7 +374,10 @@ type losing struct {
 	packets atomic.Uint64
 }
 
-func (l *losing) Packets() (sent, lost uint64) { n := l.packets.Add(100); return n, n / 10 }
+func (l *losing) Path() (sent, lost uint64, trip time.Duration) {
+	n := l.packets.Add(100)
+	return n, n / 10, time.Millisecond
+}
 
 // A page that is slow over a connection which loses packets is offered a lane, and its output goes over that; when the lane
 // breaks it goes on on the stream, and when the viewer leaves a lane is over.

@@ -16,7 +16,9 @@ type counted struct {
 	sent, lost uint64
 }
 
-func (c *counted) Packets() (sent, lost uint64) { return c.sent, c.lost }
+func (c *counted) Path() (sent, lost uint64, trip time.Duration) {
+	return c.sent, c.lost, 50 * time.Millisecond
+}
 
 // line is a seat whose way carries what the test says, in time that the test counts.
 type line struct {
@@ -70,7 +72,6 @@ func newLine(t *testing.T) *line {
 	near, _ := wiretest.Streams()
 	l := &line{v: w.v, packets: &counted{Stream: near}, now: time.Now()}
 	l.v.stream = wire.NewFramed(l.packets)
-	l.v.pace.trips[0] = 50 * time.Millisecond
 	w.a.mu.Lock()
 	t.Cleanup(w.a.mu.Unlock)
 	return l
@@ -117,7 +118,6 @@ func TestAsideOnlyWhereItWins(t *testing.T) {
 			if i == 100_000 {
 				t.Fatal("no lane is offered any more")
 			}
-			l.v.pace.trips[0] = 50 * time.Millisecond
 			l.runs(time.Second, 300_000, 10, 1)
 		}
 		waits = append(waits, l.now.Sub(since))
@@ -133,7 +133,6 @@ func TestAsideOnlyWhereItWins(t *testing.T) {
 		t.Errorf("offered after %v", waits)
 	}
 	for !l.comes(t) {
-		l.v.pace.trips[0] = 50 * time.Millisecond
 		l.runs(time.Second, 300_000, 10, 1)
 	}
 	l.runs(10*time.Minute, 900_000, 10, 1)
