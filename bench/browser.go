@@ -73,6 +73,7 @@ type reply struct {
 	Connections int         `json:"connections"` // since the page was opened
 	Frames      int         `json:"frames"`      // of a desktop
 	Session     string      `json:"session"`
+	Carried     string      `json:"carried"` // what the status line says
 }
 
 // newBrowser starts one at the site's operator, who has signed in when it returns. The driver is

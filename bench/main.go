@@ -100,6 +100,7 @@ func parts() []part {
 		{name: "beside", measure: figuresOf(beside)},
 		{name: "open", measure: figuresOf(openLoopback)}, {name: "wan", measure: figuresOf(openWAN)}, {name: "page", measure: pages},
 		{name: "desktop", measure: figuresOf(desktops)}, {name: "lag", measure: lag},
+		{name: "pagelane", measure: pageLane, seldom: true},
 		{name: "roads", measure: roads, seldom: true}, {name: "scale", measure: scale, seldom: true},
 	}
 }

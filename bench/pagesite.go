@@ -19,7 +19,8 @@ type pageBench struct {
 	remarks []string
 }
 
-func newPageBench(ctx context.Context, w *world, o options) (*pageBench, error) {
+// newPageBench starts them. env is more of the driver's environment.
+func newPageBench(ctx context.Context, w *world, o options, env ...string) (*pageBench, error) {
 	netem, err := buildNetem(ctx, w, o)
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func newPageBench(ctx context.Context, w *world, o options) (*pageBench, error) 
 	if err != nil {
 		return nil, err
 	}
-	p.browser, err = newBrowser(ctx, p.site, pageDrive, "ORIGIN=https://"+p.relay, "LINK="+link, "PROMPT="+prompt)
+	p.browser, err = newBrowser(ctx, p.site, pageDrive, append(env, "ORIGIN=https://"+p.relay, "LINK="+link, "PROMPT="+prompt)...)
 	return p, err
 }
 

@@ -78,7 +78,8 @@ class Seat {
       if (now.waiting < most) await this.press();
     }
     await this.page.waitForFunction(() => globalThis.bench.waiting() === 0); // the slow ones count too
-    return { ...(await this.report()), took: now.took, since: now.since, bytes: now.bytes - before };
+    const carried = /WebTransport( \+ WebSocket)?|WebSocket/.exec(await this.page.getByRole("contentinfo").textContent())?.[0];
+    return { ...(await this.report()), took: now.took, since: now.since, bytes: now.bytes - before, carried };
   }
 
   async settle() {
@@ -106,10 +107,9 @@ async function seat(browser, storageState, kind, without) {
 const browser = await launch(origin, "--disable-3d-apis"); // a terminal that is drawn as elements can be read
 try {
   const state = await signIn(browser, link);
-  const seats = {
-    WebTransport: await seat(browser, state, "WebTransport", "WebSocket"),
-    WebSocket: await seat(browser, state, "WebSocket", "WebTransport"),
-  };
+  const seats = { WebTransport: await seat(browser, state, "WebTransport", "WebSocket") };
+  if (process.env.LANE) seats.lane = await seat(browser, state, "WebTransport", ""); // has both, as every page
+  else seats.WebSocket = await seat(browser, state, "WebSocket", "WebTransport");
   await serve(browser, async (over) => seats[over]);
 } finally {
   await browser.close();
