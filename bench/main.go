@@ -19,6 +19,8 @@
 //     processors and memory it takes, with one viewer and with five;
 //   - the echo of a key, a file and a forward over QUIC, TCP and whatever is chosen, against plain ssh, in a hundred networks (part
 //     roads, which runs only if it is named);
+//   - output in a page over a network that loses packets, with and without a WebSocket beside WebTransport (part pagelane, which
+//     runs only if it is named);
 //   - a relay with 10,000 machines (part scale, which runs for a while and only if it is named): memory and processor
 //     while nothing happens, how fast all are back after kill -9, an orderly stop, and 1,000 shells.
 //
@@ -148,7 +150,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			usual = append(usual, p.name)
 		}
 	}
-	names := f.String("run", strings.Join(usual, ","), "the `parts` to measure; roads (100 networks, an hour) and scale (10,000 agents, some ten minutes) are not in the usual run")
+	names := f.String("run", strings.Join(usual, ","), "the `parts` to measure; pagelane (some five minutes), roads (100 networks, an hour) and scale (10,000 agents, some ten minutes) are not in the usual run")
 	skipped := f.String("skip", "", "the `parts` of these to leave out")
 	f.IntVar(&o.echoes, "echoes", 4000, "keystrokes of each")
 	f.IntVar(&o.outputs, "outputs", 3, "runs of 100 MiB of each")

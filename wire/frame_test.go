@@ -30,6 +30,8 @@ func messages() []Message {
 		&Said{Envoy: "e", Login: "l", Text: "one\ntwo"},
 		&Ask{ID: 1, Envoy: "e", Login: "l", Questions: []Question{{Text: "q"}, {Text: "r", Echo: true}}, Again: true},
 		&Answer{ID: 1, Texts: [][]byte{[]byte("a"), {}}}, &Answer{Cancel: true},
+		&Attach{Ticket: []byte{1}, Client: []byte{2}, Asides: true}, &Aside{N: 1, Ticket: []byte{1}}, &Aside{N: 1, Used: true},
+		&Aside{N: 1, Over: true, Frames: 7}, &Ack{Offset: 1, Frames: 2},
 	}
 }
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { encode } from "cborg";
 import { codeNamed, codeOf } from "../src/wire/codes";
 import { FrameReader, maxControl, maxData, ProtocolError } from "../src/wire/frames";
-import { encodeAck, encodeAnswer, encodeAttach, encodeEOF, encodeGiveUp, encodeResize, parse } from "../src/wire/messages";
+import { encodeAck, encodeAnswer, encodeAside, encodeAttach, encodeEOF, encodeGiveUp, encodeResize, parse } from "../src/wire/messages";
 import { appendVarint, readVarint, varintSize } from "../src/wire/varint";
 import { attached, message, rawFrame } from "./fake";
 
@@ -68,11 +68,16 @@ test("messages of the page have the layout of wire/message.go", () => {
   assert.equal(hex(encodeGiveUp()), "2e03a103f5");
   assert.equal(hex(encodeResize({ cols: 1e9, rows: 0 })), "2309a101a2011903e80201");
   assert.equal(hex(encodeAck(2 ** 33)), "280ba1011b0000000200000000");
+  assert.equal(hex(encodeAck(5, 7)), "2805a201050207");
+  assert.equal(hex(encodeAside(1, 7)), "3907a3010104f50507");
+  assert.equal(hex(encodeAttach({ ticket, size, client, asides: true })), `274040a4015820${"aa".repeat(32)}03a20118500218180450${"bb".repeat(16)}0bf5`);
   assert.equal(hex(encodeEOF()), "2400");
 });
 
 test("messages of the relay", () => {
   const one = (b) => parse(read(b)[0]);
+  assert.deepEqual(one(message(0x39, [[1, 2], [2, Uint8Array.of(9)]])), { type: "aside", n: 2, ticket: Uint8Array.of(9), used: false, over: false });
+  assert.deepEqual(one(message(0x39, [[1, 2], [3, true], [4, true]])), { type: "aside", n: 2, ticket: new Uint8Array(0), used: true, over: true });
   assert.deepEqual(one(attached({ offset: 7, head: 9, typed: 3 })), {
     type: "attached", session: "01010101-0101-0101-0101-010101010101", envoy: "web-01", login: "ann", offset: 7, head: 9, typed: 3, window: 262144,
     watching: false, size: { cols: 80, rows: 24 }, envoyID: "02020202-0202-0202-0202-020202020202", kind: "ssh", desktop: undefined, rights: [],
