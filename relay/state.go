@@ -86,6 +86,9 @@ func beginState(dir string) (first bool, err error) {
 	if first, err = checkState(dir); err != nil || !first {
 		return false, err
 	}
+	if there(dir, "enrolment.json") { // of an agent; a CA beside it would be nobody's intention
+		return false, wire.Errorf(wire.BadConfig, "%s is the state of an agent, and not of a relay", dir).Advise("name another directory with --state")
+	}
 	if err := certs.WriteFile(filepath.Join(dir, firstStart), nil); err != nil {
 		return false, &wire.Error{Code: wire.BadConfig, Detail: err.Error(), Err: err}
 	}

@@ -104,6 +104,21 @@ func TestEmptyState(t *testing.T) {
 	}
 }
 
+// A relay makes no state where an agent has its own.
+func TestStateOfAnAgent(t *testing.T) {
+	s := Settings{StateDir: t.TempDir(), Config: DefaultConfig(), Now: time.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	s.Config.Listen = "127.0.0.1:0"
+	if err := os.WriteFile(filepath.Join(s.StateDir, "enrolment.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), s); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(wire.DetailOf(err), "is the state of an agent") {
+		t.Errorf("%v", err)
+	}
+	if got := content(t, s.StateDir); len(got) != 1 {
+		t.Errorf("it has made %q", got)
+	}
+}
+
 // What somebody else on the machine could have written or read is refused, with the command that mends it.
 func TestStateIsPrivate(t *testing.T) {
 	for name, mode := range map[string]fs.FileMode{
