@@ -107,7 +107,7 @@ func leaveLink(l Link) {
 
 // unreachable is what the two roads said.
 func unreachable(addr string, said map[Road]error) error {
-	quic, tcp := roadError(said[QUIC]), roadError(said[TCP])
+	quic, tcp := strings.TrimSuffix(roadError(said[QUIC]), " from "+addr), roadError(said[TCP])
 	e := &Error{Code: RelayUnreachable, Err: errors.Join(said[QUIC], said[TCP])}
 	switch t, ok := errors.AsType[*Error](said[TCP]); {
 	case ok && answered(t):

@@ -236,6 +236,9 @@ func TestDialWithoutAnswer(t *testing.T) {
 			if wire.CodeOf(err) != c.code {
 				t.Errorf("%v", err)
 			}
+			if d := wire.DetailOf(err); strings.HasPrefix(d, "no link to ") && strings.Contains(d, "no answer from") {
+				t.Errorf("%q says twice from where", d)
+			}
 			if hint := wire.HintOf(err); strings.Contains(wire.DetailOf(err), "TCP: connection refused") != strings.Contains(hint, "that the relay is running there") {
 				t.Errorf("%v\nhint: %s", err, hint)
 			}
