@@ -65,6 +65,8 @@ func TestLoadConfig(t *testing.T) {
 		"ssh:\n  mode: sshd\n  hots: x\n":              "[3:3]",
 		"ssh:\n  mode: sshd\n  addr: [1]\n":            "[3:9]",
 		"allowed_ports: [22, many]\n":                  "[1:",
+		"allowed_ports: [22\n":                         "']', which ends what begins here, is missing",
+		"ssh: {mode: sshd\n":                           "'}', which ends what begins here, is missing",
 		"allowed_ports: [70000]\n":                     "[1:",
 		"ssh: {mode: dropbear}\n":                      "neither sshd nor builtin",
 		"keys: everywhere\n":                           "neither home nor dropin",

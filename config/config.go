@@ -122,6 +122,11 @@ func plain(err error) error {
 	if e, ok := errors.AsType[*yaml.SyntaxError](err); ok && (strings.Contains(e.Message, "tab character") || strings.Contains(e.Message, "'\t'")) {
 		return &yaml.SyntaxError{Message: "a tab stands here, and YAML wants spaces", Token: e.Token}
 	}
+	if e, ok := errors.AsType[*yaml.SyntaxError](err); ok && strings.Contains(e.Message, "end token") {
+		_, sign, _ := strings.Cut(e.Message, "end token ")
+		sign, _, _ = strings.Cut(sign, " ")
+		return &yaml.SyntaxError{Message: sign + ", which ends what begins here, is missing", Token: e.Token}
+	}
 	if e, ok := errors.AsType[*yaml.OverflowError](err); ok {
 		return &yaml.SyntaxError{Message: fmt.Sprintf("%s is too large or too small here", e.SrcNum), Token: e.Token}
 	}
