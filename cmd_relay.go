@@ -41,6 +41,9 @@ open sessions are told, and get ten seconds.
 			}
 			if listen != "" {
 				conf.Listen = listen
+				if err := conf.Check(); err != nil { // the rest has passed already
+					return wire.Errorf(wire.BadConfig, "--%w", err).Advise("give HOST:PORT, or :PORT for all addresses")
+				}
 			}
 			log := newLog(c.ErrOrStderr(), verbose)
 			// This process holds the CA's key and the sessions' keys: no core dump, no ptrace by its user.
