@@ -317,7 +317,7 @@ func confirmOperator(c *cobra.Command, r *client.Relay, sure consent, username, 
 		i = slices.IndexFunc(users, func(u operator) bool { return u.ID == username })
 	}
 	if i < 0 {
-		return "", wire.Errorf(wire.NotFound, "there is no operator %q", username)
+		return "", wire.Errorf(wire.NotFound, "there is no operator %q", username).Advise("see `scrier operators list`")
 	}
 	u := users[i]
 	sessions, err := ending(c, r, "of theirs", func(s sessionRow) bool { return s.Operator == u.Username })

@@ -144,7 +144,10 @@ func GetOperator(tx Tx, id string) (Operator, error) {
 // OperatorByName finds an operator by username, or returns [wire.NotFound].
 func OperatorByName(tx Tx, username string) (Operator, error) {
 	o, err := byIndex(tx, operatorNamePrefix+username)
-	return o, missing(err, wire.NotFound, "there is no operator %q", wire.Printable(username))
+	if errors.Is(err, ErrNotFound) {
+		return o, (&wire.Error{Code: wire.NotFound, Detail: fmt.Sprintf("there is no operator %q", wire.Printable(username)), Err: err}).Advise("see `scrier operators list`")
+	}
+	return o, err
 }
 
 // OperatorByKey finds the operator who has the key with this fingerprint (SHA256:…), or returns

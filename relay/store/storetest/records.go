@@ -138,7 +138,11 @@ func operators(t *testing.T, open Backend) {
 	update(t, kv, func(tx store.Tx) error { return store.PutOperator(tx, ada) })
 	bob.Keys = []store.Key{sshKey("k1")}
 	update(t, kv, func(tx store.Tx) error {
-		_, err := store.OperatorByName(tx, "ada")
+		_, err := store.OperatorByName(tx, "nobody")
+		if hint := wire.HintOf(err); !strings.Contains(hint, "`scrier operators list`") {
+			t.Errorf("of an unknown name the hint is %q", hint)
+		}
+		_, err = store.OperatorByName(tx, "ada")
 		wantCode(t, "former name", err, wire.NotFound)
 		return store.PutOperator(tx, bob)
 	})
