@@ -57,7 +57,7 @@ func agentEnrollCommand() *cobra.Command {
 Only the relay whose fingerprint the token carries is trusted.
 
 The token is asked for, or read from standard input if that is no terminal. Whoever sees it can enrol a
-machine in this one's place, so it does not belong into a command line: others see those in the list of
+machine in this one's place, so it does not belong on a command line: others see those in the list of
 processes, and the shell keeps them.
 ` + exitHelp("0    enrolled", wire.BadConfig, wire.TokenInvalid, wire.RelayUntrusted, wire.RelayUnreachable, wire.Conflict, wire.ClockSkew),
 		Example: `  scrier agent enroll --relay relay.example.com:8443 --label env=prod
