@@ -29,6 +29,7 @@ type aside struct {
 	busy     time.Time // when it was last found busy
 	before   float64   // what the stream carried, in bytes a second
 	proven   bool      // it carries more
+	dry      bool      // the stage has ended, and there was nothing more to send
 
 	kept  [][]byte // frames that were sent and not said to have come, at most maxKept and their bytes
 	bytes int      // of kept
@@ -206,9 +207,9 @@ func (v *Seat) dropAsideLocked() {
 // apartLocked says that output does not go on the stream.
 func (v *Seat) apartLocked() bool { return v.aside != nil && !v.aside.used.IsZero() }
 
-// outLocked says that output is on its way over a lane, or was lost there.
+// outLocked says that output is on its way over a lane, or was lost there. It is asked once the stage has ended.
 func (v *Seat) outLocked() bool {
-	return len(v.again) > 0 || v.apartLocked() && (len(v.aside.kept) > 0 || !v.aside.recalled.IsZero())
+	return len(v.again) > 0 || v.apartLocked() && (len(v.aside.kept) > 0 || !v.aside.recalled.IsZero() || !v.aside.dry)
 }
 
 // asideOverLocked takes the page's word that a lane is over.
@@ -381,6 +382,10 @@ func (v *Seat) dueAside(l *aside) (due [][]byte, over bool) {
 		l.bytes += len(b)
 	}
 	l.kept = append(l.kept, due...)
+	if len(due) == 0 && a.final != nil && !l.dry {
+		l.dry = true
+		v.WakeLocked() // the last frame goes on the stream
+	}
 	return due, false
 }
 
