@@ -27,7 +27,7 @@ func pageLane(ctx context.Context, w *world, o options) (sheet, error) {
 	}
 	var out sheet
 	for _, now := range []weather{
-		{roundTrip: 50 * time.Millisecond}, {roundTrip: 50 * time.Millisecond, loss: 0.01},
+		{roundTrip: 50 * time.Millisecond, loss: 0.01},
 		{roundTrip: 100 * time.Millisecond, loss: 0.01}, {roundTrip: 100 * time.Millisecond, loss: 0.02},
 	} {
 		fmt.Fprintln(o.say, "  at", now)

@@ -41,6 +41,7 @@ export async function signIn(browser, link) {
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
   await page.goto(link);
+  await page.getByRole("button", { name: /^Sign in as/ }).click();
   await page.getByRole("link", { name: /^Shell on / }).waitFor();
   const state = await context.storageState();
   await context.close();
