@@ -100,15 +100,15 @@ class Seat {
   }
 }
 
-async function seat(browser, storageState, kind, without) {
-  return new Seat(await pageOf(browser, { storageState, viewport: { width: 1100, height: 700 } }, probe, { without, prompt }), kind);
+async function seat(browser, storageState, kind, without, late) {
+  return new Seat(await pageOf(browser, { storageState, viewport: { width: 1100, height: 700 } }, probe, { without, prompt, late }), kind);
 }
 
 const browser = await launch(origin, "--disable-3d-apis"); // a terminal that is drawn as elements can be read
 try {
   const state = await signIn(browser, link);
   const seats = { WebTransport: await seat(browser, state, "WebTransport", "WebSocket") };
-  if (process.env.LANE) seats.lane = await seat(browser, state, "WebTransport", ""); // has both, as every page
+  if (process.env.LANE) seats.lane = await seat(browser, state, "WebTransport", "", true); // has both
   else seats.WebSocket = await seat(browser, state, "WebSocket", "WebTransport");
   await serve(browser, async (over) => seats[over]);
 } finally {

@@ -6,7 +6,7 @@
  *   arrived   the echo's bytes have come out of the transport
  *   seen      the terminal has put the echo into the page's elements, which are painted next
  */
-export function probe({ without, prompt }) {
+export function probe({ without, prompt, late = false }) {
   delete globalThis[without];
   const first = 8; // column of the first echo, bench/far.go
   const due = []; // keys that will be pressed
@@ -52,6 +52,7 @@ export function probe({ without, prompt }) {
   if (globalThis.WebSocket) {
     globalThis.WebSocket = class extends WebSocket {
       constructor(...args) {
+        if (late && bench.prompt === undefined) throw new Error("only beside WebTransport"); // a slow machine must not begin with it
         super(...args);
         bench.connections++;
         this.addEventListener("message", (e) => e.data instanceof ArrayBuffer && arrived(new Uint8Array(e.data)));
