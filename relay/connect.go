@@ -11,6 +11,9 @@ import (
 	"scrier/wire"
 )
 
+// clientSize is how long the ID is of a viewer that comes back to a numbered program: nobody guesses it.
+const clientSize = 16
+
 // connect serves a Connect message: it opens the session, or a channel on one that is open, and stays its viewer; of a
 // desktop it is a native one. An error that is returned has not been told to the viewer yet.
 func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) error {
@@ -28,7 +31,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	}
 	req := &session.Request{
 		Kind: m.Kind, Envoy: m.Envoy, Login: m.Login, Port: m.Port, Console: m.Console, Native: m.Kind != wire.KindSSH,
-		Channel: m.Channel, Client: id, Needs: m.Needs, Likes: m.Likes,
+		Channel: m.Channel, Client: id, Numbered: m.Numbered && len(m.Client) == clientSize, Needs: m.Needs, Likes: m.Likes,
 		Terminal: session.TerminalRequest{Term: m.Term, Size: m.Size, Env: m.Env, Modes: m.Modes},
 	}
 	attach := &wire.Attach{Client: id, Size: m.Size, Skip: m.Skip, Paint: m.Paint, Prompt: m.Prompt, Answers: m.Answers}

@@ -12,6 +12,7 @@ import (
 	"scrier/relay/kind/desktop"
 	"scrier/relay/kind/shell"
 	"scrier/relay/session"
+	"scrier/relay/session/program"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -30,7 +31,10 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 		},
 	}
 	return map[wire.Kind]kind.Kind{
-		wire.KindSSH: &shell.Kind{Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands), Allow: c.Allow},
+		wire.KindSSH: &shell.Kind{
+			Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands), Allow: c.Allow,
+			Memory: program.NewMemory(program.UsualMemory),
+		},
 		wire.KindRDP: desktops,
 		wire.KindVNC: desktops,
 	}

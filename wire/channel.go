@@ -3,7 +3,7 @@ package wire
 // Channel says what a conversation of a session of kind ssh is: one channel of the session's SSH connection (RFC 4254).
 type Channel struct {
 	Command []byte `cbor:"1,keyasint"` // for the login's shell, as ssh sends it; empty: that shell itself. Of a Subsystem its name. At most MaxCommand bytes
-	// Plain says that a program has no terminal: the bytes are the program's own, and standard error is apart. Then it is no
+	// Plain says that a program has no terminal: the bytes are the program's own, and standard error is apart. Unless it is numbered it is no
 	// longer there than this stream, which does not come back: Connect.Size, Term, Client, Modes and what is about a screen
 	// have no meaning.
 	Plain bool        `cbor:"2,keyasint"`

@@ -104,12 +104,27 @@
 // session's beginning. When a viewer comes back, output continues at the byte that Attach names, and
 // input at the byte that Attached names.
 //
-// Program. What runs without a terminal has its bytes as they are, and no numbers, Acks or resume:
+// Program. What runs without a terminal has its bytes as they are:
 //
 //	terminal -> Data (standard input), EOF, Closed (no output is taken any more)
 //	relay    -> Data (standard output), Errors (standard error), Exit
 //
 // Flow control is the transport's. The program is hung up when the stream ends before Exit, in whatever way.
+//
+// Numbered program. If Connect asks for it and Attached says so, the bytes of the three are counted from the program's beginning:
+//
+//	terminal -> Data, EOF, Closed, Ack (Offset: standard output, Errors: standard error)
+//	relay    -> Data, Errors, Ack (Offset: standard input, Window), Exit
+//
+// Neither side sends more than [ProgramWindow] (standard error: [ErrorsWindow]) beyond the other's Ack, and both keep what is not
+// acknowledged. The relay may keep less; it says how far input may be ahead (Attached.Window, Ack.Window), and the terminal reads
+// the stream at all times. When the stream breaks, the same terminal (Client) comes back within the grace by Attach, with From and
+// Errors; input goes on at Attached.Typed. EOF and Closed are said again then, and count once. The terminal ends the stream when it
+// has Exit; until then the relay keeps Exit, and what stands before it, for the grace.
+//
+// The program is hung up at once when the terminal is gone: it ended the stream by FIN or by a reset with another code than
+// internal, or the link, with any code but that. A link that ends without a word, a lane that breaks, and a reset with internal are the network's
+// doing: the program goes on for the grace.
 //
 // The Data of a desktop is a stream of Guacamole instructions (UTF-8, cut anywhere). Each attachment
 // begins a new stream in both directions, at offset 0, with a whole picture. Nothing of an earlier

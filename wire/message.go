@@ -275,6 +275,8 @@ type Connect struct {
 	Likes   []Right   `cbor:"20,keyasint"` // kind ssh: what further channels may need; what is not allowed is left out
 	Needs   []Right   `cbor:"21,keyasint"` // kind ssh: the same; what is not allowed is an error
 	Lane    []byte    `cbor:"22,keyasint"` // [LaneToken] random bytes for one lane of this stream; empty: it will have none
+	// Numbered asks for a program without a terminal that outlives its stream: see the package's words on programs. It needs Client.
+	Numbered bool `cbor:"25,keyasint,omitempty"`
 }
 
 // Attach joins a session that is open already.
@@ -291,6 +293,8 @@ type Attach struct {
 	Back    bool `cbor:"9,keyasint"`  // it comes back by itself: who has taken the session over keeps it
 	Anew    bool `cbor:"10,keyasint"` // something was written over its screen: it is painted behind what is missing
 	Asides  bool `cbor:"11,keyasint"` // the viewer understands [Aside], and opens one when it is offered
+	// Errors is From for the standard error of a numbered program, which has numbers of its own.
+	Errors *uint64 `cbor:"13,keyasint,omitempty"`
 }
 
 // Attached says that the viewer's bytes flow from here on.
@@ -313,6 +317,9 @@ type Attached struct {
 	Rights   []Right   `cbor:"16,keyasint"` // kind ssh: what the session may be used for
 	Port     uint16    `cbor:"17,keyasint"` // [ListenTCP]: the port that the machine listens at
 	Shared   bool      `cbor:"18,keyasint"` // it is a session that was open before
+	// Numbered says that a program is what Connect.Numbered has asked for. Errors is Offset for its standard error.
+	Numbered bool   `cbor:"20,keyasint,omitempty"`
+	Errors   uint64 `cbor:"21,keyasint,omitempty"`
 }
 
 // Said is text of the machine's SSH server from before there is a shell: its banner, and what PAM says. It
@@ -382,9 +389,14 @@ type Desktop struct {
 // what was not acknowledged for a viewer that comes back.
 // To a viewer that is prompt the relay sends no more than its way carries in the round trip and a moment
 // longer, so that little lies in front of an echo.
+//
+// Of a numbered program the viewer also says how much of standard error has arrived, and the relay how far input may be ahead
+// from now on. That never becomes less.
 type Ack struct {
 	Offset uint64 `cbor:"1,keyasint"`
 	Frames uint64 `cbor:"2,keyasint,omitempty"` // how many have come whole over the [Aside] that carries output now
+	Window uint32 `cbor:"3,keyasint,omitempty"`
+	Errors uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 // Aside is a lane of a page's: a WebSocket that carries output instead of the viewer's own stream, on which all else stays. At
@@ -405,6 +417,12 @@ type Aside struct {
 	Over   bool   `cbor:"4,keyasint,omitempty"`
 	Frames uint64 `cbor:"5,keyasint,omitempty"`
 }
+
+// What a numbered program may be ahead of its [Ack] at most, in bytes: with standard input and output, and with standard error.
+const (
+	ProgramWindow = 2 << 20
+	ErrorsWindow  = 256 << 10
+)
 
 // ViewerWindow is how far output or input may be ahead of its [Ack], in bytes. A viewer says Ack
 // after half of it at the latest.

@@ -25,10 +25,12 @@ type Request struct {
 	// Needs and Likes are what further channels may need, as in [wire.Connect]; kind ssh.
 	Needs, Likes []wire.Right
 	// Client is who asks for it, as in [wire.Attach]: a program without a terminal is for no other viewer.
-	Client  []byte
-	Desktop DesktopRequest // kinds rdp and vnc
-	Console *wire.Console  // kind vnc: the screen of who sits at the machine
-	Native  bool           // kinds rdp and vnc: the caller shows the desktop by itself
+	Client []byte
+	// Numbered says that this viewer comes back to such a program if its link breaks.
+	Numbered bool
+	Desktop  DesktopRequest // kinds rdp and vnc
+	Console  *wire.Console  // kind vnc: the screen of who sits at the machine
+	Native   bool           // kinds rdp and vnc: the caller shows the desktop by itself
 	// Answers says that whoever attaches can be told and asked before the session is open, see [Dialogue]; kind ssh.
 	Answers bool
 }

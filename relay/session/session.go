@@ -50,6 +50,7 @@ type Table struct {
 	down   error                         // why the audit log cannot be written; nil: it can
 	doom   *time.Timer                   // ends what is live when it is down for too long
 
+	leaving chan struct{} // closed by EndAll
 	nudge   chan struct{} // has Run look at the audit log; holds one
 	reads   chan struct{} // of maxReads
 	paced   pace
@@ -61,7 +62,7 @@ func NewTable(c Config) *Table {
 	if c.Panics == nil {
 		c.Panics = &panics.Boundary{Log: c.Log}
 	}
-	return &Table{Config: c, live: map[wire.SessionID]*Session{}, nudge: make(chan struct{}, 1), reads: make(chan struct{}, maxReads)}
+	return &Table{Config: c, live: map[wire.SessionID]*Session{}, leaving: make(chan struct{}), nudge: make(chan struct{}, 1), reads: make(chan struct{}, maxReads)}
 }
 
 // Session is one live session.
@@ -171,6 +172,9 @@ func (s *Session) Source() string { return s.row.Source }
 
 // Grace is how long a stage waits for an owner to come back.
 func (s *Session) Grace() time.Duration { return s.table.Grace }
+
+// Leaving is closed when the relay ends. Sessions end then, and so does what waits behind the end of one.
+func (s *Session) Leaving() <-chan struct{} { return s.table.leaving }
 
 // Log is the table's, with the session's id.
 func (s *Session) Log() *slog.Logger { return s.table.Log.With("session", s.row.ID) }

@@ -144,6 +144,9 @@ func (t *Table) EndWhere(match func(store.Session) bool, why error) {
 // EndAll asks for the end of all open sessions, and lets no new ones begin.
 func (t *Table) EndAll(why error) {
 	t.mu.Lock()
+	if t.over == nil {
+		close(t.leaving)
+	}
 	t.over = why
 	t.mu.Unlock()
 	t.EndWhere(func(store.Session) bool { return true }, why)

@@ -190,6 +190,11 @@ func (c *connection) program(ctx context.Context, s *session.Channel, req *sessi
 	if err != nil {
 		return nil, err
 	}
+	if plain && req.Numbered {
+		if n := program.NewNumbered(s, process, req.Client, c.kind.Memory); n != nil {
+			return n, nil
+		}
+	}
 	if plain {
 		return program.New(s, process, req.Client), nil
 	}

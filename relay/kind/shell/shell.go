@@ -19,6 +19,7 @@ import (
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
 	"scrier/relay/session"
+	"scrier/relay/session/program"
 	"scrier/relay/session/raw"
 	"scrier/relay/session/ssh"
 	"scrier/wire"
@@ -36,6 +37,8 @@ type Kind struct {
 	// Commands is what the audit log says of command lines; empty: [FullCommands].
 	Commands Commands
 	Allow    Allow
+	// Memory is for programs without a terminal whose viewers can come back; nil: there are none.
+	Memory *program.Memory
 }
 
 // Check implements [kind.Kind].

@@ -1,5 +1,6 @@
 // Package program is a stage: a program without a terminal that one viewer, a CLI, has for itself. Its bytes pass as
-// they are, and standard error is apart. The session ends with the program, and the program with that viewer.
+// they are, and standard error is apart. The session ends with the program, and the program with that viewer. If the viewer can come
+// back ([Numbered]), the program outlives its links.
 package program
 
 import (
@@ -54,7 +55,9 @@ func New(s *session.Channel, p Process, client []byte) *Program {
 func (p *Program) Audience() session.Audience { return p }
 
 // Admit implements [session.Stage].
-func (p *Program) Admit(who session.Viewer) error {
+func (p *Program) Admit(who session.Viewer) error { return admit(who) }
+
+func admit(who session.Viewer) error {
 	if who.Watch {
 		return wire.Errorf(wire.Conflict, "a program without a terminal cannot be watched")
 	}
@@ -99,7 +102,7 @@ func (p *Program) leave() {
 // Serve implements [session.Stage].
 func (p *Program) Serve(ctx context.Context, f *wire.Framed, _ session.Viewer, a *wire.Attach) error {
 	if !bytes.Equal(a.Client, p.client) || !p.taken.CompareAndSwap(false, true) {
-		return wire.Errorf(wire.Conflict, "the session is a program without a terminal, which only the command that started it shows").Advise("open a session of your own")
+		return errNotMine
 	}
 	defer close(p.gone)
 	p.serve(ctx, f)
@@ -145,6 +148,9 @@ func (p *Program) serve(ctx context.Context, f *wire.Framed) {
 		f.Reset(exit.Code)
 	}
 }
+
+// errUntold is how a program ended of which nobody knows that.
+var errUntold = wire.Errorf(wire.TargetRefused, "the SSH server did not say how the program ended")
 
 // conn is the viewer's connection with the program.
 type conn struct {
@@ -193,7 +199,7 @@ func (c *conn) carry(ctx context.Context) error {
 			return wire.Cause(ctx, wire.Cancelled)
 		}
 		if c.exit == nil {
-			return wire.Errorf(wire.TargetRefused, "the SSH server did not say how the program ended")
+			return errUntold
 		}
 		return nil
 	case <-ctx.Done():
