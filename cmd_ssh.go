@@ -34,7 +34,7 @@ name and says IdentitiesOnly, only this key counts.
 With a COMMAND that runs instead, as with ssh: its words are joined by blanks and given to the login's shell;
 flags of scrier's own stand before it. Standard input, output and error are the command's, byte by byte, and
 nothing of scrier's is on standard output. It has no terminal unless -t is given, and ends when this program
-does: it gets SIGHUP. A shell has none either if standard input is no terminal: it reads that as a script.
+does: it gets SIGHUP. When the connection to the relay is lost it goes on over another one. A shell has none either if standard input is no terminal: it reads that as a script.
 
 With --ssh-key-file only that key counts. It need not be registered if the relay allows that
 (operators.inline_keys): it counts for this session.
@@ -254,7 +254,7 @@ func (p *program) run(ctx context.Context, h *held) (int, error) {
 		req.In = nil
 	}
 	if h != nil {
-		req.Session, req.Agent = h.session, h.agent
+		req.Session, req.Agent, req.Rejoined = h.session, h.agent, h.rejoin
 	}
 	req.Terminal = asking()
 	return p.relay.Command(ctx, req)

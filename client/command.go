@@ -26,19 +26,22 @@ type CommandRequest struct {
 	Terminal *Terminal // for what the machine may ask before it lets the person in; nil: it cannot ask
 	Messages io.Writer // for what else is said to the person, usually standard error
 
-	// Share, Session and Agent are those of a [ShellRequest].
-	Share   bool
-	Session *Session
-	Agent   bool
+	// Share, Session, Agent and Rejoined are those of a [ShellRequest].
+	Share    bool
+	Session  *Session
+	Agent    bool
+	Rejoined func(r *Relay)
 }
 
 // Command runs a command without a terminal until it ends, and gives its exit status: that of a program which a signal
 // ended is 128 and the signal's number. An error means that it did not run, or that nobody knows how it ended. When
-// nobody takes its output any more (EPIPE) it learns that as from a broken pipe; at the end of ctx it is hung up.
+// nobody takes its output any more (EPIPE) it learns that as from a broken pipe; at the end of ctx it is hung up. When the
+// connection to the relay is lost it goes on over another one, if the relay can do that.
 func (r *Relay) Command(ctx context.Context, req CommandRequest) (status int, err error) {
 	c := &wire.Connect{
 		Envoy: req.Envoy, Kind: wire.KindSSH, Login: req.Login, Env: language(os.Environ()), Answers: true,
 		Channel: &wire.Channel{Command: []byte(req.Command), Plain: true, Agent: req.Agent}, Share: req.Share,
+		Numbered: true, Client: newClient(),
 	}
 	if req.Session != nil {
 		c.Session = req.Session.ID()
@@ -47,9 +50,12 @@ func (r *Relay) Command(ctx context.Context, req CommandRequest) (status int, er
 			return 0, err
 		}
 	}
-	f, _, err := r.join(ctx, c, dialogue{terminal: req.Terminal, messages: req.Messages})
+	f, attached, err := r.join(ctx, c, dialogue{terminal: req.Terminal, messages: req.Messages})
 	if err != nil {
 		return 0, err
+	}
+	if attached.Numbered {
+		return newNumbered(r, req, c.Client, attached).status(ctx, f, attached)
 	}
 	stop := context.AfterFunc(ctx, func() { f.Reset(wire.Cancelled) })
 	defer stop()

@@ -71,7 +71,7 @@ func (l *lifeline) run(ctx context.Context, c *attachment) (exit *wire.Exit, fre
 			l.pause = 0
 		}
 		l.input.part()
-		if ctx.Err() != nil || !free || !l.passes(why) {
+		if ctx.Err() != nil || !free || !l.relay.passes(why) {
 			return exit, free, why
 		}
 		next, err := l.again(ctx)
@@ -114,12 +114,12 @@ func (l *lifeline) leaves(why error) bool {
 }
 
 // passes says whether what ended a connection may pass: the session may still be there.
-func (l *lifeline) passes(why error) bool {
-	if l.relay.redial == nil || wire.CodeOf(why) != wire.RelayUnreachable {
+func (r *Relay) passes(why error) bool {
+	if r.redial == nil || wire.CodeOf(why) != wire.RelayUnreachable {
 		return false
 	}
-	if l.relay.link.Err() != nil {
-		return broke(l.relay.link)
+	if r.link.Err() != nil {
+		return broke(r.link)
 	}
 	var broken *wire.Error // within what lost says
 	return !errors.As(errors.Unwrap(why), &broken) || broken.Code != wire.Protocol
@@ -155,7 +155,7 @@ func (l *lifeline) again(ctx context.Context) (*attachment, error) {
 			l.apart = true
 			return nil, context.Cause(ctx)
 		case wire.CodeOf(err) == wire.NotFound:
-			return nil, l.ending(ctx)
+			return nil, l.relay.ending(ctx, l.session)
 		case !passing(err):
 			return nil, err
 		case time.Since(began) > limit:
@@ -205,11 +205,11 @@ func (l *lifeline) attempt(ctx context.Context, fresh, anew bool) (*attachment, 
 }
 
 // ending is how a session ended that is not there any more.
-func (l *lifeline) ending(ctx context.Context) error {
+func (r *Relay) ending(ctx context.Context, session wire.SessionID) error {
 	ctx, cancel := context.WithTimeout(ctx, attachWait)
 	defer cancel()
 	gone := &wire.Error{Code: wire.NotFound, Detail: "the session has ended meanwhile"}
-	data, err := l.relay.Do(ctx, "GET", "/sessions/"+Escape(l.session.String()), nil)
+	data, err := r.Do(ctx, "GET", "/sessions/"+Escape(session.String()), nil)
 	if err != nil {
 		return gone
 	}

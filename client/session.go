@@ -192,13 +192,14 @@ func again[T any](ctx context.Context, limit time.Duration, try func(context.Con
 	for began := time.Now(); ; {
 		attempt, cancel := context.WithTimeout(ctx, dialTimeout+attachWait)
 		v, err := try(attempt)
+		late := attempt.Err() != nil
 		cancel()
 		switch {
 		case err == nil:
 			return v, nil
 		case ctx.Err() != nil:
 			return v, wire.Cause(ctx, wire.Cancelled)
-		case !passing(err) && attempt.Err() == nil:
+		case !passing(err) && !late:
 			return v, err
 		case time.Since(began) > limit:
 			return v, lost(fmt.Errorf("it did not come back within %s: %w", limit.Round(time.Second), err))

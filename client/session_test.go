@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"scrier/wire"
@@ -462,5 +463,23 @@ func TestListenerPorts(t *testing.T) {
 	c.raw = func(s wire.Stream, _ *wire.Connect) { _ = wire.Send(s, c.attached()) }
 	if _, err := c.open().Listen(t.Context(), "tcp", "", 0); wire.CodeOf(err) != wire.Protocol {
 		t.Errorf("no port: %v", err)
+	}
+}
+
+// What cannot work any more is not tried again.
+func TestAgainGivesUp(t *testing.T) {
+	for code, want := range map[wire.Code]int{wire.NotFound: 1, wire.Revoked: 1, wire.RelayUnreachable: 3, wire.Internal: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			tries := 0
+			_, err := again(t.Context(), time.Hour, func(context.Context) (int, error) {
+				if tries++; tries == 3 {
+					return 0, nil
+				}
+				return 0, &wire.Error{Code: code}
+			})
+			if tries != want || (err == nil) != (want == 3) {
+				t.Errorf("%s: %d attempts, %v", code, tries, err)
+			}
+		})
 	}
 }

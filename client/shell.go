@@ -168,6 +168,17 @@ func newClient() []byte {
 
 // ticket asks for the right to attach to a session that is open, to its channel of a number; 0: to the first.
 func (r *Relay) ticket(ctx context.Context, req ShellRequest, session string, part uint32) (*wire.Attach, error) {
+	ticket, err := r.right(ctx, session, part)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Attach{
+		Ticket: ticket, Size: req.Terminal.Size(), Client: newClient(), Skip: !req.NoSkip, Paint: true, Prompt: true, Answers: true,
+	}, nil
+}
+
+// right is what the relay gives for that.
+func (r *Relay) right(ctx context.Context, session string, part uint32) (ticket []byte, err error) {
 	data, err := r.Do(ctx, "POST", "/sessions/"+Escape(session)+"/attach", struct {
 		Channel uint32 `json:"channel,omitempty"` // relays that are older know no field of this name
 	}{part})
@@ -180,11 +191,10 @@ func (r *Relay) ticket(ctx context.Context, req ShellRequest, session string, pa
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return nil, fmt.Errorf("read the relay's answer: %w", err)
 	}
-	a := &wire.Attach{Size: req.Terminal.Size(), Client: newClient(), Skip: !req.NoSkip, Paint: true, Prompt: true, Answers: true}
-	if a.Ticket, err = base64.RawURLEncoding.DecodeString(answer.Ticket); err != nil {
+	if ticket, err = base64.RawURLEncoding.DecodeString(answer.Ticket); err != nil {
 		return nil, fmt.Errorf("read the relay's ticket: %w", err)
 	}
-	return a, nil
+	return ticket, nil
 }
 
 // ended returns the reason for the end of the link, if the link has ended, and else err.
