@@ -252,17 +252,15 @@ func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.S
 	if to.envoy != "" {
 		needs[to.machine()] = append(needs[to.machine()], wire.MayUpload)
 	}
-	target, err := m.place(ctx, to, needs)
+	all := append(slices.Clone(from), to)
+	places, err := m.first(ctx, append([]cpEnd{to}, from...), needs)
 	if err != nil {
 		return transfer.Summary{}, err
 	}
+	target := places[0]
 	var sources []transfer.Source
-	for _, e := range from {
-		at, err := m.place(ctx, e, needs)
-		if err != nil {
-			return transfer.Summary{}, err
-		}
-		sources = append(sources, transfer.Source{Place: at, Path: e.path, Pattern: e.envoy != ""})
+	for i, e := range from {
+		sources = append(sources, transfer.Source{Place: places[1+i], Path: e.path, Pattern: e.envoy != ""})
 	}
 	show, say, done := m.options.progress()
 	again := func(ctx context.Context, lost error) ([]transfer.Place, error) {
@@ -271,21 +269,45 @@ func (m *machines) copy(ctx context.Context, from []cpEnd, to cpEnd) (transfer.S
 			return nil, err
 		}
 		say(fmt.Sprintf("scrier: the connection to the relay was lost, and is there again after %d s; the copy goes on", int(time.Since(began).Seconds())))
-		var all []transfer.Place
-		for _, e := range append(slices.Clone(from), to) {
-			at, err := m.place(ctx, e, needs)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, at)
-		}
-		return all, nil
+		return m.places(ctx, all, needs)
 	}
 	summary, err := transfer.Run(ctx, sources, target, to.path, transfer.Options{
 		Recursive: m.options.recursive, Preserve: m.options.preserve, Continue: m.options.goOn, Rate: m.rate, Progress: show, Again: again,
 	})
 	done(summary)
 	return summary, m.why(ctx, err)
+}
+
+// places are where all of a copy's paths are.
+func (m *machines) places(ctx context.Context, all []cpEnd, needs map[string][]wire.Right) (places []transfer.Place, err error) {
+	for _, e := range all {
+		at, err := m.place(ctx, e, needs)
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, at)
+	}
+	return places, nil
+}
+
+// maxOpenings is how often a copy begins to open its sessions, each time because the connection to the relay was lost meanwhile.
+const maxOpenings = 5
+
+// first is places for the first time. If the connection to the relay is lost before all are open, all are opened anew.
+func (m *machines) first(ctx context.Context, all []cpEnd, needs map[string][]wire.Right) ([]transfer.Place, error) {
+	for n := 1; ; n++ {
+		places, err := m.places(ctx, all, needs)
+		if err == nil || n == maxOpenings || ctx.Err() != nil || !m.relay.Lost() {
+			return places, err
+		}
+		for name, one := range m.open {
+			one.close()
+			delete(m.open, name)
+		}
+		if err := m.relay.Again(ctx); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // again has the machines at hand over another connection, if it was the connection to the relay that was lost.

@@ -145,9 +145,22 @@ func (r *Relay) relink(ctx context.Context) error {
 	return nil
 }
 
-// Hasty has a link that is silent left as soon as there is another one, for programs that go on there without a loss. It is to be
-// called before anything else.
-func (r *Relay) Hasty() { r.hasty = true }
+// Hasty has a link that is silent left as soon as there is another one, for programs that go on there without a loss: from now on,
+// also while something is being opened. It is to be called before anything else.
+func (r *Relay) Hasty() {
+	r.hasty = true
+	r.beat()
+}
+
+// Lost says that the link was lost, and that there may be another one.
+func (r *Relay) Lost() bool { return r.redial != nil && broke(r.link) }
+
+// Again connects once more, after [Relay.Lost]. It tries for as long as a relay usually keeps a session that nobody has. Nothing else
+// may use the relay meanwhile.
+func (r *Relay) Again(ctx context.Context) error {
+	_, err := again(ctx, usualGrace+linkNotice, func(ctx context.Context) (wire.Link, error) { return r.link, r.relink(ctx) })
+	return err
+}
 
 // bound is the relay over the link that it has now, whatever becomes of r.
 func (r *Relay) bound() *Relay {
