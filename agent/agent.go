@@ -47,6 +47,7 @@ type Agent struct {
 	lock      *os.File
 	boot      string
 	sessions  sessions
+	lanes     wire.LaneMemory
 	startups  startups
 	renewNext bool                                                  // the relay says that the certificate is over; used by meet only
 	probe     time.Duration                                         // before a better road is tried for the first time

@@ -243,7 +243,7 @@ func (l *agentLink) serveSSHD(ctx, prep context.Context, log *slog.Logger, s wir
 		leave()
 		remove()
 	})
-	if err := answer(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys), Rights: match.Grant.Rights}); err != nil {
+	if err := answer(s, &wire.Opened{Login: match.Login, HostKeys: marshalKeys(hostKeys), Rights: match.Grant.Rights, Gates: l.gates(open)}); err != nil {
 		return err
 	}
 	log.Info("session opened", "login", match.Login, "rights", match.Grant.Rights)
@@ -266,7 +266,7 @@ func (l *agentLink) serveRaw(ctx, prep context.Context, log *slog.Logger, s wire
 	}
 	leave()
 	defer target.Close()
-	if err := answer(s, &wire.Opened{HostKeys: marshalKeys(hostKeys), Rights: []wire.Right{wire.MayRaw}}); err != nil {
+	if err := answer(s, &wire.Opened{HostKeys: marshalKeys(hostKeys), Rights: []wire.Right{wire.MayRaw}, Gates: l.gates(open)}); err != nil {
 		return err
 	}
 	log.Info("session opened", "rights", wire.MayRaw)
@@ -296,7 +296,7 @@ func (l *agentLink) serveBuiltin(ctx, prep context.Context, s wire.Stream, open 
 		return err
 	}
 	granted := match.Grant
-	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys()), Rights: granted.Rights}); err != nil {
+	if err := answer(s, &wire.Opened{Login: login, HostKeys: marshalKeys(l.builtin.HostKeys()), Rights: granted.Rights, Gates: l.gates(open)}); err != nil {
 		return err
 	}
 	conn := &wire.NetConn{Stream: l.laned(l.Log, s, open), End: func(s wire.Stream) { wire.Finish(s, time.Second) }} // the shell's last words arrive

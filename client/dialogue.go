@@ -17,7 +17,8 @@ type dialogue struct {
 	*wire.Framed
 	terminal *Terminal // nil: there is none, and nobody can be asked
 	messages io.Writer
-	speaker  string // who has said the last line
+	speaker  string                  // who has said the last line
+	gates    func(*wire.Gates) error // nil: the stream can have none
 }
 
 // attached gives what the relay answers in the end.
@@ -38,6 +39,13 @@ func (d *dialogue) attached(ctx context.Context) (*wire.Attached, error) {
 			return m, nil
 		case *wire.Refused:
 			return nil, m.Err()
+		case *wire.Gates:
+			if d.gates == nil {
+				return nil, wire.Errorf(wire.Protocol, "the relay has gates for a stream that can have none")
+			}
+			if err := d.gates(m); err != nil {
+				return nil, err
+			}
 		case *wire.Said:
 			d.said(d.account(m.Login, m.Envoy), m.Text)
 		case *wire.Ask:

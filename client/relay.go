@@ -62,12 +62,13 @@ func Dial(ctx context.Context, l Login, now func() time.Time) (*Relay, error) {
 	r.probe = l.Roads.prober(l.Relay, certs.Client{ALPN: wire.ALPNClient, Pin: &l.pin, Cert: l.cert, Now: now})
 	if l.Roads.Transport != wire.OnlyQUIC { // which wants none
 		tls, until := certs.Client{ALPN: wire.ALPNLane, Pin: &l.pin, Cert: l.cert, Now: now}.TLS(), new(atomic.Int64)
+		memory := new(wire.LaneMemory)
 		r.lanesOf = func(link wire.Link) laner {
 			peer := link.Peer()
 			if peer.Road == wire.TCP { // which needs none
 				return laner{}
 			}
-			return laner{until: until, dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
+			return laner{until: until, memory: memory, line: wire.LineOf(link), dial: func(ctx context.Context, token []byte, s *wire.Laned) error {
 				return wire.DialLane(ctx, tls, l.Relay, peer.Addr.String(), token, s)
 			}}
 		}

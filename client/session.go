@@ -246,7 +246,7 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 		return nil, nil, s.unopened(ctx, err)
 	}
 	if carries(c.Channel) {
-		stream, c.Lane = s.relay.lanes.laned(link, stream)
+		stream = s.relay.lanes.laned(link, stream, c)
 	}
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
 	defer stop()
@@ -255,7 +255,7 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 		stream.Reset(wire.Cancelled)
 		return nil, nil, s.unopened(ctx, err)
 	}
-	a, err := attachedTo(stream)
+	a, err := attachedTo(stream, func(m *wire.Gates) error { return s.relay.lanes.gates(stream, c, m) })
 	if err == nil && a.Session != s.is.Session {
 		err = errOther
 	}
@@ -277,9 +277,14 @@ func (s *Session) unopened(ctx context.Context, err error) error {
 	return err
 }
 
-// attachedTo reads the answer to Connect and not one byte more.
-func attachedTo(stream wire.Stream) (*wire.Attached, error) {
+// attachedTo reads the answer to Connect and not one byte more. gates hears what the relay says before it.
+func attachedTo(stream wire.Stream, gates func(*wire.Gates) error) (*wire.Attached, error) {
 	m, err := wire.Receive(stream)
+	if g, ok := m.(*wire.Gates); ok && err == nil {
+		if err = gates(g); err == nil {
+			m, err = wire.Receive(stream)
+		}
+	}
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("the peer ended the stream before its answer: %w", io.ErrUnexpectedEOF)

@@ -58,8 +58,9 @@ func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire
 	if err != nil {
 		return nil, nil, r.ended(err)
 	}
+	lanes := r.lanes
 	if c, ok := first.(*wire.Connect); ok && carries(c.Channel) {
-		stream, c.Lane = r.lanes.laned(r.link.Context(), stream)
+		stream = lanes.laned(r.link.Context(), stream, c)
 	}
 	f := wire.NewFramed(stream)
 	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
@@ -68,6 +69,10 @@ func (r *Relay) join(ctx context.Context, first wire.Message, d dialogue) (*wire
 		return nil, nil, r.ended(err)
 	}
 	d.Framed = f
+	d.gates = func(m *wire.Gates) error {
+		c, _ := first.(*wire.Connect)
+		return lanes.gates(stream, c, m)
+	}
 	attached, err := d.attached(ctx)
 	if err != nil {
 		stream.Reset(wire.Cancelled)

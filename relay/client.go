@@ -182,9 +182,14 @@ func (c *client) stream(ctx context.Context, s wire.Stream) {
 		return
 	}
 	if m, ok := m.(*wire.Connect); ok && c.link.Peer().Road != wire.TCP { // which needs no lane
+		if line := wire.LineOf(c.link); m.Gates && len(m.Lane) == wire.LaneToken && laned.Gates(&c.lanes.Memory, line) {
+			err = f.Send(&wire.Gates{Lossy: line.Lossy()})
+		}
 		c.lanes.Offer(c.link, m.Lane, laned)
 	}
-	err = c.guard(func() error { return c.first(ctx, f, m) })
+	if err == nil {
+		err = c.guard(func() error { return c.first(ctx, f, m) })
+	}
 	if err != nil && wire.CodeOf(err) == wire.None { // whoever asked has given it up: nothing is refused
 		err = &wire.Error{Code: wire.Cancelled, Err: err}
 		c.Log.Debug("request given up", "source", c.source(), "err", err)

@@ -76,6 +76,21 @@
 // A piece is its length (4 bytes, big endian) and so many bytes. Length 0 is the end, 0xffffffff says that the sender lives: a side
 // that has written nothing for 20 s has said so.
 //
+// Gates. A stream whose two sides both know of gates (Open and Opened, or Connect and the optional Gates before Attached) goes on without a
+// loss when its lane breaks. Behind each 128 KiB that it carries, counted from its first byte of a session (behind Open and Opened; at a
+// client link from Connect and from Gates on), it has one byte, a gate, in each direction by itself:
+//
+//	0  the next 128 KiB follow here
+//	1  they come over the lane; when that breaks, 8 bytes follow here: how many of the lane's bytes are before those that follow then,
+//	   without gates, up to the end
+//	2  as 0, and many of the sender's packets are lost: who can dial may dial a lane now
+//
+// Then there are no marks on the lane: its first byte is the one behind the gate. In place of a piece's length may also stand 0xfffffffe,
+// with 8 bytes of how many bytes were read there (the end being one more) and 8 bytes of up to where more may be sent (262,144 at first); and
+// 0xfffffffd, which asks for that. A side keeps what it has sent until it was read, and sends that again below when the lane has broken; the
+// other one throws away what it has. A lane has broken when nothing is heard for 7 s while something is to be acknowledged. Numbers that
+// cannot be true end the stream with protocol_error.
+//
 // Login. While a shell is being opened, its machine's SSH server may say and ask something. To the viewer that said
 // Answers in Connect or Attach the relay sends that before Attached or Refused:
 //

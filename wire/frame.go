@@ -60,6 +60,7 @@ const (
 
 	frameSpread FrameType = 0x40 // relay -> agent
 	frameMove   FrameType = 0x42 // agent -> relay, to one that said Welcome.Moves
+	frameGates  FrameType = 0x44 // relay -> a CLI that said Connect.Gates, before Attached
 )
 
 // Sizes of payloads, in bytes.

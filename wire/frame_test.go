@@ -19,7 +19,7 @@ func messages() []Message {
 		&Authenticated{Session: NewSessionID()},
 		&Spread{Millis: 25_000}, &Hello{Boot: "b", Facts: Facts{Users: []string{}}, Move: []byte{1}, Why: "w"}, &Welcome{Moves: true}, &Move{ID: []byte{1, 2}, Over: true},
 		&Open{Session: NewSessionID(), Kind: KindSSH, Keys: [][]byte{{1}}, Ephemeral: []byte{2}, Operator: "o", Timeout: 90_000, Source: "192.0.2.1"},
-		&Opened{Login: "l", HostKeys: [][]byte{{1}}}, &Refused{Code: Limit, Detail: "d"},
+		&Opened{Login: "l", HostKeys: [][]byte{{1}}}, &Opened{Gates: true}, &Gates{Lossy: true}, &Refused{Code: Limit, Detail: "d"},
 		&Connect{Envoy: "e", Kind: KindSSH, Size: Size{80, 24}, Term: "xterm", Env: map[string]string{"LANG": "C"}},
 		&Connect{Envoy: "e", Kind: KindSSH, Channel: &Channel{Command: []byte("a\xff"), Plain: true}},
 		&Attached{Session: NewSessionID(), Envoy: "e", Login: "l", Channel: true}, &Resize{Size{1, 2}}, &EOF{}, &Closed{}, &Notice{Code: Killed, Text: "t"},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,10 +33,13 @@ var ErrLane = &Error{Code: Internal, Detail: "the connection of its own that the
 //	read:    stream … as many bytes as the mark says … lane …
 //
 // The stream stays open below, for codes: a Reset, and a CloseRead, are said there. A lane that breaks, breaks its stream.
+//
+// Of two sides that both know of gates ([Laned.Gates]) this is not true: a lane that breaks, breaks nothing, see [gated].
 type Laned struct {
 	stream Stream
 	bulk   func()
 	after  int64
+	gated  atomic.Pointer[gated] // nil: no gates
 
 	counting sync.Mutex
 	counted  int64     // bytes since
@@ -80,6 +84,32 @@ func NewLaned(s Stream, after int64, bulk func()) *Laned {
 	}
 }
 
+// Gates has the stream go back from a lane that breaks, without a loss. Both sides call it, or none, before anything but what begins a
+// session is written or read; nothing is written or read meanwhile. memory bounds the lanes of the program, and line is the link's.
+// After how many bytes bulk is called is what the line says, if it says anything. It is too late for gates, and none are made, when
+// there are some, or a lane, or much has been written or read.
+func (l *Laned) Gates(memory *LaneMemory, line *Line) bool {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gated.Load() != nil || l.lane != nil || max(l.got, l.put) >= gateEvery {
+		return false
+	}
+	g := newGated(l, l.got, l.put, memory, line)
+	g.inBy, g.outBy = l.readBy, l.writeBy
+	l.gated.Store(g)
+	return true
+}
+
+// Full says whether there is no memory for a lane now.
+func (l *Laned) Full() bool {
+	g := l.gated.Load()
+	return g != nil && g.memory.full()
+}
+
 // OnEnd has f called, in a goroutine of its own, when the stream is over: both directions have ended, it was reset, or its lane
 // broke. A stream that the peer has reset is over when this side resets it too.
 func (l *Laned) OnEnd(f func()) {
@@ -111,6 +141,12 @@ func (l *Laned) count(n int) {
 	}
 	l.counted += int64(n)
 	if l.counted > l.after {
+		if g := l.gated.Load(); g != nil && g.line != nil {
+			if after := g.line.After(); l.counted <= after {
+				l.after = min(after, l.counted+gateEvery) // then it may say something else
+				return
+			}
+		}
 		l.since = time.Time{}
 		go l.bulk()
 		return
@@ -120,11 +156,29 @@ func (l *Laned) count(n int) {
 	}
 }
 
+// Want has bulk called now, unless it was.
+func (l *Laned) Want() {
+	if l.bulk == nil {
+		return
+	}
+	l.counting.Lock()
+	defer l.counting.Unlock()
+	if !l.since.IsZero() {
+		l.since = time.Time{}
+		go l.bulk()
+	}
+}
+
 // Move has the stream go on over a lane, which it owns from now on; the peer does the same at the other end. It may be called
 // once, and does not wait. ctx is the link's: the lane ends with it.
 func (l *Laned) Move(ctx context.Context, conn *tls.Conn) {
-	c := newLaneConn(conn)
 	l.mu.Lock()
+	if g := l.gated.Load(); g != nil {
+		l.mu.Unlock()
+		g.move(ctx, conn)
+		return
+	}
+	c := newLaneConn(conn)
 	gone, over := l.gone, l.closed[0] && l.closed[1]
 	if !gone && !over {
 		l.lane, l.link = c, ctx
@@ -355,6 +409,11 @@ func (l *Laned) source() (r io.Reader, lane bool, err error) {
 
 // Read implements [Stream].
 func (l *Laned) Read(p []byte) (n int, err error) {
+	if g := l.gated.Load(); g != nil {
+		n, err = g.read(p)
+		l.count(n)
+		return n, err
+	}
 	for {
 		n, again, err := l.read(p)
 		if again {
@@ -479,7 +538,11 @@ func (l *Laned) broken() bool {
 
 // Write implements [Stream].
 func (l *Laned) Write(p []byte) (n int, err error) {
-	n, err = l.write(p)
+	if g := l.gated.Load(); g != nil {
+		n, err = g.write(p)
+	} else {
+		n, err = l.write(p)
+	}
 	l.count(n)
 	return n, err
 }
@@ -507,6 +570,9 @@ func (l *Laned) write(p []byte) (n int, err error) {
 
 // CloseWrite implements [Stream].
 func (l *Laned) CloseWrite() error {
+	if g := l.gated.Load(); g != nil {
+		return g.closeWrite()
+	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.mu.Lock()
@@ -534,6 +600,10 @@ func (l *Laned) CloseWrite() error {
 
 // CloseRead implements [Stream]. What still comes over the lane is thrown away until the peer knows.
 func (l *Laned) CloseRead(code Code) {
+	if g := l.gated.Load(); g != nil {
+		g.closeRead(code)
+		return
+	}
 	l.stream.CloseRead(code)
 	l.mu.Lock()
 	if l.stopped || l.broke || l.closed[0] {
@@ -561,6 +631,14 @@ func (l *Laned) CloseRead(code Code) {
 
 // Reset implements [Stream].
 func (l *Laned) Reset(code Code) {
+	if g := l.gated.Load(); g != nil {
+		g.reset(code)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.gone = true
+		l.endedLocked()
+		return
+	}
 	l.mu.Lock()
 	c := l.lane
 	if l.finished { // what was written arrives, if the peer takes it
@@ -594,6 +672,9 @@ func (l *Laned) SetDeadline(t time.Time) error {
 
 // SetReadDeadline implements [Stream].
 func (l *Laned) SetReadDeadline(t time.Time) error {
+	if g := l.gated.Load(); g != nil {
+		return g.setReadDeadline(t)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.readBy = t
@@ -612,6 +693,9 @@ func (l *Laned) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline implements [Stream].
 func (l *Laned) SetWriteDeadline(t time.Time) error {
+	if g := l.gated.Load(); g != nil {
+		return g.setWriteDeadline(t)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writeBy = t

@@ -24,18 +24,23 @@ import (
 	"scrier/wire/wiretest"
 )
 
-// lanePair gives the two ends of a TLS connection over loopback.
-func lanePair(t testing.TB) (*tls.Conn, *tls.Conn) {
-	t.Helper()
+// laneCertificate is what the accepting side shows, which nobody checks.
+var laneCertificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lane"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(crand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+// lanePair gives the two ends of a TLS connection over loopback.
+func lanePair(t testing.TB) (*tls.Conn, *tls.Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +55,7 @@ func lanePair(t testing.TB) (*tls.Conn, *tls.Conn) {
 		t.Fatal(err)
 	}
 	a := tls.Client(near, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
-	b := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13})
+	b := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{laneCertificate()}, MinVersion: tls.VersionTLS13})
 	done := make(chan error, 1)
 	go func() { done <- b.Handshake() }()
 	if err := errors.Join(a.Handshake(), <-done); err != nil {
@@ -66,7 +71,8 @@ type lanes struct {
 	moves chan func(wire.Stream) // of the streams that the other side opens
 	pair  func() (*tls.Conn, *tls.Conn)
 	other *lanes
-	after func() // before a lane is there
+	after func()           // before a lane is there
+	gates *wire.LaneMemory // nil: a lane that breaks, breaks its stream
 
 	opened atomic.Int32
 	moving *sync.WaitGroup
@@ -78,6 +84,9 @@ func (l *lanes) Open(ctx context.Context) (wire.Stream, error) {
 		return nil, err
 	}
 	near := wire.NewLaned(s, 0, nil)
+	if l.gates != nil {
+		near.Gates(l.gates, nil)
+	}
 	l.other.moves <- func(s wire.Stream) {
 		if l.opened.Add(1) > 6 { // a handshake takes its time
 			return
@@ -98,6 +107,9 @@ func (l *lanes) Accept(ctx context.Context) (wire.Stream, error) {
 		return nil, err
 	}
 	far := wire.NewLaned(s, 0, nil)
+	if l.gates != nil {
+		far.Gates(l.gates, nil)
+	}
 	(<-l.moves)(far)
 	return far, nil
 }

@@ -20,9 +20,12 @@ type Lane struct {
 
 // DialLane has a stream go on over a connection of its own to the relay at addr, host:port, which knows the token. If this fails before
 // the relay has agreed, the stream is as it was; one that has agreed has begun to move, and if its answer does not arrive within 10 s the
-// stream breaks, with [Internal]. [NotFound] says that the relay has no stream for the token (any more). conf is as for the stream's
+// stream breaks, with [Internal]. [NotFound] says that the relay has no stream for the token (any more), and [Busy] that one side has no memory for it. conf is as for the stream's
 // link, with ALPNLane; ctx is the link's, and relay what that was dialled as: its name is sent, as for the link.
 func DialLane(ctx context.Context, conf *tls.Config, relay, addr string, token []byte, s *Laned) error {
+	if s != nil && s.Full() {
+		return errFull
+	}
 	dialing, cancel := context.WithTimeout(ctx, laneTimeout)
 	defer cancel()
 	tcp, err := new(net.Dialer).DialContext(dialing, "tcp", addr)
@@ -40,6 +43,8 @@ func DialLane(ctx context.Context, conf *tls.Config, relay, addr string, token [
 	s.Move(ctx, conn)
 	return nil
 }
+
+var errFull = Errorf(Busy, "there is no memory for one more lane")
 
 func askLane(ctx context.Context, conn *tls.Conn, token []byte) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.NetConn().Close() }) // frees whoever waits
@@ -72,8 +77,13 @@ func AcceptLane(conn *tls.Conn, find func(token []byte) (context.Context, *Laned
 		return err
 	}
 	ctx, s := find(m.Token)
-	if s == nil {
+	switch {
+	case s == nil:
 		err = Errorf(NotFound, "no stream waits for this lane")
+	case s.Full():
+		err = errFull
+	}
+	if err != nil {
 		_ = Send(conn, Refuse(err)) // it may be gone
 		_ = conn.Close()
 		return err

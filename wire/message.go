@@ -179,6 +179,8 @@ type Open struct {
 	Likes []Right `cbor:"15,keyasint"`
 	// Lane is a token for one lane of this stream, [LaneToken] bytes; empty: it cannot have one.
 	Lane []byte `cbor:"16,keyasint"`
+	// Gates says that the relay's side of this stream has gates, if the agent says so too: see [Laned.Gates].
+	Gates bool `cbor:"17,keyasint"`
 }
 
 // Console asks for the screen of who sits at the machine, who may say no.
@@ -211,6 +213,7 @@ type Opened struct {
 	// Rights is what the session may be used for: Open.Needs, and of Open.Likes what is allowed. Empty: the agent is older
 	// than these, and the session is for a shell in a terminal or for commands.
 	Rights []Right `cbor:"6,keyasint"`
+	Gates  bool    `cbor:"7,keyasint"` // what follows has gates: Open offered them, with a lane
 }
 
 // Refused is the answer no.
@@ -275,8 +278,15 @@ type Connect struct {
 	Likes   []Right   `cbor:"20,keyasint"` // kind ssh: what further channels may need; what is not allowed is left out
 	Needs   []Right   `cbor:"21,keyasint"` // kind ssh: the same; what is not allowed is an error
 	Lane    []byte    `cbor:"22,keyasint"` // [LaneToken] random bytes for one lane of this stream; empty: it will have none
+	Gates   bool      `cbor:"23,keyasint"` // with Lane: the CLI understands [Gates]
 	// Numbered asks for a program without a terminal that outlives its stream: see the package's words on programs. It needs Client.
 	Numbered bool `cbor:"25,keyasint,omitempty"`
+}
+
+// Gates says, before Attached, to a CLI that has said it understands it: this stream has gates at the relay's side, see [Laned.Gates],
+// and a lane can be had from now on.
+type Gates struct {
+	Lossy bool `cbor:"1,keyasint"` // much of what the relay sends on this link is lost
 }
 
 // Attach joins a session that is open already.
@@ -576,6 +586,7 @@ func (*Call) frame() FrameType          { return frameCall }
 func (*Arrived) frame() FrameType       { return frameArrived }
 func (*Lane) frame() FrameType          { return frameLane }
 func (*Aside) frame() FrameType         { return frameAside }
+func (*Gates) frame() FrameType         { return frameGates }
 
 // newMessage is the table from frame to message.
 func newMessage(t FrameType) Message {
@@ -660,6 +671,8 @@ func newMessage(t FrameType) Message {
 		return new(Lane)
 	case frameAside:
 		return new(Aside)
+	case frameGates:
+		return new(Gates)
 	}
 	return nil
 }

@@ -81,10 +81,18 @@ type quicLink struct {
 	done   chan struct{} // closed when the dialled link's sockets are
 
 	ways // of a dialled link
+
+	packets Line
 }
+
+func (l *quicLink) line() *Line { return &l.packets }
 
 func newQUICLink(conn *quic.Conn) *quicLink {
 	l := &quicLink{Life: NewLife(), conn: conn}
+	l.packets.stats = func() (sent, lost uint64, rtt time.Duration) {
+		s := conn.ConnectionStats()
+		return s.PacketsSent, s.PacketsLost, s.SmoothedRTT
+	}
 	context.AfterFunc(conn.Context(), l.ended)
 	return l
 }

@@ -53,10 +53,11 @@ func (l *agentLink) open(ctx context.Context, open *wire.Open, early []byte) (*T
 	stop := context.AfterFunc(ctx, func() { s.Reset(wire.CodeOf(wire.Cause(ctx, wire.Cancelled))) })
 	// What is said of the session itself, Open and Opened, is no part of what may go on over a lane.
 	behind := wire.NewLaned(s, 0, nil)
-	open.Lane = nil
+	open.Lane, open.Gates = nil, false
 	if lanes := l.fleet.Lanes; lanes != nil && open.Kind == wire.KindSSH && l.link.Peer().Road != wire.TCP { // which needs none
 		open.Lane = make([]byte, wire.LaneToken)
 		rand.Read(open.Lane) // does not fail
+		open.Gates = true
 		lanes.Offer(l.link, open.Lane, behind)
 	}
 	err = wire.Send(s, open)
@@ -82,6 +83,10 @@ func (l *agentLink) open(ctx context.Context, open *wire.Open, early []byte) (*T
 	if err != nil {
 		behind.Reset(wire.CodeOf(err))
 		return nil, l.lost(err)
+	}
+	if open.Gates && t.Opened.Gates && !behind.Gates(&l.fleet.Lanes.Memory, wire.LineOf(l.link)) {
+		behind.Reset(wire.Protocol)
+		return nil, wire.Errorf(wire.Protocol, "the agent's lane was there before its answer")
 	}
 	return t, nil
 }

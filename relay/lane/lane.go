@@ -13,6 +13,8 @@ import (
 
 // Lanes are the streams that wait for a lane. Its methods may be called at the same time; the zero value has none.
 type Lanes struct {
+	Memory wire.LaneMemory // what lanes hold whose streams can go back
+
 	mu sync.Mutex
 	by map[key]offer
 }
