@@ -1,5 +1,10 @@
 package wire
 
+import "time"
+
+// LineWith is a line of which a link says so much.
+func LineWith(stats func() (sent, lost uint64, rtt time.Duration)) *Line { return &Line{stats: stats} }
+
 // Taken is how much memory the lanes have.
 func (m *LaneMemory) Taken() int64 { return m.taken.Load() }
 
@@ -10,3 +15,6 @@ func (l *Laned) Fell() bool {
 	defer g.mu.Unlock()
 	return g.lane != nil && g.lane.broke && !g.finished
 }
+
+// Fill has all memory taken.
+func (m *LaneMemory) Fill() { m.taken.Store(laneMemory) }
