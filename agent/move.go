@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"scrier/network"
 	"scrier/roads"
 	"scrier/wire"
 )
@@ -168,7 +169,7 @@ func (a *Agent) elsewhere(ctx context.Context) <-chan struct{} {
 	if a.networks != nil {
 		return a.networks
 	}
-	return roads.Elsewhere(ctx)
+	return roads.Elsewhere(ctx, network.Watch(ctx))
 }
 
 // mayMove says whether there may be a better road than a link's.

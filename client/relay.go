@@ -88,7 +88,7 @@ func (r *Relay) beat() {
 	}
 	if r.beats && r.probe != nil && r.prober == nil && r.link.Peer().Road == wire.TCP {
 		ctx := r.link.Context()
-		r.prober = newProber(r.probe, r.redial, roads.Elsewhere(ctx), roads.FirstProbe())
+		r.prober = newProber(r.probe, r.redial, roads.Elsewhere(ctx, network.Watch(ctx)), roads.FirstProbe())
 		go r.prober.run(ctx)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
-
-	"scrier/network"
 )
 
 // Who is on a road that is not the best one, as UDP got no answer, tries the better one in the background.
@@ -45,11 +43,10 @@ func (p *Probes) Elsewhere(tried time.Time) time.Duration {
 	return max(rand.N(p.First/10+1), p.First-time.Since(tried))
 }
 
-// Elsewhere tells when this machine comes into another network, until ctx ends.
-func Elsewhere(ctx context.Context) <-chan struct{} {
+// Elsewhere tells when this machine comes into another network, until ctx ends. changed tells when its addresses or routes may be others.
+func Elsewhere(ctx context.Context, changed <-chan struct{}) <-chan struct{} {
 	came := make(chan struct{})
 	go func() {
-		changed := network.Watch(ctx)
 		for here := Network(); ; {
 			select {
 			case <-changed: // mostly by something else, such as a container that begins
