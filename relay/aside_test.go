@@ -102,23 +102,27 @@ func TestLaneOfAPage(t *testing.T) {
 	p.Reset(wire.ViewerLost)
 	p.asides = true
 	p.attach(nil)
+	if err := p.SetDeadline(time.Now().Add(5 * patience)); err != nil {
+		t.Fatal(err)
+	}
 	total := 0
 	var offer *wire.Aside
 	for began := time.Now(); offer == nil; {
 		if len(p.shown) == total*8 {
-			if time.Since(began) > patience {
+			if time.Since(began) > 4*patience {
 				t.Fatal("no lane is offered")
 			}
-			total += 60_000
-			p.typing("60000\n")
+			total += 120_000
+			p.typing("120000\n")
 		}
 		offer = p.shows(p.Framed, 0)
+		time.Sleep(100 * time.Millisecond) // so that output waits for the page, and not the page for a slow machine
 	}
 	if len(offer.Ticket) == 0 || offer.N != 1 {
 		t.Fatalf("the offer is %+v", offer)
 	}
-	total += 60_000
-	p.typing("60000\n") // so that there is something left for the lane
+	total += 120_000
+	p.typing("120000\n") // so that there is something left for the lane
 	lane := p.lane(p.id, offer.Ticket)
 	for {
 		if m := p.shows(p.Framed, 0); m != nil {
