@@ -50,6 +50,7 @@ func (r *Relay) Command(ctx context.Context, req CommandRequest) (status int, er
 			return 0, err
 		}
 	}
+	r.beat() // a link that dies now, too, is to be noticed soon
 	f, attached, err := r.join(ctx, c, dialogue{terminal: req.Terminal, messages: req.Messages})
 	if err != nil {
 		return 0, err

@@ -430,7 +430,7 @@ type Aside struct {
 
 // What a numbered program may be ahead of its [Ack] at most, in bytes: with standard input and output, and with standard error.
 const (
-	ProgramWindow = 2 << 20
+	ProgramWindow = 4 << 20
 	ErrorsWindow  = 256 << 10
 )
 
