@@ -43,9 +43,8 @@ type keptLane struct {
 	pulse    *time.Timer
 	brisk    bool      // the next beat is in laneTick
 	under    time.Time // since when something is under way; zero: nothing is
-	beats    int
-	lives    bool // to be said
-	asks     bool // to be said
+	lives    bool      // to be said
+	asks     bool      // to be said
 	ring     laneRing
 	allowed  int64 // up to where the peer allows
 	endSaid  bool
@@ -414,7 +413,7 @@ func (c *keptLane) fall() {
 			}
 			g.mu.Unlock()
 			if shut {
-				err = g.stream.CloseWrite()
+				_ = g.stream.CloseWrite() // fails only on a stream that has ended
 				g.mu.Lock()
 				g.away = true
 				g.settleLocked()
