@@ -271,8 +271,8 @@ func (g *gated) fellLocked(record [laneRecord]byte) {
 // violatedLocked ends a stream whose peer says what cannot be.
 func (g *gated) violatedLocked(detail string) error {
 	err := Errorf(Protocol, "%s", detail)
+	g.stream.Reset(Protocol) // first: what ends the lane has another code
 	g.failLocked(err)
-	go g.stream.Reset(Protocol)
 	return err
 }
 
@@ -485,8 +485,8 @@ func (g *gated) reset(code Code) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if !g.finished {
+				g.stream.Reset(code)
 				g.failLocked(&Error{Code: code})
-				go g.stream.Reset(code)
 			}
 		})
 		g.mu.Unlock()
