@@ -237,6 +237,10 @@ var bans = []ban{
 		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/bbolt"}, but: []string{"scrier/relay/boltfile/*", "scrier/relay/store/bolt/*", "scrier/relay/audit/*"},
 		why: "another database can take bbolt's place only while nobody else imports it; the audit log has a file of its own",
 	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/etcd/api/v3/...", "go.etcd.io/etcd/client/v3/..."}, but: []string{"scrier/relay/store/etcd/*"},
+		why: "everything above sees a store.KV, and does not know which",
+	},
 }
 
 // constructors of tls.Config stand in certs alone; imports cannot tell, so the text must.
