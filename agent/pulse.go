@@ -56,9 +56,13 @@ func (p *pulse) look(bytes, heard uint64) (narrow bool) {
 		return heard != p.heard
 	case !waits && bytes >= largeData:
 		p.opening.Do(func() { go p.run() }) // ends with the link
-		p.asked++
-		p.since, p.heard, p.own = time.Now(), heard, true
-		p.pings <- p.asked // there is room: the one before was answered
+		select {
+		case p.pings <- p.asked + 1:
+			p.asked++
+			p.since, p.heard, p.own = time.Now(), heard, true
+		default: // the relay has answered one that was never sent: nothing it says counts
+			p.over.Store(true)
+		}
 	}
 	return false
 }

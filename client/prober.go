@@ -14,25 +14,27 @@ import (
 const probeWait = 5 * time.Second
 
 // prober tries QUIC in the background for a link that is over TCP, as UDP got no answer, until it has one: new channels are opened there, those that
-// are open end on theirs, and a shell moves (see [lifeline]).
+// are open end on theirs, and a shell moves (see [lifeline]). If that link ends before a shell has moved there, it is tried again.
 type prober struct {
 	dial      func(context.Context) (wire.Link, error) // over QUIC alone
 	redial    func(context.Context) (wire.Link, error) // for the pulse of what is found
 	elsewhere <-chan struct{}
+	watch     func(context.Context) <-chan struct{} // as network.Watch
 	first     time.Duration
-	news      chan struct{} // closed when there is a better link
 
 	mu     sync.Mutex
+	news   chan struct{} // closed when there is a better link
 	found  wire.Link
 	pulse  *pulse // of found
 	closed bool
+	taken  bool // found has taken the other link's place
 }
 
 func newProber(dial, redial func(context.Context) (wire.Link, error), elsewhere <-chan struct{}, first time.Duration) *prober {
-	return &prober{dial: dial, redial: redial, elsewhere: elsewhere, first: first, news: make(chan struct{})}
+	return &prober{dial: dial, redial: redial, elsewhere: elsewhere, watch: network.Watch, first: first, news: make(chan struct{})}
 }
 
-// run tries until there is a link, or ctx ends.
+// run tries until a link has taken the other one's place, or ctx ends.
 func (p *prober) run(ctx context.Context) {
 	waits := roads.Probes{First: p.first}
 	tried := time.Now()
@@ -52,11 +54,29 @@ func (p *prober) run(ctx context.Context) {
 		link, err := p.dial(dialling)
 		cancel()
 		if err == nil {
-			p.keep(link)
-			return
+			if p.keep(link); !p.lost(ctx, link) {
+				return
+			}
+			waits, tried = roads.Probes{First: p.first}, time.Now()
 		}
 		timer.Reset(waits.Next())
 	}
+}
+
+// lost waits for the end of a link that was found, and says whether another one is to be looked for.
+func (p *prober) lost(ctx context.Context, link wire.Link) bool {
+	select {
+	case <-link.Context().Done():
+	case <-ctx.Done():
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.taken {
+		return false
+	}
+	p.found, p.pulse, p.news = nil, nil, make(chan struct{})
+	return true
 }
 
 // keep has a link for who wants it.
@@ -64,7 +84,7 @@ func (p *prober) keep(link wire.Link) {
 	p.mu.Lock()
 	closed := p.closed
 	if !closed {
-		p.found, p.pulse = link, newPulse(link, p.redial, network.Watch(link.Context()))
+		p.found, p.pulse = link, newPulse(link, p.redial, p.watch(link.Context()))
 		go p.pulse.run() // ends with the link
 		close(p.news)
 	}
@@ -79,6 +99,8 @@ func (p *prober) isNews() <-chan struct{} {
 	if p == nil {
 		return nil
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.news
 }
 
@@ -89,10 +111,26 @@ func (p *prober) better() (wire.Link, *pulse) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.betterLocked()
+}
+
+func (p *prober) betterLocked() (wire.Link, *pulse) {
 	if p.found == nil || p.found.Err() != nil || p.pulse.isSilent() {
 		return nil, nil
 	}
 	return p.found, p.pulse
+}
+
+// take is better for who puts the link in the other one's place: nothing more is looked for then.
+func (p *prober) take() (wire.Link, *pulse) {
+	if p == nil {
+		return nil, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	link, pulse := p.betterLocked()
+	p.taken = p.taken || link != nil
+	return link, pulse
 }
 
 // close ends the link that was found.

@@ -137,7 +137,7 @@ func TestNobodyMovesWhileSomethingIsShown(t *testing.T) {
 	}
 }
 
-// QUIC is tried again and again, at once in another network, and not any more when there is a link. What nobody wants is closed.
+// QUIC is tried again and again, at once in another network, and not while there is a link. What nobody wants is closed.
 func TestProber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tries []time.Duration
@@ -153,6 +153,16 @@ func TestProber(t *testing.T) {
 			near, far = wiretest.Pair(wire.Peer{Road: wire.QUIC}, wire.Peer{Road: wire.QUIC})
 			return near, nil
 		}, nil, elsewhere, 30*time.Second)
+		p.watch = func(context.Context) <-chan struct{} { return nil }
+		found := func() wire.Link {
+			for range 60 {
+				time.Sleep(time.Second)
+				if link, _ := p.better(); link != nil {
+					return link
+				}
+			}
+			return nil
+		}
 		over := make(chan struct{})
 		go func() { defer close(over); p.run(t.Context()) }()
 		time.Sleep(time.Hour)
@@ -167,7 +177,7 @@ func TestProber(t *testing.T) {
 		n := len(tries)
 		began = time.Now()
 		elsewhere <- struct{}{}
-		<-over
+		found()
 		if len(tries) != n+1 || tries[n] > 31*time.Second {
 			t.Errorf("in another network it tries at %v", tries[n:])
 		}
@@ -179,8 +189,18 @@ func TestProber(t *testing.T) {
 		if link, pulse := p.better(); link != near || pulse == nil {
 			t.Errorf("it has %v", link)
 		}
+		before := far
+		_ = far.Close(wire.None, "")
+		synctest.Wait()
+		if link := found(); link == nil || link != near || far == before {
+			t.Error("a link that was found has ended, and nobody looks for another one")
+		}
+		if link, _ := p.take(); link != near {
+			t.Error("the new one cannot be had")
+		}
 		p.close()
 		<-far.Context().Done()
+		<-over
 		if link, _ := p.better(); link != nil {
 			t.Error("it has a link that has ended")
 		}

@@ -175,10 +175,13 @@ func (p *pulse) keep(link wire.Link) {
 	}
 }
 
+// maxRefusals is how many streams may end without a first answer until nobody is asked any more.
+const maxRefusals = 3
+
 // run asks until the link ends.
 func (p *pulse) run() {
 	ctx := p.link.Context()
-	passed, known := p.passed(), false
+	passed, known, refusals := p.passed(), false, 0
 	for n := uint64(1); n == 1 || p.wait(ctx); n++ {
 		if p.stream == nil && !p.open(ctx) {
 			continue // as many streams are open as may be
@@ -192,9 +195,10 @@ func (p *pulse) run() {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err != nil && !known: // a relay that is older than this program
-			return
 		case err != nil:
+			if refusals++; refusals >= maxRefusals && !known { // a relay that is older than this program
+				return
+			}
 			p.stream = nil
 		case answered:
 			known = true

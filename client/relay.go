@@ -96,7 +96,7 @@ func (r *Relay) beat() {
 // adopt takes the better link that was found in place of the one there is, which stays for what is open on it. Nobody else may use
 // r meanwhile. old is nil if there is none.
 func (r *Relay) adopt() (old wire.Link) {
-	link, pulse := r.prober.better()
+	link, pulse := r.prober.take()
 	if link == nil {
 		return nil
 	}
@@ -136,6 +136,7 @@ func (r *Relay) relink(ctx context.Context) error {
 	}
 	r.http.CloseIdleConnections()
 	_ = r.link.Close(errUnanswered.Code, errUnanswered.Detail) // most likely it is dead
+	r.pulse.close()                                            // what it has found meanwhile nobody wants
 	r.link = link
 	if r.lanesOf != nil {
 		r.lanes = r.lanesOf(link)

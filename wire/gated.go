@@ -204,6 +204,7 @@ func (g *gated) readLaneLocked(p []byte) (int, error) {
 		case c != nil && c.queue.read < c.queue.got:
 			n := c.queue.take(p)
 			c.consumedLocked()
+			c.endLocked()
 			return n, nil
 		case c != nil && c.ended:
 			g.in, g.ended = atEnd, true
@@ -237,6 +238,9 @@ func (g *gated) watch() {
 	case g.stopped:
 	case err == nil:
 		g.fellLocked(b)
+		if g.ended { // what follows has come over the lane already
+			go g.stream.CloseRead(None)
+		}
 	case errors.Is(err, io.EOF): // there is nothing more that the lane does not bring
 		g.cut = true
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -454,16 +458,20 @@ func (g *gated) closeWrite() error {
 }
 
 func (g *gated) closeRead(code Code) {
-	g.stream.CloseRead(code)
 	g.mu.Lock()
-	if g.stopped || g.ended {
-		g.mu.Unlock()
+	first := !g.stopped && !g.ended
+	if first { // before watch sees that the stream below is read no more
+		g.stopped = true
+		if g.inErr == nil {
+			g.inErr = &Error{Code: code}
+		}
+	}
+	g.mu.Unlock()
+	g.stream.CloseRead(code)
+	if !first {
 		return
 	}
-	g.stopped = true
-	if g.inErr == nil {
-		g.inErr = &Error{Code: code}
-	}
+	g.mu.Lock()
 	if g.lane != nil {
 		g.lane.consumedLocked()
 	}
@@ -506,9 +514,14 @@ func (g *gated) settleLocked() {
 		return
 	}
 	g.finished = true
-	if g.lane != nil {
-		g.lane.work.Broadcast()
-		g.lane.endLocked()
+	if c := g.lane; c != nil {
+		c.work.Broadcast()
+		c.endLocked()
+		time.AfterFunc(laneLinger, func() { // a peer that reads nothing may hold up who writes
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			c.breakLocked()
+		})
 	}
 }
 

@@ -322,6 +322,34 @@ func TestLaneFallsBackFromSilence(t *testing.T) {
 	}
 }
 
+// A stream that has come back from its lane keeps nothing of the program's memory, however long it goes on.
+func TestLaneGivesMemoryBack(t *testing.T) {
+	t.Parallel()
+	near, far, memory := gatedPair()
+	x, y := fragilePair(t, breaks{after: 1 << 20}, breaks{after: -1})
+	near.Move(t.Context(), x)
+	far.Move(t.Context(), y)
+	data := noise(6 << 20)
+	var wg sync.WaitGroup
+	for _, way := range [][2]*wire.Laned{{near, far}, {far, near}} {
+		wg.Go(func() {
+			if err := (sends{data: data, piece: 64 << 10}).write(way[0], 3); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			got := make([]byte, len(data))
+			if _, err := io.ReadFull(way[1], got); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	wg.Wait()
+	empties(t, memory)
+	near.Reset(wire.None)
+	far.Reset(wire.None)
+}
+
 // A reader that pauses for longer than a silent peer is waited for breaks nothing.
 func TestLaneHoldsWhileReaderPauses(t *testing.T) {
 	t.Parallel()

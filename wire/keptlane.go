@@ -43,6 +43,8 @@ type keptLane struct {
 	pulse    *time.Timer
 	brisk    bool      // the next beat is in laneTick
 	under    time.Time // since when something is under way; zero: nothing is
+	moved    int64     // what was acknowledged
+	since    time.Time // when that was more than before, or somebody is there to see it
 	lives    bool      // to be said
 	asks     bool      // to be said
 	ring     laneRing
@@ -58,6 +60,7 @@ type keptLane struct {
 	turn     time.Duration // the least from a limit to where the peer stops at it: the way there and back, and hardly more
 	reserved int64         // of the program's memory
 	left     bool          // run is through
+	over     bool          // nobody needs the stream below any more
 }
 
 // laneLimit is up to where the peer was allowed to send, and since when.
@@ -130,6 +133,14 @@ func (c *keptLane) beat() {
 		}
 		if quiet = min(quiet, now.Sub(c.under)); quiet >= laneDead {
 			c.breakLocked()
+			return
+		}
+		// Nobody is left to notice that the peer takes nothing.
+		if g := c.g; !g.shut || !g.ended && g.inErr == nil || c.moved != c.ring.acked {
+			c.moved, c.since = c.ring.acked, now
+		} else if now.Sub(c.since) >= laneLinger {
+			g.stream.Reset(Internal)
+			g.failLocked(ErrLane)
 			return
 		}
 		c.asks = c.asks || quiet >= laneQuiet
@@ -445,15 +456,21 @@ func (c *keptLane) leftLocked() {
 	c.endLocked()
 }
 
+// endLocked gives back what nobody needs once the lane is broken: the memory, when nothing is kept any more, and the stream below when all is over.
 func (c *keptLane) endLocked() {
 	g := c.g
-	if !c.left || !g.finished || c.reserved == 0 {
+	away := g.out != onLane && c.queue.read == c.queue.got
+	if !c.left || c.over || !g.finished && !away {
 		return
 	}
 	g.memory.give(c.reserved)
 	c.reserved = 0
 	c.ring.ack(c.ring.end)
 	c.queue.drop()
+	if !g.finished {
+		return
+	}
+	c.over = true
 	go func() {
 		_ = g.stream.CloseWrite() // fails only on a stream that has ended
 		g.stream.CloseRead(None)

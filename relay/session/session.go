@@ -75,6 +75,8 @@ type Session struct {
 	row    store.Session // as reserved; immutable
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	asked  context.Context // its end: somebody has asked for the session's
+	ask    context.CancelCauseFunc
 	timer  *time.Timer
 
 	dialogue *Dialogue
@@ -134,6 +136,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 	s := &Session{table: t, row: row}
 	s.dialogue = newDialogue(s)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.asked, s.ask = context.WithCancelCause(context.Background())
 	s.first = s.newChannelLocked()
 	s.timer = time.AfterFunc(t.MaxAge, func() {
 		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", wire.Period(t.MaxAge)))
@@ -224,7 +227,14 @@ func (s *Session) activate(ctx context.Context, login string) error {
 }
 
 // End asks for the session's end: [Session.Context] ends, with why as its cause.
-func (s *Session) End(why error) { s.cancel(why) }
+func (s *Session) End(why error) {
+	s.cancel(why)
+	s.ask(why)
+}
+
+// Asked ends, with the reason, when somebody asks for the session's end, also of one that has ended by itself already: what
+// waits behind its end is to go, too.
+func (s *Session) Asked() context.Context { return s.asked }
 
 // Close ends the session for good: one audit record, then the row and its slot. If the record cannot be
 // written now, the row keeps it and the slot is free all the same. It may be called more than once; the

@@ -31,10 +31,16 @@ type aside struct {
 	proven   bool      // it carries more
 	dry      bool      // the stage has ended, and there was nothing more to send
 
-	kept  [][]byte // frames that were sent and not said to have come, at most maxKept and their bytes
-	bytes int      // of kept
-	first uint64   // the number of kept's first frame, from 0
+	kept  []keptFrame // that were sent and not said to have come, at most maxKept and their bytes
+	bytes int         // of kept
+	first uint64      // the number of kept's first frame, from 0
 	moved time.Time
+}
+
+// keptFrame is one, and how much output the viewer had before it, by its own count.
+type keptFrame struct {
+	b    []byte
+	from uint64
 }
 
 // asideTimes are the times of lanes, for tests that cannot wait.
@@ -51,7 +57,7 @@ type asideTimes struct {
 func defaultAsides() asideTimes {
 	return asideTimes{
 		look: time.Second, weigh: 3 * time.Second, settle: 2 * time.Second, stall: 4 * time.Second, quiet: 30 * time.Second,
-		answer: 30 * time.Second, rest: time.Minute,
+		answer: 3 * time.Minute, rest: time.Minute, // a page that the browser has frozen may be back by then: its connections are
 	}
 }
 
@@ -225,7 +231,10 @@ func (v *Seat) asideOverLocked(m *wire.Aside) error {
 	if m.Frames < l.first || m.Frames > l.first+uint64(len(l.kept)) {
 		return wire.Errorf(wire.Protocol, "%d frames came over a lane, and %d were sent", m.Frames, l.first+uint64(len(l.kept)))
 	}
-	v.again = l.kept[m.Frames-l.first:]
+	v.again = nil
+	for _, k := range l.kept[m.Frames-l.first:] {
+		v.again = append(v.again, k.b)
+	}
 	if l.recalled.IsZero() {
 		v.restLocked(now, false)
 	}
@@ -245,9 +254,18 @@ func (v *Seat) asideTakenLocked(frames uint64) error {
 		return wire.Errorf(wire.Protocol, "%d frames are said to have come over a lane, and %d were sent", frames, l.first+uint64(len(l.kept)))
 	}
 	for ; l.first < frames; l.first++ {
-		l.bytes -= len(l.kept[0])
-		l.kept[0], l.kept = nil, l.kept[1:]
+		l.bytes -= len(l.kept[0].b)
+		l.kept[0], l.kept = keptFrame{}, l.kept[1:]
 		l.moved = time.Now()
+	}
+	return nil
+}
+
+// tiedLocked checks that who acknowledges output says of the frame that brought it that it has come: else frames would be kept that a
+// window does not bound.
+func (v *Seat) tiedLocked(offset uint64) error {
+	if l := v.aside; l != nil && len(l.kept) > 0 && offset > l.kept[0].from {
+		return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and the frame behind byte %d is not said to have come", offset, l.kept[0].from)
 	}
 	return nil
 }
@@ -365,23 +383,27 @@ func (v *Seat) dueAside(l *aside) (due [][]byte, over bool) {
 	if len(l.kept) == 0 {
 		l.moved = now
 	}
+	from := v.Next - v.Missed
+	keep := func(b []byte) {
+		due = append(due, b)
+		l.bytes += len(b)
+		l.kept = append(l.kept, keptFrame{b, from})
+	}
 	for _, m := range v.source.News() {
 		b, err := wire.Append(nil, m)
 		if err != nil {
 			v.lost = err
+			v.WakeLocked()
 			break
 		}
-		due = append(due, b)
+		keep(b)
 	}
+	from = v.Next - v.Missed
 	buf := frames.Get().(*[wire.DataHeader + wire.MaxData]byte)
 	defer frames.Put(buf)
 	if n := v.readLocked(buf[wire.DataHeader:], now); n > 0 {
-		due = append(due, bytes.Clone(wire.DataFrame(buf[:], n)))
+		keep(bytes.Clone(wire.DataFrame(buf[:], n)))
 	}
-	for _, b := range due {
-		l.bytes += len(b)
-	}
-	l.kept = append(l.kept, due...)
 	if len(due) == 0 && a.final != nil && !l.dry {
 		l.dry = true
 		v.WakeLocked() // the last frame goes on the stream

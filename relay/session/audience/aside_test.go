@@ -535,6 +535,7 @@ func TestAsideWords(t *testing.T) {
 	w.source.made = 20
 	w.carries()
 	refused(&wire.Aside{N: 1, Over: true, Frames: 2})
+	refused(&wire.Ack{Offset: 20}) // of a frame that is not said to have come
 	if err := w.v.take(&wire.Aside{N: 1, Over: true}, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -163,7 +163,7 @@ func TestAsideStalls(t *testing.T) {
 		t.Fatal("no lane is offered")
 	}
 	a := l.v.aside
-	a.kept = append(a.kept, []byte("frame"))
+	a.kept = append(a.kept, keptFrame{b: []byte("frame")})
 	l.v.lookLocked(a, a.moved.Add(3*time.Second))
 	if !a.recalled.IsZero() {
 		t.Fatal("called back after 3 s")
@@ -172,11 +172,11 @@ func TestAsideStalls(t *testing.T) {
 	if a.recalled.IsZero() {
 		t.Fatal("not called back after 5 s")
 	}
-	l.v.lookLocked(a, a.recalled.Add(20*time.Second))
+	l.v.lookLocked(a, a.recalled.Add(2*time.Minute))
 	if l.v.lost != nil {
 		t.Fatal(l.v.lost)
 	}
-	l.v.lookLocked(a, a.recalled.Add(40*time.Second))
+	l.v.lookLocked(a, a.recalled.Add(4*time.Minute))
 	if wire.CodeOf(l.v.lost) != wire.ViewerLost {
 		t.Errorf("the page is not given up: %v", l.v.lost)
 	}

@@ -232,6 +232,9 @@ func (v *Seat) take(m wire.Message, refused error) error {
 		if m.Offset > v.Next-v.Missed {
 			return wire.Errorf(wire.Protocol, "%d bytes are acknowledged, and %d were sent", m.Offset, v.Next-v.Missed)
 		}
+		if err := v.tiedLocked(m.Offset); err != nil {
+			return err
+		}
 		offset := m.Offset + v.Missed
 		v.pace.shown(offset, time.Now())
 		v.Confirmed = max(v.Confirmed, offset)

@@ -141,7 +141,7 @@ func (n *Numbered) end(ctx context.Context, ask func()) *wire.Exit {
 			return audience.Ended(ctx)
 		case why != nil:
 			return wire.ExitOf(why)
-		case exit != nil && sent, exit != nil && exit.Code != wire.None:
+		case exit != nil && sent:
 			return exit
 		case outputs && !asked:
 			asked = true
@@ -317,7 +317,7 @@ func (n *Numbered) leave(v *seat) {
 	n.seat = nil
 	wake(n.news)
 	switch {
-	case n.final != nil && (v.done && v.lateLocked() || v.goneLocked() || n.final.Code != wire.None):
+	case n.final != nil && (v.done && v.lateLocked() || v.goneLocked() || n.final.Code != wire.None || wire.CodeOf(v.why) == wire.Protocol):
 		n.endLocked()
 	case wire.CodeOf(v.why) == wire.Protocol:
 		n.why = v.why
@@ -328,23 +328,24 @@ func (n *Numbered) leave(v *seat) {
 	}
 }
 
-// waitLocked ends the program, or forgets how it ended, unless its viewer comes within the grace.
+// waitLocked ends the program unless its viewer comes within the grace.
 func (n *Numbered) waitLocked() {
+	if n.final != nil { // Dismiss has a time for that
+		return
+	}
 	limit := n.session.Grace()
 	n.until = time.Now().Add(limit)
-	n.grace = time.AfterFunc(limit, func() {
+	var grace *time.Timer
+	grace = time.AfterFunc(limit, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if n.seat != nil {
-			return
-		}
-		if n.final != nil {
-			n.endLocked()
+		if n.seat != nil || n.grace != grace || n.final != nil {
 			return
 		}
 		n.why = wire.Errorf(wire.ViewerLost, "nobody was attached for %s", wire.Period(limit))
 		wake(n.news)
 	})
+	n.grace = grace
 }
 
 func (n *Numbered) stayLocked() {
@@ -363,7 +364,7 @@ func (n *Numbered) endLocked() {
 	}
 }
 
-// End implements [session.Audience]: the session ends with its only viewer.
+// End implements [session.Audience]: the session ends with its only viewer, and who waits to hear how it has ended waits no more.
 func (n *Numbered) End(match func(session.Viewer) bool, why error) {
 	if match(session.Viewer{OperatorID: n.session.OperatorID(), Operator: n.session.Operator()}) {
 		n.session.End(why)
@@ -384,10 +385,12 @@ func (n *Numbered) Ends() time.Time {
 	return n.until
 }
 
-// Dismiss implements [session.Audience]. How a program ended by itself is kept for the grace for a viewer whose link breaks now.
+// Dismiss implements [session.Audience]. How a program ended by itself is kept for the grace for a viewer whose link breaks now, once:
+// the session has ended, and whoever comes again and again is not to hold it.
 func (n *Numbered) Dismiss(exit *wire.Exit) {
 	n.mu.Lock()
 	n.final = exit
+	n.stayLocked()
 	v := n.seat
 	switch {
 	case v != nil:
@@ -400,10 +403,18 @@ func (n *Numbered) Dismiss(exit *wire.Exit) {
 		stuck := time.AfterFunc(audience.ExitWait, func() { v.Reset(exit.Code) })
 		defer stuck.Stop()
 	}
+	late := time.AfterFunc(max(n.session.Grace(), audience.ExitWait), func() { n.abandon(wire.ViewerLost) })
+	defer late.Stop()
+	var asked <-chan struct{}
+	if exit.Code == wire.None {
+		asked = n.session.Asked().Done()
+	}
 	select {
 	case <-n.over:
+	case <-asked: // although it is over
+		n.abandon(wire.CodeOf(context.Cause(n.session.Asked())))
 	case <-n.session.Leaving(): // the relay ends, and waits for nobody's return
-		stuck := time.AfterFunc(audience.ExitWait, n.abandon)
+		stuck := time.AfterFunc(audience.ExitWait, func() { n.abandon(wire.RelayShutdown) })
 		defer stuck.Stop()
 		<-n.over
 	}
@@ -412,11 +423,11 @@ func (n *Numbered) Dismiss(exit *wire.Exit) {
 }
 
 // abandon waits for the viewer no more.
-func (n *Numbered) abandon() {
+func (n *Numbered) abandon(code wire.Code) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.seat != nil {
-		n.seat.Reset(wire.RelayShutdown)
+		n.seat.Reset(code)
 	}
 	n.endLocked()
 }

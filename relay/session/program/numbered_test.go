@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"scrier/relay/audit"
 	"scrier/relay/session"
 	"scrier/relay/session/sessiontest"
 	"scrier/wire"
@@ -477,5 +478,91 @@ func TestNumberedLeaving(t *testing.T) {
 	waitRow(t, s)
 	far.cut()
 	s.table.EndAll(&wire.Error{Code: wire.RelayShutdown})
+	s.row()
+}
+
+// Somebody ends a session whose program has ended by itself and whose viewer does not take leave, nor stays away.
+func TestNumberedKilledBehindItsEnd(t *testing.T) {
+	for name, comes := range map[string]bool{"nobody is attached": false, "somebody stays": true} {
+		t.Run(name, func(t *testing.T) {
+			s, n := showNumbered(t, NewMemory(UsualMemory))
+			_, far, _ := s.come(nil, nil)
+			s.ends(&wire.Exit{Status: 7})
+			waitRow(t, s)
+			far.cut()
+			for n.Present(); !comes; time.Sleep(time.Millisecond) {
+				if attached, _ := n.Present(); !attached {
+					break
+				}
+			}
+			if comes {
+				zero := uint64(0)
+				s.come(&zero, &zero)
+			}
+			if err := s.table.Kill(t.Context(), audit.Event{Operator: "root"}, s.ID()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.table.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A viewer that comes again and again holds a session that has ended no longer than the grace.
+func TestNumberedComesForEver(t *testing.T) {
+	s, _ := showNumbered(t, NewMemory(UsualMemory))
+	s.table.Grace = time.Second
+	_, far, _ := s.come(nil, nil)
+	s.ends(&wire.Exit{Status: 7})
+	waitRow(t, s)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			far.cut()
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			near, other := wiretest.Streams()
+			far = &breaking{Stream: other}
+			zero := uint64(0)
+			go wire.NewFramed(near).Receive()
+			wg.Go(func() {
+				_ = s.Serve(context.WithoutCancel(t.Context()), wire.NewFramed(far), s.owner(), &wire.Attach{Client: mine, From: &zero, Errors: &zero, Back: true})
+				far.Reset(wire.None)
+			})
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := s.table.Wait(ctx); err != nil {
+		t.Error("the session is held for ever")
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// A server that does not say how the program ended has all the same said what that wrote.
+func TestNumberedUntold(t *testing.T) {
+	s, _ := showNumbered(t, NewMemory(UsualMemory))
+	last := bytes.Repeat([]byte("0123456789"), 20<<10)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := s.out.Write(last)
+		wrote <- err
+		s.ends(nil)
+	}()
+	f, _, a := s.come(nil, nil)
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	v := &terminal{}
+	exit, err := v.run(f, a, func() bool { return false })
+	if err != nil || exit.Code != wire.TargetRefused || !bytes.Equal(v.out, last) {
+		t.Errorf("%+v, %v, and %d bytes of %d before it", exit, err, len(v.out), len(last))
+	}
 	s.row()
 }

@@ -100,8 +100,11 @@ func (d *DB) try(ctx context.Context, f func(store.Tx) error, alone bool) (next,
 	<-d.turn
 	mine = false
 	<-b.done
-	if errors.Is(failed, errNoRoom) {
+	switch {
+	case errors.Is(failed, errNoRoom):
 		return runAlone, failed
+	case errors.Is(failed, rpctypes.ErrCompacted):
+		return runAgain, failed
 	}
 	return b.next, cmp.Or(b.err, failed)
 }
@@ -135,14 +138,24 @@ func (d *DB) commit() {
 	b := d.open
 	d.open = nil
 	defer close(b.done)
-	if len(b.writes.keys) == 0 {
-		return // what was read is a snapshot as good as any
-	}
 	// It is finished, whoever has given up waiting.
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
+	if len(b.writes.keys) == 0 {
+		// Who joined it late may have been told of a change that it has not seen.
+		if b.tried > 1 {
+			s, err := d.now(ctx)
+			switch {
+			case err != nil:
+				b.err = fmt.Errorf("read state: %w", err)
+			case s.head != b.base.head:
+				b.next, b.err = runAgain, errContended
+			}
+		}
+		return
+	}
 	name := rand.Text()
-	ops := []clientv3.Op{clientv3.OpPut(headKey, name)}
+	ops := []clientv3.Op{clientv3.OpPut(headKey, name), clientv3.OpPut(d.last, name)}
 	for _, key := range b.writes.keys {
 		if to := b.writes.by[key]; to == nil {
 			ops = append(ops, clientv3.OpDelete(stateKey+key))
@@ -150,7 +163,11 @@ func (d *DB) commit() {
 			ops = append(ops, clientv3.OpPut(stateKey+key, string(to)))
 		}
 	}
-	resp, err := d.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(headKey), "=", b.base.head)).Then(ops...).Commit()
+	still := []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(headKey), "=", b.base.head)}
+	if b.base.head != 0 { // a cluster that was put back to a backup may give out a revision twice
+		still = append(still, clientv3.Compare(clientv3.Value(headKey), "=", string(b.base.name)))
+	}
+	resp, err := d.client.Txn(ctx).If(still...).Then(ops...).Commit()
 	switch {
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
 		b.err = fmt.Errorf("commit state: %w: %w", store.ErrTooLarge, err)
@@ -170,7 +187,7 @@ func (d *DB) commit() {
 func (d *DB) has(name string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
-	resp, err := d.client.Get(ctx, headKey)
+	resp, err := d.client.Get(ctx, d.last)
 	return err == nil && len(resp.Kvs) == 1 && string(resp.Kvs[0].Value) == name
 }
 

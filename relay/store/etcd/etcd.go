@@ -6,13 +6,16 @@
 // transaction, as in package bolt; who loses against another relay is run again.
 //
 //	scrier/head       the last transaction's name, and with its revision which one was the last
+//	scrier/last/NAME  the last one of the relay of that name, which looks there when an answer was lost
 //	scrier/state/KEY  the value of KEY
 //
 // A change that was acknowledged is on the disks of most members.
 package etcd
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -32,10 +35,14 @@ type Config struct {
 	// MaxOps is how many keys one transaction may write, as etcd's --max-txn-ops says; 0: 128, which is etcd's own default.
 	// A change that needs more fails with [store.ErrTooLarge].
 	MaxOps int
+
+	// Name is this relay's, which no other one has; empty: a random one.
+	Name string
 }
 
 const (
 	headKey  = "scrier/head"
+	lastKey  = "scrier/last/"
 	stateKey = "scrier/state/"
 
 	// maxView bounds the life of a snapshot, which etcd may compact away.
@@ -57,6 +64,7 @@ var ErrClosed = errors.New("the state is closed")
 type DB struct {
 	client clientv3.KV
 	maxOps int
+	last   string // the key of our last transaction
 
 	turn   chan struct{} // held by who changes
 	open   *batch        // nil: none; guarded by turn
@@ -75,7 +83,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.MaxOps <= 0 {
 		cfg.MaxOps = defaultMaxOps
 	}
-	d := &DB{client: cfg.Client, maxOps: cfg.MaxOps - 1, turn: make(chan struct{}, 1)} // one is the head's
+	d := &DB{client: cfg.Client, maxOps: cfg.MaxOps - 2, last: lastKey + cmp.Or(cfg.Name, rand.Text()), turn: make(chan struct{}, 1)}
 	if err := store.CheckSchema(ctx, d); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state: %w", err), d.Close())
 	}
@@ -98,7 +106,15 @@ func (d *DB) View(ctx context.Context, f func(store.Tx) error) error {
 		return fmt.Errorf("read state: %w", err)
 	}
 	t := &tx{ctx: ctx, base: s}
-	return t.run(f)
+	err = t.run(f)
+	if errors.Is(err, rpctypes.ErrCompacted) { // a newer one is there
+		if t.base, err = d.now(ctx); err != nil {
+			return fmt.Errorf("read state: %w", err)
+		}
+		t = &tx{ctx: ctx, base: t.base}
+		err = t.run(f)
+	}
+	return err
 }
 
 func (d *DB) enter() bool {
@@ -151,6 +167,7 @@ type snapshot struct {
 	client clientv3.KV
 	rev    int64 // of the whole cluster
 	head   int64 // the revision of the head; 0: there is none yet
+	name   []byte
 }
 
 // now is the newest snapshot: it has all that was acknowledged before, at whatever relay.
@@ -163,7 +180,7 @@ func (d *DB) now(ctx context.Context) (snapshot, error) {
 	}
 	s := snapshot{client: d.client, rev: resp.Header.Revision}
 	if len(resp.Kvs) > 0 {
-		s.head = resp.Kvs[0].ModRevision
+		s.head, s.name = resp.Kvs[0].ModRevision, resp.Kvs[0].Value
 	}
 	return s, nil
 }
