@@ -156,10 +156,11 @@ func TestEndsALinkWithoutLargePackets(t *testing.T) {
 func TestLargePings(t *testing.T) {
 	p := &pulse{pings: make(chan uint64, 1)}
 	p.opening.Do(func() {})
+	lossy := false
 	look := func(bytes, heard uint64, since time.Duration, want bool) {
 		t.Helper()
 		p.since = p.since.Add(-since)
-		if got := p.look(bytes, heard); got != want {
+		if got := p.look(bytes, heard, lossy); got != want {
 			t.Errorf("%d bytes, %d packets: %t", bytes, heard, got)
 		}
 	}
@@ -179,7 +180,15 @@ func TestLargePings(t *testing.T) {
 	if len(p.pings) != 0 {
 		t.Error("it is asked for its own pings")
 	}
-	look(largeData, 16, 0, false)
+	lossy = true // what has much is on a lane
+	look(0, 15, lossyEvery-time.Second, false)
+	if len(p.pings) != 0 {
+		t.Error("it is asked all the time")
+	}
+	look(0, 15, time.Second, false)
+	p.last.Store(<-p.pings)
+	lossy = false
+	look(ownData+largeData, 16, 0, false)
 	p.last.Store(p.asked) // the relay answers what was not sent yet: whoever looks is not held up
 	look(ownData+largeData, 17, 0, false)
 	if !p.over.Load() {

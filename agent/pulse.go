@@ -16,6 +16,10 @@ const (
 	// ownData is what a ping and its answer have of that.
 	ownData = 2 * (wire.MaxPad + 300)
 
+	// lossyEvery is how often it is asked where packets are lost although little is under way: what has much may be on a lane by then,
+	// and new sessions need large packets.
+	lossyEvery = 9 * time.Second
+
 	// largeWait is how long the relay may take to answer a ping that is larger than a packet.
 	largeWait = 6 * time.Second
 
@@ -43,9 +47,9 @@ type pulse struct {
 
 func newPulse(link wire.Link) *pulse { return &pulse{link: link, pings: make(chan uint64, 1)} }
 
-// look is called every few seconds with the bytes that have passed since the last time while there are sessions, and the packets that have
-// come so far. It says whether large packets are lost while small ones are not.
-func (p *pulse) look(bytes, heard uint64) (narrow bool) {
+// look is called every few seconds with the bytes that have passed since the last time while there are sessions, the packets that have
+// come so far, and whether many of ours are lost. It says whether large packets are lost while small ones are not.
+func (p *pulse) look(bytes, heard uint64, lossy bool) (narrow bool) {
 	if p.own {
 		bytes -= min(bytes, ownData)
 		p.own = false
@@ -54,7 +58,7 @@ func (p *pulse) look(bytes, heard uint64) (narrow bool) {
 	case p.over.Load():
 	case waits && time.Since(p.since) >= largeWait:
 		return heard != p.heard
-	case !waits && bytes >= largeData:
+	case !waits && (bytes >= largeData || lossy && time.Since(p.since) >= lossyEvery):
 		p.opening.Do(func() { go p.run() }) // ends with the link
 		select {
 		case p.pings <- p.asked + 1:

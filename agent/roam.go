@@ -54,7 +54,7 @@ func (l *agentLink) roam(ctx context.Context) error {
 func (l *agentLink) roamBy(ctx context.Context, r wire.Roamer, changed <-chan struct{}) error {
 	tick := time.NewTicker(l.look)
 	defer tick.Stop()
-	large := newPulse(l.link)
+	large, line := newPulse(l.link), wire.LineOf(l.link)
 	passed, heard, refused, quiet := r.Passed(), r.Heard(), r.Refused(), 0
 	for {
 		select {
@@ -73,7 +73,7 @@ func (l *agentLink) roamBy(ctx context.Context, r wire.Roamer, changed <-chan st
 		case <-tick.C:
 		}
 		p, h := r.Passed(), r.Heard()
-		if l.pongs && l.usage.busy() && large.look(p-passed, h) {
+		if l.pongs && l.usage.busy() && large.look(p-passed, h, line.Lossy()) {
 			if l.usage.isOld() && time.Since(large.since) >= narrowFor {
 				_ = l.link.Close(errNarrow.Code, errNarrow.Detail)
 				return errNarrow
