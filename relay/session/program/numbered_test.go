@@ -23,8 +23,15 @@ var errCut = errors.New("timeout: no recent network activity")
 // showNumbered is a numbered program without a viewer.
 func showNumbered(t *testing.T, m *Memory) (*shown, *Numbered) {
 	t.Helper()
+	return showFor(t, m, time.Minute)
+}
+
+// showFor is showNumbered with a grace.
+func showFor(t *testing.T, m *Memory, grace time.Duration) (*shown, *Numbered) {
+	t.Helper()
 	s := &shown{T: t, process: newProcess(), served: make(chan error, 100)}
 	s.table, s.journal = sessiontest.Table(t)
+	s.table.Grace = grace
 	s.Channel = sessiontest.Reserve(t, s.table)
 	n := NewNumbered(s.Channel, s.process, mine, m)
 	if n == nil {
@@ -511,8 +518,7 @@ func TestNumberedKilledBehindItsEnd(t *testing.T) {
 
 // A viewer that comes again and again holds a session that has ended no longer than the grace.
 func TestNumberedComesForEver(t *testing.T) {
-	s, _ := showNumbered(t, NewMemory(UsualMemory))
-	s.table.Grace = time.Second
+	s, _ := showFor(t, NewMemory(UsualMemory), time.Second)
 	_, far, _ := s.come(nil, nil)
 	s.ends(&wire.Exit{Status: 7})
 	waitRow(t, s)
@@ -527,12 +533,13 @@ func TestNumberedComesForEver(t *testing.T) {
 			case <-time.After(20 * time.Millisecond):
 			}
 			near, other := wiretest.Streams()
-			far = &breaking{Stream: other}
+			v := &breaking{Stream: other}
+			far = v
 			zero := uint64(0)
 			go wire.NewFramed(near).Receive()
 			wg.Go(func() {
-				_ = s.Serve(context.WithoutCancel(t.Context()), wire.NewFramed(far), s.owner(), &wire.Attach{Client: mine, From: &zero, Errors: &zero, Back: true})
-				far.Reset(wire.None)
+				_ = s.Serve(context.WithoutCancel(t.Context()), wire.NewFramed(v), s.owner(), &wire.Attach{Client: mine, From: &zero, Errors: &zero, Back: true})
+				v.Reset(wire.None)
 			})
 		}
 	})
