@@ -283,6 +283,26 @@ func TestGatedStreams(t *testing.T) {
 	}
 }
 
+// A link that ends has its streams end with its code. What its lanes leave behind says nothing before that.
+func TestLaneOfALinkThatEnds(t *testing.T) {
+	near, far := wiretest.Streams()
+	memory, life := new(wire.LaneMemory), wire.NewLife()
+	s := wire.NewLaned(near, 0, nil)
+	s.Gates(memory, nil)
+	x, y := fragilePair(t, breaks{after: -1}, breaks{after: -1})
+	defer y.NetConn().Close()
+	s.Move(life.Context(), x)
+	life.End(wire.Errorf(wire.Revoked, "as a test"))
+	empties(t, memory)
+	time.Sleep(50 * time.Millisecond) // it would say it soon
+	if _, err := far.Write(nil); err != nil {
+		t.Errorf("the peer is told %v", err)
+	}
+	if _, err := s.Write(make([]byte, 200<<10)); wire.CodeOf(err) != wire.Revoked {
+		t.Errorf("write: %v", err)
+	}
+}
+
 // A network that brings nothing any more, without a word, is noticed while something is under way: by who writes, also when the
 // reader pauses, and also when nobody reads.
 func TestLaneFallsBackFromSilence(t *testing.T) {

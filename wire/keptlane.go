@@ -60,6 +60,7 @@ type keptLane struct {
 	turn     time.Duration // the least from a limit to where the peer stops at it: the way there and back, and hardly more
 	reserved int64         // of the program's memory
 	left     bool          // run is through
+	unlinked bool          // the link has ended, and with it the stream below
 	over     bool          // nobody needs the stream below any more
 }
 
@@ -80,6 +81,7 @@ func startKeptLane(ctx context.Context, g *gated, conn *tls.Conn) *keptLane {
 		defer g.mu.Unlock()
 		c.breakLocked()
 		if err := linkErr(ctx); err != nil {
+			c.unlinked = true
 			g.failLocked(err)
 		}
 	})
@@ -471,6 +473,9 @@ func (c *keptLane) endLocked() {
 		return
 	}
 	c.over = true
+	if c.unlinked { // the peer is to hear why, and not that the stream is read no more
+		return
+	}
 	go func() {
 		_ = g.stream.CloseWrite() // fails only on a stream that has ended
 		g.stream.CloseRead(None)
