@@ -141,6 +141,7 @@ func (l *agentLink) greet(ctx context.Context, m *wire.Hello, expired bool) (lea
 	l.move, l.why = m.Move, wire.Printable(m.Why[:min(len(m.Why), maxWhy)])
 	l.facts, l.seen = f.timed(m.Facts, m.Time), f.Now()
 	l.rests(m.Rest)
+	name := l.facts.Hostname // another link of the agent's may report another one as soon as this is one too
 	joining, end := l.whileLinked(ctx)
 	leave, err = f.join(joining, l)
 	end()
@@ -151,7 +152,7 @@ func (l *agentLink) greet(ctx context.Context, m *wire.Hello, expired bool) (lea
 		leave()
 		return nil, err
 	}
-	f.Log.Info("agent connected", "envoy", l.id, "name", l.facts.Hostname, "addr", l.link.Peer().Addr)
+	f.Log.Info("agent connected", "envoy", l.id, "name", name, "addr", l.link.Peer().Addr)
 	return leave, nil
 }
 
