@@ -111,7 +111,10 @@ type sends struct {
 	ends  bool
 }
 
-func (s sends) write(to *wire.Laned, seed uint64) error {
+func (s sends) write(to *wire.Laned, seed uint64) error { return s.to(to, seed) }
+
+// to does it.
+func (s sends) to(to wire.Stream, seed uint64) error {
 	random := rand.New(rand.NewPCG(seed, 1))
 	for p := s.data; len(p) > 0; {
 		n := min(len(p), 1+random.IntN(s.piece))
