@@ -40,6 +40,10 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 		if err != nil {
 			return err
 		}
+		if m.Channel != nil && m.Channel.Kind == wire.Back {
+			attach.From = &m.Came
+			return s.Back(ctx, f, viewerOf(who), m.Channel.Number, attach)
+		}
 		return c.more(ctx, f, who, s, req, attach)
 	}
 	if m.Kind == wire.KindSSH {

@@ -12,7 +12,6 @@ import (
 	"scrier/relay/kind/desktop"
 	"scrier/relay/kind/shell"
 	"scrier/relay/session"
-	"scrier/relay/session/program"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -33,7 +32,7 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 	return map[wire.Kind]kind.Kind{
 		wire.KindSSH: &shell.Kind{
 			Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands), Allow: c.Allow,
-			Memory: program.NewMemory(program.UsualMemory),
+			Memory: session.NewMemory(session.UsualMemory),
 		},
 		wire.KindRDP: desktops,
 		wire.KindVNC: desktops,

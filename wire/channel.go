@@ -12,7 +12,7 @@ type Channel struct {
 	// DialUnix and ListenUnix, Host is the socket's absolute path.
 	Host   string `cbor:"4,keyasint"` // at most MaxTarget bytes
 	Port   uint16 `cbor:"5,keyasint"`
-	Number uint32 `cbor:"6,keyasint"` // Accept: of the Arrived
+	Number uint32 `cbor:"6,keyasint"` // Accept: of the Arrived; Back: of the channel
 	// Agent asks that the program can reach the operator's SSH agent: an open ForwardAgent of the same session takes its
 	// connections.
 	Agent bool `cbor:"7,keyasint"`
@@ -30,12 +30,13 @@ const (
 	Hold         ChannelKind = "hold"        // nothing: the session stays open for as long as this stream does; Exit ends it
 	SFTP         ChannelKind = "sftp"        // raw bytes: SFTP version 3, as the relay lets it pass
 	System       ChannelKind = "subsystem"   // as a Plain program; Command is the subsystem's name, and is not sftp
-	DialTCP      ChannelKind = "tcp"         // raw bytes; FIN is the end of one direction
+	DialTCP      ChannelKind = "tcp"         // raw bytes; FIN is the end of one direction. If it is Numbered: a [Lasting]
 	DialUnix     ChannelKind = "unix"        // the same
 	ListenTCP    ChannelKind = "listen-tcp"  // relay -> Arrived …, Exit
 	ListenUnix   ChannelKind = "listen-unix" // the same
 	ForwardAgent ChannelKind = "agent"       // the same, for connections to the operator's SSH agent
-	Accept       ChannelKind = "accept"      // raw bytes of what Arrived on another stream of this session
+	Accept       ChannelKind = "accept"      // raw bytes of what Arrived on another stream of this session; if it is Numbered, a [Lasting]
+	Back         ChannelKind = "back"        // the connection that is channel Number of this session, which its viewer has lost: a [Lasting]
 	Tunnel       ChannelKind = "raw"         // raw bytes of the machine's own SSH server; it is alone in its session
 )
 

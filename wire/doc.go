@@ -141,6 +141,12 @@
 // internal, or the link, with any code but that. A link that ends without a word, a lane that breaks, and a reset with internal are the network's
 // doing: the program goes on for the grace.
 //
+// Connection. What passes through a forward (DialTCP, DialUnix, Accept) is raw behind Attached: FIN is the end of one direction, and a
+// reset that of both. If Connect says Numbered and Attached says so too it is frames instead, the same ones in both directions, as
+// [Lasting] says: Data, EOF, Ack, Closed. When its stream breaks the same terminal comes back within the grace, by Connect with a
+// channel of kind back that has Client and how much has come (Connect.Came); Attached.Typed is how much has come at the relay. A reset
+// with another code than internal ends it for good. The machine's side of the connection sees nothing of all that.
+//
 // The Data of a desktop is a stream of Guacamole instructions (UTF-8, cut anywhere). Each attachment
 // begins a new stream in both directions, at offset 0, with a whole picture. Nothing of an earlier
 // attachment is continued, and Resize, EOF and Attach.From have no meaning.

@@ -279,8 +279,11 @@ type Connect struct {
 	Needs   []Right   `cbor:"21,keyasint"` // kind ssh: the same; what is not allowed is an error
 	Lane    []byte    `cbor:"22,keyasint"` // [LaneToken] random bytes for one lane of this stream; empty: it will have none
 	Gates   bool      `cbor:"23,keyasint"` // with Lane: the CLI understands [Gates]
-	// Numbered asks for a program without a terminal that outlives its stream: see the package's words on programs. It needs Client.
+	// Numbered asks for a program without a terminal, or a connection ([DialTCP], [DialUnix], [Accept]), that outlives its stream: see the
+	// package's words on programs, and [Lasting]. It needs Client.
 	Numbered bool `cbor:"25,keyasint,omitempty"`
+	// Came is what has come of a connection, when its viewer comes back with [Back]: bytes, the end being one more.
+	Came uint64 `cbor:"26,keyasint,omitempty"`
 }
 
 // Gates says, before Attached, to a CLI that has said it understands it: this stream has gates at the relay's side, see [Laned.Gates],
@@ -327,7 +330,8 @@ type Attached struct {
 	Rights   []Right   `cbor:"16,keyasint"` // kind ssh: what the session may be used for
 	Port     uint16    `cbor:"17,keyasint"` // [ListenTCP]: the port that the machine listens at
 	Shared   bool      `cbor:"18,keyasint"` // it is a session that was open before
-	// Numbered says that a program is what Connect.Numbered has asked for. Errors is Offset for its standard error.
+	// Numbered says that a program, or a connection, is what Connect.Numbered has asked for. Errors is Offset for its standard error. Of a
+	// connection Typed counts the end as one byte more, and nothing is said in Offset.
 	Numbered bool   `cbor:"20,keyasint,omitempty"`
 	Errors   uint64 `cbor:"21,keyasint,omitempty"`
 }

@@ -1,22 +1,22 @@
-package program
+package session
 
 import "sync"
 
-// Memory is what the numbered programs of a relay may keep, all of them together. Its methods may be called at the same time. Of
-// nil nothing can be had.
+// Memory is what a relay may keep for programs and connections whose viewers may come back, all of them together. Its methods may be
+// called at the same time. Of nil nothing can be had.
 type Memory struct {
 	mu   sync.Mutex
 	free int
 }
 
-// UsualMemory is enough for some hundred programs, of which a few dozen carry much, in bytes.
+// UsualMemory is enough for some hundreds of them, of which a few dozen carry much, in bytes.
 const UsualMemory = 128 << 20
 
 // NewMemory makes one of so many bytes.
 func NewMemory(n int) *Memory { return &Memory{free: n} }
 
-// take says whether n bytes can be had: then they are until give.
-func (m *Memory) take(n int) bool {
+// Take says whether n bytes can be had: then they are until Give.
+func (m *Memory) Take(n int) bool {
 	if m == nil {
 		return false
 	}
@@ -29,7 +29,11 @@ func (m *Memory) take(n int) bool {
 	return true
 }
 
-func (m *Memory) give(n int) {
+// Give gives bytes back.
+func (m *Memory) Give(n int) {
+	if m == nil {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.free += n

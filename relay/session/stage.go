@@ -204,6 +204,17 @@ func (s *Session) channel(number uint32) *Channel {
 	return nil
 }
 
+// Back serves the viewer of a channel who comes back to it without a ticket: who knows what names it among the session's viewers needs none.
+// Stages that mark themselves with Lasts check that in Serve; at all others nobody comes back so.
+func (s *Session) Back(ctx context.Context, f *wire.Framed, who Viewer, number uint32, a *wire.Attach) error {
+	if c := s.channel(number); c != nil {
+		if _, ok := c.Stage().(interface{ Lasts() }); ok {
+			return c.Serve(ctx, f, who, a)
+		}
+	}
+	return wire.Errorf(wire.NotFound, "the session has no connection %d any more", number)
+}
+
 // asides is an [Audience] whose viewers may have lanes.
 type asides interface {
 	// Aside serves a lane of one of its viewers, as Serve does a viewer.

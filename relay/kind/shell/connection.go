@@ -151,7 +151,7 @@ func (c *connection) open(ctx context.Context, s *session.Channel, req *session.
 		if err != nil {
 			return nil, err
 		}
-		return raw.New(s, &session.Tunnel{Stream: conn, Count: s.Count}), nil
+		return c.tunnelled(s, conn, req), nil
 	case wire.ListenTCP, wire.ListenUnix:
 		target.Unix = what.Kind == wire.ListenUnix
 		l, err := c.client.Listen(ctx, target)
@@ -170,9 +170,20 @@ func (c *connection) open(ctx context.Context, s *session.Channel, req *session.
 		if conn == nil {
 			return nil, wire.Errorf(wire.NotFound, "no connection %d waits", what.Number)
 		}
-		return raw.New(s, &session.Tunnel{Stream: conn, Count: s.Count}), nil
+		return c.tunnelled(s, conn, req), nil
 	}
 	return nil, wire.Errorf(wire.BadRequest, "channels of kind %q are not served", wire.Printable(string(what.Kind)))
+}
+
+// tunnelled shows a connection, to which its viewer can come back if they have asked for that and there is memory.
+func (c *connection) tunnelled(s *session.Channel, conn *ssh.Conn, req *session.Request) session.Stage {
+	tunnel := &session.Tunnel{Stream: conn, Count: s.Count}
+	if req.Numbered {
+		if l := raw.NewLasting(s, tunnel, req.Client, c.kind.Memory); l != nil {
+			return l
+		}
+	}
+	return raw.New(s, tunnel)
 }
 
 // program starts a program, with a terminal or without.

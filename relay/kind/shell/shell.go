@@ -19,7 +19,6 @@ import (
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
 	"scrier/relay/session"
-	"scrier/relay/session/program"
 	"scrier/relay/session/raw"
 	"scrier/relay/session/ssh"
 	"scrier/wire"
@@ -37,8 +36,8 @@ type Kind struct {
 	// Commands is what the audit log says of command lines; empty: [FullCommands].
 	Commands Commands
 	Allow    Allow
-	// Memory is for programs without a terminal whose viewers can come back; nil: there are none.
-	Memory *program.Memory
+	// Memory is for programs without a terminal, and connections, whose viewers can come back; nil: there are none.
+	Memory *session.Memory
 }
 
 // Check implements [kind.Kind].

@@ -33,7 +33,7 @@ type Numbered struct {
 	session *session.Channel
 	process Process
 	client  []byte // whose it is
-	memory  *Memory
+	memory  *session.Memory
 
 	stop  chan struct{} // closed when nothing more is to be carried
 	news  chan struct{} // wakes Run
@@ -67,8 +67,8 @@ const (
 
 // NewNumbered makes a session's stage of a process, which it owns from now on; nil: there is not as much memory, and it owns
 // nothing. client is the viewer that it is for, as in [wire.Attach].
-func NewNumbered(s *session.Channel, p Process, client []byte, m *Memory) *Numbered {
-	if !m.take(firstMemory) {
+func NewNumbered(s *session.Channel, p Process, client []byte, m *session.Memory) *Numbered {
+	if !m.Take(firstMemory) {
 		return nil
 	}
 	n := &Numbered{
@@ -88,7 +88,7 @@ func wake(c chan struct{}) {
 
 // widenLocked lets a ring hold all that the protocol allows, if there is memory.
 func (n *Numbered) widenLocked(r *wire.Ring, most int) {
-	if more := most - r.Most; more > 0 && n.memory.take(more) {
+	if more := most - r.Most; more > 0 && n.memory.Take(more) {
 		r.Most = most
 		n.taken += more
 	}
@@ -419,7 +419,7 @@ func (n *Numbered) Dismiss(exit *wire.Exit) {
 		<-n.over
 	}
 	n.seats.Wait()
-	n.memory.give(n.taken)
+	n.memory.Give(n.taken)
 }
 
 // abandon waits for the viewer no more.

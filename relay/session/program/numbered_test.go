@@ -21,13 +21,13 @@ import (
 var errCut = errors.New("timeout: no recent network activity")
 
 // showNumbered is a numbered program without a viewer.
-func showNumbered(t *testing.T, m *Memory) (*shown, *Numbered) {
+func showNumbered(t *testing.T, m *session.Memory) (*shown, *Numbered) {
 	t.Helper()
 	return showFor(t, m, time.Minute)
 }
 
 // showFor is showNumbered with a grace.
-func showFor(t *testing.T, m *Memory, grace time.Duration) (*shown, *Numbered) {
+func showFor(t *testing.T, m *session.Memory, grace time.Duration) (*shown, *Numbered) {
 	t.Helper()
 	s := &shown{T: t, process: newProcess(), served: make(chan error, 100)}
 	s.table, s.journal = sessiontest.Table(t)
@@ -199,7 +199,7 @@ func TestNumberedBytes(t *testing.T) {
 		}
 		return b
 	}
-	memory := NewMemory(UsualMemory)
+	memory := session.NewMemory(session.UsualMemory)
 	in, out, errs := noise(5<<20), noise(6<<20), noise(1<<20)
 	s, _ := showNumbered(t, memory)
 	var wg sync.WaitGroup
@@ -246,10 +246,8 @@ func TestNumberedBytes(t *testing.T) {
 	if row := s.row(); row.Reason != "exit" || row.Sent != uint64(len(in)) || row.Received != uint64(len(out)+len(errs)) {
 		t.Errorf("%+v", row)
 	}
-	memory.mu.Lock()
-	defer memory.mu.Unlock()
-	if memory.free != UsualMemory {
-		t.Errorf("%d bytes of the memory are not given back", UsualMemory-memory.free)
+	if !memory.Take(session.UsualMemory) {
+		t.Error("not all of the memory is given back")
 	}
 }
 
@@ -257,7 +255,7 @@ func TestNumberedBytes(t *testing.T) {
 func TestNumberedExitOnce(t *testing.T) {
 	for name, receive := range map[string]bool{"before it came": false, "when it had come": true} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := showNumbered(t, NewMemory(UsualMemory))
+			s, _ := showNumbered(t, session.NewMemory(session.UsualMemory))
 			f, far, _ := s.come(nil, nil)
 			if _, err := s.out.Write([]byte("last")); err != nil {
 				t.Fatal(err)
@@ -312,7 +310,7 @@ func TestNumberedViewerGoes(t *testing.T) {
 		"its link breaks":   {func(_ *wire.Framed, far *breaking) { far.cut() }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, n := showNumbered(t, NewMemory(UsualMemory))
+			s, n := showNumbered(t, session.NewMemory(session.UsualMemory))
 			f, far, _ := s.come(nil, nil)
 			c.leave(f, far)
 			if c.grace {
@@ -347,7 +345,7 @@ func TestNumberedViewerGoes(t *testing.T) {
 // Nobody but the command that started it gets in: not another one of the same operator's, nor another operator, nor who has seen
 // more than there was.
 func TestNumberedIsItsViewersAlone(t *testing.T) {
-	s, _ := showNumbered(t, NewMemory(UsualMemory))
+	s, _ := showNumbered(t, session.NewMemory(session.UsualMemory))
 	s.come(nil, nil)
 	zero, more := uint64(0), uint64(1)
 	for name, c := range map[string]struct {
@@ -393,7 +391,7 @@ func TestNumberedProtocol(t *testing.T) {
 		"resizes":       func(f *wire.Framed) { _ = f.Send(&wire.Resize{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := showNumbered(t, NewMemory(UsualMemory))
+			s, _ := showNumbered(t, session.NewMemory(session.UsualMemory))
 			f, _, _ := s.come(nil, nil)
 			say(f)
 			<-s.hungUp
@@ -406,7 +404,7 @@ func TestNumberedProtocol(t *testing.T) {
 
 // A program that takes no input and whose viewer takes no output is told all the same that nobody takes it, and gets no further than its windows.
 func TestNumberedWindows(t *testing.T) {
-	memory := NewMemory(firstMemory)
+	memory := session.NewMemory(firstMemory)
 	s, n := showNumbered(t, memory)
 	if NewNumbered(s.Channel, s.process, mine, memory) != nil {
 		t.Error("there is memory for two")
@@ -463,7 +461,7 @@ func TestNumberedPanic(t *testing.T) {
 	table, _ := sessiontest.Table(t)
 	c := sessiontest.Reserve(t, table)
 	p := newProcess()
-	if err := c.Show(t.Context(), session.Shown{Login: "ann", Stage: NewNumbered(c, faulty{p}, mine, NewMemory(UsualMemory))}); err != nil {
+	if err := c.Show(t.Context(), session.Shown{Login: "ann", Stage: NewNumbered(c, faulty{p}, mine, session.NewMemory(session.UsualMemory))}); err != nil {
 		t.Fatal(err)
 	}
 	<-p.hungUp
@@ -479,7 +477,7 @@ func TestNumberedPanic(t *testing.T) {
 
 // A relay that ends waits for no viewer that has lost its link.
 func TestNumberedLeaving(t *testing.T) {
-	s, _ := showNumbered(t, NewMemory(UsualMemory))
+	s, _ := showNumbered(t, session.NewMemory(session.UsualMemory))
 	_, far, _ := s.come(nil, nil)
 	s.ends(&wire.Exit{Status: 7})
 	waitRow(t, s)
@@ -492,7 +490,7 @@ func TestNumberedLeaving(t *testing.T) {
 func TestNumberedKilledBehindItsEnd(t *testing.T) {
 	for name, comes := range map[string]bool{"nobody is attached": false, "somebody stays": true} {
 		t.Run(name, func(t *testing.T) {
-			s, n := showNumbered(t, NewMemory(UsualMemory))
+			s, n := showNumbered(t, session.NewMemory(session.UsualMemory))
 			_, far, _ := s.come(nil, nil)
 			s.ends(&wire.Exit{Status: 7})
 			waitRow(t, s)
@@ -522,7 +520,7 @@ func TestNumberedKilledBehindItsEnd(t *testing.T) {
 
 // A viewer that comes again and again holds a session that has ended no longer than the grace.
 func TestNumberedComesForEver(t *testing.T) {
-	s, _ := showFor(t, NewMemory(UsualMemory), time.Second)
+	s, _ := showFor(t, session.NewMemory(session.UsualMemory), time.Second)
 	_, far, _ := s.come(nil, nil)
 	s.ends(&wire.Exit{Status: 7})
 	waitRow(t, s)
@@ -558,7 +556,7 @@ func TestNumberedComesForEver(t *testing.T) {
 
 // A server that does not say how the program ended has all the same said what that wrote.
 func TestNumberedUntold(t *testing.T) {
-	s, _ := showNumbered(t, NewMemory(UsualMemory))
+	s, _ := showNumbered(t, session.NewMemory(session.UsualMemory))
 	last := bytes.Repeat([]byte("0123456789"), 20<<10)
 	wrote := make(chan error, 1)
 	go func() {
