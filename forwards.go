@@ -142,7 +142,7 @@ func (h *held) rejoin(r *client.Relay) {
 		return
 	}
 	h.wg.Go(func() {
-		s, err := r.Join(h.ctx, h.session.ID(), os.Stderr)
+		s, err := h.session.Over(h.ctx, r)
 		if err != nil {
 			if h.ctx.Err() == nil {
 				fmt.Fprintf(rawLines{os.Stderr}, "scrier: connections are not forwarded any more: %s\n", wire.Printable(err.Error()))
@@ -153,6 +153,7 @@ func (h *held) rejoin(r *client.Relay) {
 		old := h.now
 		h.now = s
 		h.mu.Unlock()
+		old.Succeed(s)
 		h.forwards.Resume(s)
 		_ = old.Close() // its link is gone
 	})
@@ -170,6 +171,7 @@ func (p *program) forwarding(ctx context.Context, f *forward.Forwards) (int, err
 	o := &p.forwards
 	req := client.SessionRequest{
 		Envoy: p.envoy, Login: p.login, Key: p.signer(), Needs: o.needs(p), New: p.fresh || o.config.Agent != "", Terminal: asking(), Messages: os.Stderr,
+		Lasting: f != nil,
 	}
 	s, err := p.relay.Open(ctx, req)
 	if err != nil {
@@ -216,11 +218,16 @@ func (h *held) stay(ctx context.Context, req client.SessionRequest) (int, error)
 		if err != nil {
 			return ended(ctx), unlessEnded(ctx, err)
 		}
+		same := next.ID() == h.now.ID()
+		h.now.Succeed(next)
 		_ = h.now.Close() // its link is gone
 		h.now = next
 		h.forwards.Resume(next)
-		fmt.Fprintf(os.Stderr, "scrier: the connection to the relay was lost, and is there again after %d s; what was open through the forwards has ended\n",
-			int(time.Since(began).Seconds()))
+		became := "the forwards go on"
+		if !same {
+			became = "what was open through the forwards has ended"
+		}
+		fmt.Fprintf(os.Stderr, "scrier: the connection to the relay was lost, and is there again after %d s; %s\n", int(time.Since(began).Seconds()), became)
 	}
 }
 

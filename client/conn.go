@@ -16,7 +16,13 @@ type Conn interface {
 	CloseWrite() error
 }
 
-// conn is a Conn that is also a stream, for [wire.Splice].
+// channel is a Conn that is also a stream, for [wire.Splice].
+type channel interface {
+	Conn
+	wire.Stream
+}
+
+// conn is a channel that ends with its session's link.
 type conn struct {
 	wire.Stream
 	session     *Session

@@ -30,7 +30,7 @@ type Listener struct {
 
 // arrived is a connection that was taken over.
 type arrived struct {
-	*conn
+	channel
 	origin string
 	port   uint16
 }
@@ -106,7 +106,7 @@ func (l *Listener) Accept(ctx context.Context) (c Conn, origin string, originPor
 	if err != nil {
 		return nil, "", 0, err
 	}
-	return a.conn, a.origin, a.port, nil
+	return a.channel, a.origin, a.port, nil
 }
 
 func (l *Listener) accept(ctx context.Context) (arrived, error) {

@@ -24,6 +24,7 @@ type SessionRequest struct {
 	Needs    []wire.Right // what the channels will need: one that is not allowed is an error
 	Likes    []wire.Right // what they may need: [Session.Rights] says what is allowed
 	New      bool         // a session of its own; else one of the operator's that is open already will do
+	Lasting  bool         // its connections go on when its link is lost, with the session that takes its place: see [Session.Succeed]
 	Terminal *Terminal    // for what the machine may ask before it lets the person in; nil: it cannot ask
 	Messages io.Writer    // for what else is said to the person, usually standard error
 }
@@ -50,6 +51,8 @@ type Session struct {
 	is       *wire.Attached
 	messages io.Writer
 	gone     chan struct{} // closed when nobody reads hold any more
+	lasting  bool
+	heir     heir
 }
 
 // errClosed is how what this side has closed ended.
@@ -65,16 +68,16 @@ func (r *Relay) Open(ctx context.Context, req SessionRequest) (*Session, error) 
 			return nil, err
 		}
 	}
-	return r.hold(ctx, c, req.Terminal, req.Messages)
+	return r.hold(ctx, c, req.Terminal, req.Messages, req.Lasting)
 }
 
 // Join holds a session that is open already.
 func (r *Relay) Join(ctx context.Context, id wire.SessionID, messages io.Writer) (*Session, error) {
-	return r.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: id}, nil, messages)
+	return r.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: id}, nil, messages, false)
 }
 
 // hold opens the stream that a session is held by.
-func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, messages io.Writer) (*Session, error) {
+func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, messages io.Writer, lasting bool) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, openWait, wire.Errorf(wire.RelayUnreachable, "the session did not open within %s", wire.Period(openWait)))
 	defer cancel()
 	if messages == nil {
@@ -88,7 +91,7 @@ func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, m
 	if len(attached.Rights) > wire.MaxRights {
 		attached.Rights = attached.Rights[:wire.MaxRights]
 	}
-	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{})}
+	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{}), lasting: lasting, heir: newHeir()}
 	s.links.first, s.links.dial, s.links.beats, s.links.found = r.link, r.redial, r.beats, r.prober
 	go s.watch()
 	return s, nil
@@ -162,17 +165,13 @@ func (s *Session) Lost() bool { return s.relay.redial != nil && broke(s.link) }
 // another one that is opened as req says. It tries for as long as a relay keeps a session that nobody has. Several sessions of one
 // relay are to be asked for one after the other, and nothing else may use the relay meanwhile.
 func (s *Session) Again(ctx context.Context, req *SessionRequest) (*Session, error) {
-	grace := time.Duration(s.is.Grace) * time.Second
-	if grace == 0 {
-		grace = usualGrace
-	}
-	return again(ctx, grace+linkNotice, func(ctx context.Context) (*Session, error) {
+	return again(ctx, s.patience(), func(ctx context.Context) (*Session, error) {
 		if broke(s.relay.link) || s.relay.pulse.isSilent() {
 			if err := s.relay.relink(ctx); err != nil {
 				return nil, err
 			}
 		}
-		next, err := s.relay.Join(ctx, s.is.Session, s.messages)
+		next, err := s.relay.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: s.is.Session}, nil, s.messages, s.lasting)
 		if wire.CodeOf(err) != wire.NotFound || req == nil {
 			return next, err
 		}
@@ -212,9 +211,10 @@ func again[T any](ctx context.Context, limit time.Duration, try func(context.Con
 	}
 }
 
-// Close ends the session for this side, with all of its channels. Others that share it keep it.
+// Close ends the session for this side, with all of its channels but those that go on with another one ([Session.Succeed]). Others that share it keep it.
 func (s *Session) Close() error {
 	s.life.End(errClosed)
+	s.heir.none()
 	if s.hold.SetDeadline(time.Now().Add(closeWait)) != nil || s.hold.CloseWrite() != nil {
 		s.hold.Reset(wire.None)
 	}
@@ -337,10 +337,17 @@ func targeted(host string) error {
 }
 
 // open opens a channel of raw bytes.
-func (s *Session) open(ctx context.Context, c *wire.Channel, within time.Duration) (*conn, error) {
-	stream, _, err := s.connect(ctx, &wire.Connect{Channel: c}, within)
+func (s *Session) open(ctx context.Context, c *wire.Channel, within time.Duration) (channel, error) {
+	req := &wire.Connect{Channel: c}
+	if s.lasting && c.Kind != wire.SFTP {
+		req.Numbered, req.Client = true, newClient()
+	}
+	stream, a, err := s.connect(ctx, req, within)
 	if err != nil {
 		return nil, err
+	}
+	if a.Numbered && req.Numbered {
+		return newLasting(s, req.Client, stream, a), nil
 	}
 	return newConn(s, stream), nil
 }

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 // TestScript tells each story of script/*.txtar on a machine of its own, some side by side: -parallel
 // says how many, and is twice the number of processors unless given. One with desktops or browsers
-// counts twice.
+// counts twice, and a long one, which hardly does anything but wait, not at all.
 func TestScript(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Fatal("the stories make machines with namespaces and mounts: run them as root")
@@ -97,23 +97,38 @@ func TestScript(t *testing.T) {
 	all.Wait()
 }
 
+// isLong says that a story waits for longer than all others take.
+func isLong(file string) bool { return strings.HasSuffix(file, "_long.txtar") }
+
 // weightOf is how many processors' worth of work a story is.
 func weightOf(file string) int64 {
 	name := filepath.Base(file)
+	if isLong(file) {
+		return 0
+	}
 	if strings.HasPrefix(name, "web_") || strings.HasPrefix(name, "desktop_") {
 		return 2
 	}
 	return 1
 }
 
-// inOrder has the long stories first, so that the short ones fill what they leave free at the end; with
-// -shuffle there is no order.
+// inOrder has the long stories first, and those behind them that do much, so that the others fill what they leave free at the end; with
+// -shuffle there is no order but that.
 func inOrder(files []string) []string {
-	if flag.Lookup("test.shuffle").Value.String() != "off" {
+	shuffled := flag.Lookup("test.shuffle").Value.String() != "off"
+	if shuffled {
 		rand.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
-		return files
 	}
 	slices.SortStableFunc(files, func(a, b string) int {
+		switch {
+		case isLong(a) != isLong(b):
+			if isLong(a) {
+				return -1
+			}
+			return 1
+		case shuffled:
+			return 0
+		}
 		return cmp.Compare(weightOf(b), weightOf(a))
 	})
 	return files
@@ -122,6 +137,9 @@ func inOrder(files []string) []string {
 // hear has a story told, and says what was told if it went wrong.
 func hear(t *testing.T, dir, name, program string) {
 	deadline := time.Now().Add(storyTime)
+	if isLong(name + ".txtar") {
+		deadline = deadline.Add(storyTime)
+	}
 	if end, ok := t.Deadline(); ok && end.Add(-closing).Before(deadline) {
 		deadline = end.Add(-closing)
 	}

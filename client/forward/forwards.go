@@ -159,8 +159,8 @@ func dialAgent(ctx context.Context, to Address) (net.Conn, error) {
 	return client.DialSSHAgent(ctx, to.Path)
 }
 
-// Resume goes on over another connection to the session, when the one before is gone. Connections that were open are gone
-// too. The machine may still hold the listening ports for a while.
+// Resume goes on over another connection to the session, when the one before is gone, and with another session when that is gone too. What
+// becomes of connections that were open is the sessions' ([client.Session.Succeed]). The machine may still hold the listening ports for a while.
 func (f *Forwards) Resume(s *client.Session) {
 	f.session.Store(s)
 	if f.Agent != "" {
