@@ -14,7 +14,7 @@ import (
 // memory for it.
 const (
 	LastingLeast = 64 << 10
-	LastingMost  = 1 << 20
+	LastingMost  = 2 << 20
 )
 
 const (

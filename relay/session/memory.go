@@ -2,39 +2,52 @@ package session
 
 import "sync"
 
-// Memory is what a relay may keep for programs and connections whose viewers may come back, all of them together. Its methods may be
-// called at the same time. Of nil nothing can be had.
+// Memory is what a relay may keep for programs and connections whose viewers may come back, all of them together. No operator gets more
+// than is left for the others then: one alone gets half of it, the next one a quarter. Its methods may be called at the same time. Of nil
+// nothing can be had.
 type Memory struct {
 	mu   sync.Mutex
 	free int
+	by   map[string]int // what each operator has
 }
 
 // UsualMemory is enough for some hundreds of them, of which a few dozen carry much, in bytes.
 const UsualMemory = 128 << 20
 
 // NewMemory makes one of so many bytes.
-func NewMemory(n int) *Memory { return &Memory{free: n} }
+func NewMemory(n int) *Memory { return &Memory{free: n, by: map[string]int{}} }
 
-// Take says whether n bytes can be had: then they are until Give.
-func (m *Memory) Take(n int) bool {
+// Take says whether an operator can have n bytes: then they have them until Give.
+func (m *Memory) Take(operatorID string, n int) bool {
 	if m == nil {
 		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n > m.free {
+	if m.by[operatorID]+n > m.free-n {
 		return false
 	}
 	m.free -= n
+	m.by[operatorID] += n
 	return true
 }
 
 // Give gives bytes back.
-func (m *Memory) Give(n int) {
+func (m *Memory) Give(operatorID string, n int) {
 	if m == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.free += n
+	if m.by[operatorID] -= n; m.by[operatorID] == 0 {
+		delete(m.by, operatorID)
+	}
+}
+
+// Free is how many bytes nobody has.
+func (m *Memory) Free() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.free
 }

@@ -68,7 +68,7 @@ const (
 // NewNumbered makes a session's stage of a process, which it owns from now on; nil: there is not as much memory, and it owns
 // nothing. client is the viewer that it is for, as in [wire.Attach].
 func NewNumbered(s *session.Channel, p Process, client []byte, m *session.Memory) *Numbered {
-	if !m.Take(firstMemory) {
+	if !m.Take(s.OperatorID(), firstMemory) {
 		return nil
 	}
 	n := &Numbered{
@@ -88,7 +88,7 @@ func wake(c chan struct{}) {
 
 // widenLocked lets a ring hold all that the protocol allows, if there is memory.
 func (n *Numbered) widenLocked(r *wire.Ring, most int) {
-	if more := most - r.Most; more > 0 && n.memory.Take(more) {
+	if more := most - r.Most; more > 0 && n.memory.Take(n.session.OperatorID(), more) {
 		r.Most = most
 		n.taken += more
 	}
@@ -419,7 +419,7 @@ func (n *Numbered) Dismiss(exit *wire.Exit) {
 		<-n.over
 	}
 	n.seats.Wait()
-	n.memory.Give(n.taken)
+	n.memory.Give(n.session.OperatorID(), n.taken)
 }
 
 // abandon waits for the viewer no more.

@@ -246,7 +246,7 @@ func TestNumberedBytes(t *testing.T) {
 	if row := s.row(); row.Reason != "exit" || row.Sent != uint64(len(in)) || row.Received != uint64(len(out)+len(errs)) {
 		t.Errorf("%+v", row)
 	}
-	if !memory.Take(session.UsualMemory) {
+	if memory.Free() != session.UsualMemory {
 		t.Error("not all of the memory is given back")
 	}
 }
@@ -404,7 +404,7 @@ func TestNumberedProtocol(t *testing.T) {
 
 // A program that takes no input and whose viewer takes no output is told all the same that nobody takes it, and gets no further than its windows.
 func TestNumberedWindows(t *testing.T) {
-	memory := session.NewMemory(firstMemory)
+	memory := session.NewMemory(2*firstMemory)
 	s, n := showNumbered(t, memory)
 	if NewNumbered(s.Channel, s.process, mine, memory) != nil {
 		t.Error("there is memory for two")

@@ -36,7 +36,7 @@ type Lasting struct {
 // client is the viewer that it is for, as in [wire.Attach].
 func NewLasting(s *session.Channel, tunnel wire.Stream, client []byte, m *session.Memory) *Lasting {
 	const first = 2 * wire.LastingLeast
-	if !m.Take(first) {
+	if !m.Take(s.OperatorID(), first) {
 		return nil
 	}
 	l := &Lasting{session: s, tunnel: tunnel, client: client, memory: m, told: make(chan struct{}), taken: first}
@@ -48,7 +48,7 @@ func NewLasting(s *session.Channel, tunnel wire.Stream, client []byte, m *sessio
 func (l *Lasting) grow(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone || !l.memory.Take(n) {
+	if l.gone || !l.memory.Take(l.session.OperatorID(), n) {
 		return false
 	}
 	l.taken += n
@@ -93,7 +93,7 @@ func (l *Lasting) Run(ctx context.Context) *wire.Exit {
 	l.seats.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.memory.Give(l.taken)
+	l.memory.Give(l.session.OperatorID(), l.taken)
 	l.taken = 0
 	return exit
 }

@@ -83,7 +83,7 @@ func (p *place) over() session.View {
 	if err != nil || row.State != store.Closed {
 		p.Fatalf("%+v, %v", row, err)
 	}
-	if !p.memory.Take(session.UsualMemory) {
+	if p.memory.Free() != session.UsualMemory {
 		p.Error("not all of the memory is given back")
 	}
 	return row
@@ -221,7 +221,7 @@ func TestLastingWithoutViewer(t *testing.T) {
 	if row := p.over(); row.Reason != "viewer_lost" {
 		t.Errorf("%+v", row)
 	}
-	if l := NewLasting(p.Channel, nil, mine, session.NewMemory(2*wire.LastingLeast-1)); l != nil {
+	if l := NewLasting(p.Channel, nil, mine, session.NewMemory(4*wire.LastingLeast-1)); l != nil {
 		t.Error("there is one without memory")
 	}
 }
