@@ -146,6 +146,10 @@ var bans = []ban{
 		why: "every room of the relay may have a boundary, so it imports none of them",
 	},
 	{
+		in: []string{"scrier/relay/tally"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire"},
+		why: "every room of the relay may count what happens in it, so tally imports none of them",
+	},
+	{
 		in: []string{"scrier/relay/evilclient", "scrier/relay/evilbrowser"}, imports: []string{"scrier/certs/...", "scrier/relay/..."}, save: []string{"scrier/relay/evilclient"},
 		why: "who attacks a relay knows what crosses the network, and nothing of the relay",
 	},
