@@ -78,7 +78,7 @@ func (l *agentLink) roamBy(ctx context.Context, r wire.Roamer, changed <-chan st
 				_ = l.link.Close(errNarrow.Code, errNarrow.Detail)
 				return errNarrow
 			}
-			l.strand(stranded{"large packets got no answer over UDP", true})
+			l.strand(stranded{wire.WhyLarge, true})
 		}
 		switch {
 		case h != heard:
@@ -109,7 +109,7 @@ func (l *agentLink) roamBy(ctx context.Context, r wire.Roamer, changed <-chan st
 			l.Log.Debug("nothing comes on the link, and there is no other way", "err", err)
 			_ = r.Rebind() // not every system can
 			if quiet >= strands {
-				l.strand(stranded{"UDP got no answer", false})
+				l.strand(stranded{wire.WhyNoAnswer, false})
 			}
 		}
 	}

@@ -93,11 +93,17 @@ func newGated(l *Laned, got, put int64, m *LaneMemory, line *Line) *gated {
 func (g *gated) move(ctx context.Context, conn *tls.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.lane != nil || g.gone || g.finished || g.fell || g.cut || !g.memory.take(2*laneLeast, false) {
+	if g.lane != nil || g.gone || g.finished || g.fell || g.cut {
+		_ = conn.NetConn().Close()
+		return
+	}
+	if !g.memory.take(2*laneLeast, false) {
+		g.memory.turnedAway.Add(1)
 		_ = conn.NetConn().Close()
 		return
 	}
 	g.lane = startKeptLane(ctx, g, conn)
+	g.memory.began()
 }
 
 func (g *gated) read(p []byte) (n int, err error) {

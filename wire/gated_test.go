@@ -255,6 +255,44 @@ func empties(t rapid.TB, memory *wire.LaneMemory) {
 			t.Fatalf("%d bytes of memory are taken for ever", memory.Taken())
 		}
 	}
+	if c := memory.Count(); c.Open != 0 || c.Bytes != 0 || c.WentBack > c.Taken {
+		t.Errorf("there are lanes, and no memory is taken: %+v", c)
+	}
+}
+
+// Lanes are counted, and those whose streams had to go back.
+func TestLaneCount(t *testing.T) {
+	for how, want := range map[breaks]wire.LaneCount{{after: -1}: {Taken: 2}, {after: 1 << 20}: {Taken: 2, WentBack: 2}} {
+		near, far, memory := gatedPair()
+		x, y := fragilePair(t, how, breaks{after: -1})
+		near.Move(t.Context(), x)
+		far.Move(t.Context(), y)
+		if c := memory.Count(); c.Open == 0 || c.Bytes == 0 || c.MostBytes < c.Bytes {
+			t.Errorf("%+v", c)
+		}
+		data := noise(6 << 20)
+		var wg sync.WaitGroup
+		for _, way := range [][2]*wire.Laned{{near, far}, {far, near}} {
+			wg.Go(func() {
+				if err := (sends{data: data, piece: 64 << 10, ends: true}).write(way[0], 3); err != nil {
+					t.Error(err)
+				}
+			})
+			wg.Go(func() {
+				if got, err := io.ReadAll(way[1]); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		wg.Wait()
+		near.Reset(wire.None)
+		far.Reset(wire.None)
+		empties(t, memory)
+		want.MostBytes = memory.Count().MostBytes
+		if c := memory.Count(); c != want {
+			t.Errorf("%+v, want %+v", c, want)
+		}
+	}
 }
 
 // The streams of links keep to the contract while their lanes break.

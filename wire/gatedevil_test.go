@@ -78,6 +78,9 @@ func TestLaneMemory(t *testing.T) {
 	x, y := lanePair(t)
 	near.Move(t.Context(), x)
 	far.Move(t.Context(), y)
+	if c := memory.Count(); c.Refused != 4 || c.Open != 0 || c.Taken != 0 {
+		t.Errorf("it counts %+v", c)
+	}
 	data := noise(1 << 20)
 	go near.Write(data)
 	got := make([]byte, len(data))

@@ -369,13 +369,14 @@ func (c *keptLane) run() {
 	}
 	c.breakLocked()
 	falls := g.out == onLane && !g.away && g.outErr == nil
+	needed := !g.finished && !c.unlinked && (!g.away && g.outErr == nil || !g.ended && !c.ended && g.inErr == nil)
 	g.mu.Unlock()
 	if falls {
 		c.fall()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c.leftLocked()
+	c.leftLocked(needed)
 }
 
 // writePiece writes bytes of a chunk. The header stands for the moment where the bytes before them are, which are kept: nobody else
@@ -451,9 +452,10 @@ func (c *keptLane) fall() {
 	g.settleLocked()
 }
 
-// leftLocked says that run is through. When nobody needs the stream below any more, nothing of that is left either.
-func (c *keptLane) leftLocked() {
+// leftLocked says that run is through; needed: while something of the stream was still to come or to go. When nobody needs the stream below any more, nothing of that is left either.
+func (c *keptLane) leftLocked(needed bool) {
 	c.left = true
+	c.g.memory.left(needed)
 	c.free()
 	c.endLocked()
 }

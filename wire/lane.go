@@ -107,7 +107,11 @@ func (l *Laned) Gates(memory *LaneMemory, line *Line) bool {
 // Full says whether there is no memory for a lane now.
 func (l *Laned) Full() bool {
 	g := l.gated.Load()
-	return g != nil && g.memory.full()
+	if g == nil || !g.memory.full() {
+		return false
+	}
+	g.memory.turnedAway.Add(1)
+	return true
 }
 
 // OnEnd has f called, in a goroutine of its own, when the stream is over: both directions have ended, it was reset, or its lane

@@ -14,8 +14,43 @@ const (
 	laneMemory = 256 << 20 // of all lanes of a program together
 )
 
-// LaneMemory bounds what all lanes of a program hold. The zero value is ready for use.
-type LaneMemory struct{ taken atomic.Int64 }
+// LaneMemory bounds what all lanes of a program hold, and counts them. The zero value is ready for use.
+type LaneMemory struct {
+	taken      atomic.Int64
+	open       atomic.Int64
+	all, fell  atomic.Uint64
+	turnedAway atomic.Uint64
+}
+
+// LaneCount is how it stands with the lanes of a program: those whose streams can go back, see [Laned.Gates].
+type LaneCount struct {
+	Open             int    // now
+	Taken            uint64 // in all
+	WentBack         uint64 // that broke while their stream was needed, which went on over the link
+	Refused          uint64 // for want of memory
+	Bytes, MostBytes int64  // of memory: taken, and all that there is
+}
+
+// Count is how it stands now.
+func (m *LaneMemory) Count() LaneCount {
+	return LaneCount{
+		Open: int(m.open.Load()), Taken: m.all.Load(), WentBack: m.fell.Load(), Refused: m.turnedAway.Load(),
+		Bytes: m.taken.Load(), MostBytes: laneMemory,
+	}
+}
+
+// began and left count a lane.
+func (m *LaneMemory) began() {
+	m.open.Add(1)
+	m.all.Add(1)
+}
+
+func (m *LaneMemory) left(needed bool) {
+	m.open.Add(-1)
+	if needed {
+		m.fell.Add(1)
+	}
+}
 
 // take takes n bytes. Lanes grow into three fourths; the last one is for new ones.
 func (m *LaneMemory) take(n int64, grow bool) bool {

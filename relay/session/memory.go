@@ -6,6 +6,8 @@ import "sync"
 // than is left for the others then: one alone gets half of it, the next one a quarter. Its methods may be called at the same time. Of nil
 // nothing can be had.
 type Memory struct {
+	most int
+
 	mu   sync.Mutex
 	free int
 	by   map[string]int // what each operator has
@@ -15,7 +17,7 @@ type Memory struct {
 const UsualMemory = 128 << 20
 
 // NewMemory makes one of so many bytes.
-func NewMemory(n int) *Memory { return &Memory{free: n, by: map[string]int{}} }
+func NewMemory(n int) *Memory { return &Memory{most: n, free: n, by: map[string]int{}} }
 
 // Take says whether an operator can have n bytes: then they have them until Give.
 func (m *Memory) Take(operatorID string, n int) bool {
@@ -45,9 +47,9 @@ func (m *Memory) Give(operatorID string, n int) {
 	}
 }
 
-// Free is how many bytes nobody has.
-func (m *Memory) Free() int {
+// Taken is how many bytes are taken, and of how many.
+func (m *Memory) Taken() (taken, most int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.free
+	return m.most - m.free, m.most
 }

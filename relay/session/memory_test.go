@@ -17,12 +17,15 @@ func TestMemory(t *testing.T) {
 	if m.Take("d", 65) || !m.Take("d", 64) {
 		t.Error("the fourth")
 	}
+	if taken, _ := m.Taken(); taken != 512+256+128+64 {
+		t.Errorf("%d are taken", taken)
+	}
 	m.Give("a", 512)
 	m.Give("b", 256)
 	m.Give("c", 128)
 	m.Give("d", 64)
-	if m.Free() != 1024 || len(m.by) != 0 {
-		t.Errorf("%d, and %d operators are known", m.Free(), len(m.by))
+	if taken, most := m.Taken(); taken != 0 || most != 1024 || len(m.by) != 0 {
+		t.Errorf("%d of %d are taken, and %d operators are known", taken, most, len(m.by))
 	}
 	if (*Memory)(nil).Take("a", 1) {
 		t.Error("of nothing")

@@ -83,7 +83,7 @@ func (p *place) over() session.View {
 	if err != nil || row.State != store.Closed {
 		p.Fatalf("%+v, %v", row, err)
 	}
-	if p.memory.Free() != session.UsualMemory {
+	if taken, _ := p.memory.Taken(); taken != 0 {
 		p.Error("not all of the memory is given back")
 	}
 	return row
