@@ -114,6 +114,7 @@ func (f *Fleet) enrol(ctx context.Context, source string, m *wire.Enrol) (*wire.
 		}
 		f.changed(token.Replaces, false)
 	}
+	f.rolls.changed()
 	f.changed(e.ID, false)
 	f.Log.Info("enrolled", "envoy", e.ID, "name", e.Hostname, "source", source)
 	return &wire.Enrolled{Envoy: e.ID, Cluster: f.CA.Cluster(), Chain: chain, Time: wire.Millis(now)}, nil

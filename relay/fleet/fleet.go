@@ -66,6 +66,8 @@ type Fleet struct {
 	saving sync.Mutex // one saveGone at a time
 
 	copies audit.Repeats // of envoy.duplicate, by envoy
+	rolls  rolls
+	moved  moved
 }
 
 // New makes a Fleet.

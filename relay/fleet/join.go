@@ -41,6 +41,7 @@ func (f *Fleet) turn(id wire.EnvoyID) (done func()) {
 // join makes l the link of the envoy's agent, or one more of it, or refuses it.
 func (f *Fleet) join(ctx context.Context, l *agentLink) (leave func(), err error) {
 	defer f.turn(l.id)()
+	before := f.newest(l.id)
 	beside, err := f.displace(ctx, l)
 	if err != nil {
 		return nil, err
@@ -56,6 +57,9 @@ func (f *Fleet) join(ctx context.Context, l *agentLink) (leave func(), err error
 	f.mu.Unlock()
 	if err := f.recheck(ctx, l); err != nil {
 		return nil, err
+	}
+	if before != nil {
+		f.moved.count(before.link.Peer().Road, l.link.Peer().Road)
 	}
 	f.changed(l.id, false)
 	return func() { f.drop(l, &wire.Error{Code: wire.AgentLost}) }, nil

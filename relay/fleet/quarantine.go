@@ -109,6 +109,7 @@ func (f *Fleet) quarantine(ctx context.Context, id wire.EnvoyID, c *store.Copied
 	if a := f.agent(id); a != nil {
 		f.dropAll(a, e.Serves())
 	}
+	f.rolls.changed()
 	f.changed(id, false)
 	return nil
 }
@@ -156,6 +157,7 @@ func (f *Fleet) Release(ctx context.Context, by audit.Event, id wire.EnvoyID, si
 		f.notDone(ctx, by, err)
 		return err
 	}
+	f.rolls.changed()
 	f.changed(id, false)
 	return nil
 }

@@ -52,6 +52,7 @@ func (f *Fleet) end(ctx context.Context, by audit.Event, what string, id wire.En
 	if a := f.agent(id); a != nil {
 		f.dropAll(a, &wire.Error{Code: wire.Revoked})
 	}
+	f.rolls.changed()
 	f.changed(id, false)
 	return nil
 }
