@@ -285,8 +285,16 @@ func TestRelayCertificateIsRotated(t *testing.T) {
 	if same, err := s.relayCert(); err != nil || same != first {
 		t.Error("a new certificate for each connection")
 	}
+	ends := s.Expiries()
+	if len(ends) != 2 || !ends[RelayCertificate].Equal(first.Leaf.NotAfter) || !ends[CACertificate].Equal(ca.cert.NotAfter) {
+		t.Errorf("they end at %v", ends)
+	}
+	s.Hashes("localhost")
+	if at, ok := s.Expiries()[BrowserCertificate]; !ok || !at.After(time.Now()) {
+		t.Errorf("that of browsers ends at %v", at)
+	}
 	ahead = relayLife * 3 / 4
-	if next, err := s.relayCert(); err != nil || next == first {
+	if next, err := s.relayCert(); err != nil || next == first || !s.Expiries()[RelayCertificate].Equal(next.Leaf.NotAfter) {
 		t.Errorf("no new certificate, %v", err)
 	}
 }

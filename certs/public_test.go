@@ -190,6 +190,9 @@ func TestSNIChoosesTheCertificate(t *testing.T) {
 		}
 		at := &clock{at: time.Now()}
 		s := &Server{CA: newCA(t, at.now), Name: "relay", Hosts: []string{"localhost"}, Public: f}
+		if end := s.Expiries()[PublicCertificate]; !end.Equal(f.Certificate().Leaf.NotAfter) {
+			t.Errorf("it is said to end at %v", end)
+		}
 		check := func(host string, covered bool) {
 			t.Helper()
 			if s.Covers(host) != covered || s.Covers(host+":8443") != covered || s.Known(host) != (covered && known) {

@@ -2,6 +2,7 @@ package access
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -37,6 +38,8 @@ type attempts struct {
 	failed *simplelru.LRU[string, failures] // by network and by site
 	proved *simplelru.LRU[string, struct{}] // networks from which somebody has logged in
 	all    *rate.Limiter
+
+	refused atomic.Uint64
 }
 
 type failures struct {
@@ -76,9 +79,11 @@ func (a *attempts) allow(source string) error {
 	// A site may hold many customers of one provider, so the failures of some do not count against a network from
 	// which somebody has logged in.
 	if a.countLocked(network, now).n >= freeFailures || site != network && !proved && a.countLocked(site, now).n >= siteFailures {
+		a.refused.Add(1)
 		return wire.Errorf(wire.Busy, "too many failures from %s; wait a minute", source)
 	}
 	if !proved && a.all.TokensAt(now) < 1 {
+		a.refused.Add(1)
 		return wire.Errorf(wire.Busy, "too many failures from everywhere, and nobody has logged in from %s yet; try again in a minute, or from where somebody has", source)
 	}
 	return nil

@@ -33,6 +33,9 @@ func TestFailuresOfOneNetwork(t *testing.T) {
 			}
 		}
 	}
+	if n := a.refused.Load(); n != 6 {
+		t.Errorf("%d are counted as refused", n)
+	}
 	if err := a.allow("192.0.2.2"); err != nil {
 		t.Errorf("another network waits too: %v", err)
 	}

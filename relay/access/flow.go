@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"crypto/subtle"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-webauthn/webauthn/webauthn"
@@ -36,6 +37,8 @@ type flows struct {
 	by   map[[32]byte]*list.Element
 	open list.List      // of flow, the one that expires first in front
 	of   map[string]int // how many are open for each network
+
+	refused atomic.Uint64
 }
 
 // add keeps a challenge, or refuses with [wire.Busy] when there are too many.
@@ -51,6 +54,7 @@ func (f *flows) add(w flow, options any, now time.Time) (Flow, error) {
 		f.removeLocked(e)
 	}
 	if f.open.Len() >= maxFlows || f.of[w.source] >= maxFlowsPerNetwork {
+		f.refused.Add(1)
 		return Flow{}, wire.Errorf(wire.Busy, "too many passkeys are being asked for; wait two minutes")
 	}
 	f.by[key] = f.open.PushBack(w)

@@ -2,6 +2,7 @@ package access
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -35,6 +36,8 @@ type pace struct {
 
 	mu sync.Mutex
 	of *simplelru.LRU[string, paced]
+
+	changes, doors, channels atomic.Uint64 // that were refused
 }
 
 type paced struct{ changes, doors, channels *rate.Limiter }
@@ -60,6 +63,7 @@ func (a *Access) Change(who Operator, door bool) error {
 	}
 	if door {
 		if !a.pace.operator(of).doors.AllowN(a.Now(), 1) {
+			a.pace.doors.Add(1)
 			return wire.Errorf(wire.Busy, "too many sign-in links and sign-outs of yours: one a second is possible; wait ten seconds and try again")
 		}
 	}
@@ -69,6 +73,7 @@ func (a *Access) Change(who Operator, door bool) error {
 // Channel takes one more channel of an open session, which has two records in the audit log.
 func (a *Access) Channel(who Operator) error {
 	if who.ID != "" && !a.pace.operator(who.ID+" "+who.SignIn).channels.AllowN(a.Now(), 1) {
+		a.pace.channels.Add(1)
 		return wire.Errorf(wire.Busy, "too many channels of yours: %d a second are possible; wait a few seconds and try again", channels)
 	}
 	return nil
@@ -80,6 +85,7 @@ func (p *pace) arrive(id string) error { return p.change(id + " arrives") }
 // change takes an ordinary change.
 func (p *pace) change(of string) error {
 	if !p.operator(of).changes.AllowN(p.now(), 1) {
+		p.changes.Add(1)
 		return wire.Errorf(wire.Busy, "too many changes of yours: %d a second are possible; wait a few seconds and try again", changes)
 	}
 	return nil

@@ -34,6 +34,9 @@ func TestPace(t *testing.T) {
 	if n := many(Local("root"), true); n != 10*changesBurst {
 		t.Errorf("the host's administrator was stopped after %d", n)
 	}
+	if r := a.Refused(); r != (Refused{Doors: 1, Changes: 2}) {
+		t.Errorf("it counts %+v", r)
+	}
 	c.at = c.at.Add(time.Second)
 	if n := many(ann, false); n != changes {
 		t.Errorf("%d changes a second later, want %d", n, changes)

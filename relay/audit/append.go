@@ -19,6 +19,7 @@ type request struct {
 	use        use    // of the reserve
 	checkpoint bool   // sign everything up to here
 	probe      bool   // find out whether the log can be written
+	begun      time.Time
 	answer     chan answer
 }
 
@@ -107,6 +108,7 @@ func (l *Log) ask(ctx context.Context, r *request) (answer, error) { return l.be
 func (l *Log) begin(ctx context.Context, r *request) (answered func() (answer, error)) {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, fmt.Errorf("no answer from the disk in %v", maxWait))
 	r.answer = make(chan answer, 1)
+	r.begun = time.Now()
 	if err := l.hand(ctx, r); err != nil {
 		cancel()
 		return func() (answer, error) { return answer{}, unavailable(err) }

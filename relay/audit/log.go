@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"scrier/relay/boltfile"
+	"scrier/relay/tally"
 	"scrier/wire"
 )
 
@@ -81,6 +82,8 @@ type Log struct {
 
 	mu   sync.Mutex
 	head head // what is durable; guarded by mu
+
+	took tally.Times // appends that succeeded
 }
 
 // head is the end of the log.
@@ -137,6 +140,12 @@ func (l *Log) Close() error {
 
 // Size is the number of records that are durable.
 func (l *Log) Size() uint64 { return l.snapshot().tree.size }
+
+// Bytes is how large the log's file is, as far as it is in use.
+func (l *Log) Bytes() (int64, error) { return l.file.Used() }
+
+// Took is how long records took until they were durable.
+func (l *Log) Took() tally.Spread { return l.took.Read() }
 
 // VerifierKey is the public half of the signing key, in the form of package note.
 func (l *Log) VerifierKey() string { return l.key.public }

@@ -133,6 +133,8 @@ func (l *Log) serve(batch []*request, sign bool) error {
 		a := answer{record: b.records[i], signed: w.signed}
 		if err != nil {
 			a = answer{err: unavailable(err)}
+		} else if r.event != nil {
+			l.took.Since(r.begun)
 		}
 		r.answer <- a
 	}

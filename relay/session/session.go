@@ -55,6 +55,7 @@ type Table struct {
 	reads   chan struct{} // of maxReads
 	paced   pace
 	tickets tickets
+	tallies tallies
 }
 
 // NewTable makes a Table.
@@ -62,7 +63,7 @@ func NewTable(c Config) *Table {
 	if c.Panics == nil {
 		c.Panics = &panics.Boundary{Log: c.Log}
 	}
-	return &Table{Config: c, live: map[wire.SessionID]*Session{}, leaving: make(chan struct{}), nudge: make(chan struct{}, 1), reads: make(chan struct{}, maxReads)}
+	return &Table{Config: c, live: map[wire.SessionID]*Session{}, leaving: make(chan struct{}), nudge: make(chan struct{}, 1), reads: make(chan struct{}, maxReads), tallies: newTallies()}
 }
 
 // Session is one live session.
@@ -97,6 +98,7 @@ type Session struct {
 	full       int        // of how many the machine took no more; 0: it always did
 	closing    bool       // no channel may come any more
 	exit       *wire.Exit // how the first channel ended
+	phase      phase
 }
 
 // loginName is the account that it got on the machine; empty if there is none.
@@ -134,6 +136,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 		return nil, err
 	}
 	s := &Session{table: t, row: row}
+	t.tallies.of(row.Kind).waiting.Add(1)
 	s.dialogue = newDialogue(s)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.asked, s.ask = context.WithCancelCause(context.Background())
@@ -221,9 +224,13 @@ func (s *Session) activate(ctx context.Context, login string) error {
 	s.login = login
 	s.mu.Unlock()
 	defer s.Changed()
-	return s.table.KV.Update(ctx, func(tx store.Tx) error {
+	err := s.table.KV.Update(ctx, func(tx store.Tx) error {
 		return store.ActivateSession(tx, s.row.ID, login, s.table.Now())
 	})
+	if err == nil {
+		s.becomes(active)
+	}
+	return err
 }
 
 // End asks for the session's end: [Session.Context] ends, with why as its cause.
@@ -244,6 +251,8 @@ func (s *Session) Close(code wire.Code, detail string) error {
 		s.timer.Stop()
 		s.cancel(&wire.Error{Code: code, Detail: detail})
 		s.closed = s.close(code, detail)
+		s.becomes(over)
+		s.table.tallies.of(s.row.Kind).ended.Count(code)
 		s.mu.Lock()
 		s.closing = true
 		none := len(s.channels) == 0
@@ -259,7 +268,12 @@ func (s *Session) Close(code wire.Code, detail string) error {
 func (t *Table) forget(s *Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.live[s.row.ID] != s {
+		return
+	}
 	delete(t.live, s.row.ID)
+	k := t.tallies.of(s.row.Kind) // what it says must not become less
+	k.sent, k.received = k.sent+s.sent.Load(), k.received+s.received.Load()
 }
 
 func (t *Table) changed(id wire.SessionID) {

@@ -17,6 +17,7 @@ import (
 
 	"scrier/relay/boltfile"
 	"scrier/relay/store"
+	"scrier/relay/tally"
 )
 
 // Config says where the state is.
@@ -47,6 +48,8 @@ type DB struct {
 
 	mu  sync.Mutex
 	low error // why there is no headroom, nil if there is; guarded by mu
+
+	took tally.Times // changes that succeeded
 }
 
 var _ store.KV = (*DB)(nil)
@@ -96,12 +99,22 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("change state: %w", err)
 	}
+	began := time.Now()
 	again, err := d.try(ctx, f, false)
 	if again {
 		_, err = d.try(ctx, f, true)
 	}
+	if err == nil {
+		d.took.Since(began)
+	}
 	return err
 }
+
+// Took is how long changes took until they were durable, the wait for others included.
+func (d *DB) Took() tally.Spread { return d.took.Read() }
+
+// Bytes is how large the file is, as far as it is in use.
+func (d *DB) Bytes() (int64, error) { return d.file.Used() }
 
 // Healthy says whether the space that is allocated ahead is there. Without it changes may still succeed.
 func (d *DB) Healthy() error {

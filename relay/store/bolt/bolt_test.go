@@ -188,3 +188,21 @@ func TestDamageIsRefused(t *testing.T) {
 		t.Errorf("only %d of %d kinds of damage were refused", refused, len(cases))
 	}
 }
+
+// Changes are counted with the time that they took, and those that failed are not.
+func TestTook(t *testing.T) {
+	d := open(t, filepath.Join(t.TempDir(), "state.db"))
+	defer d.Close()
+	before := d.Took().Count
+	put(t, d, "a", "1")
+	failed := errors.New("as a test")
+	if err := d.Update(context.Background(), func(store.Tx) error { return failed }); !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
+	if took := d.Took(); took.Count != before+1 || took.Seconds <= 0 {
+		t.Errorf("%+v, and before it was %d", took, before)
+	}
+	if n, err := d.Bytes(); err != nil || n < 4096 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
