@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"scrier/wire"
 )
@@ -56,6 +57,8 @@ type crowd struct {
 	what      string // is counted of each, for the error
 	max, each int
 
+	refused atomic.Uint64
+
 	mu    sync.Mutex
 	total int
 	by    map[string]int // by network or id
@@ -70,8 +73,10 @@ func (c *crowd) enter(of string) (leave func(), err error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.by[network] >= c.each, c.sites[site] >= sitePart*c.each:
+		c.refused.Add(1)
 		return nil, wire.Errorf(wire.Busy, "%d %s are open, and no more can be; close some", c.by[network], c.what)
 	case c.total >= c.max, c.total >= c.max-c.max/reservePart && c.sites[site] >= newcomer:
+		c.refused.Add(1)
 		return nil, wire.Errorf(wire.Busy, "the relay has as many connections as it can have; try again in a minute")
 	}
 	if c.by == nil {

@@ -32,6 +32,9 @@ func TestStrangersAreBounded(t *testing.T) {
 	if _, err := c.enter("192.0.2.1"); wire.CodeOf(err) != wire.Busy {
 		t.Errorf("one too many: %v", err)
 	}
+	if n := c.refused.Load(); n == 0 {
+		t.Error("who is refused is not counted")
+	}
 	if l, err := c.enter("192.0.2.2"); err != nil {
 		t.Errorf("another network: %v", err)
 	} else {

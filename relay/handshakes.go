@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -50,6 +51,8 @@ type handshakes struct {
 
 	took time.Duration // by those that showed an identity lately, from the beginning to the end
 
+	refused refusals
+
 	proved *simplelru.LRU[string, time.Time] // when an identity had an arrival given back
 }
 
@@ -75,6 +78,9 @@ func newHandshakes(max int) *handshakes {
 	return &handshakes{max: max, now: time.Now, arrivals: newRates(arrivals, arrivalsBurst), by: map[string]int{}, proved: proved}
 }
 
+// refusals count the handshakes that came to nothing for want of a place: the first three were not begun.
+type refusals struct{ tooFast, tooMany, ofNetwork, gaveWay atomic.Uint64 }
+
 var (
 	errTooFast  = errors.New("too many connections a second from one network")
 	errTooMany  = errors.New("too many handshakes at once")
@@ -88,16 +94,19 @@ func (h *handshakes) begin(ctx context.Context, addr net.Addr) (*handshake, erro
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if fewest(limits, now) < 1 {
+		h.refused.tooFast.Add(1)
 		return nil, errTooFast
 	}
 	if h.by[network] >= h.part() {
 		if !h.giveWayLocked(func(o *handshake) bool { return o.network == network && old(o) }) {
+			h.refused.ofNetwork.Add(1)
 			return nil, errOneOfAll
 		}
 	} else if h.open.Len() >= h.max {
 		// Who has no handshake yet goes before who has several, however young these are.
 		first := h.by[network] == 0
 		if !h.giveWayLocked(func(o *handshake) bool { return old(o) || first && h.by[o.network] > 1 }) {
+			h.refused.tooMany.Add(1)
 			return nil, errTooMany
 		}
 	}
@@ -160,6 +169,7 @@ func (h *handshakes) giveWayLocked(may func(*handshake) bool) bool {
 		h.removeLocked(o)
 		o.gaveWay = true
 		h.left++
+		h.refused.gaveWay.Add(1)
 		if o.close != nil {
 			go o.close()
 		}

@@ -73,6 +73,9 @@ func TestHandshakesOfOneNetwork(t *testing.T) {
 			t.Errorf("%s got more than its part", ip)
 		}
 	}
+	if n := h.refused.ofNetwork.Load(); n != 2 {
+		t.Errorf("%d were counted as more than a network's part", n)
+	}
 	if s, _, _ := h.must("198.51.100.1"); !s.done() {
 		t.Error("an honest handshake did not get through")
 	}
@@ -96,6 +99,9 @@ func TestTheOldestOfANetworkGivesWay(t *testing.T) {
 	waitFor(t, "the oldest to be closed", ended.Load)
 	if first.done() {
 		t.Error("it went on all the same")
+	}
+	if n := h.refused.gaveWay.Load(); n != 1 {
+		t.Errorf("%d are counted that gave way", n)
 	}
 }
 
@@ -249,6 +255,9 @@ func TestArrivalsAreBounded(t *testing.T) {
 	}
 	if begun != arrivalsBurst {
 		t.Errorf("%d connections were begun at once, want %d", begun, arrivalsBurst)
+	}
+	if n := h.refused.tooFast.Load(); n != arrivalsBurst {
+		t.Errorf("%d were counted as too fast", n)
 	}
 	if _, _, _, err := h.from("198.51.100.1"); err != nil {
 		t.Errorf("another network: %v", err)

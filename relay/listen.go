@@ -54,6 +54,9 @@ type listener struct {
 	requests, bytes             *rates    // of those that have not
 	asking                      crowd     // requests of theirs that are not answered yet
 	acquainted                  acquainted
+
+	// How often strangers were held back, or sent away, by these two limits.
+	heldRequests, heldBytes atomic.Uint64
 }
 
 // listen binds UDP and TCP on the same number.
@@ -248,6 +251,7 @@ func (l *listener) strictly(conn *quic.Conn) (release func()) {
 				n := conn.ConnectionStats().BytesReceived - seen
 				seen += n
 				if !bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) && n > web.MayReceive {
+					l.heldBytes.Add(1)
 					end("too much is sent without a login")
 				}
 			case <-ctx.Done():
@@ -276,7 +280,13 @@ func (l *listener) serveBrowser(conn *quic.Conn, browsers http3Server) {
 			s := conn.ConnectionStats()
 			return s.PacketsSent, s.PacketsLost, s.MinRTT
 		},
-		MayReceive: func(n uint64) bool { return bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) },
+		MayReceive: func(n uint64) bool {
+			if bytes.AllowN(time.Now(), int(min(n, strangerBytesBurst))) {
+				return true
+			}
+			l.heldBytes.Add(1)
+			return false
+		},
 	})
 	defer visit.End()
 	if a, ok := conn.Context().Value(arrivalKey{}).(*arrival); ok {
@@ -308,6 +318,7 @@ func (l *listener) visit(from string, c web.VisitConfig) *web.Visit {
 	requests := l.requests.of(from)
 	c.MayAsk = func() (func(), bool) {
 		if !requests.Allow() {
+			l.heldRequests.Add(1)
 			return nil, false
 		}
 		end, err := l.asking.enter(from)

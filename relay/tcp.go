@@ -161,6 +161,7 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	if wait == 0 {
 		return n, err
 	}
+	c.of.heldBytes.Add(1)
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
