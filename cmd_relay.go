@@ -24,8 +24,8 @@ func relayCommand() *cobra.Command {
 		Long: `Run a relay: agents and operators connect to it, on one port number for UDP and TCP.
 
 Its state (envoys, operators, sessions, the audit log, the certificate authority) is in --state;
-the admin socket in there serves "scrier token", "operators", "envoys", "sessions" and "audit" with
-the same --state on this host. SIGTERM, SIGINT and SIGHUP end it properly:
+the admin socket in there serves "scrier token", "operators", "envoys", "sessions", "audit" and "metrics"
+with the same --state on this host. SIGTERM, SIGINT and SIGHUP end it properly:
 open sessions are told, and get ten seconds.
 ` + exitHelp("0    ended by SIGTERM, SIGINT or SIGHUP", wire.BadConfig, wire.StateInUse, wire.AuditUnavailable),
 		Example: `  scrier relay --state /var/lib/scrier-relay --listen :8443`,

@@ -23,7 +23,7 @@ func addCommands(root *cobra.Command) {
 	root.AddCommand(
 		inGroup("operator", loginCommand()), inGroup("operator", logoutCommand()), inGroup("operator", relaysCommand()), inGroup("operator", statusCommand()), inGroup("operator", sshCommand()), inGroup("operator", proxyCommand()), inGroup("operator", sshConfigCommand()), inGroup("operator", cpCommand()),
 		inGroup("operator", rdpCommand()), inGroup("operator", vncCommand()), inGroup("operator", envoysCommand()), inGroup("operator", sessionsCommand()),
-		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", operatorsCommand()), inGroup("relay", auditCommand()), inGroup("relay", doctorCommand()),
+		inGroup("relay", relayCommand()), inGroup("relay", tokenCommand()), inGroup("relay", operatorsCommand()), inGroup("relay", auditCommand()), inGroup("relay", metricsCommand()), inGroup("relay", doctorCommand()),
 		inGroup("machine", agentCommand()),
 		versionCommand(),
 	)

@@ -21,6 +21,7 @@ import (
 	"scrier/agent"
 	"scrier/relay"
 	"scrier/relay/access"
+	"scrier/relay/metrics"
 	"scrier/wire"
 )
 
@@ -245,7 +246,7 @@ func TestDocsRoles(t *testing.T) {
 	}
 	for _, v := range []access.Verb{
 		access.SeeSelf, access.SeeEnvoys, access.ChangeEnvoys, access.SeeSessions, access.OpenSessions, access.EndOwn, access.KillSessions,
-		access.SeeAudit, access.SeeUsers, access.ChangeUsers, access.MakeTokens, access.WatchSessions,
+		access.SeeAudit, access.SeeMetrics, access.SeeUsers, access.ChangeUsers, access.MakeTokens, access.WatchSessions,
 	} {
 		row := "| " + string(v) + " |"
 		for _, r := range access.Roles() {
@@ -291,6 +292,36 @@ func TestDocsAudit(t *testing.T) {
 	for name := range seen {
 		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("docs/audit.md does not have %s", name)
+		}
+	}
+}
+
+// TestDocsMetrics: docs/metrics.md has a row for each metric, in order, and names no metric that there is not.
+func TestDocsMetrics(t *testing.T) {
+	text := document(t, "docs/metrics.md")
+	row := regexp.MustCompile("(?m)^\\| `(scrier_\\w+)` \\| (\\w+) \\| (.*?) ?\\| (.*) \\|$")
+	var got, want []string
+	for _, m := range row.FindAllStringSubmatch(text, -1) {
+		got = append(got, m[0])
+	}
+	known := map[string]bool{}
+	for _, m := range metrics.All() {
+		labels := ""
+		for _, l := range m.Labels {
+			labels += "`" + l + "` "
+		}
+		want = append(want, fmt.Sprintf("| `%s` | %s | %s| %s |", m.Name, m.Kind, labels, m.Help))
+		known[m.Name] = true
+		if m.Kind == "histogram" {
+			known[m.Name+"_bucket"], known[m.Name+"_count"], known[m.Name+"_sum"] = true, true, true
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/metrics.md differs from relay/metrics (-code +doc):\n%s", diff)
+	}
+	for _, name := range regexp.MustCompile(`\bscrier_[a-z_]+`).FindAllString(text, -1) {
+		if !known[name] {
+			t.Errorf("docs/metrics.md names %s, which is no metric", name)
 		}
 	}
 }

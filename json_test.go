@@ -13,7 +13,7 @@ import (
 func TestJSON(t *testing.T) {
 	none := map[string]string{
 		"scrier ssh": "shows a terminal", "scrier proxy": "is an SSH server for ssh", "scrier ssh-config": "prints a configuration of ssh's", "scrier rdp": "shows a desktop", "scrier vnc": "shows a desktop",
-		"scrier relay": "is a daemon", "scrier agent run": "is a daemon", "scrier audit export": "prints an export",
+		"scrier relay": "is a daemon", "scrier agent run": "is a daemon", "scrier audit export": "prints an export", "scrier metrics": "prints what Prometheus reads",
 		"scrier help": "prints help", "scrier version": "has a test of its own",
 	}
 	var walk func(c *cobra.Command)

@@ -146,6 +146,18 @@ var bans = []ban{
 		why: "every room of the relay may have a boundary, so it imports none of them",
 	},
 	{
+		in: []string{"scrier/relay/metrics"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/relay/tally"},
+		why: "metrics shows what it is given: it knows no room, package relay asks them all",
+	},
+	{
+		in: []string{"scrier/relay/..."}, imports: []string{"scrier/relay/metrics"}, but: []string{"scrier/relay/relay.go", "scrier/relay/figures.go"},
+		why: "a room counts, and does not know who reads the counts",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"github.com/prometheus/..."}, but: []string{"scrier/relay/metrics/*"},
+		why: "no room knows what its counts become, and nothing of Prometheus is in an agent",
+	},
+	{
 		in: []string{"scrier/relay/tally"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire"},
 		why: "every room of the relay may count what happens in it, so tally imports none of them",
 	},

@@ -23,7 +23,15 @@ func (c *client) attach(ctx context.Context, f *wire.Framed, a *wire.Attach) err
 	if v.OperatorID != who.ID {
 		return &wire.Error{Code: wire.TicketInvalid}
 	}
-	return s.Serve(ctx, f, v, a)
+	return c.show(ctx, s, f, v, a)
+}
+
+// show serves a viewer of a session, or of one of its channels, on an operator's link.
+func (c *client) show(ctx context.Context, what interface {
+	Serve(context.Context, *wire.Framed, session.Viewer, *wire.Attach) error
+}, f *wire.Framed, v session.Viewer, a *wire.Attach) error {
+	defer c.counts.viewer(string(c.link.Peer().Road), v)()
+	return what.Serve(ctx, f, v, a)
 }
 
 func viewerOf(who access.Operator) session.Viewer {
@@ -38,7 +46,7 @@ const (
 
 // attachBrowser serves a stream of a browser, whose ticket says who it is, at the address of a
 // session.
-func (r *Relay) attachBrowser(ctx context.Context, s wire.Stream, source string, id wire.SessionID) error {
+func (r *Relay) attachBrowser(ctx context.Context, s wire.Stream, over web.Transport, source string, id wire.SessionID) error {
 	leave, err := r.strangers.enter(source)
 	if err != nil {
 		return err
@@ -68,6 +76,8 @@ func (r *Relay) attachBrowser(ctx context.Context, s wire.Stream, source string,
 		err = &wire.Error{Code: wire.TicketInvalid}
 	}
 	if err == nil {
+		left := r.counts.page(over, v)
+		defer left()
 		err = session.Serve(ctx, f, v, a)
 	}
 	if err != nil {

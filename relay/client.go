@@ -90,6 +90,7 @@ func (r *Relay) serveClient(ctx context.Context, a arrived) error {
 			return err
 		}
 		defer leave()
+		defer r.counts.operators.enter(string(link.Peer().Road))()
 		a.acquaint(id.ID)
 		c.id, c.expires = id, chain[0].NotAfter
 		defer r.links.add(id.ID, cancel)()

@@ -32,6 +32,7 @@ type Config struct {
 	// Operators is what operators may do beside what their roles say.
 	Operators Operators `yaml:"operators"`
 	Audit     Audit     `yaml:"audit"`
+	Metrics   Metrics   `yaml:"metrics"`
 	Scrier    Scrier    `yaml:"scrier"`
 }
 
@@ -43,6 +44,25 @@ type Operators struct {
 // Audit is the block "audit": what the audit log says.
 type Audit struct {
 	Commands string `yaml:"commands"` // full, name or none: see [shell.Commands]
+}
+
+// Metrics is the block "metrics": where the relay tells Prometheus its figures, without TLS and to whoever asks.
+type Metrics struct {
+	Listen string `yaml:"listen"` // host:port; empty: nowhere
+}
+
+func (m *Metrics) check() error {
+	if m.Listen == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(m.Listen)
+	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+		return fmt.Errorf("metrics.listen: %q is not host:port, like 127.0.0.1:9464", m.Listen)
+	}
+	if host == "" { // too easily written
+		return fmt.Errorf("metrics.listen: %q is all addresses of this host, and nobody has to log in there: name one, like 127.0.0.1:%s; 0.0.0.0 and [::] are all", m.Listen, port)
+	}
+	return nil
 }
 
 // TLS is the block "tls": a certificate that browsers know, in files or by ACME; empty, the
@@ -181,6 +201,9 @@ func (c *Config) Check() error {
 	}
 	if _, err := shell.ParseCommands(c.Audit.Commands); err != nil {
 		return fmt.Errorf("audit.commands: %w", err)
+	}
+	if err := c.Metrics.check(); err != nil {
+		return err
 	}
 	if c.Scrier.MaxSessions < 1 || c.Scrier.MaxSessions > 10_000 {
 		return fmt.Errorf("scrier.max_sessions: %d is not between 1 and 10000", c.Scrier.MaxSessions)

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -17,6 +18,7 @@ const clientSize = 16
 // connect serves a Connect message: it opens the session, or a channel on one that is open, and stays its viewer; of a
 // desktop it is a native one. An error that is returned has not been told to the viewer yet.
 func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) error {
+	asked := time.Now()
 	who, err := c.who(ctx)
 	if err != nil {
 		return err
@@ -48,6 +50,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	}
 	if m.Kind == wire.KindSSH {
 		if err := c.keys(ctx, who, m, req); err != nil {
+			c.counts.refuse(err)
 			return err
 		}
 	}
@@ -62,14 +65,14 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 			return err
 		}
 		if channel != nil {
-			return channel.Serve(ctx, f, viewerOf(who), attach)
+			return c.show(ctx, channel, f, viewerOf(who), attach)
 		}
 		defer opened(false)
 	}
 	if err := c.access.Change(who, false); err != nil {
 		return err
 	}
-	o, err := c.take(ctx, who, req, kind, envoy)
+	o, err := c.take(ctx, who, req, kind, envoy, asked)
 	if err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func (c *client) connect(ctx context.Context, f *wire.Framed, m *wire.Connect) e
 	} else if err := finish(ctx); err != nil {
 		return err
 	}
-	return o.Serve(ctx, f, viewerOf(who), attach)
+	return c.show(ctx, o, f, viewerOf(who), attach)
 }
 
 // more opens one more channel on a session of the operator's own.
@@ -123,7 +126,7 @@ func (c *client) more(ctx context.Context, f *wire.Framed, who access.Operator, 
 	if err != nil {
 		return err
 	}
-	return channel.Serve(ctx, f, viewerOf(who), a)
+	return c.show(ctx, channel, f, viewerOf(who), a)
 }
 
 // keys puts the operator's keys into a request: all that count, or the one that they have proved on this link to hold.

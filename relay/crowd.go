@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -50,6 +51,9 @@ const (
 	reservePart = 4
 	newcomer    = 4
 )
+
+// unbounded is the size of a crowd that is bounded for each of its members alone.
+const unbounded = math.MaxInt
 
 // crowd counts what is open, by who has it: for peers that have not shown who they are the network
 // that they come from ([wire.Network]), else an id. Its methods may be called concurrently.

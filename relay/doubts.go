@@ -17,7 +17,7 @@ const (
 // Doubts says what in the configuration is valid and makes no sense: it has no effect, or not the one that was meant. The
 // relay works with it all the same.
 func (c *Config) Doubts() []string {
-	return slices.Concat(c.addressDoubts(), c.Scrier.portDoubts(), c.Scrier.timeDoubts(), c.Scrier.guacdDoubts())
+	return slices.Concat(c.addressDoubts(), c.Metrics.doubts(), c.Scrier.portDoubts(), c.Scrier.timeDoubts(), c.Scrier.guacdDoubts())
 }
 
 func (c *Config) addressDoubts() (out []string) {
@@ -37,6 +37,20 @@ func (c *Config) addressDoubts() (out []string) {
 		if slices.Contains(c.ProxyProtocol.From[:i], n) {
 			out = append(out, fmt.Sprintf("proxy_protocol.from: %s is there twice", n))
 		}
+	}
+	return out
+}
+
+func (m *Metrics) doubts() (out []string) {
+	host, port, err := net.SplitHostPort(m.Listen)
+	if err != nil {
+		return nil
+	}
+	if !isLoopback(host) {
+		out = append(out, fmt.Sprintf("metrics.listen: whoever reaches %s reads how many machines and sessions there are, without a login; 127.0.0.1 is for this host alone", m.Listen))
+	}
+	if port == "0" {
+		out = append(out, "metrics.listen: port 0 is another port at each start, and no Prometheus finds it again")
 	}
 	return out
 }

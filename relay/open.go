@@ -32,7 +32,7 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 	return map[wire.Kind]kind.Kind{
 		wire.KindSSH: &shell.Kind{
 			Fleet: r.fleet, Ports: ports, Timeout: timeout, Log: r.Log, Commands: shell.Commands(r.Config.Audit.Commands), Allow: c.Allow,
-			Memory: session.NewMemory(session.UsualMemory),
+			Memory: r.programs,
 		},
 		wire.KindRDP: desktops,
 		wire.KindVNC: desktops,
@@ -42,8 +42,9 @@ func (r *Relay) kinds() map[wire.Kind]kind.Kind {
 // opening is a session that has a row and a slot, and no stage yet.
 type opening struct {
 	*session.Session
-	kind kind.Kind
-	req  *session.Request
+	kind  kind.Kind
+	req   *session.Request
+	asked time.Time
 }
 
 // open makes a session of a request, for a caller who waits and cannot be asked. This is the order of the design; what
@@ -61,15 +62,17 @@ func (r *Relay) open(ctx context.Context, who access.Operator, req *session.Requ
 
 // reserve does what comes before anything is asked of the envoy. Whoever reserves must finish.
 func (r *Relay) reserve(ctx context.Context, who access.Operator, req *session.Request) (*opening, error) {
+	asked := time.Now()
 	k, envoy, err := r.found(ctx, who, req)
 	if err != nil {
 		return nil, err
 	}
-	return r.take(ctx, who, req, k, envoy)
+	return r.take(ctx, who, req, k, envoy, asked)
 }
 
 // found does the first two steps: who may what, and where.
-func (r *Relay) found(ctx context.Context, who access.Operator, req *session.Request) (kind.Kind, *fleet.Envoy, error) {
+func (r *Relay) found(ctx context.Context, who access.Operator, req *session.Request) (_ kind.Kind, _ *fleet.Envoy, err error) {
+	defer func() { r.counts.refuse(err) }()
 	// 1. May they, and does the relay allow it?
 	if err := who.May(access.OpenSessions); err != nil {
 		return nil, nil, err
@@ -100,8 +103,8 @@ func (r *Relay) found(ctx context.Context, who access.Operator, req *session.Req
 	return k, &envoy, nil
 }
 
-// take does the third.
-func (r *Relay) take(ctx context.Context, who access.Operator, req *session.Request, k kind.Kind, envoy *fleet.Envoy) (*opening, error) {
+// take does the third, for what was asked for at some time.
+func (r *Relay) take(ctx context.Context, who access.Operator, req *session.Request, k kind.Kind, envoy *fleet.Envoy, asked time.Time) (*opening, error) {
 	// 3. A slot and the row, in one transaction, in which the operator and the envoy still count.
 	s, err := r.sessions.Reserve(ctx, store.Session{
 		Operator: who.Username, OperatorID: who.ID, Envoy: envoy.ID, EnvoyName: envoy.Hostname,
@@ -113,9 +116,10 @@ func (r *Relay) take(ctx context.Context, who access.Operator, req *session.Requ
 		return fleet.Current(tx, envoy.ID)
 	})
 	if err != nil {
+		r.counts.refuse(err)
 		return nil, err
 	}
-	return &opening{Session: s, kind: k, req: req}, nil
+	return &opening{Session: s, kind: k, req: req, asked: asked}, nil
 }
 
 // finish opens what was reserved, or ends it. Its viewers hear what became of it.
@@ -171,5 +175,9 @@ func (r *Relay) show(ctx context.Context, o *opening) error {
 	if err != nil {
 		return err
 	}
-	return o.First().Show(ctx, shown)
+	if err := o.First().Show(ctx, shown); err != nil {
+		return err
+	}
+	r.counts.took(o.req.Kind, o.asked)
+	return nil
 }

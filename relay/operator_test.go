@@ -335,6 +335,7 @@ var routes = map[string][]access.Role{
 	"GET /api/v1/audit":                              {access.Admin, access.Compliance},
 	"GET /api/v1/audit/export":                       {access.Admin, access.Compliance},
 	"POST /api/v1/audit/verify":                      {access.Admin, access.Compliance},
+	"GET /api/v1/metrics":                            {access.Admin, access.Compliance},
 	"GET /api/v1/relay":                              {access.Admin, access.Opener, access.Viewer, access.Compliance},
 	"GET /api/v1/start":                              {access.Admin, access.Opener, access.Viewer, access.Compliance},
 	"GET /api/v1/events":                             {access.Admin, access.Opener, access.Viewer, access.Compliance},

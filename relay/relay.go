@@ -9,7 +9,6 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +26,7 @@ import (
 	"scrier/relay/fleet"
 	"scrier/relay/kind"
 	"scrier/relay/lane"
+	"scrier/relay/metrics"
 	"scrier/relay/panics"
 	"scrier/relay/session"
 	"scrier/relay/store"
@@ -73,6 +73,11 @@ type Relay struct {
 	panics        *panics.Boundary
 	listener      *listener
 	admin         *adminSocket
+
+	programs *session.Memory // of those that go on over another link
+	counts   *counts
+	figures  http.Handler // all that is counted, for Prometheus
+	metrics  net.Listener // nil: there is none for that
 }
 
 // drainTimeout is how long an orderly shutdown waits for sessions to end.
@@ -81,10 +86,10 @@ const drainTimeout = 10 * time.Second
 // Open loads the state, closes what a former run left open, and binds the port. Run or Close it.
 func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 	r := &Relay{
-		Settings: s, events: web.NewEvents(), panics: &panics.Boundary{Log: s.Log},
+		Settings: s, events: web.NewEvents(), counts: newCounts(), programs: session.NewMemory(session.UsualMemory), panics: &panics.Boundary{Log: s.Log},
 		strangers:     crowd{what: "connections without a login from your network", max: maxStrangers, each: maxStrangersPerNetwork},
 		operatorLinks: crowd{what: "connections of yours", max: maxLinks, each: maxLinksPerOperator},
-		envoyLinks:    crowd{what: "connections of this envoy", max: math.MaxInt, each: maxLinksPerEnvoy},
+		envoyLinks:    crowd{what: "connections of this envoy", max: unbounded, each: maxLinksPerEnvoy},
 		newLanes:      crowd{what: "connections that say nothing", max: maxLanes, each: maxLanesPerIdentity},
 	}
 	defer func() {
@@ -142,13 +147,20 @@ func Open(ctx context.Context, s Settings) (_ *Relay, err error) {
 		Access: r.access, Fleet: r.fleet, Sessions: r.sessions, Audit: r.audit, Pin: r.ca.Pin(), Log: s.Log,
 		Events: r.events, About: r.about, Connect: r.connectWeb, Hashes: r.tls.Hashes, Origin: r.origin, Address: r.address,
 		LiveView: s.Config.Scrier.LiveView, Panics: r.panics,
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.figures.ServeHTTP(w, req) }), // nobody asks before Run
 	})
 	r.web, r.h3 = r.site().Handlers()
 	r.calls = newCalls()
 	if r.admin, err = listenAdmin(filepath.Join(s.StateDir, AdminSocket)); err != nil {
 		return nil, err
 	}
-	r.listener, err = listen(s.Config, r.tls, s.Log)
+	if r.listener, err = listen(s.Config, r.tls, s.Log); err != nil {
+		return nil, err
+	}
+	if r.figures, err = r.scrapes(); err != nil {
+		return nil, err
+	}
+	r.metrics, err = listenMetrics(s.Config.Metrics.Listen)
 	return r, err
 }
 
@@ -180,6 +192,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { return r.tls.Run(gctx) })
 	g.Go(func() error { return r.admin.serve(gctx, r.api, r.Log) })
+	if l := r.metrics; l != nil {
+		r.Log.Info("metrics are served", "url", "http://"+l.Addr().String()+metrics.Path)
+		g.Go(func() error { return serveMetrics(gctx, l, r.figures) })
+	}
 	g.Go(func() error { return r.calls.serve(gctx, r.api) })
 	g.Go(func() error { return r.fleet.Run(gctx) })
 	g.Go(func() error { return r.sessions.Run(gctx) })
@@ -243,6 +259,12 @@ func (r *Relay) Close() error {
 	if r.admin != nil {
 		errs = append(errs, r.admin.close())
 		r.admin = nil
+	}
+	if r.metrics != nil {
+		if err := r.metrics.Close(); !errors.Is(err, net.ErrClosed) { // serving has ended
+			errs = append(errs, err)
+		}
+		r.metrics = nil
 	}
 	if r.audit != nil {
 		errs = append(errs, r.audit.Close())

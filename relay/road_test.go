@@ -45,6 +45,7 @@ func TestOverTCP(t *testing.T) {
 		"links of one identity":      TestLinksOfOneIdentityAreBounded,
 		"who does not read":          TestStuckViewerIsOut,
 		"session":                    TestSession,
+		"metrics":                    TestMetrics,
 		"slow viewer":                TestSlowViewerStopsTheShell,
 		"sessions ended":             TestSessionsAreEndedFromOutside,
 		"shutdown":                   TestShutdownTellsTheSessions,

@@ -49,6 +49,7 @@ const (
 	EndOwn       Verb = "end your own sessions"
 	KillSessions Verb = "end sessions"
 	SeeAudit     Verb = "see the audit log"
+	SeeMetrics   Verb = "see metrics"
 	SeeUsers     Verb = "see operators"
 	ChangeUsers  Verb = "change operators"
 	MakeTokens   Verb = "make enrolment tokens"
@@ -60,11 +61,11 @@ const (
 var allowed = map[Role][]Verb{
 	Admin: {
 		SeeSelf, SeeEnvoys, ChangeEnvoys, SeeSessions, OpenSessions, EndOwn, KillSessions,
-		SeeAudit, SeeUsers, ChangeUsers, MakeTokens, WatchSessions,
+		SeeAudit, SeeMetrics, SeeUsers, ChangeUsers, MakeTokens, WatchSessions,
 	},
 	Opener:     {SeeSelf, SeeEnvoys, SeeSessions, OpenSessions, EndOwn},
 	Viewer:     {SeeSelf, SeeEnvoys, SeeSessions},
-	Compliance: {SeeSelf, SeeSessions, SeeAudit, WatchSessions},
+	Compliance: {SeeSelf, SeeSessions, SeeAudit, SeeMetrics, WatchSessions},
 }
 
 // Operator is who asks: an operator who proved it, or the administrator of the relay's host.
@@ -105,7 +106,7 @@ func (o Operator) May(v Verb) error {
 		return wire.Errorf(wire.Forbidden, "%s has the role %s, which may not %s", o.Username, o.Role, v)
 	}
 	switch v {
-	case SeeSelf, SeeEnvoys, SeeSessions, SeeAudit, SeeUsers:
+	case SeeSelf, SeeEnvoys, SeeSessions, SeeAudit, SeeMetrics, SeeUsers:
 		return nil
 	}
 	return o.Undoubted()

@@ -23,11 +23,20 @@ const (
 // WebTransport's end drops what has not.
 const finishTime = 15 * time.Second
 
+// Transport is what carries a browser's viewer.
+type Transport string
+
+// The two of them.
+const (
+	OverWebTransport Transport = "webtransport"
+	OverWebSocket    Transport = "websocket"
+)
+
 // Attacher attaches browsers to sessions, over WebTransport or WebSocket. Both become a [wire.Stream],
 // and the code behind it does not know which of them it is.
 type Attacher struct {
 	// Attach serves a stream that has just begun. source is where it comes from.
-	Attach func(ctx context.Context, s wire.Stream, source string, id wire.SessionID) error
+	Attach func(ctx context.Context, s wire.Stream, over Transport, source string, id wire.SessionID) error
 	// Origin refuses pages that are not our own.
 	Origin func(*http.Request) error
 	Log    *slog.Logger
@@ -60,10 +69,10 @@ func source(r *http.Request) string {
 }
 
 // serve runs a stream to its end and returns the code it ended with.
-func (a *Attacher) serve(r *http.Request, s wire.Stream, id wire.SessionID) wire.Code {
+func (a *Attacher) serve(r *http.Request, s wire.Stream, over Transport, id wire.SessionID) wire.Code {
 	// The request's context ends with a WebSocket's request; the stream has an end of its own.
 	ctx := context.WithoutCancel(r.Context())
-	err := a.Panics.Contain("viewer", func() error { return a.Attach(ctx, s, source(r), id) }, "session", id, "source", source(r))
+	err := a.Panics.Contain("viewer", func() error { return a.Attach(ctx, s, over, source(r), id) }, "session", id, "source", source(r))
 	if err != nil {
 		a.Log.Debug("viewer", "session", id, "err", err)
 		s.Reset(wire.CodeOf(err))

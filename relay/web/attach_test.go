@@ -21,7 +21,7 @@ func TestAPanicEndsOneViewer(t *testing.T) {
 	first := true
 	a := &Attacher{
 		Origin: func(*http.Request) error { return nil }, Log: log, Panics: &panics.Boundary{Log: log},
-		Attach: func(context.Context, wire.Stream, string, wire.SessionID) error {
+		Attach: func(context.Context, wire.Stream, Transport, string, wire.SessionID) error {
 			if first {
 				first = false
 				panic("oh")

@@ -53,6 +53,8 @@ type Config struct {
 	Events   *Events
 	About    func() About
 	Panics   *panics.Boundary
+	// Metrics answers with the relay's figures; nil: there are none.
+	Metrics http.Handler
 }
 
 // Caller finds out who is calling, anew for each request: an operator may have been deleted since
@@ -109,7 +111,7 @@ type rawHandler func(w http.ResponseWriter, r *http.Request, who access.Operator
 const anyone access.Verb = ""
 
 func (a *api) routes() []route {
-	return slices.Concat(a.fleetRoutes(), a.sessionRoutes(), a.userRoutes(), a.auditRoutes(), a.signinRoutes(), a.eventRoutes(), a.fileRoutes(), a.aboutRoutes(), a.descriptionRoutes())
+	return slices.Concat(a.fleetRoutes(), a.sessionRoutes(), a.userRoutes(), a.auditRoutes(), a.signinRoutes(), a.eventRoutes(), a.fileRoutes(), a.aboutRoutes(), a.metricsRoutes(), a.descriptionRoutes())
 }
 
 // API is the routes under /api/v1.

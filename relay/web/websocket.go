@@ -47,7 +47,7 @@ func (a *Attacher) WebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	c.SetReadLimit(maxMessage)
 	s := newWSStream(c, below.conn)
-	a.serve(r, s, id)
+	a.serve(r, s, OverWebSocket, id)
 	s.close()
 }
 

@@ -80,7 +80,7 @@ func (a *Attacher) webTransport(w http.ResponseWriter, r *http.Request, server *
 		v.came(int64(s.StreamID()))
 		stream.path = v.Path
 	}
-	code := a.serve(r, stream, id)
+	code := a.serve(r, stream, OverWebTransport, id)
 	_ = session.CloseWithError(webtransport.SessionErrorCode(code), "") // the page may have gone first
 }
 

@@ -404,7 +404,7 @@ func TestNumberedProtocol(t *testing.T) {
 
 // A program that takes no input and whose viewer takes no output is told all the same that nobody takes it, and gets no further than its windows.
 func TestNumberedWindows(t *testing.T) {
-	memory := session.NewMemory(2*firstMemory)
+	memory := session.NewMemory(2 * firstMemory)
 	s, n := showNumbered(t, memory)
 	if NewNumbered(s.Channel, s.process, mine, memory) != nil {
 		t.Error("there is memory for two")

@@ -5,7 +5,7 @@ export type Role = "admin" | "operator" | "viewer" | "compliance";
 export type Verb =
   | "see yourself" | "see envoys" | "change envoys" | "see sessions" | "open sessions"
   | "end your own sessions" | "end sessions"
-  | "see the audit log" | "see operators" | "change operators" | "make enrolment tokens" | "watch sessions";
+  | "see the audit log" | "see metrics" | "see operators" | "change operators" | "make enrolment tokens" | "watch sessions";
 
 export interface Self {
   id: string;

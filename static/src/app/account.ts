@@ -31,7 +31,7 @@ const columns: readonly { name: string; title: string; order: (a: SignIn, b: Sig
 ];
 
 const verbs: readonly Verb[] = [
-  "see envoys", "see sessions", "open sessions", "watch sessions", "end sessions", "see the audit log",
+  "see envoys", "see sessions", "open sessions", "watch sessions", "end sessions", "see the audit log", "see metrics",
   "see operators", "change operators", "make enrolment tokens", "change envoys",
 ];
 

@@ -1,0 +1,32 @@
+package metrics
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"time"
+)
+
+// Path is where Prometheus looks.
+const Path = "/metrics"
+
+// Server is HTTP's server for metrics alone, over plain connections, as Prometheus expects it. Whoever reaches it may ask: so there is
+// nothing else, what is asked is small, and no connection outlives its answer.
+func Server(metrics http.Handler) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+Path, metrics)
+	s := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      scrapeTime + 5*time.Second,
+		IdleTimeout:       5 * time.Second,
+		MaxHeaderBytes:    8 << 10, // Prometheus sends some hundred bytes
+		ErrorLog:          log.New(io.Discard, "", 0),
+	}
+	s.SetKeepAlivesEnabled(false)
+	return s
+}
+
+// MaxConnections is how many connections there may be at once; more wait in the kernel.
+const MaxConnections = 16
