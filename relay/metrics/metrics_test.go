@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,6 +189,30 @@ func TestServer(t *testing.T) {
 	}
 	if status, _, _ := ask("GET", "/metrics", strings.Repeat("x", 32<<10)); status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a long header: %d", status)
+	}
+}
+
+// Who asks again and again has the rooms read no more often than Prometheus ever would.
+func TestScrapesAreLimited(t *testing.T) {
+	var reads atomic.Int64
+	m, err := New(func(context.Context) Figures {
+		reads.Add(1)
+		return Figures{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Server(m.Handler(slog.New(slog.DiscardHandler))).Handler
+	var answers [600]int
+	began := time.Now()
+	for range 10 * scrapesBurst {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", Path, nil))
+		answers[w.Code]++
+	}
+	most := scrapesBurst + scrapes*(int(time.Since(began)/time.Second)+1)
+	if n := int(reads.Load()); n < scrapesBurst || n > most || answers[200] != n || answers[200]+answers[429] != 10*scrapesBurst {
+		t.Errorf("of %d requests %d were answered, the rooms were read %d times, and %d were sent away", 10*scrapesBurst, answers[200], n, answers[429])
 	}
 }
 

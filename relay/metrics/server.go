@@ -5,16 +5,29 @@ import (
 	"log"
 	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Path is where Prometheus looks.
 const Path = "/metrics"
 
+// How many scrapes are answered in a second, and at once. Each looks at all agents that are connected: so who asks again and again would have
+// the relay do nothing else. Prometheus asks some times a minute.
+const scrapes, scrapesBurst = 10, 50
+
 // Server is HTTP's server for metrics alone, over plain connections, as Prometheus expects it. Whoever reaches it may ask: so there is
 // nothing else, what is asked is small, and no connection outlives its answer.
 func Server(metrics http.Handler) *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+Path, metrics)
+	limit := rate.NewLimiter(scrapes, scrapesBurst)
+	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
+		if !limit.Allow() {
+			http.Error(w, "too many scrapes", http.StatusTooManyRequests)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
 	s := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
