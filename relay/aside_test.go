@@ -129,6 +129,9 @@ func TestLaneOfAPage(t *testing.T) {
 			if !m.Used || m.N != 1 {
 				t.Fatalf("the lane is there: %+v", m)
 			}
+			if r.counts.asides.all() != 1 || r.counts.owners.all() != 1 || r.counts.pages.all() != 2 {
+				t.Errorf("%d lanes, %d viewers and %d links are counted", r.counts.asides.all(), r.counts.owners.all(), r.counts.pages.all())
+			}
 			break
 		}
 	}

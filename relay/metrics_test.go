@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,5 +261,39 @@ func TestMetricsAreOff(t *testing.T) {
 	s.Config.Listen, s.Config.Metrics.Listen = "127.0.0.1:0", r.Addr()
 	if _, err := Open(t.Context(), s); wire.CodeOf(err) != wire.BadConfig || !strings.Contains(err.Error(), "cannot listen for metrics on TCP "+r.Addr()) {
 		t.Errorf("a taken address: %v", err)
+	}
+}
+
+// Who is refused at the doors is counted by why, each for itself.
+func TestMetricsOfTheDoors(t *testing.T) {
+	r := start(t, measured)
+	h, l := &r.listener.handshakes.refused, r.listener
+	for i, n := range []*atomic.Uint64{
+		&h.tooFast, &h.tooMany, &h.ofNetwork, &h.gaveWay, &l.heldRequests, &l.heldBytes, &r.strangers.refused, &r.operatorLinks.refused, &r.envoyLinks.refused,
+		&r.newLanes.refused, &l.overTCP.refused, &l.overQUIC.refused, &l.signedIn.refused, &l.asking.refused,
+	} {
+		n.Add(uint64(i + 1))
+	}
+	for range 2 { // that are let in
+		leave, err := r.strangers.enter("192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	for who := (access.Operator{ID: "x"}); r.access.Change(who, true) == nil; {
+	}
+	s := scrape(t, r)
+	s.is("of the doors", map[string]float64{
+		`scrier_handshakes_refused_total{reason="too_fast"}`: 1, `scrier_handshakes_refused_total{reason="too_many"}`: 2, `scrier_handshakes_refused_total{reason="too_many_of_network"}`: 3,
+		`scrier_handshakes_refused_total{reason="gave_way"}`: 4, `scrier_rate_limited_total{what="page_requests"}`: 5, `scrier_rate_limited_total{what="bytes"}`: 6,
+		`scrier_places_refused_total{of="strangers"}`: 7, `scrier_places_refused_total{of="operator_links"}`: 8, `scrier_places_refused_total{of="agent_links"}`: 9,
+		`scrier_places_refused_total{of="new_lanes"}`: 10, `scrier_places_refused_total{of="pages_tcp"}`: 11, `scrier_places_refused_total{of="pages_quic"}`: 12,
+		`scrier_places_refused_total{of="pages_signed_in"}`: 13, `scrier_places_refused_total{of="page_requests"}`: 14,
+		`scrier_places_taken{of="strangers"}`: 2, `scrier_rate_limited_total{what="sign_in_links"}`: 1, `scrier_rate_limited_total{what="changes"}`: 0,
+		`scrier_handshakes_limit`: float64(maxHandshakes),
+	})
+	if _, ok := s.by[`scrier_places_limit{of="agent_links"}`]; ok {
+		t.Error("agents' links have a limit in all")
 	}
 }

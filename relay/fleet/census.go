@@ -56,46 +56,59 @@ func (f *Fleet) Census(ctx context.Context) (Census, error) {
 
 // rolls are how many rows of envoys there are of each kind.
 type rolls struct {
-	stale atomic.Bool
+	changes atomic.Uint64 // that were made to any of this
 
-	mu  sync.Mutex
-	is  counts
-	any bool // they were read once
+	mu sync.Mutex
+	is counts
+	at uint64 // how many of the changes are in it for sure, plus one; 0: nothing was counted yet
 }
 
 type counts struct{ serve, revoked, quarantined int }
 
-// changed has the rows be read again when they are asked for next. It is called behind the change.
-func (r *rolls) changed() { r.stale.Store(true) }
+// add counts a row.
+func (c *counts) add(e store.Envoy) {
+	switch wire.CodeOf(e.Serves()) {
+	case wire.Revoked:
+		c.revoked++
+	case wire.Quarantined:
+		c.quarantined++
+	default:
+		c.serve++
+	}
+}
 
-func (r *rolls) read(ctx context.Context, kv store.KV) (counts, error) {
+// changed has the rows be read again when they are asked for next. It is called behind the change.
+func (r *rolls) changed() { r.changes.Add(1) }
+
+// note takes what somebody has counted, who has asked for the changes before.
+func (r *rolls) note(is counts, changes uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.stale.Swap(false) && r.any { // before the rows are read: a change from now on counts for the next time
-		return r.is, nil
+	if changes+1 >= r.at {
+		r.is, r.at = is, changes+1
 	}
-	var is counts
+}
+
+func (r *rolls) read(ctx context.Context, kv store.KV) (counts, error) {
+	changes := r.changes.Load()
+	r.mu.Lock()
+	is, known := r.is, r.at > changes
+	r.mu.Unlock()
+	if known {
+		return is, nil
+	}
 	err := kv.View(ctx, func(tx store.Tx) error {
 		all, err := store.Envoys(tx)
 		is = counts{}
 		for _, e := range all {
-			switch wire.CodeOf(e.Serves()) {
-			case wire.Revoked:
-				is.revoked++
-			case wire.Quarantined:
-				is.quarantined++
-			default:
-				is.serve++
-			}
+			is.add(e)
 		}
 		return err
 	})
-	if err != nil {
-		r.stale.Store(true)
-		return counts{}, err
+	if err == nil {
+		r.note(is, changes)
 	}
-	r.is, r.any = is, true
-	return is, nil
+	return is, err
 }
 
 // moved counts the agents that have gone on by another road.

@@ -123,4 +123,14 @@ func TestCensusReadsLittle(t *testing.T) {
 	b.comes(Order{Name: "two"}, "h")
 	reads("when an envoy is new", 1)
 	reads("when nothing has changed", 0)
+	b.comes(Order{Name: "three"}, "h")
+	b.count(t.Context()) // as it does once a minute
+	reads("when they were counted for something else", 0)
+	before := b.rolls.changes.Load()
+	b.comes(Order{Name: "four"}, "h")
+	reads("when an envoy is new", 1)
+	b.rolls.note(counts{serve: 3}, before) // who has counted before it came
+	if is, err := b.rolls.read(t.Context(), own); is.serve != 4 || err != nil {
+		t.Errorf("%+v, %v", is, err)
+	}
 }

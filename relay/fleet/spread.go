@@ -35,13 +35,14 @@ func spreadOf(agents, processors int) time.Duration {
 	return min(time.Duration(agents)*time.Second/time.Duration(returns*processors), wire.MaxSpread)
 }
 
-// count takes note of how many envoys there are that may come back.
+// count takes note of how many envoys there are that may come back, and of how many there are at all.
 func (f *Fleet) count(ctx context.Context) {
-	n := 0
+	n, is, changes := 0, counts{}, f.rolls.changes.Load()
 	if err := f.KV.View(ctx, func(tx store.Tx) error {
 		all, err := store.Envoys(tx)
-		n = 0
+		n, is = 0, counts{}
 		for _, e := range all {
+			is.add(e)
 			if e.Serves() == nil && f.Now().Sub(e.LastSeen) < away {
 				n++
 			}
@@ -53,6 +54,7 @@ func (f *Fleet) count(ctx context.Context) {
 		}
 		return
 	}
+	f.rolls.note(is, changes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.known = n
