@@ -144,6 +144,12 @@ func (h *held) rejoin(r *client.Relay) {
 	h.wg.Go(func() {
 		s, err := h.session.Over(h.ctx, r)
 		if err != nil {
+			if r.Lost() { // once more with the next one
+				return
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			_ = h.now.Close() // what is open through the forwards ends
 			if h.ctx.Err() == nil {
 				fmt.Fprintf(rawLines{os.Stderr}, "scrier: connections are not forwarded any more: %s\n", wire.Printable(err.Error()))
 			}
@@ -198,11 +204,11 @@ func (p *program) forwarding(ctx context.Context, f *forward.Forwards) (int, err
 	if err != nil {
 		return status, err
 	}
-	return status, waitFor(ctx, f)
+	return status, h.wait(ctx)
 }
 
 // stay forwards until ctx ends, or the session does. When its connection is lost the ports here go on listening, and those at the
-// machine are listened at again; what was open through them has ended.
+// machine are listened at again; what was open through them goes on, unless it has to be another session.
 func (h *held) stay(ctx context.Context, req client.SessionRequest) (int, error) {
 	for {
 		select {
@@ -247,8 +253,9 @@ func ended(ctx context.Context) int {
 	return 0
 }
 
-// waitFor waits for the connections that are still open, as ssh does.
-func waitFor(ctx context.Context, f *forward.Forwards) error {
+// wait waits for the connections that are still open, as ssh does. They go on when the link is lost.
+func (h *held) wait(ctx context.Context) error {
+	f := h.forwards
 	if n := f.Open(); n > 0 {
 		what := "a forwarded connection"
 		if n > 1 {
@@ -256,7 +263,43 @@ func waitFor(ctx context.Context, f *forward.Forwards) error {
 		}
 		fmt.Fprintf(os.Stderr, "scrier: waiting for %s to end; Ctrl-C ends it all\n", what)
 	}
+	following, end := context.WithCancel(ctx)
+	var follower sync.WaitGroup
+	follower.Go(func() { h.follow(following) })
+	defer follower.Wait()
+	defer end()
 	return f.Wait(ctx)
+}
+
+// follow goes on with the same session over another link, each time when the link is lost, until ctx ends. When there is none what is open
+// through the forwards ends.
+func (h *held) follow(ctx context.Context) {
+	h.wg.Wait() // somebody may be at it already
+	for {
+		h.mu.Lock()
+		now := h.now
+		h.mu.Unlock()
+		select {
+		case <-now.Done():
+		case <-ctx.Done():
+			return
+		}
+		if !now.Lost() {
+			return
+		}
+		next, err := now.Again(ctx, nil)
+		if err == nil {
+			now.Succeed(next)
+			h.mu.Lock()
+			h.now = next
+			h.mu.Unlock()
+			h.forwards.Resume(next)
+		}
+		_ = now.Close() // its link is gone
+		if err != nil {
+			return
+		}
+	}
 }
 
 // stdio is -W.

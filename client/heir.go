@@ -27,7 +27,7 @@ func (h *heir) none() { h.is(nil) }
 
 // Over holds the same session over a link of r.
 func (s *Session) Over(ctx context.Context, r *Relay) (*Session, error) {
-	return r.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: s.is.Session}, nil, s.messages, s.lasting)
+	return r.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: s.is.Session}, nil, s.messages, s.kept)
 }
 
 // Succeed has the connections of s that last ([SessionRequest]) go on with next, which is the same session of the relay's over another

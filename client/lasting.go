@@ -23,32 +23,55 @@ type lasting struct {
 	*wire.Lasting
 	client []byte // names this viewer among the session's
 	part   uint32 // the channel's number
-	over   context.Context
-	end    context.CancelFunc
+	done   chan struct{}
 	wrote  atomic.Bool
 
 	mu      sync.Mutex
 	session *Session // that it is on
+	taken   int      // of the budget
 }
 
 func newLasting(s *Session, client []byte, stream wire.Stream, a *wire.Attached) *lasting {
-	c := &lasting{Lasting: wire.NewLasting(nil), client: client, part: a.Part, session: s}
-	c.over, c.end = context.WithCancel(context.Background())
+	c := &lasting{client: client, part: a.Part, session: s, done: make(chan struct{})}
+	c.Lasting = wire.NewLasting(func(n int) bool {
+		if !s.kept.take(n) {
+			return false
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.taken += n
+		return true
+	})
 	turn, _, _ := c.Begin()
-	go c.run(turn, wire.NewFramed(stream), a.Typed)
+	go func() {
+		defer close(c.done)
+		c.run(turn, wire.NewFramed(stream), a.Typed)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.kept.give(c.taken)
+		c.taken = 0
+	}()
 	return c
 }
 
+// Done is closed when it is over: the relay has all that was written, and knows how the stream has ended, or never will.
+func (c *lasting) Done() <-chan struct{} { return c.done }
+
 // run has the stream carried until it is over.
 func (c *lasting) run(turn int, f *wire.Framed, came uint64) {
-	defer c.end()
-	for {
+	for pause := time.Duration(0); ; {
+		began := time.Now()
 		err := c.carry(turn, f, came)
-		if err == nil || c.Over() || c.Lasting.Err() != nil {
+		if err == nil || c.Lasting.Err() != nil && !c.Untold() {
 			return
 		}
-		if turn, f, came, err = c.again(); err != nil {
-			c.Fail(err)
+		if pause = min(pause+100*time.Millisecond, maxPause); time.Since(began) >= stable {
+			pause = 0
+		}
+		if turn, f, came, err = c.again(pause); err != nil {
+			if !c.Over() { // else the relay knew already
+				c.Fail(err)
+			}
 			return
 		}
 	}
@@ -74,12 +97,16 @@ func (c *lasting) on() *Session {
 	return c.session
 }
 
-// again has another connection, and waits for it for as long as the relay may keep the session.
-func (c *lasting) again() (turn int, f *wire.Framed, came uint64, err error) {
+// again has another connection, and tries for as long as the relay may keep the session.
+func (c *lasting) again(pause time.Duration) (turn int, f *wire.Framed, came uint64, err error) {
 	s := c.on()
-	ctx, cancel := context.WithTimeout(c.over, s.patience())
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience())
 	defer cancel()
-	for pause := time.Duration(0); ; {
+	for {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
 		if s.Err() != nil {
 			if s, err = s.next(ctx); err != nil {
 				return 0, nil, 0, err
@@ -104,10 +131,6 @@ func (c *lasting) again() (turn int, f *wire.Framed, came uint64, err error) {
 			return 0, nil, 0, err
 		}
 		pause = min(pause+100*time.Millisecond, maxPause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
 	}
 }
 
@@ -169,10 +192,4 @@ func (c *lasting) Close() error {
 	}
 	c.Reset(wire.None)
 	return nil
-}
-
-// Reset implements [wire.Stream].
-func (c *lasting) Reset(code wire.Code) {
-	c.Lasting.Reset(code)
-	c.end()
 }

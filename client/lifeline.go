@@ -94,7 +94,7 @@ func (l *lifeline) move(ctx context.Context) *attachment {
 	c, err := l.attempt(ctx, false, false)
 	if l.req.Session == nil { // else its other channels end there
 		_ = old.Close(wire.None, "")
-	} else if l.req.Rejoined != nil { // they cannot follow, but when they are lost they can begin anew
+	} else if l.req.Rejoined != nil { // they cannot follow now, but when they are lost they can
 		now := l.relay.bound()
 		context.AfterFunc(old.Context(), func() {
 			if broke(old) && ctx.Err() == nil {

@@ -96,7 +96,7 @@ func (l *links) other(ctx context.Context, full wire.Link) (s wire.Stream, on co
 	}
 	l.more = append(l.more, link)
 	l.roomy.Store(&link)
-	if l.beats { // what is on it cannot go on over another one
+	if l.beats { // what is on it and does not last cannot go on over another one
 		go newPulse(link, nil, network.Watch(link.Context())).run()
 	}
 	return try(ctx, link), link.Context()
@@ -113,13 +113,13 @@ func try(ctx context.Context, link wire.Link) wire.Stream {
 	return s
 }
 
-// close ends all but the first.
-func (l *links) close() {
+// close ends all but the first: as the network would, if what is on them is to go on elsewhere.
+func (l *links) close(goesOn bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended = true
 	for _, link := range l.more {
-		_ = link.Close(wire.None, "")
+		_ = link.Close(leaving(goesOn), "")
 	}
 	l.more = nil
 	l.roomy.Store(nil)

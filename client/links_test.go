@@ -97,7 +97,7 @@ func TestLinks(t *testing.T) {
 	if s, _, err := l.open(t.Context()); err != nil || s.(narrowStream).on != made[3] {
 		t.Errorf("%v, %v; %d more links", s, err, len(made))
 	}
-	l.close()
+	l.close(false)
 	for i, n := range made[1:] {
 		if !n.closed {
 			t.Errorf("link %d is open", i+1)

@@ -133,8 +133,8 @@ func (p *prober) take() (wire.Link, *pulse) {
 	return link, pulse
 }
 
-// close ends the link that was found.
-func (p *prober) close() {
+// close ends the link that was found: as the network would, if what is on it is to go on elsewhere.
+func (p *prober) close(goesOn bool) {
 	if p == nil {
 		return
 	}
@@ -144,6 +144,14 @@ func (p *prober) close() {
 	p.mu.Unlock()
 	pulse.close()
 	if found != nil {
-		_ = found.Close(wire.None, "")
+		_ = found.Close(leaving(goesOn), "")
 	}
+}
+
+// leaving is with which code a link is left.
+func leaving(goesOn bool) wire.Code {
+	if goesOn {
+		return wire.Internal
+	}
+	return wire.None
 }

@@ -198,7 +198,7 @@ func TestProber(t *testing.T) {
 		if link, _ := p.take(); link != near {
 			t.Error("the new one cannot be had")
 		}
-		p.close()
+		p.close(false)
 		<-far.Context().Done()
 		<-over
 		if link, _ := p.better(); link != nil {

@@ -141,7 +141,7 @@ func (r *Relay) relink(ctx context.Context) error {
 	if r.lanesOf != nil {
 		r.lanes = r.lanesOf(link)
 	}
-	r.prober.close() // it was for the link that is gone
+	r.prober.close(true) // it was for the link that is gone
 	r.prober = nil
 	r.beat()
 	return nil
@@ -206,7 +206,7 @@ func noSocket(state string, err error) error {
 func (r *Relay) Close() error {
 	r.http.CloseIdleConnections()
 	r.pulse.close()
-	r.prober.close()
+	r.prober.close(false)
 	for _, link := range r.left {
 		_ = link.Close(wire.None, "") // it may have ended
 	}

@@ -51,7 +51,7 @@ type Session struct {
 	is       *wire.Attached
 	messages io.Writer
 	gone     chan struct{} // closed when nobody reads hold any more
-	lasting  bool
+	kept     *budget       // what its connections may keep; nil: they do not last
 	heir     heir
 }
 
@@ -68,16 +68,15 @@ func (r *Relay) Open(ctx context.Context, req SessionRequest) (*Session, error) 
 			return nil, err
 		}
 	}
-	return r.hold(ctx, c, req.Terminal, req.Messages, req.Lasting)
-}
-
-// Join holds a session that is open already.
-func (r *Relay) Join(ctx context.Context, id wire.SessionID, messages io.Writer) (*Session, error) {
-	return r.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: id}, nil, messages, false)
+	var kept *budget
+	if req.Lasting {
+		kept = &budget{free: maxKept}
+	}
+	return r.hold(ctx, c, req.Terminal, req.Messages, kept)
 }
 
 // hold opens the stream that a session is held by.
-func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, messages io.Writer, lasting bool) (*Session, error) {
+func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, messages io.Writer, kept *budget) (*Session, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, openWait, wire.Errorf(wire.RelayUnreachable, "the session did not open within %s", wire.Period(openWait)))
 	defer cancel()
 	if messages == nil {
@@ -91,7 +90,7 @@ func (r *Relay) hold(ctx context.Context, c *wire.Connect, terminal *Terminal, m
 	if len(attached.Rights) > wire.MaxRights {
 		attached.Rights = attached.Rights[:wire.MaxRights]
 	}
-	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{}), lasting: lasting, heir: newHeir()}
+	s := &Session{life: wire.NewLife(), relay: r, link: r.link, hold: f, is: attached, messages: messages, gone: make(chan struct{}), kept: kept, heir: newHeir()}
 	s.links.first, s.links.dial, s.links.beats, s.links.found = r.link, r.redial, r.beats, r.prober
 	go s.watch()
 	return s, nil
@@ -105,7 +104,7 @@ func (s *Session) watch() {
 	defer close(s.gone)
 	s.life.End(s.listen())
 	s.hold.Reset(wire.None)
-	s.links.close()
+	s.links.close(s.Lost())
 }
 
 func (s *Session) listen() error {
@@ -171,7 +170,7 @@ func (s *Session) Again(ctx context.Context, req *SessionRequest) (*Session, err
 				return nil, err
 			}
 		}
-		next, err := s.relay.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: s.is.Session}, nil, s.messages, s.lasting)
+		next, err := s.relay.hold(ctx, &wire.Connect{Kind: wire.KindSSH, Session: s.is.Session}, nil, s.messages, s.kept)
 		if wire.CodeOf(err) != wire.NotFound || req == nil {
 			return next, err
 		}
@@ -245,14 +244,18 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 	if err != nil {
 		return nil, nil, s.unopened(ctx, err)
 	}
+	abandoned := wire.Cancelled
+	if c.Channel != nil && c.Channel.Kind == wire.Back {
+		abandoned = wire.Internal // the connection itself goes on, with the next attempt
+	}
 	if carries(c.Channel) {
 		stream = s.relay.lanes.laned(link, stream, c)
 	}
-	stop := context.AfterFunc(ctx, func() { stream.Reset(wire.Cancelled) })
+	stop := context.AfterFunc(ctx, func() { stream.Reset(abandoned) })
 	defer stop()
 	c.Kind, c.Session = wire.KindSSH, s.is.Session
 	if err := wire.Send(stream, c); err != nil {
-		stream.Reset(wire.Cancelled)
+		stream.Reset(abandoned)
 		return nil, nil, s.unopened(ctx, err)
 	}
 	a, err := attachedTo(stream, func(m *wire.Gates) error { return s.relay.lanes.gates(stream, c, m) })
@@ -262,7 +265,7 @@ func (s *Session) connect(ctx context.Context, c *wire.Connect, within time.Dura
 	if err == nil && stop() {
 		return stream, a, nil
 	}
-	stream.Reset(wire.Cancelled)
+	stream.Reset(abandoned)
 	return nil, nil, s.unopened(ctx, err)
 }
 
@@ -339,7 +342,7 @@ func targeted(host string) error {
 // open opens a channel of raw bytes.
 func (s *Session) open(ctx context.Context, c *wire.Channel, within time.Duration) (channel, error) {
 	req := &wire.Connect{Channel: c}
-	if s.lasting && c.Kind != wire.SFTP {
+	if s.kept != nil && c.Kind != wire.SFTP {
 		req.Numbered, req.Client = true, newClient()
 	}
 	stream, a, err := s.connect(ctx, req, within)

@@ -20,8 +20,8 @@ import (
 )
 
 // storyTime is how long a story may take. The slowest take about two minutes on a machine with
-// nothing else to do, and each of its steps gives up by itself before.
-const storyTime = 8 * time.Minute
+// nothing else to do, four times that where the processors are busy, and each of its steps gives up by itself before.
+const storyTime = 12 * time.Minute
 
 // closing is what is left of storyTime, or of the test's own, when a story that hangs is cut off: it
 // says then what its programs said.

@@ -18,10 +18,6 @@ const (
 )
 
 const (
-	// lastingStall is how long a transport may refuse to take a frame before its link counts as broken. A peer reads all that it
-	// has allowed, whatever becomes of it.
-	lastingStall = time.Minute
-
 	// lastingAck lets what a reader has read travel with bytes of the other direction.
 	lastingAck = 30 * time.Millisecond
 
@@ -46,15 +42,17 @@ type Lasting struct {
 	grow func(n int) bool
 
 	sending sync.Mutex // held by who writes to the connection
-	wake    chan struct{}
 
 	mu      sync.Mutex
-	moves   sync.Cond // Read or Write is to look again
-	err     error     // why nothing goes on
-	turn    int       // counts connections
-	f       *Framed   // the present one; nil: there is none that may be written
-	late    bool      // an Ack is due, however little it says
-	ackOn   bool      // ackBy runs
+	wake    chan struct{} // wakes send of the present connection
+	moves   sync.Cond     // Read or Write is to look again
+	err     error         // why nothing goes on
+	turn    int           // counts connections
+	f       *Framed       // the present one; nil: there is none that may be written
+	unsent  error         // why the present one cannot be written
+	untold  bool          // Reset was called when there was no connection to say it on
+	late    bool          // an Ack is due, however little it says
+	ackOn   bool          // ackBy runs
 	ackBy   *time.Timer
 	readBy  time.Time
 	writeBy time.Time
@@ -81,7 +79,7 @@ type Lasting struct {
 // NewLasting makes an end. grow says whether it may use n bytes more of memory than twice LastingLeast; nil: it may. They are its own
 // until it is over.
 func NewLasting(grow func(n int) bool) *Lasting {
-	l := &Lasting{grow: grow, wake: make(chan struct{}, 1), allowed: LastingLeast}
+	l := &Lasting{grow: grow, allowed: LastingLeast}
 	l.moves.L = &l.mu
 	l.out.Most, l.in.Most = LastingLeast, LastingLeast
 	return l
@@ -115,7 +113,21 @@ func (l *Lasting) Err() error {
 func (l *Lasting) Over() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.err == nil && l.overLocked()
+	return l.err == nil && l.doneLocked()
+}
+
+// Untold says that Reset was called, and that the peer has not heard of it: it would with one more connection.
+func (l *Lasting) Untold() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.untold
+}
+
+// Unread says that the peer reads no more.
+func (l *Lasting) Unread() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unread
 }
 
 // Lost says of an error of [Lasting.Carry] that the connection alone was lost.
@@ -127,7 +139,8 @@ func Lost(err error) bool {
 // the stream has ended in order, in both directions, and both sides know it; else it is why the connection has ended. Unless that is
 // [Lost], it is the end of the stream as well.
 func (l *Lasting) Carry(turn int, f *Framed, came uint64) error {
-	if err := l.resume(turn, f, came); err != nil {
+	wake, err := l.resume(turn, f, came)
+	if err != nil {
 		f.Reset(lastingCode(err))
 		return err
 	}
@@ -142,13 +155,16 @@ func (l *Lasting) Carry(turn int, f *Framed, came uint64) error {
 			}
 			sent <- fault
 		}()
-		l.send(f, over)
+		l.send(f, wake, over)
 	}()
-	err := l.receive(f)
+	err = l.receive(f)
 	close(over)
 	l.mu.Lock()
-	if l.f == f {
+	if l.turn == turn {
 		l.f = nil
+		if l.unsent != nil && Lost(err) { // a reset may be heard of in one direction first
+			err = l.unsent
+		}
 	}
 	if err != nil && !Lost(err) && l.turn == turn {
 		l.failLocked(err)
@@ -159,6 +175,9 @@ func (l *Lasting) Carry(turn int, f *Framed, came uint64) error {
 	}
 	if fault := <-sent; fault != "" { // of the caller, who may outlive it
 		panic(fault)
+	}
+	if err == nil {
+		_ = f.CloseWrite() // it may have been said before
 	}
 	return err
 }
@@ -171,14 +190,16 @@ func lastingCode(err error) Code {
 	return CodeOf(err)
 }
 
-func (l *Lasting) resume(turn int, f *Framed, came uint64) error {
+// resume begins with a connection, and gives what wakes who writes to it.
+func (l *Lasting) resume(turn int, f *Framed, came uint64) (wake <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return l.err
-	}
 	if l.turn != turn {
-		return &Error{Code: Internal, Detail: "another connection carries the stream"}
+		return nil, &Error{Code: Internal, Detail: "another connection carries the stream"}
+	}
+	if l.err != nil {
+		l.untold = false
+		return nil, l.err
 	}
 	most := l.most
 	if l.endTold {
@@ -187,25 +208,25 @@ func (l *Lasting) resume(turn int, f *Framed, came uint64) error {
 	if !l.unread && (came < l.out.Base() || came > most) {
 		err := Errorf(Protocol, "a stream is to go on at byte %d, and those from %d to %d are kept", came, l.out.Base(), most)
 		l.failLocked(err)
-		return err
+		return nil, err
 	}
-	l.f = f
+	l.f, l.unsent, l.wake = f, nil, make(chan struct{}, 1)
 	l.next = min(max(came, l.out.Base()), l.out.Head())
 	l.endSaid, l.stopSet = came > l.out.Head() && !l.unread, false
 	if l.window = 0; turn == 1 { // that is known
 		l.window = l.in.Most
 	}
-	return nil
+	return l.wake, nil
 }
 
 // send writes what there is, until the connection is over.
-func (l *Lasting) send(f *Framed, over <-chan struct{}) {
+func (l *Lasting) send(f *Framed, wake, over <-chan struct{}) {
 	for {
 		l.sending.Lock()
 		l.flush(f)
 		l.sending.Unlock()
 		select {
-		case <-l.wake:
+		case <-wake:
 		case <-over:
 			return
 		}
@@ -230,8 +251,14 @@ func (l *Lasting) flush(f *Framed) {
 		case len(messages) == 0 && len(frame) == 0:
 			return
 		}
-		if f.WriteBy(time.Now().Add(lastingStall), messages, frame) != nil {
-			f.Reset(Internal) // receive sees why it was
+		// A peer reads all that it has allowed, whatever becomes of it: how long that takes is up to the link.
+		if err := f.WriteBy(time.Time{}, messages, frame); err != nil {
+			l.mu.Lock()
+			if l.f == f && l.unsent == nil && !Lost(err) {
+				l.unsent = err
+			}
+			l.mu.Unlock()
+			f.Reset(lastingCode(err)) // receive sees that
 			return
 		}
 	}
@@ -280,8 +307,11 @@ func (l *Lasting) readLocked() uint64 {
 }
 
 // overLocked says that both directions have ended, and both sides will know it from what was sent.
-func (l *Lasting) overLocked() bool {
-	return l.ended && l.in.Len() == 0 && l.told == l.readLocked() && (l.endKnown || l.unread && l.endSaid)
+func (l *Lasting) overLocked() bool { return l.doneLocked() && l.told == l.readLocked() }
+
+// doneLocked says the same of this side alone.
+func (l *Lasting) doneLocked() bool {
+	return l.ended && l.in.Len() == 0 && (l.endKnown || l.unread && l.endSaid)
 }
 
 // receive takes what comes until the end of the connection.
@@ -296,12 +326,9 @@ func (l *Lasting) receive(f *Framed) error {
 			continue
 		case errors.Is(err, io.EOF):
 			l.mu.Lock()
-			over := l.overLocked()
+			done := l.doneLocked() // a peer that ends it knows all that it has to
 			l.mu.Unlock()
-			if over {
-				l.sending.Lock() // its end was said by us as well, or is now
-				defer l.sending.Unlock()
-				l.flush(f)
+			if done && f.SetWriteDeadline(time.Now().Add(lastingEnd)) == nil {
 				return nil
 			}
 			return err
@@ -331,8 +358,8 @@ func (l *Lasting) take(f *Framed, m Message) error {
 			l.in.Release(l.in.Head())
 			l.readSomeLocked()
 		}
-		if l.in.Room() < l.in.Most/2 && l.in.Most < LastingMost && l.growLocked(LastingMost-l.in.Most) {
-			l.in.Most = LastingMost
+		if l.in.Room() < l.in.Most/2 && l.in.Most < LastingMost && l.growLocked(l.in.Most) {
+			l.in.Most *= 2
 			l.kick()
 		}
 	case *EOF:
@@ -374,10 +401,11 @@ func (l *Lasting) ackedLocked(m *Ack) error {
 	return nil
 }
 
-func (l *Lasting) growLocked(n int) bool { return l.grow == nil || l.grow(n) }
+func (l *Lasting) growLocked(n int) bool { return n > 0 && (l.grow == nil || l.grow(n)) }
 
+// kick is called with the mutex.
 func (l *Lasting) kick() {
-	select {
+	select { // without a connection there is no channel
 	case l.wake <- struct{}{}:
 	default:
 	}
@@ -473,7 +501,7 @@ func (l *Lasting) Write(p []byte) (n int, err error) {
 			l.sending.Unlock()
 			l.again()
 		default:
-			l.kick()
+			l.again()
 		}
 		if err != nil || len(p) == 0 {
 			return n, err
@@ -505,8 +533,8 @@ func (l *Lasting) keepLocked(p []byte) (int, error) {
 		case passed(l.writeBy):
 			return 0, os.ErrDeadlineExceeded
 		}
-		if l.out.Room() < len(p) && l.out.Most < l.allowed && l.growLocked(l.allowed-l.out.Most) {
-			l.out.Most = l.allowed
+		if more := min(2*l.out.Most, l.allowed) - l.out.Most; l.out.Room() < len(p) && l.growLocked(more) {
+			l.out.Most += more
 		}
 		if n := l.out.Add(p); n > 0 {
 			return n, nil
@@ -546,9 +574,12 @@ func (l *Lasting) CloseRead(code Code) {
 func (l *Lasting) Reset(code Code) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.err != nil || l.overLocked() {
+		return
+	}
 	l.failLocked(&Error{Code: code})
 	l.in.Release(l.in.Head())
-	if l.f != nil {
+	if l.untold = l.f == nil; !l.untold {
 		l.f.Reset(code)
 	}
 }

@@ -150,8 +150,8 @@ func TestLasting(t *testing.T) {
 			t.Fatal(err)
 		default:
 		}
-		if stops == "" && (!p.near.Over() || !p.far.Over()) {
-			t.Fatalf("over: %v, %v", p.near.Over(), p.far.Over())
+		if stops != "resets" && (!p.near.Over() || !p.far.Over()) {
+			t.Fatalf("over: %v (%v), %v (%v)", p.near.Over(), p.near.Err(), p.far.Over(), p.far.Err())
 		}
 	})
 }
@@ -264,10 +264,16 @@ func TestLastingDeadlines(t *testing.T) {
 	if _, err := l.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read: %v", err)
 	}
+	if err := l.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Write(make([]byte, wire.LastingLeast)); n != wire.LastingLeast || err != nil {
+		t.Errorf("wrote %d: %v", n, err)
+	}
 	if err := l.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Write(make([]byte, wire.LastingMost)); !errors.Is(err, os.ErrDeadlineExceeded) || n != wire.LastingLeast {
+	if n, err := l.Write(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || n != 0 {
 		t.Errorf("wrote %d: %v", n, err)
 	}
 	if err := l.SetDeadline(time.Time{}); err != nil {
@@ -305,15 +311,108 @@ func TestLastingMemory(t *testing.T) {
 	if m, err := f.Receive(); err != nil || m.(*wire.Ack).Window != wire.LastingLeast {
 		t.Errorf("told %+v, %v", m, err)
 	}
+	go func() {
+		for { // acknowledges nothing
+			if _, err := f.Receive(); err != nil {
+				return
+			}
+		}
+	}()
+	if n, err := l.Write(make([]byte, wire.LastingLeast)); n != wire.LastingLeast || err != nil {
+		t.Errorf("wrote %d, %v", n, err)
+	}
 	if err := l.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := l.Write(make([]byte, wire.LastingMost)); n != wire.LastingLeast {
-		t.Errorf("%d bytes are kept", n)
+	if n, _ := l.Write(make([]byte, 1)); n != 0 {
+		t.Errorf("%d bytes more are kept", n)
 	}
 	f.Reset(wire.None)
 	<-done
 	if asked == 0 {
 		t.Error("it never asked")
+	}
+}
+
+// Who reads no more, when all else is over, and who is told so, end in order, in whichever order that is seen.
+func TestLastingEndsBehindClosed(t *testing.T) {
+	for range 200 {
+		p := newLastingPair(func(int) int { return 0 })
+		if err := p.near.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		p.carry()
+		if _, err := p.far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		p.near.CloseRead(wire.Killed)
+		p.over.Wait()
+		if !p.near.Over() || !p.far.Over() {
+			t.Fatalf("over: %v (%v), %v (%v)", p.near.Over(), p.near.Err(), p.far.Over(), p.far.Err())
+		}
+		if _, err := p.far.Write([]byte("x")); wire.CodeOf(err) != wire.None || err == nil {
+			t.Fatalf("written with %v", err)
+		}
+	}
+}
+
+// A next connection may begin while the one before is carried: nothing is lost by that, and nobody waits for ever.
+func TestLastingIsTakenOver(t *testing.T) {
+	near, far := wire.NewLasting(nil), wire.NewLasting(nil)
+	data := noise(3 << 20)
+	var wg, carrying sync.WaitGroup
+	wg.Go(func() {
+		if err := (sends{data: data, piece: 20 << 10, ends: true}).to(near, 3); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		if got, err := io.ReadAll(far); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%d bytes of %d, %v", len(got), len(data), err)
+		}
+		if err := far.CloseWrite(); err != nil {
+			t.Error(err)
+		}
+	})
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		wg.Wait()
+		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("the end is %v", err)
+		}
+	}()
+	for {
+		a, b := wiretest.Streams()
+		turnB, cameB, _ := far.Begin()
+		turnA, cameA, _ := near.Begin()
+		carrying.Go(func() { _ = near.Carry(turnA, wire.NewFramed(a), cameB) })
+		carrying.Go(func() { _ = far.Carry(turnB, wire.NewFramed(b), cameA) })
+		select {
+		case <-over:
+			near.Reset(wire.None)
+			far.Reset(wire.None)
+			a.Reset(wire.None)
+			carrying.Wait()
+			return
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// What a connection cannot be written with is what the peer has said, although its reset is seen in the other direction later.
+func TestLastingHearsTheCode(t *testing.T) {
+	a, b := wiretest.Streams()
+	l := wire.NewLasting(nil)
+	turn, _, _ := l.Begin()
+	done := make(chan error, 1)
+	go func() { done <- l.Carry(turn, wire.NewFramed(a), 0) }()
+	b.CloseRead(wire.TargetRefused) // as QUIC's STOP_SENDING, without RESET_STREAM
+	time.Sleep(5 * time.Millisecond)
+	if _, err := l.Write([]byte("x")); err != nil && wire.CodeOf(err) != wire.TargetRefused {
+		t.Fatal(err)
+	}
+	if err := <-done; wire.CodeOf(err) != wire.TargetRefused {
+		t.Errorf("carried with %v", err)
 	}
 }

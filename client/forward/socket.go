@@ -79,6 +79,19 @@ func (f *Forwards) pass(near *socket, far client.Conn) {
 	both.Wait()
 	_ = near.Close()
 	_ = far.Close()
+	if f.ctx.Err() == nil {
+		f.arrives(far)
+	}
+}
+
+// arrives waits until what was written has come, for a connection that may go on over another link: so long it counts as open.
+func (f *Forwards) arrives(far client.Conn) {
+	if l, ok := far.(interface{ Done() <-chan struct{} }); ok {
+		select {
+		case <-l.Done():
+		case <-f.ctx.Done():
+		}
+	}
 }
 
 // writeCloser is one end of a direction.

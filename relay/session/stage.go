@@ -204,8 +204,8 @@ func (s *Session) channel(number uint32) *Channel {
 	return nil
 }
 
-// Back serves the viewer of a channel who comes back to it without a ticket: who knows what names it among the session's viewers needs none.
-// Stages that mark themselves with Lasts check that in Serve; at all others nobody comes back so.
+// Back serves a viewer who comes back to a channel. A viewer that has the channel's secret (Client) needs no ticket. Stages that mark
+// themselves with Lasts check it in Serve; at all others nobody comes back so.
 func (s *Session) Back(ctx context.Context, f *wire.Framed, who Viewer, number uint32, a *wire.Attach) error {
 	if c := s.channel(number); c != nil {
 		if _, ok := c.Stage().(interface{ Lasts() }); ok {
@@ -265,10 +265,14 @@ func (s *Session) present() (attached bool, watchers []string) {
 	return attached, watchers
 }
 
-// ends is when the session ends for want of an owner, if nothing happens; zero: it does not.
+// ends is when the session ends for want of an owner, if nothing happens; zero: it does not. It ends with the last of its channels.
 func (s *Session) ends() (at time.Time) {
 	for _, c := range s.shown() {
-		if e := c.stage.Audience().Ends(); !e.IsZero() && (at.IsZero() || e.Before(at)) {
+		e := c.stage.Audience().Ends()
+		if e.IsZero() {
+			return e
+		}
+		if e.After(at) {
 			at = e
 		}
 	}

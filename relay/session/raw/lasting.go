@@ -3,7 +3,9 @@ package raw
 import (
 	"context"
 	"crypto/subtle"
+	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"scrier/relay/session"
@@ -22,10 +24,13 @@ type Lasting struct {
 	seats   sync.WaitGroup // viewers that are served
 	told    chan struct{}  // closed when the viewer knows that all is over, or nobody may come any more
 
+	arriving sync.Mutex // one viewer after the other
+
 	mu     sync.Mutex
 	taken  int  // of the memory
-	served int  // counts viewers
+	turn   int  // of the last viewer
 	here   bool // one is attached
+	parted bool // its link broke when all was over
 	gone   bool // nobody may come any more
 	grace  *time.Timer
 	until  time.Time
@@ -75,27 +80,71 @@ func (l *Lasting) Run(ctx context.Context) *wire.Exit {
 	defer stop(nil)
 	l.mu.Lock()
 	l.stop = stop
-	if l.served == 0 {
+	if l.turn == 0 {
 		l.waitLocked()
 	}
 	l.mu.Unlock()
-	_, _, err := wire.Splice(carrying, l.end, l.tunnel)
+	exit := &wire.Exit{Code: wire.Internal} // of a panic
+	defer func() {
+		l.tunnel.Reset(exit.Code)
+		l.end.Reset(exit.Code)
+		l.leave()
+		l.seats.Wait()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.memory.Give(l.session.OperatorID(), l.taken)
+		l.taken = 0
+	}()
+	near, far := halves(l.end, l.tunnel)
+	_, _, err := wire.Splice(carrying, near, far)
 	if err == nil {
 		err = l.farewell(carrying)
 	}
-	exit := wire.ExitOf(err)
+	exit = wire.ExitOf(err)
 	if ctx.Err() != nil {
 		exit = audience.Ended(ctx)
 	}
-	l.tunnel.Reset(exit.Code)
-	l.end.Reset(exit.Code)
-	l.leave()
-	l.seats.Wait()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.memory.Give(l.session.OperatorID(), l.taken)
-	l.taken = 0
 	return exit
+}
+
+// halves are the two sides for [wire.Splice], such that a viewer who reads no more ends that direction alone: what they have sent before
+// is still on its way to the machine.
+func halves(end *wire.Lasting, tunnel wire.Stream) (near, far wire.Stream) {
+	t := &turnedAway{Stream: tunnel}
+	return &viewerHalf{end, t}, t
+}
+
+// viewerHalf is the viewer's side.
+type viewerHalf struct {
+	*wire.Lasting
+	machine *turnedAway
+}
+
+func (h *viewerHalf) Write(p []byte) (int, error) {
+	n, err := h.Lasting.Write(p)
+	if err != nil && h.Unread() && h.Err() == nil {
+		h.machine.turn()
+		return len(p), nil
+	}
+	return n, err
+}
+
+// turnedAway is the machine's side.
+type turnedAway struct {
+	wire.Stream
+	away atomic.Bool // nobody wants more of it
+}
+
+func (t *turnedAway) turn() {
+	t.away.Store(true)
+	t.CloseRead(wire.None)
+}
+
+func (t *turnedAway) Read(p []byte) (int, error) {
+	if t.away.Load() {
+		return 0, io.EOF
+	}
+	return t.Stream.Read(p)
 }
 
 // farewell waits until the viewer has all that came, and knows that this side has. One whose link breaks now has the grace.
@@ -129,13 +178,12 @@ func (l *Lasting) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a
 	if err := f.StopAhead(); err != nil { // from here on nobody else reads it
 		return err
 	}
-	n, err := l.enter()
+	turn, came, window, err := l.enter()
 	if err != nil {
 		return err
 	}
 	defer l.seats.Done()
 	defer l.session.Changed()
-	turn, came, window := l.end.Begin()
 	attached := l.session.Attached()
 	attached.Size, attached.Numbered = wire.Size{}.Clamp(), true
 	attached.Typed, attached.Window = came, uint32(window)
@@ -149,33 +197,38 @@ func (l *Lasting) Serve(_ context.Context, f *wire.Framed, who session.Viewer, a
 		l.session.Changed()
 		err = l.end.Carry(turn, f, from)
 	}
-	l.exit(n, err)
+	l.exit(turn, err)
 	return nil
 }
 
 // enter lets a viewer come, in place of the one before.
-func (l *Lasting) enter() (n int, err error) {
+func (l *Lasting) enter() (turn int, came uint64, window int, err error) {
+	l.arriving.Lock() // the mutex is not held in Begin, which waits for who asks for memory
+	defer l.arriving.Unlock()
+	l.mu.Lock()
+	if l.gone {
+		l.mu.Unlock()
+		return 0, 0, 0, wire.Errorf(wire.NotFound, "the connection has ended")
+	}
+	l.seats.Add(1)
+	l.mu.Unlock()
+	turn, came, window = l.end.Begin()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone {
-		return 0, wire.Errorf(wire.NotFound, "the connection has ended")
-	}
 	l.stayLocked()
-	l.served++
-	l.here = true
-	l.seats.Add(1)
-	return l.served, nil
+	l.turn, l.here = turn, true
+	return turn, came, window, nil
 }
 
 // exit notes that a viewer is no longer attached.
-func (l *Lasting) exit(n int, err error) {
-	lost := wire.Lost(err) && l.end.Err() == nil
+func (l *Lasting) exit(turn int, err error) {
+	lost, over := wire.Lost(err) && l.end.Err() == nil, l.end.Over()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case n != l.served || l.gone:
-	case lost:
-		l.here = false
+	case turn != l.turn || l.gone:
+	case lost && !l.parted: // who is over and comes again and again does not hold it
+		l.here, l.parted = false, over
 		l.waitLocked()
 	default:
 		l.here, l.gone = false, true

@@ -1,5 +1,5 @@
-// Package raw is a stage: a tunnel that one native viewer has for itself, which speaks the desktop's
-// own protocol. The session ends with that viewer.
+// Package raw is a stage: a tunnel that one viewer has for itself: a native one, which speaks the desktop's own protocol, or a connection
+// through a forward. It ends with that viewer, or, if it lasts ([Lasting]), when that viewer does not come back.
 package raw
 
 import (
@@ -39,7 +39,7 @@ func (r *Raw) Admit(who session.Viewer) error {
 }
 
 // errAlone is told to all but the viewer.
-var errAlone = wire.Errorf(wire.Conflict, "the session belongs to a native viewer, which cannot be joined").Advise("open a session of your own")
+var errAlone = wire.Errorf(wire.Conflict, "the session belongs to one native viewer, or to one connection, which cannot be joined").Advise("open a session of your own")
 
 // Run implements [session.Stage]. A viewer that was lost before it came here has the usual grace.
 func (r *Raw) Run(ctx context.Context) *wire.Exit {
