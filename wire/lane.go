@@ -104,7 +104,7 @@ func (l *Laned) Gates(memory *LaneMemory, line *Line) bool {
 	return true
 }
 
-// Full says whether there is no memory for a lane now.
+// Full says whether there is no memory for a lane now. Who asks has one to take or to refuse: so it is counted, see [LaneMemory.Count].
 func (l *Laned) Full() bool {
 	g := l.gated.Load()
 	if g == nil || !g.memory.full() {

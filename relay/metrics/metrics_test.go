@@ -187,6 +187,9 @@ func TestServer(t *testing.T) {
 			}
 		}
 	}
+	if c := s.Config; c.ReadHeaderTimeout <= 0 || c.ReadTimeout <= 0 || c.WriteTimeout <= scrapeTime || c.IdleTimeout <= 0 {
+		t.Errorf("somebody may take for ever: %+v", c)
+	}
 	if status, _, _ := ask("GET", "/metrics", strings.Repeat("x", 32<<10)); status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a long header: %d", status)
 	}
