@@ -64,11 +64,35 @@ func LoadOrMakeCA(dir string, now func() time.Time) (*CA, error) {
 		return nil, fmt.Errorf("load the CA: %w", err)
 	}
 	ca := &CA{cert: chain[0], key: key, now: now}
-	if pub, ok := ca.cert.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
+	if !ca.whole() {
 		return nil, wire.Errorf(wire.BadConfig, "%s does not belong to %s", certPath, keyPath)
 	}
 	if ca.Cluster() == "" {
 		return nil, wire.Errorf(wire.BadConfig, "%s is not a Scrier CA", certPath)
+	}
+	return ca, nil
+}
+
+// whole says that the key is that of the certificate.
+func (ca *CA) whole() bool {
+	pub, ok := ca.cert.PublicKey.(*ecdsa.PublicKey)
+	return ok && pub.Equal(ca.key.Public())
+}
+
+// MarshalKey is the CA's private key, PKCS #8, for who keeps it elsewhere than in ca.key. It is the greatest secret of a cluster.
+func (ca *CA) MarshalKey() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(ca.key) }
+
+// UnmarshalCA makes a CA of a key that [CA.MarshalKey] gave. It refuses a key that is not that of the certificate: what a key is kept
+// in proves nothing of who has put it there.
+func UnmarshalCA(cert *x509.Certificate, key []byte, now func() time.Time) (*CA, error) {
+	k, err := x509.ParsePKCS8PrivateKey(key)
+	if err != nil {
+		return nil, wire.Errorf(wire.BadConfig, "malformed key of the CA") // the cause may hold some of it
+	}
+	signer, ok := k.(*ecdsa.PrivateKey)
+	ca := &CA{cert: cert, key: signer, now: now}
+	if !ok || !ca.whole() || ca.Cluster() == "" {
+		return nil, wire.Errorf(wire.BadConfig, "a key that is not that of the CA %s", PinOf(cert))
 	}
 	return ca, nil
 }

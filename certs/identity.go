@@ -28,6 +28,7 @@ const (
 	RoleAgent    Role = "agent"
 	RoleOperator Role = "operator"
 	RoleRelay    Role = "relay"
+	RoleMember   Role = "member" // a relay, towards the others of its cluster alone
 )
 
 // Identity is who a certificate speaks for: scrier://CLUSTER/ROLE/ID/GENERATION.
