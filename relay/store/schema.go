@@ -36,6 +36,10 @@ func checkSchema(tx Tx) error {
 	if err != nil {
 		return fmt.Errorf("read schema version: %w", err)
 	}
+	if string(data) == halfSchema {
+		return &wire.Error{Code: wire.BadConfig, Err: ErrHalf, Detail: "a state was being copied here, and did not come whole",
+			Advice: "throw this copy away, and copy again: what it was copied from is still there"}
+	}
 	version, err := strconv.ParseUint(string(data), 10, 32)
 	switch {
 	case err != nil:

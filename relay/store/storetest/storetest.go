@@ -48,6 +48,9 @@ func Run(t *testing.T, open Backend) {
 		{"sessions newest first", sessionPages},
 		{"slots are never exceeded", slots},
 		{"records ignore unknown keys", unknownKeys},
+		{"members", members},
+		{"relay tokens", relayTokens},
+		{"a copy is whole or nothing", migrations},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}
