@@ -41,7 +41,7 @@ func TestAgentBuild(t *testing.T) {
 	if !slices.Contains(deps, "scrier/agent") {
 		t.Error("there is no agent in the agent's build")
 	}
-	for _, pattern := range []string{"scrier/relay/...", "scrier/client/...", "scrier/static", "scrier/certs/acme", "net/http", "go.etcd.io/bbolt", "github.com/prometheus/client_golang/...", "github.com/prometheus/client_model/...", "github.com/prometheus/procfs/...", "github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go"} {
+	for _, pattern := range []string{"scrier/relay/...", "scrier/client/...", "scrier/static", "scrier/certs/acme", "net/http", "go.etcd.io/bbolt", "go.etcd.io/etcd/...", "go.uber.org/zap/...", "google.golang.org/grpc/...", "filippo.io/age", "github.com/prometheus/client_golang/...", "github.com/prometheus/client_model/...", "github.com/prometheus/procfs/...", "github.com/quic-go/quic-go/http3", "github.com/quic-go/webtransport-go"} {
 		for _, d := range deps {
 			if matches(pattern, d) {
 				t.Errorf("%s is in the agent's build", d)

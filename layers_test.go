@@ -254,8 +254,20 @@ var bans = []ban{
 		why: "another database can take bbolt's place only while nobody else imports it; the audit log has a file of its own",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/etcd/api/v3/...", "go.etcd.io/etcd/client/v3/..."}, but: []string{"scrier/relay/store/etcd/*"},
+		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/etcd/api/v3/...", "go.etcd.io/etcd/client/v3/..."}, but: []string{"scrier/relay/store/etcd/*", "scrier/relay/cluster/*"},
 		why: "everything above sees a store.KV, and does not know which",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"go.etcd.io/etcd/server/v3/...", "go.etcd.io/etcd/client/pkg/v3/...", "go.uber.org/zap/..."}, but: []string{"scrier/relay/cluster/*"},
+		why: "etcd's server takes 10 MB of a program, and is looked after in one place",
+	},
+	{
+		in: []string{"scrier/..."}, imports: []string{"filippo.io/age"}, but: []string{"scrier/relay/cluster/*"},
+		why: "what is sealed, and for whom, is decided where the cluster's members are known",
+	},
+	{
+		in: []string{"scrier/relay/cluster"}, imports: []string{"scrier/relay", "scrier/relay/web/...", "scrier/relay/kind/...", "scrier/relay/session/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/agent/...", "scrier/client/..."},
+		why: "a cluster is what the rooms of a relay stand on, and it works without them",
 	},
 }
 

@@ -16,6 +16,12 @@ import (
 // looked up at each connection anyway.
 const memberLife = 365 * 24 * time.Hour
 
+// MinVersion is the version of TLS that members speak at least, for what dials by itself.
+const MinVersion = tls.VersionTLS13
+
+// ClusterOf is the name that a CA's identities carry; empty: it is not a Scrier CA's.
+func ClusterOf(ca *x509.Certificate) string { return clusterOf(ca) }
+
 // MemberMark is the DNS name that every member's certificate of a cluster has, and no other certificate of its CA. etcd's own
 // dialler can ask for a name and knows nothing of roles. The name is never looked up: .internal belongs to nobody.
 func MemberMark(cluster string) string { return cluster + ".member.scrier.internal" }
@@ -53,7 +59,7 @@ type Member struct {
 // Server is the configuration for the port at which other members come: TLS 1.3, and nobody without a member's certificate.
 func (m Member) Server() *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
+		MinVersion:             MinVersion,
 		NextProtos:             []string{"http/1.1"}, // what etcd's members say to each other
 		ClientAuth:             tls.RequireAnyClientCert,
 		SessionTicketsDisabled: true, // a resumed handshake shows no certificate to check
@@ -68,7 +74,7 @@ func (m Member) Server() *tls.Config {
 // Client is the configuration for a connection to one member, by its name.
 func (m Member) Client(name string) *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
+		MinVersion:             MinVersion,
 		ServerName:             MemberMark(clusterOf(m.CA)),
 		SessionTicketsDisabled: true,
 		// verify looks at the pinned CA, the role and the name, in place of the system's roots.
@@ -82,6 +88,15 @@ func (m Member) Client(name string) *tls.Config {
 			return err
 		},
 	}
+}
+
+// MemberName is the name in a member's certificate that was verified already.
+func MemberName(cert *x509.Certificate) string {
+	id, err := identityOf(cert)
+	if err != nil || id.Role != RoleMember {
+		return ""
+	}
+	return id.ID
 }
 
 // verify is called by VerifyConnection, because every kind of handshake calls that.
