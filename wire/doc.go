@@ -62,6 +62,10 @@
 //	Connect -> Attached | Refused, then as a program      a new session of kind ssh, Channel.Plain
 //	Attach -> Attached | Refused, then as a viewer        one that is open, or that is being opened
 //
+// Between relays, on a stream of whatever link it is (no relay serves it yet):
+//
+//	Join -> Joined | Refused                              no certificate needed; a relay becomes a member of a cluster
+//
 // Who pings does so every few seconds. If no Ping comes for a while the relay sends a Pong that nobody has asked for, which a
 // machine answers on which the program has ended (ICMP).
 //

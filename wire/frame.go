@@ -61,6 +61,10 @@ const (
 	frameSpread FrameType = 0x40 // relay -> agent
 	frameMove   FrameType = 0x42 // agent -> relay, to one that said Welcome.Moves
 	frameGates  FrameType = 0x44 // relay -> a CLI that said Connect.Gates, before Attached
+
+	// Between relays. Who does not know Join, and gets it as the first frame of a stream, refuses it all the same.
+	frameJoin   FrameType = 0x50 // a relay that is no member -> a member of a cluster, first on its stream
+	frameJoined FrameType = 0x51 // the answer
 )
 
 // Sizes of payloads, in bytes.

@@ -32,6 +32,8 @@ func messages() []Message {
 		&Answer{ID: 1, Texts: [][]byte{[]byte("a"), {}}}, &Answer{Cancel: true},
 		&Attach{Ticket: []byte{1}, Client: []byte{2}, Asides: true}, &Aside{N: 1, Ticket: []byte{1}}, &Aside{N: 1, Used: true},
 		&Aside{N: 1, Over: true, Frames: 7}, &Ack{Offset: 1, Frames: 2},
+		&Join{Secret: []byte{1}, Name: "b", CSR: []byte{2}, Recipient: "age1", Peer: "h:1", Version: "v", Time: 5},
+		&Joined{Cluster: "c", Chain: [][]byte{{1}}, Members: []ClusterMember{{Name: "b", Key: []byte{1}, Number: 1 << 63, Vouch: []byte{3}}}, Number: 1 << 63, Sealed: []byte{4}},
 	}
 }
 

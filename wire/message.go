@@ -514,6 +514,38 @@ type Enrolled struct {
 	Time    int64    `cbor:"4,keyasint"` // the relay's clock, Unix milliseconds
 }
 
+// Join asks for a place in a cluster of relays, and uses up a token. It may be said again, to any member, when the answer was
+// lost: with the same key and the same recipient the answer is the same.
+type Join struct {
+	Secret    []byte `cbor:"1,keyasint"` // the token's secret half
+	Name      string `cbor:"2,keyasint"` // the member's, as it is to be called
+	CSR       []byte `cbor:"3,keyasint"` // PKCS #10, DER; only its public key and signature count
+	Recipient string `cbor:"4,keyasint"` // age, X25519: for whom the CA's key is to be sealed
+	Peer      string `cbor:"5,keyasint"` // HOST:PORT at which the other members reach it
+	Version   string `cbor:"6,keyasint"` // of the program
+	Time      int64  `cbor:"7,keyasint"` // the relay's clock, Unix milliseconds
+}
+
+// Joined is the place. What is in it is checked against the token's pin, and nothing of it is believed without.
+type Joined struct {
+	Cluster string          `cbor:"1,keyasint"`
+	Chain   [][]byte        `cbor:"2,keyasint"` // DER, leaf first, the CA last
+	Members []ClusterMember `cbor:"3,keyasint"` // all, the new one too
+	Number  uint64          `cbor:"4,keyasint"` // of the new one in etcd; 0: etcd is outside
+	Sealed  []byte          `cbor:"5,keyasint"` // the CA's key, sealed for the members; empty: it stays with one of them
+	Time    int64           `cbor:"6,keyasint"` // the member's clock, Unix milliseconds
+}
+
+// ClusterMember is a relay of a cluster as the others know it.
+type ClusterMember struct {
+	Name      string `cbor:"1,keyasint"`
+	Key       []byte `cbor:"2,keyasint"` // SHA-256 of its certificate's public key
+	Recipient string `cbor:"3,keyasint"`
+	Peer      string `cbor:"4,keyasint"`
+	Number    uint64 `cbor:"5,keyasint"`
+	Vouch     []byte `cbor:"6,keyasint"` // the CA's signature over all but Peer and Number
+}
+
 // Login begins a login: it lists the keys with which the operator could prove who they are.
 type Login struct {
 	Username string   `cbor:"1,keyasint"` // empty: whoever the key belongs to
@@ -591,6 +623,8 @@ func (*Arrived) frame() FrameType       { return frameArrived }
 func (*Lane) frame() FrameType          { return frameLane }
 func (*Aside) frame() FrameType         { return frameAside }
 func (*Gates) frame() FrameType         { return frameGates }
+func (*Join) frame() FrameType          { return frameJoin }
+func (*Joined) frame() FrameType        { return frameJoined }
 
 // newMessage is the table from frame to message.
 func newMessage(t FrameType) Message {
@@ -677,6 +711,10 @@ func newMessage(t FrameType) Message {
 		return new(Aside)
 	case frameGates:
 		return new(Gates)
+	case frameJoin:
+		return new(Join)
+	case frameJoined:
+		return new(Joined)
 	}
 	return nil
 }

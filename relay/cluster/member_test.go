@@ -45,9 +45,15 @@ func configOf(t *testing.T, listen string) Config {
 
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := contextFor(t, patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// contextFor is not the test's own, which ends before what was put off to its end.
+func contextFor(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(context.Background(), d)
 }
 
 func state(t *testing.T, m *Member) store.KV {
