@@ -261,7 +261,7 @@ func (m *Member) config(ctx context.Context) (serverconfig.ServerConfig, error) 
 		MaxTxnOps: MaxOps, MaxRequestBytes: maxRequest, MaxConcurrentStreams: 1 << 10,
 		// Quorum is looked after by [Roll.Remove], which can be told to do it all the same.
 		StrictReconfigCheck: false, MaxLearners: 1, ForceNewCluster: m.cfg.Alone,
-		AuthToken: "simple", BcryptCost: 10, TokenTTL: 300, // nobody logs in to etcd: there is no port for it
+		BcryptCost: 10, // nobody logs in to etcd: there is no port for it
 		WarningApplyDuration: time.Second, WarningUnaryRequestDuration: time.Second, CompactHashCheckTime: time.Minute,
 		DowngradeCheckTime: 5 * time.Second, V2Deprecation: serverconfig.V2DeprDefault, Metrics: "basic",
 		ServerFeatureGate: features.NewDefaultServerFeatureGate(m.roster.Name, log), Logger: log,

@@ -384,6 +384,12 @@ func (r *Roll) enter(ctx context.Context, row store.Member) (uint64, error) {
 			return added.Member.ID, nil
 		case errors.Is(err, rpctypes.ErrPeerURLExist): // another one was faster
 			continue
+		case errors.Is(err, rpctypes.ErrMemberNotFound): // one of the same address was removed within this second, and etcd gives the same number
+			select {
+			case <-time.After(retryEvery):
+				continue
+			case <-ctx.Done():
+			}
 		case errors.Is(err, rpctypes.ErrTooManyLearners):
 			return 0, wire.Errorf(wire.Busy, "another relay is joining, and one can at a time").
 				Advise("wait until it has caught up; if it never will, remove it")
