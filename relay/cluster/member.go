@@ -162,15 +162,17 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 		return nil, err
 	}
 	m = &Member{cfg: cfg, home: home, roster: r, failed: newOnce()}
-	if m.peers, err = listenForPeers(cfg, home); err != nil {
+	peers, err := listenForPeers(cfg, home)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = m.peers.end()
+			_ = peers.end()
 		}
 	}()
-	m.peers.know(r.Members)
+	m.peers = peers
+	peers.know(r.Members)
 	conf, err := m.config(ctx)
 	if err != nil {
 		return nil, err
@@ -261,7 +263,7 @@ func (m *Member) config(ctx context.Context) (serverconfig.ServerConfig, error) 
 		MaxTxnOps: MaxOps, MaxRequestBytes: maxRequest, MaxConcurrentStreams: 1 << 10,
 		// Quorum is looked after by [Roll.Remove], which can be told to do it all the same.
 		StrictReconfigCheck: false, MaxLearners: 1, ForceNewCluster: m.cfg.Alone,
-		BcryptCost: 10, // nobody logs in to etcd: there is no port for it
+		BcryptCost:           10, // nobody logs in to etcd: there is no port for it
 		WarningApplyDuration: time.Second, WarningUnaryRequestDuration: time.Second, CompactHashCheckTime: time.Minute,
 		DowngradeCheckTime: 5 * time.Second, V2Deprecation: serverconfig.V2DeprDefault, Metrics: "basic",
 		ServerFeatureGate: features.NewDefaultServerFeatureGate(m.roster.Name, log), Logger: log,
@@ -276,7 +278,7 @@ func (m *Member) initial(ctx context.Context) (types.URLsMap, error) {
 	}
 	gone := wire.Errorf(wire.BadConfig, "the data of this member is gone from %s: what it has promised to the others is not known any more, so it cannot go on as the same", m.home.data()).
 		Advise("remove this member at another one, remove %s here, and join again", m.cfg.Dir)
-	if m.roster.Number != 0 && m.roster.First { // it was at work once; the cluster must not begin anew
+	if m.roster.Number != 0 { // it was at work once
 		return nil, gone
 	}
 	if m.roster.First {
