@@ -24,7 +24,7 @@ const (
 // debug here. fatal is told why etcd cannot go on; without it such a line would end the process on the spot.
 func zapLogger(log *slog.Logger, fatal func(error)) *zap.Logger {
 	core := zapcore.NewSamplerWithOptions(slogCore{log}, sampleEvery, sampleFirst, sampleRest)
-	return zap.New(core, zap.WithFatalHook(onFatal{fatal}))
+	return zap.New(core, zap.WithFatalHook(onFatal{fatal}), zap.WithPanicHook(onFatal{fatal}))
 }
 
 type slogCore struct{ log *slog.Logger }
@@ -77,8 +77,9 @@ func attributes(fields []zapcore.Field) []any {
 	return all
 }
 
-// onFatal ends the goroutine in which etcd cannot go on, and not the process: it is the relay that has to end, in its own order.
-// Nothing that etcd had not written is acknowledged, as who would do so is gone.
+// onFatal ends the goroutine in which etcd cannot go on, and not the process: it is the relay that has to end, in its own order. What
+// etcd calls a panic is the same, and may be in a goroutine where nobody could recover it. Nothing that etcd had not written is
+// acknowledged, as who would do so is gone.
 type onFatal struct{ tell func(error) }
 
 func (o onFatal) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {

@@ -204,19 +204,27 @@ func (m *Member) begin(ctx context.Context, conf serverconfig.ServerConfig) (*et
 	go func() {
 		var r result
 		defer func() {
-			if r.server == nil && r.err == nil { // etcd could not go on, see onFatal
-				r.err = m.failed.get()
+			if bug := recover(); bug != nil {
+				r.server, r.err = nil, fmt.Errorf("etcd cannot go on: %v", bug)
 			}
-			made <- r
+			if r.server != nil || r.err != nil { // else see onFatal
+				made <- r
+			}
 		}()
 		r.server, r.err = etcdserver.NewServer(conf)
 	}()
+	bad := func(err error) error {
+		return wire.Errorf(wire.BadConfig, "start etcd in %s: %w", m.home.data(), err).
+			Advise("if its files are damaged: remove this member at another one, remove %s here, and join again", m.cfg.Dir)
+	}
 	select {
 	case r := <-made:
 		if r.err != nil {
-			return nil, wire.Errorf(wire.BadConfig, "start etcd in %s: %w", m.home.data(), r.err)
+			return nil, bad(r.err)
 		}
 		return r.server, nil
+	case <-m.failed.done: // it may hang for ever now, and its files stay locked
+		return nil, bad(m.failed.get())
 	case <-ctx.Done():
 		go func() {
 			if r := <-made; r.server != nil {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -142,11 +143,17 @@ func (n *node) stream() wire.Stream {
 	return near
 }
 
-// join makes a new relay a member by asking one that is there. ca is the key that it has; nil: what is sealed for it.
+// join makes a new relay a member by asking one that is there.
 func (n *node) join(name string) *node {
+	n.t.Helper()
+	return n.joinIn(name, filepath.Join(n.t.TempDir(), "cluster"))
+}
+
+func (n *node) joinIn(name, dir string) *node {
 	n.t.Helper()
 	listen := port(n.t)
 	cfg := configOf(n.t, listen)
+	cfg.Dir = dir
 	if err := Join(within(n.t), cfg, Request{Token: n.token(name), Name: name, Peer: listen}, n.stream()); err != nil {
 		n.t.Fatalf("%s joins: %v", name, err)
 	}

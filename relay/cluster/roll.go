@@ -25,8 +25,9 @@ const (
 	maxTokenTTL     = 24 * time.Hour
 
 	// rollEvery is how often a member looks who the members are: what another one has changed counts here after so long at most.
-	rollEvery = 2 * time.Second
-	rollTime  = 10 * time.Second
+	rollEvery  = 2 * time.Second
+	rollTime   = 10 * time.Second
+	renewEvery = time.Hour // it is looked whether the member's certificate is old
 
 	// changeTime bounds one change of etcd's members.
 	changeTime = 15 * time.Second
@@ -105,10 +106,12 @@ func (r *Roll) seal(tx store.Tx) error {
 	return store.PutCAKey(tx, sealed)
 }
 
-// Run tells this relay's member who the members are, until ctx ends. It returns early only if a panic does.
+// Run tells this relay's member who the members are, and keeps its certificate fresh, until ctx ends.
 func (r *Roll) Run(ctx context.Context) error {
-	tick := time.NewTicker(rollEvery)
+	tick, renewal := time.NewTicker(rollEvery), time.NewTicker(renewEvery)
 	defer tick.Stop()
+	defer renewal.Stop()
+	r.renew()
 	for {
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
 			r.Log.Debug("look who the members are", "err", err) // without a quorum those from before stay
@@ -116,8 +119,20 @@ func (r *Roll) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-renewal.C:
+			r.renew()
 		case <-tick.C:
 		}
+	}
+}
+
+// renew makes the member's certificate anew when it is time, if the CA's key is here.
+func (r *Roll) renew() {
+	if r.CA == nil || r.Member == nil {
+		return
+	}
+	if err := r.Member.Renew(r.CA); err != nil {
+		r.Log.Error("renew the member's certificate", "err", err)
 	}
 }
 
@@ -134,11 +149,6 @@ func (r *Roll) look(ctx context.Context) error {
 	}
 	if r.Member == nil || len(all) == 0 { // none at all: the first one has not begun
 		return nil
-	}
-	if r.CA != nil {
-		if err := r.Member.Renew(r.CA); err != nil {
-			r.Log.Error("renew the member's certificate", "err", err)
-		}
 	}
 	return r.Member.Know(all)
 }
