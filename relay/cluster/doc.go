@@ -13,8 +13,10 @@
 // member's connections end. What etcd asks, it asks over the same port of others; whom it dials must show a member's certificate
 // for the address that was dialled.
 //
-// etcd ends its process when it cannot go on, such as when its log is damaged or the disk is full. Here only its goroutine ends, and
-// [Member.Failed] tells the relay, which ends its sessions in order. Nothing is acknowledged meanwhile. A panic of etcd's ends the relay.
+// etcd ends its process when it cannot go on, such as when a disk is full or its log is damaged. Here only the goroutine ends, and
+// [Member.Failed] tells the relay, whose calls to etcd end then. It has five seconds to end its sessions in order; then the process ends
+// ([Config].Exit), as what is left of etcd still speaks to the other members. Nothing is acknowledged meanwhile. A panic of etcd's that is not
+// its logger's ends the relay at once.
 //
 // # Joining and leaving
 //

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,7 +91,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	c := a.joinIn("c", filepath.Join(disk, "cluster"))
 	c.stop()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd := exec.CommandContext(within(t), os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+c.cfg.Dir, childListen+"="+c.cfg.Listen)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -102,6 +103,8 @@ func TestFullDisk(t *testing.T) {
 	var acknowledged []string
 	said := ""
 	full := filepath.Join(disk, "filler")
+	over := make(chan struct{})
+	var writer sync.WaitGroup
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if strings.HasPrefix(lines.Text(), "child/") {
 			acknowledged = append(acknowledged, lines.Text())
@@ -110,17 +113,22 @@ func TestFullDisk(t *testing.T) {
 		}
 		if len(acknowledged) == 10 {
 			fill(t, full)
-			go func() {
-				for i := range 100 { // until there is something for the disk that it does not have
-					if a.put(fmt.Sprintf("large/%d", i), strings.Repeat("x", store.MaxValue)) != nil {
+			writer.Go(func() { // until there is something for the disk that it does not have
+				for i := 0; ; i++ {
+					select {
+					case <-over:
 						return
+					default:
+						_ = a.put(fmt.Sprintf("large/%d", i%400), strings.Repeat("x", store.MaxValue)) // a leader may be gone
 					}
 				}
-			}()
+			})
 		}
 	}
+	close(over)
+	writer.Wait()
 	_ = cmd.Wait()
-	if !strings.Contains(said, "no space left") || !strings.Contains(said, "closed:") {
+	if !strings.Contains(said, "failed: ") || !strings.Contains(said, "no space left") {
 		t.Errorf("the member on the full disk says: %s", said)
 	}
 	if err := a.put("k", "v"); err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -55,6 +56,9 @@ const (
 	// stopTime bounds Close: a leader first hands over to another member.
 	stopTime = 20 * time.Second
 
+	// fatalGrace is what a relay has to end in order when etcd cannot go on: less than a lease lasts.
+	fatalGrace = 5 * time.Second
+
 	retryEvery = 200 * time.Millisecond
 )
 
@@ -65,6 +69,9 @@ type Config struct {
 	Tick   time.Duration // 0: [DefaultTick]. All members have the same.
 	Now    func() time.Time
 	Log    *slog.Logger
+
+	// Exit ends the process, some seconds after etcd could not go on, unless the member was closed by then. Nil: it logs and exits.
+	Exit func(error)
 
 	// Alone makes this member the whole cluster, when most of the others are gone for good and nothing can be decided any more. None of
 	// them may ever come back: each would go on by itself, with another state. It is for one start.
@@ -85,8 +92,10 @@ type Member struct {
 	failed *once
 	group  sync.WaitGroup
 
+	running atomic.Bool
 	closing sync.Once
 	closed  error
+	over    chan struct{} // closed when Close has come to its end
 
 	mu     sync.Mutex
 	roster roster
@@ -161,7 +170,13 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Member{cfg: cfg, home: home, roster: r, failed: newOnce()}
+	if cfg.Exit == nil {
+		cfg.Exit = func(err error) {
+			cfg.Log.Error("the relay ends, as its etcd cannot go on", "err", err)
+			os.Exit(wire.Internal.ExitStatus())
+		}
+	}
+	m = &Member{cfg: cfg, home: home, roster: r, failed: newOnce(), over: make(chan struct{})}
 	peers, err := listenForPeers(cfg, home)
 	if err != nil {
 		return nil, err
@@ -180,8 +195,9 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 	if m.server, err = m.begin(ctx, conf); err != nil {
 		return nil, err
 	}
-	m.client = v3client.New(m.server)
+	m.client = guardClient(v3client.New(m.server), m.failed)
 	m.server.Start()
+	m.running.Store(true)
 	m.group.Go(func() {
 		if err := m.peers.serve(m.handler(etcdhttp.NewPeerHandler(m.server.Logger(), m.server))); err != nil {
 			m.failed.set(err)
@@ -192,6 +208,22 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 		m.failed.set(wire.Errorf(wire.Revoked, "etcd has stopped: this relay was removed from its cluster, or its log says why"))
 	})
 	return m, nil
+}
+
+// fatal is told why etcd cannot go on. What is left of it may keep what it held, and go on speaking to the other members: so the
+// relay has a moment to end its sessions, and then the process ends, as etcd's own would have at once.
+func (m *Member) fatal(err error) {
+	m.failed.set(err)
+	if !m.running.Load() {
+		return // the relay does not start
+	}
+	go func() {
+		select {
+		case <-time.After(fatalGrace):
+			m.cfg.Exit(err)
+		case <-m.over:
+		}
+	}()
 }
 
 // begin makes etcd. It cannot be told to give up: it may wait for a file that another process has.
@@ -254,7 +286,7 @@ func (m *Member) config(ctx context.Context) (serverconfig.ServerConfig, error) 
 	if tick == 0 {
 		tick = DefaultTick
 	}
-	log := zapLogger(m.cfg.Log, m.failed.set)
+	log := zapLogger(m.cfg.Log, m.fatal)
 	return serverconfig.ServerConfig{
 		Name: m.roster.Name, DataDir: m.home.data(), PeerURLs: own,
 		InitialPeerURLsMap: cluster, InitialClusterToken: certs.PinOf(ca).String(), NewCluster: m.roster.First,
@@ -431,6 +463,7 @@ func (m *Member) Close() error {
 			m.server.Stop()
 			m.closed = m.peers.end()
 			m.group.Wait()
+			close(m.over)
 		}()
 		select {
 		case <-done:
