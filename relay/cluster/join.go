@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -89,8 +90,8 @@ func converse(ctx context.Context, s wire.Stream, m *wire.Join) (*wire.Joined, e
 		return nil, err
 	}
 	answer, err := wire.Expect[wire.Joined](s)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if errors.Is(err, os.ErrDeadlineExceeded) || err != nil && ctx.Err() != nil {
+		err = wire.Errorf(wire.RelayUnreachable, "the member does not answer: %w", err).Advise("join again with the same token")
 	}
 	return answer, err
 }
