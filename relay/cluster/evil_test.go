@@ -313,7 +313,6 @@ func TestWhoMayNotJoin(t *testing.T) {
 // A relay that joins believes nothing that its token does not cover, whoever answers.
 func TestRogueMember(t *testing.T) {
 	a, other := first(t, false), first(t, false)
-	peer := port(t)
 	for what, lie := range map[string]func(*wire.Join, *wire.Joined){
 		"another CA": func(m *wire.Join, j *wire.Joined) {
 			pub, err := certs.ParseRequest(m.CSR)
@@ -373,6 +372,7 @@ func TestRogueMember(t *testing.T) {
 		"a key that is no age's": func(_ *wire.Join, j *wire.Joined) { j.Sealed = []byte("age-encryption.org/v1\n-> X25519") },
 	} {
 		t.Run(what, func(t *testing.T) {
+			peer := port(t)
 			cfg := configOf(t, peer)
 			token := a.token("b")
 			near, far := wiretest.Streams()
@@ -408,6 +408,7 @@ func TestRogueMember(t *testing.T) {
 	}
 	// Nor does one wait for ever for somebody who says nothing.
 	near, _ := wiretest.Streams()
+	peer := port(t)
 	ctx, cancel := contextFor(t, 100*time.Millisecond)
 	defer cancel()
 	if err := Join(ctx, configOf(t, peer), Request{Token: a.token("b"), Name: "b", Peer: peer}, near); wire.CodeOf(err) != wire.RelayUnreachable {

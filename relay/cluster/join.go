@@ -86,10 +86,11 @@ func converse(ctx context.Context, s wire.Stream, m *wire.Join) (*wire.Joined, e
 	}
 	stop := context.AfterFunc(ctx, func() { s.Reset(wire.Cancelled) })
 	defer stop()
-	if err := wire.Send(s, m); err != nil {
-		return nil, err
+	var answer *wire.Joined
+	err := wire.Send(s, m)
+	if err == nil {
+		answer, err = wire.Expect[wire.Joined](s)
 	}
-	answer, err := wire.Expect[wire.Joined](s)
 	if errors.Is(err, os.ErrDeadlineExceeded) || err != nil && ctx.Err() != nil {
 		err = wire.Errorf(wire.RelayUnreachable, "the member does not answer: %w", err).Advise("join again with the same token")
 	}
