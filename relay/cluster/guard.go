@@ -131,6 +131,16 @@ func (c guardedCluster) MemberPromote(ctx context.Context, id uint64) (*clientv3
 type guardedMaintenance struct {
 	guarded
 	clientv3.Maintenance
+	defragment func() error
+}
+
+// Defragment is done here: the client in the process would end it with a panic.
+func (m guardedMaintenance) Defragment(ctx context.Context, _ string) (*clientv3.DefragmentResponse, error) {
+	return guard(ctx, m.guarded, func() (*clientv3.DefragmentResponse, error) { return &clientv3.DefragmentResponse{}, m.defragment() })
+}
+
+func (m guardedMaintenance) AlarmDisarm(ctx context.Context, a *clientv3.AlarmMember) (*clientv3.AlarmResponse, error) {
+	return guard(ctx, m.guarded, func() (*clientv3.AlarmResponse, error) { return m.Maintenance.AlarmDisarm(ctx, a) })
 }
 
 func (m guardedMaintenance) Status(ctx context.Context, endpoint string) (*clientv3.StatusResponse, error) {
@@ -138,8 +148,9 @@ func (m guardedMaintenance) Status(ctx context.Context, endpoint string) (*clien
 }
 
 // guardClient has the calls of a client end when they must.
-func guardClient(c *clientv3.Client, failed *once) *clientv3.Client {
+func guardClient(c *clientv3.Client, failed *once, defragment func() error) *clientv3.Client {
 	g := guarded{failed}
-	c.KV, c.Lease, c.Cluster, c.Maintenance = guardedKV{g, c.KV}, guardedLease{g, c.Lease}, guardedCluster{g, c.Cluster}, guardedMaintenance{g, c.Maintenance}
+	c.KV, c.Lease, c.Cluster = guardedKV{g, c.KV}, guardedLease{g, c.Lease}, guardedCluster{g, c.Cluster}
+	c.Maintenance = guardedMaintenance{g, c.Maintenance, defragment}
 	return c
 }

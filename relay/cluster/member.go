@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,9 +47,9 @@ const (
 	// longer reads anew. A relay that opens 500 sessions a second writes 2 MiB/s of history, so that a minute is 250 MiB at most.
 	compactAfter = time.Minute
 
-	// quota is where etcd refuses to write more. The state of 10,000 envoys has some 100 MiB; with twice the history of above there
-	// is room, and etcd itself advises no more than 8 GiB, as each member holds the file in memory.
-	quota = 4 << 30
+	// DefaultQuota is where etcd refuses to write more, in bytes. The state of 10,000 envoys has some 100 MiB; with twice the history
+	// of above there is room, and etcd itself advises no more than 8 GiB, as each member holds the file in memory.
+	DefaultQuota = 4 << 30
 
 	// defragAt is how many MiB must be free inside the file for it to be written anew when the relay starts.
 	defragAt = 256
@@ -67,6 +68,7 @@ type Config struct {
 	Dir    string        // the member's own, below the relay's state directory
 	Listen string        // where the other members come to: HOST:PORT
 	Tick   time.Duration // 0: [DefaultTick]. All members have the same.
+	Quota  int64         // bytes; 0: [DefaultQuota]. All members have the same.
 	Now    func() time.Time
 	Log    *slog.Logger
 
@@ -170,6 +172,7 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Tick, cfg.Quota = cmp.Or(cfg.Tick, DefaultTick), cmp.Or(cfg.Quota, DefaultQuota)
 	if cfg.Exit == nil {
 		cfg.Exit = func(err error) {
 			cfg.Log.Error("the relay ends, as its etcd cannot go on", "err", err)
@@ -195,7 +198,7 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 	if m.server, err = m.begin(ctx, conf); err != nil {
 		return nil, err
 	}
-	m.client = guardClient(v3client.New(m.server), m.failed)
+	m.client = guardClient(v3client.New(m.server), m.failed, func() error { return m.server.Backend().Defrag() })
 	m.server.Start()
 	m.running.Store(true)
 	m.group.Go(func() {
@@ -207,6 +210,7 @@ func Start(ctx context.Context, cfg Config) (m *Member, err error) {
 		<-m.server.StopNotify()
 		m.failed.set(wire.Errorf(wire.Revoked, "etcd has stopped: this relay was removed from its cluster, or its log says why"))
 	})
+	m.group.Go(m.keepRoom)
 	return m, nil
 }
 
@@ -282,10 +286,6 @@ func (m *Member) config(ctx context.Context) (serverconfig.ServerConfig, error) 
 	if err != nil {
 		return fail(wire.Errorf(wire.BadConfig, "the address of this member: %w", err))
 	}
-	tick := m.cfg.Tick
-	if tick == 0 {
-		tick = DefaultTick
-	}
 	log := zapLogger(m.cfg.Log, m.fatal)
 	return serverconfig.ServerConfig{
 		Name: m.roster.Name, DataDir: m.home.data(), PeerURLs: own,
@@ -296,10 +296,10 @@ func (m *Member) config(ctx context.Context) (serverconfig.ServerConfig, error) 
 			CertFile: m.home.path("member.pem"), KeyFile: m.home.path("member.pem"), TrustedCAFile: m.home.path("ca.crt"),
 			ClientCertAuth: true, AllowedHostnames: []string{certs.MemberMark(certs.ClusterOf(ca))}, MinVersion: certs.MinVersion, Logger: log,
 		},
-		TickMs: uint(tick.Milliseconds()), ElectionTicks: electionTicks, InitialElectionTickAdvance: true, PreVote: true,
+		TickMs: uint(m.cfg.Tick.Milliseconds()), ElectionTicks: electionTicks, InitialElectionTickAdvance: true, PreVote: true,
 		SnapshotCount: etcdserver.DefaultSnapshotCount, SnapshotCatchUpEntries: etcdserver.DefaultSnapshotCatchUpEntries, MaxSnapFiles: 2, MaxWALFiles: 5,
 		AutoCompactionMode: "periodic", AutoCompactionRetention: compactAfter,
-		QuotaBackendBytes: quota, BootstrapDefragThresholdMegabytes: defragAt, BackendFreelistType: "hashmap",
+		QuotaBackendBytes: m.cfg.Quota, BootstrapDefragThresholdMegabytes: defragAt, BackendFreelistType: "hashmap",
 		MaxTxnOps: MaxOps, MaxRequestBytes: maxRequest, MaxConcurrentStreams: 1 << 10,
 		// Quorum is looked after by [Roll.Remove], which can be told to do it all the same.
 		StrictReconfigCheck: false, MaxLearners: 1, ForceNewCluster: m.cfg.Alone,
