@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -497,4 +498,36 @@ func TestARowAlone(t *testing.T) {
 	if ca, err := a.Member.CA(before); err != nil || ca.Pin() != a.CA.Pin() {
 		t.Errorf("the CA's key: %v", err)
 	}
+}
+
+// A connection that is there when its member goes ends with it, however busy it is.
+func TestConnectionsEndWithTheRow(t *testing.T) {
+	a := first(t, false)
+	b := a.join("b")
+	conn, err := tls.Dial("tcp", a.cfg.Listen, as(t, a, b.Member.home.path("member.pem")).Client("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	works := func() bool {
+		if _, err := io.WriteString(conn, "GET /version HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			return false
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			return false
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		return err == nil && resp.StatusCode == http.StatusOK
+	}
+	for range 2 {
+		if !works() {
+			t.Fatal("a member's connection does not work")
+		}
+	}
+	if err := a.Member.Know(a.Member.known().Members[:1]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the connection is gone", func() bool { return !works() })
 }
