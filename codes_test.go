@@ -18,6 +18,7 @@ var unscripted = map[wire.Code]string{
 	wire.VersionMismatch:     "needs a program of another version, and there is only one yet",
 	wire.TicketInvalid:       "programs use their tickets at once: tests of package relay do not",
 	wire.CertificateMismatch: "needs an RDP server with another certificate a moment later: relay/guac has a real guacd meet one",
+	wire.RelayLost:           "needs several relays on one state, which no command starts yet: package relay/session has them die, stand still and be cut off",
 	wire.FileDenied:          "pages alone meet it, in words: the story web_files has a folder without permission, package relay/files a real server",
 	wire.FileNoSpace:         "pages alone meet it: package relay/files has a disk that is full",
 	wire.FileFailed:          "pages alone meet it: package relay/files has servers that end and fall silent",

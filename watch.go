@@ -152,7 +152,7 @@ func mends(err error) bool {
 		return false
 	}
 	switch wire.CodeOf(err) {
-	case wire.RelayUnreachable, wire.RelayShutdown, wire.RelayRestart, wire.Busy, wire.Internal:
+	case wire.RelayUnreachable, wire.RelayShutdown, wire.RelayRestart, wire.RelayLost, wire.Busy, wire.Internal:
 		return true
 	}
 	return false

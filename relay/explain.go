@@ -18,7 +18,7 @@ func (r *Relay) explain(ctx context.Context, id wire.EnvoyID, kind wire.Kind, er
 	switch code {
 	case wire.Internal:
 		r.Log.Error("open session", "envoy", id, "err", err)
-	case wire.Cancelled, wire.Killed, wire.OperatorChanged, wire.RelayShutdown, wire.AuditUnavailable, wire.Revoked, wire.Quarantined, wire.GuacdUnavailable:
+	case wire.Cancelled, wire.Killed, wire.OperatorChanged, wire.RelayShutdown, wire.RelayLost, wire.AuditUnavailable, wire.Revoked, wire.Quarantined, wire.GuacdUnavailable:
 		return err // the envoy has no part in it
 	}
 	v, verr := r.fleet.Find(context.WithoutCancel(ctx), id.String())

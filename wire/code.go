@@ -130,6 +130,7 @@ const (
 	ForwardFailed  Code = 530
 
 	TurnedAway Code = 620
+	RelayLost  Code = 640
 
 	CopyIncomplete Code = 830
 	FileNoSpace    Code = 840
@@ -242,6 +243,7 @@ var codes = map[Code]codeText{
 	FileFailed:  {"file_failed", "the machine could not do this with the file", "try it on that machine, which says more"},
 
 	TurnedAway: {"turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"},
+	RelayLost:  {"relay_lost", "the relay that carried the session was cut off from the others, or died", "open the session again: another relay serves it"},
 }
 
 // String is the code's stable name, e.g. "agent_timeout".

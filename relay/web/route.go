@@ -300,7 +300,7 @@ func status(c wire.Code) int {
 		return http.StatusBadGateway
 	case wire.AgentTimeout, wire.SSHTimeout, wire.ConsoleNoAnswer:
 		return http.StatusGatewayTimeout
-	case wire.EnvoyOffline, wire.RelayShutdown, wire.GuacdUnavailable:
+	case wire.EnvoyOffline, wire.RelayShutdown, wire.RelayLost, wire.GuacdUnavailable:
 		return http.StatusServiceUnavailable
 	case wire.LinkInvalid:
 		return http.StatusGone

@@ -92,6 +92,7 @@ const table: readonly (readonly [number, string, string, string])[] = [
   [520, "key_type_refused", "the machine's SSH server takes no key of a type that a session can have", "allow ssh-ed25519, ecdsa-sha2-nistp256 or rsa-sha2-512 in PubkeyAcceptedAlgorithms of sshd_config on that machine"],
   [530, "forward_failed", "the machine could not connect, or listen, as the forward wants", "see that something listens at that address on the machine, and that `scrier.forward` in its agent.yaml allows it; for names, that the machine can look them up"],
   [620, "turned_away", "the machine's SSH server turns connections away for now", "try again in a minute; if it stays so, raise MaxStartups in sshd_config on that machine, or put 127.0.0.0/8 into PerSourcePenaltyExemptList there"],
+  [640, "relay_lost", "the relay that carried the session was cut off from the others, or died", "open the session again: another relay serves it"],
   [830, "copy_incomplete", "some files were not copied", "see the messages above, which name each file and what is wrong; with `--continue` the rest is copied"],
   [840, "file_nospace", "the machine's disk or the login's quota is full", "free some space on that machine; the upload goes on where it was"],
   [841, "file_failed", "the machine could not do this with the file", "try it on that machine, which says more"],
