@@ -31,7 +31,18 @@ type Session struct {
 	// LogSize is how many records the audit log had before one of this session's end could be in it: who
 	// looks for that record begins there.
 	LogSize uint64 `cbor:"17,keyasint,omitempty"`
+	// Relay is whose it is, of several relays on a state, and Epoch the relay's lease when it began; a row without them is the
+	// only relay's. LogSize is of that relay's log.
+	Relay string `cbor:"18,keyasint,omitempty"`
+	Epoch uint64 `cbor:"19,keyasint,omitempty"`
+	// Closer is the relay whose audit log has the record of its end, or is to get it, and EndSize how many records that log had
+	// before. There is none while it is open, or if the state has one relay.
+	Closer  string `cbor:"20,keyasint,omitempty"`
+	EndSize uint64 `cbor:"21,keyasint,omitempty"`
 }
+
+// Owner is the relay whose session it is.
+func (s Session) Owner() Owner { return Owner{s.Relay, s.Epoch} }
 
 // State is where a session stands.
 //
@@ -46,6 +57,13 @@ type Session struct {
 //
 // A session holds a slot until it is Closing or Closed. It is Closing if it has ended and the audit log
 // does not have the record of that yet.
+//
+// Where several relays share a state, nobody can look into another's audit log for a record. So it is decided first whose log
+// gets it, and each session is Closing for a moment:
+//
+//	Waiting, Active ──ClaimSession──> Closing ──CloseSession──> Closed
+//
+// [ClaimSession] is for the relay whose session it is, and for any other one when that relay has lost its lease.
 type State uint8
 
 // The states. The numbers are stored.
@@ -79,8 +97,8 @@ const MaxSessions = 1000
 
 const (
 	sessionPrefix = "session/" // + complement of the id: the newest comes first
-	openPrefix    = "open/"    // + id; there is one key for each slot that is taken
-	closingPrefix = "closing/" // + id; there is one key for each record that the audit log lacks
+	openPrefix    = "open/"    // + id; there is one key for each slot that is taken; its value is the owner
+	closingPrefix = "closing/" // + id; there is one key for each record that the audit log lacks; its value is the closer
 )
 
 func sessionKey(id wire.SessionID) string {
@@ -98,6 +116,9 @@ func closingKey(id wire.SessionID) string { return closingPrefix + id.String() }
 // Waiting and takes one. Count and row are one transaction, so there are never more than limit.
 // Otherwise it returns [wire.Limit]. While as many are Closing it returns [wire.AuditUnavailable]: so
 // what the audit log lacks is bounded too.
+//
+// Of several relays the session is that of tx ([OwnerOf]), whatever s says. They share the slots, but what a log lacks is held
+// against its own relay alone.
 func ReserveSession(tx Tx, s Session, limit int) error {
 	if s.ID == (wire.SessionID{}) {
 		return wire.Errorf(wire.BadRequest, "a session has no id")
@@ -115,16 +136,20 @@ func ReserveSession(tx Tx, s Session, limit int) error {
 	if taken >= limit {
 		return wire.Errorf(wire.Limit, "%d of %d sessions are open", taken, limit)
 	}
+	owner := OwnerOf(tx)
 	closing := 0
-	for range tx.Scan(closingPrefix) {
-		closing++
+	for _, closer := range tx.Scan(closingPrefix) {
+		if len(closer) == 0 || string(closer) == owner.Name {
+			closing++
+		}
 	}
 	if closing >= limit {
 		return wire.Errorf(wire.AuditUnavailable, "the records of the ends of %d sessions are not written yet", closing)
 	}
 	s.State, s.Code, s.Reason, s.Sent, s.Received = Waiting, wire.None, "", 0, 0
 	s.Opened, s.Closed = time.Time{}, time.Time{}
-	if err := tx.Put(openKey(s.ID), nil); err != nil {
+	s.Relay, s.Epoch, s.Closer, s.EndSize = owner.Name, owner.Epoch, "", 0
+	if err := tx.Put(openKey(s.ID), owner.value()); err != nil {
 		return err
 	}
 	return put(tx, sessionKey(s.ID), s)
@@ -139,6 +164,9 @@ func ActivateSession(tx Tx, id wire.SessionID, login string, at time.Time) error
 	}
 	if s.State != Waiting {
 		return wire.Errorf(wire.Conflict, "the session is %s", s.State)
+	}
+	if o := OwnerOf(tx); o != (Owner{}) && o != s.Owner() {
+		return wire.Errorf(wire.Conflict, "the session is not of this relay's lease")
 	}
 	s.State, s.Login, s.Opened = Active, login, at
 	return put(tx, sessionKey(id), s)
@@ -171,13 +199,72 @@ func EndSession(tx Tx, id wire.SessionID, end End, logSize uint64) error {
 	return put(tx, sessionKey(id), s)
 }
 
+// ClaimSession makes a session Closing, gives its slot back, and decides that the audit log of the relay that tx belongs to, which
+// has logSize records now, gets the record of the end. mine says that it does, or did already. The session is that relay's, or one of
+// a relay that has lost its lease; that of another one is [wire.Conflict]. What is Closing or Closed already keeps its end.
+func ClaimSession(tx Tx, id wire.SessionID, end End, logSize uint64) (s Session, mine bool, err error) {
+	o := OwnerOf(tx)
+	if s, err = GetSession(tx, id); err != nil {
+		return s, false, err
+	}
+	switch s.State {
+	case Closed:
+		return s, false, nil
+	case Closing:
+		return s, s.Closer == o.Name, nil
+	}
+	if s.Owner() != o {
+		alive, err := Alive(tx, s.Owner())
+		if err == nil && alive {
+			err = wire.Errorf(wire.Conflict, "the session is of relay %s, which is there", s.Relay)
+		}
+		if err != nil {
+			return s, false, err
+		}
+	}
+	s.end(end)
+	s.State, s.Closer, s.EndSize = Closing, o.Name, logSize
+	if err := tx.Delete(openKey(id)); err != nil {
+		return s, false, err
+	}
+	if err := tx.Put(closingKey(id), []byte(o.Name)); err != nil {
+		return s, false, err
+	}
+	return s, true, put(tx, sessionKey(id), s)
+}
+
+// AdoptSession has another log get the record of the end of a session that is Closing: that of the relay that tx belongs to,
+// which has logSize records now, instead of the relay from, which has no lease and does not come back. mine is false if that
+// is not so any more. If from had written it after all, there are two: this is for when its log is gone, too.
+func AdoptSession(tx Tx, id wire.SessionID, from string, logSize uint64) (mine bool, err error) {
+	s, err := GetSession(tx, id)
+	if err != nil || s.State != Closing || s.Closer != from {
+		return false, err
+	}
+	switch _, err := get[Lease](tx, LeasePrefix+from); {
+	case err == nil:
+		return false, wire.Errorf(wire.Conflict, "relay %s is there", from)
+	case !errors.Is(err, ErrNotFound):
+		return false, err
+	}
+	s.Closer, s.EndSize = OwnerOf(tx).Name, logSize
+	if err := tx.Put(closingKey(id), []byte(s.Closer)); err != nil {
+		return false, err
+	}
+	return true, put(tx, sessionKey(id), s)
+}
+
 // CloseSession makes a session Closed and gives its slot back. One that is Closing keeps the end that it
 // had. Closed is final: for a session that is Closed already it changes nothing and returns false, so
-// that of several that close one session exactly one learns that it did.
+// that of several that close one session exactly one learns that it did. Of several relays only the one whose log has
+// the record closes a session.
 func CloseSession(tx Tx, id wire.SessionID, end End) (changed bool, err error) {
 	s, err := GetSession(tx, id)
 	if err != nil {
 		return false, err
+	}
+	if o := OwnerOf(tx); o != (Owner{}) && s.State != Closed && (s.State != Closing || s.Closer != o.Name) {
+		return false, wire.Errorf(wire.Conflict, "the session is %s, and its end is for relay %s to write", s.State, s.Closer)
 	}
 	switch s.State {
 	case Closed:
@@ -206,14 +293,34 @@ func GetSession(tx Tx, id wire.SessionID) (Session, error) {
 }
 
 // OpenSessions lists the sessions that hold a slot, oldest first.
-func OpenSessions(tx Tx) ([]Session, error) { return indexed(tx, openPrefix) }
+func OpenSessions(tx Tx) ([]Session, error) { return indexed(tx, openPrefix, every) }
 
 // ClosingSessions lists the sessions that are Closing, oldest first.
-func ClosingSessions(tx Tx) ([]Session, error) { return indexed(tx, closingPrefix) }
+func ClosingSessions(tx Tx) ([]Session, error) { return indexed(tx, closingPrefix, every) }
 
-func indexed(tx Tx, prefix string) ([]Session, error) {
+// ClosingOf lists those whose record is to be in the audit log of a relay; "": of the only one.
+func ClosingOf(tx Tx, closer string) ([]Session, error) {
+	return indexed(tx, closingPrefix, func(value []byte) bool { return string(value) == closer })
+}
+
+// LostSessions lists the sessions that hold a slot and whose relay has lost the lease of then, oldest first. To look for them
+// costs little while there are none.
+func LostSessions(tx Tx) ([]Session, error) {
+	alive, err := living(tx)
+	if err != nil {
+		return nil, err
+	}
+	return indexed(tx, openPrefix, func(value []byte) bool { return !alive[ownerIn(value)] })
+}
+
+func every([]byte) bool { return true }
+
+func indexed(tx Tx, prefix string, match func(value []byte) bool) ([]Session, error) {
 	var found []Session
-	for key := range tx.Scan(prefix) {
+	for key, value := range tx.Scan(prefix) {
+		if !match(value) {
+			continue
+		}
 		id, err := wire.ParseSessionID(strings.TrimPrefix(key, prefix))
 		if err != nil {
 			return nil, fmt.Errorf("read index %q: %w", key, err)

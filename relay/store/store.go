@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 )
 
 // Limits of a [KV]; a backend refuses what is longer before it copies it.
@@ -62,12 +63,20 @@ type KV interface {
 	Close() error
 }
 
+// MaxWrites is how many keys one Update of a KV may write. More than that are done in several.
+func MaxWrites(kv KV) int {
+	if l, ok := kv.(interface{ MaxWrites() int }); ok {
+		return l.MaxWrites()
+	}
+	return math.MaxInt
+}
+
 // Tx is one transaction. It is valid until the function that got it returns, and for one
 // goroutine at a time; what it returns are copies that stay valid.
 type Tx interface {
 	// Get returns the value of key, or [ErrNotFound].
 	Get(key string) ([]byte, error)
-	// Put sets the value of key; in a View it returns [ErrReadOnly].
+	// Put sets the value of key; in a View it returns [ErrReadOnly], and for the row of a lease [ErrLeased].
 	Put(key string, value []byte) error
 	// Delete removes key, and does nothing when there is none.
 	Delete(key string) error

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -62,6 +63,8 @@ func (t *tx) Put(key string, value []byte) error {
 		return err
 	case !t.writable:
 		return store.ErrReadOnly
+	case strings.HasPrefix(key, store.LeasePrefix):
+		return store.ErrLeased
 	case len(value) > store.MaxValue:
 		return store.ErrTooLarge
 	}
@@ -75,6 +78,8 @@ func (t *tx) Delete(key string) error {
 		return err
 	case !t.writable:
 		return store.ErrReadOnly
+	case strings.HasPrefix(key, store.LeasePrefix):
+		return store.ErrLeased
 	}
 	t.remember(key)
 	return t.bucket.Delete([]byte(key))

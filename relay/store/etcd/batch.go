@@ -38,6 +38,7 @@ var errNoRoom = errors.New("there is no room in the transaction")
 //
 // All but done is guarded by [DB.turn] until done is closed, and does not change then.
 type batch struct {
+	owner  store.Owner // whose lease has to be there when it is committed; zero: none
 	base   snapshot
 	writes changes
 	tried  int // changes that were run in it
@@ -56,8 +57,8 @@ const (
 	runAlone      // nothing was done, as they are too large together
 )
 
-// try runs f in a batch, or alone.
-func (d *DB) try(ctx context.Context, f func(store.Tx) error, alone bool) (next, error) {
+// try runs f for an owner, in a batch of the owner's or alone.
+func (d *DB) try(ctx context.Context, o store.Owner, f func(store.Tx) error, alone bool) (next, error) {
 	select {
 	case d.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -72,7 +73,7 @@ func (d *DB) try(ctx context.Context, f func(store.Tx) error, alone bool) (next,
 	if d.closed {
 		return finished, fmt.Errorf("change state: %w", ErrClosed)
 	}
-	if b := d.open; b != nil && (alone || b.tried >= maxBatch || b.writes.bytes >= maxBytes || len(b.writes.keys) >= d.maxOps/2) {
+	if b := d.open; b != nil && (alone || b.owner != o || b.tried >= maxBatch || b.writes.bytes >= maxBytes || len(b.writes.keys) >= d.maxOps/2) {
 		d.commit()
 	}
 	b := d.open
@@ -82,7 +83,7 @@ func (d *DB) try(ctx context.Context, f func(store.Tx) error, alone bool) (next,
 		if err != nil {
 			return finished, fmt.Errorf("change state: %w", err)
 		}
-		b = &batch{base: base, done: make(chan struct{})}
+		b = &batch{owner: o, base: base, done: make(chan struct{})}
 		d.open = b
 	}
 	failed := d.change(ctx, b, f)
@@ -118,7 +119,7 @@ func (d *DB) change(ctx context.Context, b *batch, f func(store.Tx) error) error
 		}
 	}()
 	b.tried++
-	t := &tx{ctx: ctx, base: b.base, writes: &b.writes, before: map[string]before{}}
+	t := &tx{ctx: ctx, owner: b.owner, base: b.base, writes: &b.writes, before: map[string]before{}}
 	err := t.run(f)
 	whole = true
 	if n := len(b.writes.keys); err == nil && (n > d.maxOps || b.writes.bytes+n*opBytes > maxRequest) {
@@ -142,6 +143,12 @@ func (d *DB) commit() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
 	if len(b.writes.keys) == 0 {
+		if b.owner != (store.Owner{}) {
+			if _, err := d.leaseOf(ctx, b.owner); err != nil {
+				b.err = fmt.Errorf("change state: %w", err)
+				return
+			}
+		}
 		// Who joined it late may have been told of a change that it has not seen.
 		if b.tried > 1 {
 			s, err := d.now(ctx)
@@ -167,7 +174,12 @@ func (d *DB) commit() {
 	if b.base.head != 0 { // a cluster that was put back to a backup may give out a revision twice
 		still = append(still, clientv3.Compare(clientv3.Value(headKey), "=", string(b.base.name)))
 	}
-	resp, err := d.client.Txn(ctx).If(still...).Then(ops...).Commit()
+	var lease []clientv3.Op // who reads why nothing was done
+	if b.owner != (store.Owner{}) {
+		still = append(still, clientv3.Compare(clientv3.Value(epochOf(b.owner)), "=", epochValue(b.owner)))
+		lease = append(lease, clientv3.OpGet(epochOf(b.owner)))
+	}
+	resp, err := d.client.Txn(ctx).If(still...).Then(ops...).Else(lease...).Commit()
 	switch {
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
 		b.err = fmt.Errorf("commit state: %w: %w", store.ErrTooLarge, err)
@@ -178,6 +190,8 @@ func (d *DB) commit() {
 		if !d.has(name) {
 			b.err = fmt.Errorf("commit state: %w", told(ctx, err))
 		}
+	case !resp.Succeeded && len(lease) > 0 && !hasLease(resp.Responses[0].GetResponseRange().Kvs, b.owner):
+		b.err = fmt.Errorf("commit state: %w", store.ErrLost)
 	case !resp.Succeeded:
 		b.next, b.err = runAgain, errContended
 	}

@@ -8,6 +8,7 @@
 //	scrier/head       the last transaction's name, and with its revision which one was the last
 //	scrier/last/NAME  the last one of the relay of that name, which looks there when an answer was lost
 //	scrier/state/KEY  the value of KEY
+//	scrier/epoch/NAME the epoch of the lease that the relay of that name has, for as long as it has it (lease.go)
 //
 // A change that was acknowledged is on the disks of most members.
 package etcd
@@ -38,6 +39,9 @@ type Config struct {
 
 	// Name is this relay's, which no other one has; empty: a random one.
 	Name string
+
+	// Leases is the same cluster's, for a state that several relays share; nil: nobody has a lease.
+	Leases clientv3.Lease
 }
 
 const (
@@ -55,6 +59,7 @@ const (
 	retryTime = 15 * time.Second
 
 	defaultMaxOps = 128
+	headOps       = 2 // of each transaction, for who was the last
 )
 
 // ErrClosed is returned by a DB that was closed.
@@ -63,6 +68,7 @@ var ErrClosed = errors.New("the state is closed")
 // DB is a [store.KV] in an etcd cluster. Its methods are safe for concurrent use, also in several processes.
 type DB struct {
 	client clientv3.KV
+	leases clientv3.Lease
 	maxOps int
 	last   string // the key of our last transaction
 
@@ -83,7 +89,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.MaxOps <= 0 {
 		cfg.MaxOps = defaultMaxOps
 	}
-	d := &DB{client: cfg.Client, maxOps: cfg.MaxOps - 2, last: lastKey + cmp.Or(cfg.Name, rand.Text()), turn: make(chan struct{}, 1)}
+	d := &DB{client: cfg.Client, leases: cfg.Leases, maxOps: cfg.MaxOps - headOps, last: lastKey + cmp.Or(cfg.Name, rand.Text()), turn: make(chan struct{}, 1)}
 	if err := store.CheckSchema(ctx, d); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state: %w", err), d.Close())
 	}
@@ -130,6 +136,13 @@ func (d *DB) enter() bool {
 // Update implements [store.KV]. Changes that wait at the same time share a transaction of etcd's ([batch]); f runs again
 // when that one comes to nothing because of another one, here or at another relay.
 func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
+	return d.update(ctx, store.Owner{}, f)
+}
+
+// MaxWrites is what [store.MaxWrites] asks for.
+func (d *DB) MaxWrites() int { return d.maxOps }
+
+func (d *DB) update(ctx context.Context, o store.Owner, f func(store.Tx) error) error {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("change state: %w", err)
 	}
@@ -137,7 +150,7 @@ func (d *DB) Update(ctx context.Context, f func(store.Tx) error) error {
 	defer cancel()
 	alone := false
 	for {
-		next, err := d.try(ctx, f, alone)
+		next, err := d.try(ctx, o, f, alone)
 		if next == finished {
 			return err
 		}

@@ -86,6 +86,13 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, dir string) store.KV {
 		return open(t, namespace.NewKV(c, dir+"/"))
 	})
+	storetest.RunShared(t, func(t *testing.T, dir string) store.Shared {
+		db, err := Open(t.Context(), Config{Client: namespace.NewKV(c, dir+"/"), Leases: c, MaxOps: 8192})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	})
 }
 
 // Relays that change the same state at the same time lose nothing, and see each other's changes at once.

@@ -19,6 +19,7 @@ const scanPage = 512
 // tx lives as long as one call of View or Update, and so may hold that call's context.
 type tx struct {
 	ctx    context.Context
+	owner  store.Owner // whose change it is; zero: nobody's
 	base   snapshot
 	over   bool
 	err    error             // why something could not be read; fails the transaction
@@ -39,6 +40,9 @@ func (t *tx) run(f func(store.Tx) error) error {
 	}
 	return t.err
 }
+
+// Owner is what [store.OwnerOf] asks for.
+func (t *tx) Owner() store.Owner { return t.owner }
 
 func (t *tx) usable(key string) error {
 	switch {
@@ -94,6 +98,8 @@ func (t *tx) Put(key string, value []byte) error {
 		return err
 	case t.writes == nil:
 		return store.ErrReadOnly
+	case strings.HasPrefix(key, store.LeasePrefix):
+		return store.ErrLeased
 	case len(value) > store.MaxValue:
 		return store.ErrTooLarge
 	}
@@ -107,6 +113,8 @@ func (t *tx) Delete(key string) error {
 		return err
 	case t.writes == nil:
 		return store.ErrReadOnly
+	case strings.HasPrefix(key, store.LeasePrefix):
+		return store.ErrLeased
 	}
 	t.write(key, nil)
 	return nil

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Backend) {
 		{"session whose record is missing", sessionClosing},
 		{"sessions newest first", sessionPages},
 		{"slots are never exceeded", slots},
+		{"leases are not written", leased},
 		{"records ignore unknown keys", unknownKeys},
 		{"members", members},
 		{"relay tokens", relayTokens},
