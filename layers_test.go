@@ -170,7 +170,7 @@ var bans = []ban{
 		why: "what attacks relays is in no program but the one that floods them",
 	},
 	{
-		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/fleet/fleettest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/wire/wiretest", "scrier/wire/relaytest"},
+		in: []string{"scrier/..."}, imports: []string{"scrier/agent/keys/keystest", "scrier/relay/fleet/fleettest", "scrier/relay/guac/guactest", "scrier/relay/session/ssh/sshtest", "scrier/relay/store/storetest", "scrier/relay/store/sharedtest", "scrier/wire/wiretest", "scrier/wire/relaytest"},
 		why: "what tests share is in no program",
 	},
 	{
@@ -188,6 +188,10 @@ var bans = []ban{
 	{
 		in: []string{"scrier/client"}, imports: []string{"scrier/client/..."},
 		why: "the rooms of the client use what it is, and not the other way round",
+	},
+	{
+		in: []string{"scrier/relay/lease"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/relay/store"},
+		why: "a relay's place among others is a matter between it and the state; whoever is told of its loss knows what to end",
 	},
 	{
 		in: []string{"scrier/relay/store/..."}, imports: []string{"scrier/relay", "scrier/relay/web/...", "scrier/relay/session/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/relay/audit/..."},

@@ -235,6 +235,31 @@ func TestTooMuch(t *testing.T) {
 	group.Wait()
 }
 
+// A change may write as many keys as the DB says, with etcd's own bound, and not one more.
+func TestMaxWrites(t *testing.T) {
+	db, err := Open(t.Context(), Config{Client: member(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	most := store.MaxWrites(db)
+	for n, want := range map[int]error{most: nil, most + 1: store.ErrTooLarge} {
+		if err := db.Update(t.Context(), func(tx store.Tx) error {
+			for i := range n {
+				if err := tx.Put(fmt.Sprintf("row/%d/%d", n, i), nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); !errors.Is(err, want) {
+			t.Errorf("%d keys: %v", n, err)
+		}
+	}
+	if most < 100 || store.MaxWrites(nil) <= most {
+		t.Errorf("at most %d, and %d where there is no bound", most, store.MaxWrites(nil))
+	}
+}
+
 // Without the cluster, calls end with an error in time, and go on when it is back with all that was acknowledged.
 func TestClusterIsGone(t *testing.T) {
 	dir, peers, clients := t.TempDir(), address(t), address(t)
