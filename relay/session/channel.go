@@ -130,7 +130,7 @@ func (s *Session) More(ctx context.Context, req *Request) (_ *Channel, err error
 // ErrOver is that a session has ended, or is about to: it has no more channels.
 var ErrOver = wire.Errorf(wire.NotFound, "the session has ended")
 
-func (s *Session) overLocked() bool { return s.closing || s.ctx.Err() != nil }
+func (s *Session) overLocked() bool { return s.closing || s.ctx.Err() != nil || s.held() != nil }
 
 // noteFull notes that the machine takes no more channels than there are besides one that is being opened.
 func (s *Session) noteFull() {

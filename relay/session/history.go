@@ -57,6 +57,9 @@ func (t *Table) Channels(ctx context.Context, id wire.SessionID) (channels []Cha
 	}); err != nil {
 		return nil, false, err
 	}
+	if t.shared() && row.Relay != "" && row.Relay != t.Lease.Owner().Name {
+		return nil, false, wire.Errorf(wire.NotFound, "what passed in the session is in the audit log of relay %s", row.Relay)
+	}
 	select {
 	case t.reads <- struct{}{}:
 		defer func() { <-t.reads }()

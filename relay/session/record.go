@@ -38,13 +38,22 @@ const (
 // Run watches the audit log and writes what could not be written before, until ctx ends; a restart
 // writes the rest.
 func (t *Table) Run(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
+	every := lookEvery
+	if t.shared() {
+		every = sweepEvery
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	defer t.spare()
 	for {
 		err := t.Journal.Healthy()
 		t.healthy(err)
 		t.retry(ctx)
+		if err == nil && t.shared() && t.Lease.Held(t.Lease.Owner()) {
+			if err := t.sweep(ctx, false); err != nil && ctx.Err() == nil {
+				t.Log.Error("look for sessions of relays that are gone", "err", err)
+			}
+		}
 		if err == nil {
 			if err := t.writeEnds(ctx); err != nil && ctx.Err() == nil {
 				t.Log.Error("write the records of sessions' ends", "err", err)
@@ -170,10 +179,24 @@ func endEvent(row store.Session, login string, end store.End) audit.Event {
 func (t *Table) writeEnds(ctx context.Context) error {
 	var rows []store.Session
 	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
-		rows, err = store.ClosingSessions(tx)
+		if t.shared() {
+			rows, err = store.ClosingOf(tx, t.Lease.Owner().Name)
+		} else {
+			rows, err = store.ClosingSessions(tx)
+		}
 		return err
 	}); err != nil || len(rows) == 0 {
 		return err
+	}
+	if t.shared() { // what is being written has a row already
+		mine := rows[:0]
+		for _, row := range rows {
+			if done, ok := t.write(row.ID); ok {
+				defer done()
+				mine = append(mine, row)
+			}
+		}
+		rows = mine
 	}
 	if err := t.Journal.Healthy(); err != nil { // what was given up before these rows were written is in the log now, or will never be
 		return err
@@ -190,6 +213,11 @@ func (t *Table) writeEnds(ctx context.Context) error {
 				login = row.Login
 			}
 			e := endEvent(row, login, end)
+			if row.Closer != "" && (row.Code == wire.RelayLost || row.Code == wire.RelayRestart) {
+				delete(e.Fields, "sent") // nobody knows
+				delete(e.Fields, "received")
+				e.Fields["relay"] = row.Relay // whose it was
+			}
 			e.Fields["ended"] = row.Closed.UTC().Format(time.RFC3339) // the record's own time is later
 			if _, err := t.Journal.AppendEnd(ctx, e); err != nil {
 				return err
@@ -205,7 +233,15 @@ func (t *Table) writeEnds(ctx context.Context) error {
 
 // Restart closes the rows that are open because the relay did not end in order, and writes what a former
 // run could not write. If the record of a session's end was written before that, it is not written again.
+//
+// Of several relays each closes its own; those of others only if these have lost their lease.
 func (t *Table) Restart(ctx context.Context) error {
+	if t.shared() {
+		if err := t.sweep(ctx, true); err != nil {
+			return err
+		}
+		return t.writeEnds(ctx)
+	}
 	var open []store.Session
 	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
 		open, err = store.OpenSessions(tx)
@@ -275,7 +311,10 @@ func (t *Table) written(ctx context.Context, rows []store.Session) (map[string]b
 	size := t.Journal.Size()
 	from := size - min(size, restartScan)
 	for _, row := range rows {
-		if row.LogSize > 0 { // an older relay's rows do not say it
+		switch {
+		case row.Closer != "": // its log is this one
+			from = min(from, row.EndSize)
+		case row.LogSize > 0: // an older relay's rows do not say it
 			from = min(from, row.LogSize)
 		}
 	}

@@ -27,10 +27,11 @@ import (
 // Config is what a [Table] works with.
 type Config struct {
 	KV      store.KV
+	Lease   Lease // the relay's, if several share the state: KV changes it while the relay has its lease; nil: it has it for itself
 	Journal Journal
 	Now     func() time.Time
 	Log     *slog.Logger
-	Max     int           // sessions open at once
+	Max     int           // sessions open at once, of all relays that share the state
 	MaxAge  time.Duration // of one session
 	Grace   time.Duration // how long a session waits for a viewer to come back
 	// AuditGrace is how long sessions go on while the audit log cannot be written.
@@ -49,6 +50,8 @@ type Table struct {
 	undone []func(context.Context) error // rows that could not be closed; at most Max
 	down   error                         // why the audit log cannot be written; nil: it can
 	doom   *time.Timer                   // ends what is live when it is down for too long
+	// writing are sessions whose end is being written now, where several relays share the state.
+	writing map[wire.SessionID]bool
 
 	leaving chan struct{} // closed by EndAll
 	nudge   chan struct{} // has Run look at the audit log; holds one
@@ -79,6 +82,7 @@ type Session struct {
 	asked  context.Context // its end: somebody has asked for the session's
 	ask    context.CancelCauseFunc
 	timer  *time.Timer
+	off    func() bool // lets it go on when the relay loses its lease, as it has ended
 
 	dialogue *Dialogue
 
@@ -130,6 +134,8 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 		if err := allow(tx); err != nil {
 			return err
 		}
+		o := store.OwnerOf(tx)
+		row.Relay, row.Epoch = o.Name, o.Epoch
 		return store.ReserveSession(tx, row, t.Max)
 	})
 	if err != nil {
@@ -144,6 +150,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 	s.timer = time.AfterFunc(t.MaxAge, func() {
 		s.cancel(wire.Errorf(wire.Expired, "a session lasts at most %s", wire.Period(t.MaxAge)))
 	})
+	s.off = s.leash()
 	t.mu.Lock()
 	t.live[row.ID] = s
 	if t.over != nil {
@@ -249,6 +256,7 @@ func (s *Session) Asked() context.Context { return s.asked }
 func (s *Session) Close(code wire.Code, detail string) error {
 	s.closeOnce.Do(func() {
 		s.timer.Stop()
+		s.off()
 		s.cancel(&wire.Error{Code: code, Detail: detail})
 		s.closed = s.close(code, detail)
 		s.becomes(over)
@@ -287,16 +295,13 @@ func (s *Session) close(code wire.Code, detail string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	end := store.End{Code: code, Reason: reason(code, detail), Sent: s.sent.Load(), Received: s.received.Load(), At: t.Now()}
+	if t.shared() {
+		return s.closeShared(ctx, end)
+	}
 	// The record comes first. After a crash between the two the row is open; the next start finds the
 	// record and closes the row. An audit log that cannot be written must not keep slots taken.
 	size := t.Journal.Size()
-	e := endEvent(s.row, s.loginName(), end)
-	s.mu.Lock()
-	if s.exit != nil && s.last == 1 {
-		ended(e.Fields, s.exit)
-	}
-	s.mu.Unlock()
-	_, jerr := t.Journal.AppendEnd(ctx, e)
+	_, jerr := t.Journal.AppendEnd(ctx, s.record(end))
 	row := func(ctx context.Context) error {
 		defer s.Changed()
 		return t.KV.Update(ctx, func(tx store.Tx) error {
@@ -319,6 +324,17 @@ func (s *Session) close(code wire.Code, detail string) error {
 		t.look()
 	}
 	return errors.Join(jerr, err)
+}
+
+// record is that of the session's end.
+func (s *Session) record(end store.End) audit.Event {
+	e := endEvent(s.row, s.loginName(), end)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.exit != nil && s.last == 1 {
+		ended(e.Fields, s.exit)
+	}
+	return e
 }
 
 // reason is what the row shows: the code's name, which scripts compare, before any detail.

@@ -238,6 +238,9 @@ func (c *Channel) aside(t Stage, f *wire.Framed, who Viewer) error {
 // admit does what comes before anybody sees a session: their right to it, and the record of who
 // only watches.
 func (s *Session) admit(ctx context.Context, who Viewer) error {
+	if err := s.held(); err != nil {
+		return err
+	}
 	if who.Check != nil { // they may have signed out since they got the ticket
 		if err := who.Check(false); err != nil {
 			return err

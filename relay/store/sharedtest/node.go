@@ -31,6 +31,7 @@ type Node struct {
 	stopped chan struct{} // closed when the process goes on; nil: it runs
 	cut     chan struct{} // closed when the network is there again; nil: it is
 	over    bool
+	done    func()
 	running sync.WaitGroup
 }
 
@@ -76,6 +77,22 @@ func (n *Node) Mend() {
 	if n.cut != nil {
 		close(n.cut)
 		n.cut = nil
+	}
+}
+
+// Committed has done called whenever a change was done, before its answer; nil: nothing.
+func (n *Node) Committed(done func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.done = done
+}
+
+func (n *Node) committed() {
+	n.mu.Lock()
+	done := n.done
+	n.mu.Unlock()
+	if done != nil {
+		done()
 	}
 }
 
@@ -205,6 +222,9 @@ func (n *Node) update(ctx context.Context, o store.Owner, f func(store.Tx) error
 			return failed
 		}
 		done, err := n.cluster.commit(o, head, t.changes)
+		if done && len(t.changes) > 0 {
+			n.committed()
+		}
 		if perr := n.pass(ctx); perr != nil { // the answer is lost
 			return fmt.Errorf("change state: %w", perr)
 		}
@@ -281,7 +301,10 @@ func (n *Node) Sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-n.dead:
 	}
-	return n.Runs()
+	if err := n.Runs(); err != nil { // it sleeps for ever
+		<-ctx.Done()
+		return err
+	}
+	return nil
 }
