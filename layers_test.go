@@ -190,7 +190,7 @@ var bans = []ban{
 		why: "the rooms of the client use what it is, and not the other way round",
 	},
 	{
-		in: []string{"scrier/relay/lease"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/relay/store"},
+		in: []string{"scrier/relay/lease", "scrier/relay/presence"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/relay/store"},
 		why: "a relay's place among others is a matter between it and the state; whoever is told of its loss knows what to end",
 	},
 	{
