@@ -182,7 +182,7 @@ func (f *Fleet) save(ctx context.Context) error {
 
 // saveAll writes the facts of some agents.
 func (f *Fleet) saveAll(ctx context.Context, agents []*agent) error {
-	for some := range slices.Chunk(agents, maxSaves) {
+	for some := range slices.Chunk(agents, max(1, min(maxSaves, store.MaxWrites(f.KV)/store.EnvoyWrites))) {
 		if err := f.KV.Update(ctx, func(tx store.Tx) error {
 			for _, a := range some {
 				if err := a.saveTo(tx); err != nil && wire.CodeOf(err) != wire.NoSuchEnvoy {

@@ -47,6 +47,9 @@ func envoyNameKey(e Envoy) string {
 	return envoyNamePrefix + strings.ToLower(e.Hostname) + "\x00" + e.ID.String()
 }
 
+// EnvoyWrites is how many keys [PutEnvoy] writes at most.
+const EnvoyWrites = 3
+
 // PutEnvoy writes e, new or changed, with the index of its hostname.
 func PutEnvoy(tx Tx, e Envoy) error {
 	if e.ID == (wire.EnvoyID{}) {
