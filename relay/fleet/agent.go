@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"scrier/relay/presence"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -21,10 +22,12 @@ type agent struct {
 	expires time.Time         // of the newest of the two
 	facts   wire.Facts
 	seen    time.Time
-	saved   time.Time // when facts and seen, or those of a link before, were written last
-	silent  bool      // it was reported as silent ([Fleet.findSilent]) and has not been heard since
-	rival   string    // the address of another machine that was refused while this agent lived
-	settled string    // the reported hostname for which the envoy's name needs no look ([Fleet.followAll])
+	saved   time.Time      // when facts and seen, or those of a link before, were written last
+	silent  bool           // it was reported as silent ([Fleet.findSilent]) and has not been heard since
+	rival   string         // the address of another machine that was refused while this agent lived
+	hold    *presence.Hold // that this relay has the envoy, of several; nil: it has the state for itself
+	gone    store.Holder   // the relay that has taken the envoy while this agent's link still answers; zero: none
+	settled string         // the reported hostname for which the envoy's name needs no look ([Fleet.followAll])
 }
 
 // certificate is the one that the agent is known to have, used now.

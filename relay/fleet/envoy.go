@@ -117,6 +117,9 @@ func (f *Fleet) view(e store.Envoy, others []store.Envoy) (Envoy, error) {
 			v.State = Stale
 		}
 	}
+	if at, ok := f.elsewhere(e.ID); ok && v.State == Offline {
+		v.State, v.Transport = Online, wire.Road(at.Road) // that it is silent there, only that relay knows
+	}
 	switch wire.CodeOf(e.Serves()) {
 	case wire.Revoked:
 		v.State = Revoked

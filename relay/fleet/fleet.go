@@ -20,6 +20,7 @@ import (
 	"scrier/relay/audit"
 	"scrier/relay/lane"
 	"scrier/relay/panics"
+	"scrier/relay/presence"
 	"scrier/relay/store"
 	"scrier/wire"
 )
@@ -45,6 +46,10 @@ type Config struct {
 	// Lost is called when an envoy can serve no more sessions: its link ended or was replaced, or
 	// it was revoked or put into quarantine. It ends the envoy's sessions and must not block for long.
 	Lost func(wire.EnvoyID, error)
+	// Board is where the relays that share a state say which has which envoy; nil: this one has the state for itself.
+	Board *presence.Board
+	// Elsewhere reaches envoys whose agents are connected to other relays; nil: nobody does.
+	Elsewhere Elsewhere
 	// Changed is called after an envoy changed in a way that a list of envoys shows, or was removed.
 	// seen says that only a heartbeat came. It must not block. Nil: nobody watches.
 	Changed func(id wire.EnvoyID, seen bool)
@@ -102,6 +107,10 @@ func (f *Fleet) Run(ctx context.Context) error {
 	var err error
 	writer.Go(func() { err = f.write(ctx) })
 	writer.Go(func() { f.serveRests(ctx) })
+	if f.Board != nil {
+		writer.Go(func() { _ = f.Board.Run(ctx, watcher{f}) }) // it returns nil
+		writer.Go(func() { f.leash(ctx) })
+	}
 	look := time.NewTicker(silentEvery)
 	defer look.Stop()
 	for {

@@ -49,12 +49,19 @@ func (f *Fleet) join(ctx context.Context, l *agentLink) (leave func(), err error
 	if err := f.use(ctx, l); err != nil {
 		return nil, f.unmasked(ctx, l, err)
 	}
+	hold, err := f.hold(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	f.mu.Lock()
 	if beside == nil || !beside.take(l) {
 		f.live[l.id] = l.agent
 	}
 	l.links = append(slices.Clip(l.links), l)
 	f.mu.Unlock()
+	if err := f.noteHold(l.agent, hold); err != nil {
+		return nil, err
+	}
 	if err := f.recheck(ctx, l); err != nil {
 		return nil, err
 	}
@@ -127,7 +134,7 @@ func (f *Fleet) displace(ctx context.Context, l *agentLink) (beside *agent, err 
 	}
 	old := f.agent(l.id)
 	if old == nil {
-		return nil, nil
+		return nil, f.displaceElsewhere(ctx, l)
 	}
 	ctx = context.WithoutCancel(ctx) // a copy must not decide by hanging up
 	// That a newer certificate was used counts, whatever becomes of l. Else nothing is noted: l may be a copy.
@@ -145,12 +152,12 @@ func (f *Fleet) displace(ctx context.Context, l *agentLink) (beside *agent, err 
 		return nil, f.unmasked(ctx, l, err)
 	}
 	links := f.linksOf(l.id)
-	if old.expects(l) {
+	if old.expects(l.move) {
 		return f.beside(old, links)
 	}
 	answers := ask(ctx, links)
 	switch { // what the agent has said before it answered has arrived by now
-	case old.expects(l):
+	case old.expects(l.move):
 		return f.beside(old, links)
 	case len(l.move) > 0 && len(answers) == 0: // what it has said may be on its way
 		return nil, wire.Errorf(wire.Busy, "the agent's other link does not answer")
@@ -250,7 +257,8 @@ func (f *Fleet) lost(a *agent, links []*agentLink, why error) {
 	for _, l := range links {
 		l.close(why)
 	}
-	if err := f.saveGone(a); err != nil {
+	f.leaves(a)
+	if err := f.saveGone(a); err != nil && !errors.Is(err, store.ErrLost) { // which is said once, and not for each agent
 		f.Log.Error("save the envoy's facts", "envoy", a.id, "err", err)
 	}
 	f.changed(a.id, false)

@@ -43,16 +43,16 @@ func checkMove(id []byte) error {
 	return nil
 }
 
-// expects says whether the agent has said on one of its links that l comes. It has said so once.
-func (a *agent) expects(l *agentLink) bool {
-	if len(l.move) == 0 {
+// expects says whether the agent has said on one of its links that one comes which names move. It has said so once.
+func (a *agent) expects(move []byte) bool {
+	if len(move) == 0 {
 		return false
 	}
 	links := a.fleet.linksOf(a.id)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, o := range links {
-		if o.agent == a && bytes.Equal(o.announced, l.move) {
+		if o.agent == a && bytes.Equal(o.announced, move) {
 			o.announced = nil
 			return true
 		}

@@ -225,8 +225,14 @@ func (f *Fleet) Rename(ctx context.Context, by audit.Event, id wire.EnvoyID, nam
 	return nil
 }
 
-// isLive says whether an envoy's agent is connected.
-func (f *Fleet) isLive(id wire.EnvoyID) bool { return f.agent(id) != nil }
+// isLive says whether an envoy's agent is connected, here or to another relay.
+func (f *Fleet) isLive(id wire.EnvoyID) bool {
+	if f.agent(id) != nil {
+		return true
+	}
+	_, ok := f.elsewhere(id)
+	return ok
+}
 
 // warnOfNames tells what is not clear about an envoy's name.
 func (f *Fleet) warnOfNames(e store.Envoy, reported string, others []store.Envoy) (w []string) {

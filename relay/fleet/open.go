@@ -16,6 +16,11 @@ type Tunnel struct {
 	link   wire.Link
 }
 
+// NewTunnel makes the tunnel of a stream that is carried by a link to another relay: its end ends the tunnel as an agent's does.
+func NewTunnel(s wire.Stream, opened *wire.Opened, carrier wire.Link) *Tunnel {
+	return &Tunnel{Stream: s, Opened: opened, link: carrier}
+}
+
 // Why is [wire.AgentLost] if the agent's link or the tunnel's lane has ended, as that is what broke the tunnel, and else err.
 func (t *Tunnel) Why(err error) error {
 	if t.link.Err() != nil || errors.Is(err, wire.ErrLane) {
@@ -31,10 +36,18 @@ func (t *Tunnel) Why(err error) error {
 func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
 	for {
 		l := f.newest(id)
+		if f.Board != nil && (l == nil || l.isTaken()) {
+			if t, err := f.openElsewhere(ctx, id, open, early); t != nil || err != nil {
+				return t, err
+			}
+		}
 		if l == nil {
 			return nil, &wire.Error{Code: wire.EnvoyOffline}
 		}
 		t, err := l.open(ctx, open, early)
+		if err == nil {
+			t = l.guarded(t)
+		}
 		if err != nil && ctx.Err() == nil && l.left() && f.newest(id) != l {
 			continue // the agent has moved meanwhile, and has not seen the request
 		}

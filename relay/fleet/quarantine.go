@@ -99,6 +99,9 @@ func (f *Fleet) quarantine(ctx context.Context, id wire.EnvoyID, c *store.Copied
 		if err := look(tx); err != nil {
 			return err
 		}
+		if err := f.evict(tx, id); err != nil {
+			return err
+		}
 		e.Quarantined(c, f.Now())
 		return store.PutEnvoy(tx, e)
 	})

@@ -43,6 +43,9 @@ func (f *Fleet) end(ctx context.Context, by audit.Event, what string, id wire.En
 		if err := look(tx); err != nil {
 			return err
 		}
+		if err := f.evict(tx, id); err != nil {
+			return err
+		}
 		return change(tx, e)
 	})
 	if err != nil {

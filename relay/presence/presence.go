@@ -23,7 +23,7 @@ const (
 	// maxAnswers is of how many envoys answers are remembered.
 	maxAnswers = 4096
 	// lookEvery is how often all rows are read: for lists, and to find whose links have gone to another relay.
-	lookEvery = 5 * time.Second
+	lookEvery = 3 * time.Second
 	// leaveEvery is how often rows of links that have ended are taken away.
 	leaveEvery = time.Second
 	// maxStale is how many rows of relays that are gone are taken away each time.
@@ -148,9 +148,16 @@ func (b *Board) Elsewhere() map[wire.EnvoyID]store.Holder {
 	return b.all
 }
 
-// Run takes rows away, and tells moved of each envoy of this relay that another one has taken, for as long as that has it: now is
-// its row. It is called for one after the other, and may take a while.
-func (b *Board) Run(ctx context.Context, moved func(ctx context.Context, now store.Holder)) error {
+// Watcher is told of this relay's envoys, of one after the other. It may take a while.
+type Watcher interface {
+	// Taken says that another relay has taken one, for as long as that has it.
+	Taken(ctx context.Context, now store.Holder)
+	// Serves says whether one may still be served whose row is gone. If so it is taken again.
+	Serves(ctx context.Context, id wire.EnvoyID) bool
+}
+
+// Run takes rows away, and tells w what has become of this relay's envoys, until ctx ends.
+func (b *Board) Run(ctx context.Context, w Watcher) error {
 	look, leave := time.NewTicker(lookEvery), time.NewTicker(leaveEvery)
 	defer look.Stop()
 	defer leave.Stop()
@@ -161,7 +168,7 @@ func (b *Board) Run(ctx context.Context, moved func(ctx context.Context, now sto
 		case <-leave.C:
 			b.takeAway(ctx)
 		case <-look.C:
-			if err := b.lookAtAll(ctx, moved); err != nil && ctx.Err() == nil {
+			if err := b.lookAtAll(ctx, w); err != nil && ctx.Err() == nil {
 				b.Log.Error("look which relay has which envoy", "err", err)
 			}
 		}
@@ -169,7 +176,7 @@ func (b *Board) Run(ctx context.Context, moved func(ctx context.Context, now sto
 }
 
 // lookAtAll reads all rows.
-func (b *Board) lookAtAll(ctx context.Context, moved func(ctx context.Context, now store.Holder)) error {
+func (b *Board) lookAtAll(ctx context.Context, w Watcher) error {
 	me := b.Lease.Owner()
 	if !b.Lease.Held(me) {
 		return nil
@@ -210,10 +217,12 @@ func (b *Board) lookAtAll(ctx context.Context, moved func(ctx context.Context, n
 		now, ok := seen[row.Envoy]
 		var err error
 		switch {
-		case !ok: // who had taken it is gone, and the link has been here all the time
-			err = b.retake(ctx, h)
+		case !ok: // who had taken it is gone, and the link has been here all the time; or somebody has evicted it
+			if w.Serves(ctx, row.Envoy) {
+				err = b.retake(ctx, h)
+			}
 		case now.Owner() != me && now.Turn > row.Turn:
-			moved(ctx, now)
+			w.Taken(ctx, now)
 		}
 		if err != nil {
 			return err

@@ -27,8 +27,9 @@ type relay struct {
 	node   *sharedtest.Node
 	keeper *lease.Keeper
 
-	mu    sync.Mutex
-	moved []store.Holder
+	mu      sync.Mutex
+	moved   []store.Holder
+	revoked wire.EnvoyID
 }
 
 func start(t *testing.T, c *sharedtest.Cluster, name string) *relay {
@@ -47,11 +48,7 @@ func start(t *testing.T, c *sharedtest.Cluster, name string) *relay {
 	var running sync.WaitGroup
 	running.Go(func() { _ = r.keeper.Run(ctx) })
 	running.Go(func() {
-		_ = r.Run(ctx, func(_ context.Context, now store.Holder) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.moved = append(r.moved, now)
-		})
+		_ = r.Run(ctx, r)
 	})
 	t.Cleanup(func() {
 		cancel()
@@ -59,6 +56,20 @@ func start(t *testing.T, c *sharedtest.Cluster, name string) *relay {
 		running.Wait()
 	})
 	return r
+}
+
+// Taken implements [presence.Watcher].
+func (r *relay) Taken(_ context.Context, now store.Holder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved = append(r.moved, now)
+}
+
+// Serves implements [presence.Watcher].
+func (r *relay) Serves(_ context.Context, id wire.EnvoyID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return id != r.revoked
 }
 
 func (r *relay) take(id wire.EnvoyID) *presence.Hold {
@@ -156,6 +167,28 @@ func TestRelayIsGone(t *testing.T) {
 		if len(a.Elsewhere()) > 0 {
 			t.Errorf("a knows of %+v", a.Elsewhere())
 		}
+	})
+}
+
+// A row that somebody else takes away comes back if the envoy may be served.
+func TestEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := sharedtest.New(true)
+		a, b := start(t, c, "a"), start(t, c, "b")
+		id, revoked := wire.NewEnvoyID(), wire.NewEnvoyID()
+		a.mu.Lock()
+		a.revoked = revoked
+		a.mu.Unlock()
+		a.take(id)
+		a.take(revoked)
+		if err := b.KV.Update(t.Context(), func(tx store.Tx) error {
+			return errors.Join(store.EvictEnvoy(tx, id), store.EvictEnvoy(tx, revoked))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		b.want("one that serves", id, "a")
+		b.want("one that does not", revoked, "")
 	})
 }
 

@@ -54,6 +54,9 @@ func LeaveEnvoy(tx Tx, h Holder) error {
 	return tx.Delete(holderKey(h.Envoy))
 }
 
+// EvictEnvoy takes the row away, whoever has it: that relay looks whether the envoy may still be served.
+func EvictEnvoy(tx Tx, id wire.EnvoyID) error { return tx.Delete(holderKey(id)) }
+
 // HolderOf finds which relay has an envoy's link. ok is false if none has: also if the one of the row has lost its lease.
 func HolderOf(tx Tx, id wire.EnvoyID) (h Holder, ok bool, err error) {
 	h, err = get[Holder](tx, holderKey(id))
