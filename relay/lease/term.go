@@ -36,8 +36,12 @@ func newTerm(o store.Owner, c Clock, asked, ttl time.Duration) *term {
 // ours is how much of a lease's time its relay uses.
 func ours(ttl time.Duration) time.Duration { return ttl - ttl/3 }
 
-// renewed takes the answer to a request that was sent at asked.
+// renewed takes the answer to a request that was sent at asked. One that comes when the time is over does not bring it back: others may
+// have been told already.
 func (t *term) renewed(asked, ttl time.Duration) {
+	if !t.held() {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.until = max(t.until, asked+ours(ttl))
