@@ -317,9 +317,8 @@ func TestHeldKeysAreLetGo(t *testing.T) {
 		t.Error("no key is held")
 	}
 	s.Close()
-	if down := x.keysDown(); down != 0 {
-		t.Fatalf("%d keys are down", down)
-	}
+	// The X server does what it was told before somebody has left, and may still be at it.
+	eventually(t, "no key is held", func() bool { return x.keysDown() == 0 })
 }
 
 // keysDown asks the X server how many keys are held (X11 protocol, QueryKeymap).
