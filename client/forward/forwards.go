@@ -396,6 +396,11 @@ func (f *Forwards) enter() bool {
 
 func (f *Forwards) leave() {
 	<-f.slots
+	f.less()
+}
+
+// less counts one connection less.
+func (f *Forwards) less() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open--; f.open == 0 {

@@ -84,14 +84,22 @@ func (f *Forwards) pass(near *socket, far client.Conn) {
 	}
 }
 
-// arrives waits until what was written has come, for a connection that may go on over another link: so long it counts as open.
+// arrives has a connection that may go on over another link count as open until what was written has come. It takes no place any more.
 func (f *Forwards) arrives(far client.Conn) {
-	if l, ok := far.(interface{ Done() <-chan struct{} }); ok {
+	l, ok := far.(interface{ Done() <-chan struct{} })
+	if !ok {
+		return
+	}
+	f.mu.Lock()
+	f.open++
+	f.mu.Unlock()
+	f.wg.Go(func() {
+		defer f.less()
 		select {
 		case <-l.Done():
 		case <-f.ctx.Done():
 		}
-	}
+	})
 }
 
 // writeCloser is one end of a direction.
