@@ -16,6 +16,9 @@ const (
 
 	// pulseRefusals is how often the network must say that a program's socket is gone: once may be about what was under way.
 	pulseRefusals = 2
+
+	// pulseAgain is how long one may take to ping whose socket is gone: it may have changed it, and found the way a moment ago.
+	pulseAgain = 2 * time.Second
 )
 
 // errProgramGone is how a link ends whose program has.
@@ -85,12 +88,15 @@ func (c *client) silent(ctx context.Context, f *wire.Framed, pings, over <-chan 
 	if f.Send(&wire.Pong{}) != nil {
 		return false // the link has ended, or will by itself
 	}
+	var refused <-chan time.Time
 	for {
 		select {
 		case <-look.C:
-			if count() >= pulseRefusals {
-				return true
+			if refused == nil && count() >= pulseRefusals {
+				refused = time.After(pulseAgain)
 			}
+		case <-refused:
+			return true
 		case <-pings:
 			return false
 		case <-over:

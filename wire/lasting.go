@@ -34,7 +34,7 @@ const (
 //	Closed  no more are read: what still comes is thrown away; EOF answers it
 //
 // Each side keeps what the other one has not read. Who begins a connection says how many bytes, and ends, have come before
-// ([Lasting.Begin]); the other side goes on behind them. A connection that is reset with [Internal] was lost, and a next one may come.
+// ([Lasting.Begin]); the other side goes on behind them. A connection that is reset with [Internal] was lost ([Lost]), and a next one may come.
 // Any other code is that of the stream itself, as for every Stream. When all was read in both directions both sides end the connection in order.
 //
 // Its methods may be called at the same time, as those of a Stream.
@@ -130,9 +130,10 @@ func (l *Lasting) Unread() bool {
 	return l.unread
 }
 
-// Lost says of an error of [Lasting.Carry] that the connection alone was lost.
+// Lost says of an error of [Lasting.Carry] that the connection alone was lost. It also is when the relay has ended the link because
+// nobody seemed to be there any more ([ViewerLost]): a program that has changed its socket looks so for a moment.
 func Lost(err error) bool {
-	return err != nil && !errors.Is(err, io.EOF) && CodeOf(err) == Internal
+	return err != nil && !errors.Is(err, io.EOF) && (CodeOf(err) == Internal || CodeOf(err) == ViewerLost)
 }
 
 // Carry carries the stream over a connection until that ends, and ends it. came is what the peer has said of what has come there. The error is nil when

@@ -209,13 +209,14 @@ func TestLastingEvil(t *testing.T) {
 
 // A code is the stream's own end; a connection that is lost is not. Only the last connection carries anything.
 func TestLastingCodes(t *testing.T) {
-	for _, code := range []wire.Code{wire.None, wire.Killed, wire.Cancelled, wire.Internal} {
+	for _, code := range []wire.Code{wire.None, wire.Killed, wire.Cancelled, wire.Internal, wire.ViewerLost} {
 		a, b := wiretest.Streams()
 		l := wire.NewLasting(nil)
 		turn, _, _ := l.Begin()
 		time.AfterFunc(5*time.Millisecond, func() { b.Reset(code) })
 		err := l.Carry(turn, wire.NewFramed(a), 0)
-		if wire.CodeOf(err) != code || wire.Lost(err) != (code == wire.Internal) || (l.Err() == nil) != (code == wire.Internal) {
+		lost := code == wire.Internal || code == wire.ViewerLost
+		if wire.CodeOf(err) != code || wire.Lost(err) != lost || (l.Err() == nil) != lost {
 			t.Errorf("%s: carried with %v, and then %v", code, err, l.Err())
 		}
 	}
