@@ -50,8 +50,8 @@ type Table struct {
 	undone []func(context.Context) error // rows that could not be closed; at most Max
 	down   error                         // why the audit log cannot be written; nil: it can
 	doom   *time.Timer                   // ends what is live when it is down for too long
-	// writing are sessions whose end is being written now, where several relays share the state.
-	writing map[wire.SessionID]bool
+	// Where several relays share the state: sessions whose end is being written now, and those whose rows somebody here takes care of.
+	writing, cared map[wire.SessionID]bool
 
 	leaving chan struct{} // closed by EndAll
 	nudge   chan struct{} // has Run look at the audit log; holds one
@@ -130,6 +130,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 		allow = func(store.Tx) error { return nil }
 	}
 	row.ID, row.Created, row.LogSize = wire.NewSessionID(), t.Now(), t.Journal.Size()
+	t.care(row.ID)
 	err := t.KV.Update(ctx, func(tx store.Tx) error {
 		if err := allow(tx); err != nil {
 			return err
@@ -139,6 +140,7 @@ func (t *Table) Reserve(ctx context.Context, row store.Session, allow func(store
 		return store.ReserveSession(tx, row, t.Max)
 	})
 	if err != nil {
+		t.careNoMore(row.ID) // the row may be there all the same: sweep finds it
 		return nil, err
 	}
 	s := &Session{table: t, row: row}

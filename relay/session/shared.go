@@ -58,25 +58,55 @@ func (s *Session) leash() (off func() bool) {
 
 // closeShared is close where several relays share the state.
 func (s *Session) closeShared(ctx context.Context, end store.End) error {
-	err := s.claim(ctx, end)
+	open := func(err error) bool { return err != nil && wire.CodeOf(err) != wire.AuditUnavailable } // else the row has the end
+	t, err := s.table, s.claim(ctx, end)
 	switch {
-	case err == nil, wire.CodeOf(err) == wire.AuditUnavailable: // which the row keeps
+	case !open(err):
+		t.careNoMore(s.row.ID)
 	case s.held() != nil: // now it is for whoever comes first
+		t.careNoMore(s.row.ID)
 		s.Log().Warn("a session's row is left to the other relays", "err", err)
 	default: // the slot is taken until the row is written
 		s.Log().Error("close session", "err", err)
-		s.table.later(func(ctx context.Context) error {
-			if s.held() != nil {
-				return nil
+		t.later(func(ctx context.Context) error {
+			if err := s.claim(ctx, end); open(err) && s.held() == nil {
+				return err
 			}
-			err := s.claim(ctx, end)
-			if wire.CodeOf(err) == wire.AuditUnavailable || s.held() != nil {
-				return nil
-			}
-			return err
+			t.careNoMore(s.row.ID)
+			return nil
 		})
 	}
 	return err
+}
+
+// care says that somebody in this process takes care of a session's row: whoever opens it, and then the session. A row of this relay's
+// that nobody takes care of is one whose request has failed, because the answer of the state was lost, or came too late.
+func (t *Table) care(id wire.SessionID) {
+	if !t.shared() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cared == nil {
+		t.cared = map[wire.SessionID]bool{}
+	}
+	t.cared[id] = true
+}
+
+func (t *Table) careNoMore(id wire.SessionID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.cared, id)
+}
+
+// stray says whether a row of this relay's is one that nobody takes care of.
+func (t *Table) stray(o store.Owner, id wire.SessionID) bool {
+	if o != t.Lease.Owner() {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.cared[id]
 }
 
 // claim does what ends a session, as far as it gets. What is Closing when it returns, writeEnds brings to its end.
@@ -91,15 +121,20 @@ func (s *Session) claim(ctx context.Context, end store.End) error {
 	}
 	defer done()
 	defer s.Changed()
-	size, mine := t.Journal.Size(), false
+	size, claimed := t.Journal.Size(), false
 	if err := t.KV.Update(ctx, func(tx store.Tx) (err error) {
-		if mine = store.OwnerOf(tx) == s.row.Owner(); !mine { // another lease has begun meanwhile
+		claimed = false
+		if store.OwnerOf(tx) != s.row.Owner() { // another lease has begun meanwhile
 			return store.ErrLost
 		}
-		_, mine, err = store.ClaimSession(tx, s.row.ID, end, size)
+		claimed, err = store.ClaimSession(tx, s.row.ID, end, size)
 		return err
-	}); err != nil || !mine {
+	}); err != nil {
 		return err
+	}
+	if !claimed { // somebody else did, or this relay whose answer was lost: then the log may have the record, and writeEnds looks
+		t.look()
+		return nil
 	}
 	if _, err := t.Journal.AppendEnd(ctx, s.record(end)); err != nil {
 		s.Log().Error("the record of a session's end waits for the audit log", "err", err)
@@ -134,12 +169,12 @@ func (t *Table) write(id wire.SessionID) (done func(), ok bool) {
 	}, true
 }
 
-// sweep claims the rows that hold a slot and whose relay has lost its lease. started says that this process has just begun: those
+// sweep claims the rows that hold a slot and whose relay has lost its lease, or does not know of them. started says that this process has just begun: those
 // of its own name are of a run before.
 func (t *Table) sweep(ctx context.Context, started bool) error {
 	var lost, strays []store.Session
 	if err := t.KV.View(ctx, func(tx store.Tx) (err error) {
-		if lost, err = store.LostSessions(tx); err == nil {
+		if lost, err = store.LostSessions(tx, t.stray); err == nil {
 			strays, err = store.ClosingOf(tx, "") // of the one relay that there was
 		}
 		return err
@@ -156,10 +191,12 @@ func (t *Table) sweep(ctx context.Context, started bool) error {
 	}
 	return each(ctx, lost, func(ctx context.Context, row store.Session) error {
 		code, detail, size := wire.RelayLost, fmt.Sprintf("relay %s is gone", row.Relay), t.Journal.Size()
-		switch {
-		case row.Relay == t.Lease.Owner().Name && started:
+		switch me := t.Lease.Owner(); {
+		case row.Owner() == me:
+			code, detail = wire.Cancelled, "the relay had no answer when it was opened"
+		case row.Relay == me.Name && started:
 			code, detail = wire.RelayRestart, "found open at start-up"
-		case row.Relay == t.Lease.Owner().Name:
+		case row.Relay == me.Name:
 			detail = "the relay was cut off from the others"
 		case row.Relay == "": // of the one relay that there was; if that is this one, its log may have the record
 			detail, size = "found open when the relays became several", min(size, row.LogSize)
@@ -167,7 +204,7 @@ func (t *Table) sweep(ctx context.Context, started bool) error {
 		end := store.End{Code: code, Reason: reason(code, detail), Sent: row.Sent, Received: row.Received, At: t.Now()}
 		mine := false
 		if err := t.KV.Update(ctx, func(tx store.Tx) (err error) {
-			_, mine, err = store.ClaimSession(tx, row.ID, end, size)
+			mine, err = store.ClaimSession(tx, row.ID, end, size)
 			return err
 		}); err != nil {
 			return err

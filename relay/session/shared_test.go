@@ -25,7 +25,7 @@ type step struct {
 
 var steps = []string{
 	"open", "open", "open", "open", "end", "end", "wait", "wait", "wait long", "kill", "start", "stop", "continue", "cut", "mend",
-	"break log", "mend log", "set clock", "die at a record", "die at a commit", "stop at a commit", "stop before a commit",
+	"break log", "mend log", "set clock", "die at a record", "die at a commit", "stop at a commit", "stop before a commit", "cut at a commit", "cut at a record",
 }
 
 func (r *relays) do(s step, names []string) error {
@@ -71,6 +71,17 @@ func (r *relays) do(s step, names []string) error {
 		r.logs[name].Break(nil)
 	case "set clock":
 		p.skew.Add(int64(time.Duration(s.n-10) * time.Hour))
+	case "cut at a commit": // for as long as a call waits for its answer, and then again and again
+		p.node.Committed(func() {
+			p.node.Cut()
+			time.AfterFunc(time.Duration(s.n)*400*time.Millisecond, p.node.Mend)
+		})
+	case "cut at a record":
+		cut := func() {
+			p.node.Cut()
+			time.AfterFunc(time.Duration(s.n)*400*time.Millisecond, p.node.Mend)
+		}
+		p.journal.written.Store(&cut)
 	case "die at a record":
 		kill := p.node.Kill
 		p.journal.written.Store(&kill)
@@ -455,5 +466,39 @@ func TestClaimNeedsALog(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.wantLost(t, id, "c")
+	})
+}
+
+// A row whose request has failed, as the state's answer was lost, keeps its slot for a moment only.
+func TestStrayRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelays(5, nil)
+		defer r.over()
+		a, err := r.start("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.node.Committed(a.node.Cut)
+		if _, err := a.open(); err == nil {
+			t.Error("it was opened without an answer")
+		}
+		a.node.Committed(nil)
+		a.node.Mend()
+		if _, slots, _, err := r.view(); slots != 1 || err != nil {
+			t.Fatalf("%d slots, %v", slots, err)
+		}
+		time.Sleep(5 * time.Second)
+		rows, slots, closing, err := r.view()
+		if slots+closing != 0 || len(rows) != 1 || err != nil {
+			t.Errorf("%d slots, %d ends, %+v, %v", slots, closing, rows, err)
+		}
+		for id, row := range rows {
+			if row.Code != wire.Cancelled || row.Closer != "a" || len(r.records()[id.String()]) != 1 {
+				t.Errorf("%+v, ends %v", row, r.records())
+			}
+		}
+		if !a.keeper.Held(a.keeper.Owner()) {
+			t.Error("the lease is lost")
+		}
 	})
 }

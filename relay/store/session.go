@@ -200,18 +200,14 @@ func EndSession(tx Tx, id wire.SessionID, end End, logSize uint64) error {
 }
 
 // ClaimSession makes a session Closing, gives its slot back, and decides that the audit log of the relay that tx belongs to, which
-// has logSize records now, gets the record of the end. mine says that it does, or did already. The session is that relay's, or one of
-// a relay that has lost its lease; that of another one is [wire.Conflict]. What is Closing or Closed already keeps its end.
-func ClaimSession(tx Tx, id wire.SessionID, end End, logSize uint64) (s Session, mine bool, err error) {
+// has logSize records now, gets the record of the end. The session is that relay's, or one of a relay that has lost its lease; that of
+// another one is [wire.Conflict]. What is Closing or Closed already is not changed: so of all that claim one session, exactly one learns
+// that it did, and may write the record without looking for one.
+func ClaimSession(tx Tx, id wire.SessionID, end End, logSize uint64) (claimed bool, err error) {
 	o := OwnerOf(tx)
-	if s, err = GetSession(tx, id); err != nil {
-		return s, false, err
-	}
-	switch s.State {
-	case Closed:
-		return s, false, nil
-	case Closing:
-		return s, s.Closer == o.Name, nil
+	s, err := GetSession(tx, id)
+	if err != nil || s.State == Closing || s.State == Closed {
+		return false, err
 	}
 	if s.Owner() != o {
 		alive, err := Alive(tx, s.Owner())
@@ -219,18 +215,18 @@ func ClaimSession(tx Tx, id wire.SessionID, end End, logSize uint64) (s Session,
 			err = wire.Errorf(wire.Conflict, "the session is of relay %s, which is there", s.Relay)
 		}
 		if err != nil {
-			return s, false, err
+			return false, err
 		}
 	}
 	s.end(end)
 	s.State, s.Closer, s.EndSize = Closing, o.Name, logSize
 	if err := tx.Delete(openKey(id)); err != nil {
-		return s, false, err
+		return false, err
 	}
 	if err := tx.Put(closingKey(id), []byte(o.Name)); err != nil {
-		return s, false, err
+		return false, err
 	}
-	return s, true, put(tx, sessionKey(id), s)
+	return true, put(tx, sessionKey(id), s)
 }
 
 // AdoptSession has another log get the record of the end of a session that is Closing: that of the relay that tx belongs to,
@@ -300,30 +296,33 @@ func ClosingSessions(tx Tx) ([]Session, error) { return indexed(tx, closingPrefi
 
 // ClosingOf lists those whose record is to be in the audit log of a relay; "": of the only one.
 func ClosingOf(tx Tx, closer string) ([]Session, error) {
-	return indexed(tx, closingPrefix, func(value []byte) bool { return string(value) == closer })
+	return indexed(tx, closingPrefix, func(_ wire.SessionID, value []byte) bool { return string(value) == closer })
 }
 
-// LostSessions lists the sessions that hold a slot and whose relay has lost the lease of then, oldest first. To look for them
-// costs little while there are none.
-func LostSessions(tx Tx) ([]Session, error) {
+// LostSessions lists the sessions that hold a slot and whose relay has lost the lease of then, and of others those that stray says,
+// oldest first; nil: none. To look for them costs little while there are none.
+func LostSessions(tx Tx, stray func(Owner, wire.SessionID) bool) ([]Session, error) {
 	alive, err := living(tx)
 	if err != nil {
 		return nil, err
 	}
-	return indexed(tx, openPrefix, func(value []byte) bool { return !alive[ownerIn(value)] })
+	return indexed(tx, openPrefix, func(id wire.SessionID, value []byte) bool {
+		o := ownerIn(value)
+		return !alive[o] || stray != nil && stray(o, id)
+	})
 }
 
-func every([]byte) bool { return true }
+func every(wire.SessionID, []byte) bool { return true }
 
-func indexed(tx Tx, prefix string, match func(value []byte) bool) ([]Session, error) {
+func indexed(tx Tx, prefix string, match func(id wire.SessionID, value []byte) bool) ([]Session, error) {
 	var found []Session
 	for key, value := range tx.Scan(prefix) {
-		if !match(value) {
-			continue
-		}
 		id, err := wire.ParseSessionID(strings.TrimPrefix(key, prefix))
 		if err != nil {
 			return nil, fmt.Errorf("read index %q: %w", key, err)
+		}
+		if !match(id, value) {
+			continue
 		}
 		s, err := get[Session](tx, sessionKey(id))
 		if err != nil {
