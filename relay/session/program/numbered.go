@@ -298,6 +298,7 @@ func (n *Numbered) join(f *wire.Framed, a *wire.Attach) (*seat, *wire.Attached, 
 		n.seat.Reset(wire.TakenOver)
 	}
 	n.seat, n.came = v, true
+	wake(n.news) // the program may have ended, and there is nothing to send that would say so
 	n.stayLocked()
 	n.seats.Add(1)
 	attached := n.session.Attached()

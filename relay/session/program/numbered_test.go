@@ -575,3 +575,28 @@ func TestNumberedUntold(t *testing.T) {
 	}
 	s.row()
 }
+
+// A program that has ended before its viewer came, without a word, is told to have ended.
+func TestNumberedEndsBeforeItsViewerComes(t *testing.T) {
+	s, n := showNumbered(t, session.NewMemory(session.UsualMemory))
+	s.ends(&wire.Exit{Status: 3})
+	for known := false; !known; time.Sleep(time.Millisecond) {
+		n.mu.Lock()
+		known = n.exit != nil
+		n.mu.Unlock()
+	}
+	time.Sleep(20 * time.Millisecond) // it is not looked for any more
+	f, _, _ := s.come(nil, nil)
+	if err := f.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Receive()
+	if _, ok := m.(*wire.Ack); ok {
+		m, err = f.Receive()
+	}
+	if exit, ok := m.(*wire.Exit); !ok || exit.Status != 3 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	f.Reset(wire.None)
+	s.row()
+}
