@@ -71,7 +71,7 @@ func (l *Lasting) Admit(who session.Viewer) error {
 	return nil
 }
 
-// Lasts marks a stage to which its viewer may come back without a ticket, as [session.Channel.Back] lets it.
+// Lasts marks a stage to which its viewer may come back without a ticket, as [session.Session.Back] lets it.
 func (l *Lasting) Lasts() {}
 
 // Run implements [session.Stage].
