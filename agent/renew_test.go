@@ -34,6 +34,9 @@ func linked(t *testing.T) (*agentLink, *wire.Framed, *certs.CA) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := r.SetDeadline(time.Now().Add(time.Minute)); err != nil { // what does not come is a failure, and not a test that hangs
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = near.Close(wire.None, "") })
 	a.enrolment.Pin = ca.Pin().String()
 	first, err := x509.ParseCertificate(issue(t, ca, envoy, newRequest(t))[0])
@@ -80,6 +83,12 @@ func issue(t *testing.T, ca *certs.CA, id certs.Identity, csr []byte) [][]byte {
 	return chain
 }
 
+// free waits until nobody has the exchange: it is given back a moment after Kept was sent.
+func (r *renewals) free() {
+	r.exchange.Lock()
+	defer r.exchange.Unlock()
+}
+
 // A relay whose disk is slow may answer after the next one would be due: its answer fits, and the link goes on.
 func TestRenewalThatIsAnsweredLate(t *testing.T) {
 	l, relay, ca := linked(t)
@@ -100,6 +109,7 @@ func TestRenewalThatIsAnsweredLate(t *testing.T) {
 	if _, err := wire.Expect[wire.Kept](relay); err != nil { // and no further request before it
 		t.Fatal(err)
 	}
+	l.free()
 	if err := l.askRenewal(); err != nil {
 		t.Fatal(err)
 	}
