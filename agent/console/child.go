@@ -20,10 +20,11 @@ import (
 )
 
 const (
-	termTime = 2 * time.Second // from SIGTERM to SIGKILL: x11vnc frees its shared memory in 3 ms
-	killTime = 5 * time.Second // after SIGKILL; a process that lives longer is stuck in the kernel and given up
-	maxLines = 50              // of one process that are logged
-	maxPrint = 1 << 20         // what a program that is only asked something may print: xdpyinfo names hundreds of visuals
+	leaveTime = time.Second     // to end by itself; x11vnc needs some milliseconds
+	termTime  = 2 * time.Second // from SIGTERM to SIGKILL: x11vnc frees its shared memory in 3 ms
+	killTime  = 5 * time.Second // after SIGKILL; a process that lives longer is stuck in the kernel and given up
+	maxLines  = 50              // of one process that are logged
+	maxPrint  = 1 << 20         // what a program that is only asked something may print: xdpyinfo names hundreds of visuals
 )
 
 // job is a program to be started as the screen's user.
@@ -103,6 +104,14 @@ func (ch *child) signal(s unix.Signal) {
 	defer ch.mu.Unlock()
 	if !ch.reaped {
 		_ = unix.Kill(-ch.cmd.Process.Pid, s) // it may have ended
+	}
+}
+
+// leave waits for a process that has been told to end in its own way.
+func (ch *child) leave() {
+	select {
+	case <-ch.done:
+	case <-time.After(leaveTime):
 	}
 }
 

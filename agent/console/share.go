@@ -93,7 +93,12 @@ func (s *Share) watch() {
 	case <-server:
 		s.err = wire.Errorf(wire.DesktopFailed, "the server of the screen ended: its user may have logged out")
 	}
-	// The server ends first: while anybody sees the screen, the notice must say so.
+	// The server ends first: while anybody sees the screen, the notice must say so. It is asked by the end of its connection: then it lets go
+	// of the keys that are held. In the middle of a signal it may wait for itself, and has to be killed with them held.
+	if s.server != nil {
+		_ = s.Conn.CloseWrite() // it may be closed already
+		s.server.leave()
+	}
 	for _, ch := range []*child{s.server, s.notice} {
 		if ch == nil {
 			continue
