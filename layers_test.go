@@ -194,6 +194,10 @@ var bans = []ban{
 		why: "a relay's place among others is a matter between it and the state; whoever is told of its loss knows what to end",
 	},
 	{
+		in: []string{"scrier/relay/peer"}, imports: []string{"scrier/..."}, save: []string{"scrier/wire", "scrier/relay/fleet", "scrier/relay/panics", "scrier/relay/store"},
+		why: "what relays say to each other is about agents' streams alone; who may have one was decided before",
+	},
+	{
 		in: []string{"scrier/relay/store/..."}, imports: []string{"scrier/relay", "scrier/relay/web/...", "scrier/relay/session/...", "scrier/relay/access/...", "scrier/relay/fleet/...", "scrier/relay/audit/..."},
 		why: "the store keeps records for the rooms above it, and must not need those rooms",
 	},

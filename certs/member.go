@@ -90,6 +90,20 @@ func (m Member) Client(name string) *tls.Config {
 	}
 }
 
+// PeerServer is the configuration for links of other members: as Server, and for our own protocol.
+func (m Member) PeerServer() *tls.Config {
+	conf := m.Server()
+	conf.NextProtos = []string{wire.ALPNPeer}
+	return conf
+}
+
+// Peer is the configuration for a link to one member, by its name.
+func (m Member) Peer(name string) *tls.Config {
+	conf := m.Client(name)
+	conf.NextProtos = []string{wire.ALPNPeer}
+	return conf
+}
+
 // MemberName is the name in a member's certificate that was verified already.
 func MemberName(cert *x509.Certificate) string {
 	id, err := identityOf(cert)

@@ -28,6 +28,8 @@ type Server struct {
 	Hosts []string
 	// Public is shown to browsers that ask for one of its names; nil: there is none.
 	Public Public
+	// Members says whom of the other relays of a cluster this one takes, and how it shows itself to them; nil: it is the only one.
+	Members *Member
 
 	mu      sync.Mutex
 	cert    *tls.Certificate
@@ -69,15 +71,20 @@ func (s *Server) QUIC() *tls.Config {
 	return c
 }
 
-// TCP is the configuration for TCP: for agents and CLIs the same as over QUIC, and for browsers, who are asked for no
-// certificate, and the ACME CA that looks whether a name is ours.
+// TCP is the configuration for TCP: for agents and CLIs the same as over QUIC, and for other relays of a cluster, for browsers, who
+// are asked for no certificate, and the ACME CA that looks whether a name is ours.
 func (s *Server) TCP() *tls.Config {
 	c := s.config("h2", "http/1.1")
 	if _, ok := s.Public.(challenger); ok {
 		c.NextProtos = append(c.NextProtos, alpnACME)
 	}
 	c.GetCertificate = s.webCert
-	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return s.link(hello), nil }
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if s.Members != nil && slices.Contains(hello.SupportedProtos, wire.ALPNPeer) {
+			return s.Members.PeerServer(), nil
+		}
+		return s.link(hello), nil
+	}
 	return c
 }
 

@@ -66,6 +66,12 @@
 //
 //	Join -> Joined | Refused                              no certificate needed; a relay becomes a member of a cluster
 //
+// Between members, on links with [ALPNPeer] (no relay makes one yet):
+//
+//	PeerOpen -> Opened | Refused, then raw bytes          a session's stream to an agent that the other relay has
+//	PeerAuthenticated -> (end) | Refused                  as Authenticated to that agent
+//	PeerAsk -> PeerAnswer | Refused                       whether an agent that has come here is still there
+//
 // Who pings does so every few seconds. If no Ping comes for a while the relay sends a Pong that nobody has asked for, which a
 // machine answers on which the program has ended (ICMP).
 //
@@ -164,5 +170,6 @@ const (
 	ALPNAgent  = "scrier-agent/1"  // client certificate required, role agent
 	ALPNClient = "scrier-client/1" // client certificate optional: without one only Login and Enrol
 	ALPNLane   = "scrier-lane/1"   // over TCP: the client certificate of the link whose stream is to go on there
+	ALPNPeer   = "scrier-peer/1"   // over TCP: certificates of role member, of both sides
 	ALPNH3     = "h3"              // browsers: no client certificate; the pages' own sign-in says who
 )

@@ -65,6 +65,12 @@ const (
 	// Between relays. Who does not know Join, and gets it as the first frame of a stream, refuses it all the same.
 	frameJoin   FrameType = 0x50 // a relay that is no member -> a member of a cluster, first on its stream
 	frameJoined FrameType = 0x51 // the answer
+
+	// On links with [ALPNPeer], each first on its stream, but for the answer.
+	framePeerOpen          FrameType = 0x52
+	framePeerAuthenticated FrameType = 0x53
+	framePeerAsk           FrameType = 0x54
+	framePeerAnswer        FrameType = 0x55
 )
 
 // Sizes of payloads, in bytes.

@@ -34,6 +34,9 @@ func messages() []Message {
 		&Aside{N: 1, Over: true, Frames: 7}, &Ack{Offset: 1, Frames: 2},
 		&Join{Secret: []byte{1}, Name: "b", CSR: []byte{2}, Recipient: "age1", Peer: "h:1", Version: "v", Time: 5},
 		&Joined{Cluster: "c", Chain: [][]byte{{1}}, Members: []ClusterMember{{Name: "b", Key: []byte{1}, Number: 1 << 63, Vouch: []byte{3}}}, Number: 1 << 63, Sealed: []byte{4}},
+		&PeerOpen{Envoy: NewEnvoyID(), Open: Open{Session: NewSessionID(), Kind: KindSSH, Keys: [][]byte{{1}}}, Early: []byte("SSH-2.0-x")},
+		&PeerAuthenticated{Envoy: NewEnvoyID(), Session: NewSessionID()}, &PeerAsk{Envoy: NewEnvoyID(), Move: []byte{1}},
+		&PeerAnswer{Answers: true, Generation: 3, Key: []byte{1}, Source: "192.0.2.1", Time: 5, Boot: "b"},
 	}
 }
 

@@ -715,6 +715,14 @@ func newMessage(t FrameType) Message {
 		return new(Join)
 	case frameJoined:
 		return new(Joined)
+	case framePeerOpen:
+		return new(PeerOpen)
+	case framePeerAuthenticated:
+		return new(PeerAuthenticated)
+	case framePeerAsk:
+		return new(PeerAsk)
+	case framePeerAnswer:
+		return new(PeerAnswer)
 	}
 	return nil
 }

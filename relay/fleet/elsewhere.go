@@ -23,6 +23,8 @@ import (
 type Elsewhere interface {
 	// Open is [Fleet.Open] at the relay that has the envoy.
 	Open(ctx context.Context, at store.Holder, open *wire.Open, early []byte) (*Tunnel, error)
+	// Authenticated is [Fleet.Authenticated] at the relay that has the envoy.
+	Authenticated(ctx context.Context, at store.Holder, session wire.SessionID) error
 	// Ask is [Fleet.Asked] at the relay that has the envoy.
 	Ask(ctx context.Context, at store.Holder, n Newcomer) (Answer, error)
 }

@@ -94,6 +94,14 @@ func (r *relays) Open(ctx context.Context, at store.Holder, open *wire.Open, ear
 	return NewTunnel(t.Stream, t.Opened, t.link), nil
 }
 
+func (r *relays) Authenticated(_ context.Context, at store.Holder, session wire.SessionID) error {
+	b, err := r.at(at)
+	if err != nil {
+		return err
+	}
+	return b.AuthenticatedHere(at.Envoy, session)
+}
+
 func (r *relays) Ask(ctx context.Context, at store.Holder, n Newcomer) (Answer, error) {
 	b, err := r.at(at)
 	if err != nil {

@@ -197,7 +197,7 @@ func TestMove(t *testing.T) {
 		v, err := m.get(t.Context(), m.id)
 		return err == nil && v.Facts.Load == 7
 	})
-	if err := m.Authenticated(m.id, wire.NewSessionID()); err != nil {
+	if err := m.Authenticated(t.Context(), m.id, wire.NewSessionID()); err != nil {
 		t.Error(err)
 	}
 	for _, r := range []*road{first, second} {

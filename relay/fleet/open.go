@@ -34,9 +34,18 @@ func (t *Tunnel) Why(err error) error {
 // says in Opened is checked by the kind that asked. The caller owns the tunnel and resets it when
 // anything fails.
 func (f *Fleet) Open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
+	return f.open(ctx, id, open, early, f.Board != nil)
+}
+
+// OpenHere is Open for another relay that has found the envoy here: it goes no further.
+func (f *Fleet) OpenHere(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte) (*Tunnel, error) {
+	return f.open(ctx, id, open, early, false)
+}
+
+func (f *Fleet) open(ctx context.Context, id wire.EnvoyID, open *wire.Open, early []byte, elsewhere bool) (*Tunnel, error) {
 	for {
 		l := f.newest(id)
-		if f.Board != nil && (l == nil || l.isTaken()) {
+		if elsewhere && (l == nil || l.isTaken()) {
 			if t, err := f.openElsewhere(ctx, id, open, early); t != nil || err != nil {
 				return t, err
 			}
@@ -149,7 +158,20 @@ var agentCodes = []wire.Code{
 }
 
 // Authenticated tells the envoy that a session's key is no longer needed.
-func (f *Fleet) Authenticated(id wire.EnvoyID, session wire.SessionID) error {
+func (f *Fleet) Authenticated(ctx context.Context, id wire.EnvoyID, session wire.SessionID) error {
+	err := f.AuthenticatedHere(id, session)
+	if err == nil || f.Board == nil || f.Elsewhere == nil {
+		return err
+	}
+	at, ok, lerr := f.Board.Where(ctx, id)
+	if lerr != nil || !ok || at.Relay == f.Board.Lease.Owner().Name {
+		return errors.Join(err, lerr)
+	}
+	return f.Elsewhere.Authenticated(ctx, at, session)
+}
+
+// AuthenticatedHere is Authenticated for another relay that has found the envoy here.
+func (f *Fleet) AuthenticatedHere(id wire.EnvoyID, session wire.SessionID) error {
 	err := error(&wire.Error{Code: wire.AgentLost})
 	for _, l := range f.linksOf(id) { // whichever of them the session is on
 		if serr := l.control.Send(&wire.Authenticated{Session: session}); serr == nil || err != nil {

@@ -132,7 +132,7 @@ func (k *Kind) Open(ctx context.Context, s *session.Channel, req *session.Reques
 	client, err := ssh.Dial(ctx, tunnel.Stream, ssh.Config{
 		Signer: signer, Login: opened.Login, HostKeys: hostKeys, Guard: s.Guard, Person: dialogue, Step: dialogue.Step,
 		Authenticated: func() {
-			if err := k.Fleet.Authenticated(s.Envoy(), s.ID()); err != nil {
+			if err := k.Fleet.Authenticated(ctx, s.Envoy(), s.ID()); err != nil {
 				k.Log.Debug("tell the envoy that authentication is over", "session", s.ID(), "err", err)
 			}
 		},
