@@ -125,8 +125,12 @@ func (r *Relay) passes(why error) bool {
 	return !errors.As(errors.Unwrap(why), &broken) || broken.Code != wire.Protocol
 }
 
-// broke says that a link has ended without a word of the relay's.
-func broke(link wire.Link) bool { return link.Err() != nil && wire.CodeOf(link.Err()) == wire.Internal }
+// broke says that a link has ended without a word of the relay's, or with the word that this program seemed to be gone: so it looks for a
+// moment when it has taken another socket.
+func broke(link wire.Link) bool {
+	code := wire.CodeOf(link.Err())
+	return link.Err() != nil && (code == wire.Internal || code == wire.ViewerLost)
+}
 
 // again attaches once more, and tries for as long as the relay may keep the session.
 func (l *lifeline) again(ctx context.Context) (*attachment, error) {

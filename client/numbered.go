@@ -79,10 +79,10 @@ func (c *numbered) isClosed() bool {
 // status carries the command's bytes until it has ended, and gives its exit status.
 func (c *numbered) status(ctx context.Context, f *wire.Framed, a *wire.Attached) (int, error) {
 	exit, err := c.run(ctx, f, a)
-	switch link := c.relay.link.Err(); {
+	switch link := c.relay.link; {
 	case err != nil && ctx.Err() != nil:
 		return 0, wire.Cause(ctx, wire.Cancelled)
-	case err != nil && c.failure() == nil && link != nil && wire.CodeOf(link) != wire.Internal:
+	case err != nil && c.failure() == nil && link.Err() != nil && !broke(link):
 		return 0, c.relay.why()
 	case err != nil:
 		return 0, err

@@ -361,7 +361,7 @@ func (r *Relay) why() error { return r.whyOf(r.link) }
 // whyOf is why for a link that may not be the relay's any more.
 func (r *Relay) whyOf(link wire.Link) error {
 	err := link.Err()
-	if wire.CodeOf(err) == wire.Internal {
+	if broke(link) {
 		err = &wire.Error{Code: wire.RelayUnreachable, Detail: "the connection to the relay was lost", Err: err}
 	}
 	return r.advise(err)

@@ -483,3 +483,19 @@ func TestAgainGivesUp(t *testing.T) {
 		})
 	}
 }
+
+// A link that has ended with a word of the relay's is not lost, but for one word: that this program seemed to be gone, which it is not.
+func TestBroke(t *testing.T) {
+	for code, lost := range map[wire.Code]bool{wire.Internal: true, wire.ViewerLost: true, wire.None: false, wire.Killed: false, wire.OperatorChanged: false, wire.RelayShutdown: false} {
+		near, far := wiretest.Pair(wire.Peer{}, wire.Peer{})
+		if broke(near) {
+			t.Error("a link that lives is lost")
+		}
+		_ = far.Close(code, "")
+		<-near.Context().Done()
+		r := &Relay{link: near}
+		if got := wire.CodeOf(r.why()) == wire.RelayUnreachable; broke(near) != lost || got != lost {
+			t.Errorf("%s: lost: %t, %v", code, broke(near), r.why())
+		}
+	}
+}

@@ -286,7 +286,7 @@ func (r *Relay) attach(ctx context.Context, f *wire.Framed, req ShellRequest, a 
 		}
 		return wire.NoStatus, nil // no success: nobody knows what became of the shell
 	case !errors.Is(why, errExit):
-		if err := r.link.Err(); err != nil && wire.CodeOf(err) != wire.Internal {
+		if r.link.Err() != nil && !broke(r.link) {
 			return 0, r.why()
 		}
 		return 0, l.advise(why)

@@ -11,11 +11,15 @@ const (
 	// pulseLate is when a program that pings is asked by itself: it has left one out.
 	pulseLate = 6 * time.Second
 
-	// pulseLook is how often it is looked what the network says of it. What asks is sent again and again meanwhile.
+	// pulseLook is how often it is looked what the network says of it.
 	pulseLook = 500 * time.Millisecond
 
 	// pulseRefusals is how often the network must say that a program's socket is gone: once may be about what was under way.
 	pulseRefusals = 2
+
+	// pulseNews is how soon the network has to say so, once the program was asked. Else the network itself was away: what it says later is of a
+	// socket that a living program has left meanwhile, as it looked for another way.
+	pulseNews = 3 * time.Second
 
 	// pulseAgain is how long one may take to ping whose socket is gone: it may have changed it, and found the way a moment ago.
 	pulseAgain = 2 * time.Second
@@ -55,9 +59,14 @@ func (c *client) pulse(ctx context.Context, f *wire.Framed, m *wire.Ping) error 
 
 // late asks a program that pings no more, and ends its link if the network says that it is gone.
 func (c *client) late(ctx context.Context, f *wire.Framed, pings, over <-chan struct{}) {
+	if c.refused == nil {
+		return
+	}
+	count, forget := c.refused()
+	defer forget()
 	timer := time.NewTimer(pulseLate)
 	defer timer.Stop()
-	for {
+	for before := 0; ; before = count() {
 		select {
 		case <-pings:
 			timer.Reset(pulseLate)
@@ -68,7 +77,7 @@ func (c *client) late(ctx context.Context, f *wire.Framed, pings, over <-chan st
 		case <-ctx.Done():
 			return
 		}
-		if c.silent(ctx, f, pings, over) {
+		if c.silent(ctx, f, func() int { return count() - before }, pings, over) {
 			_ = c.link.Close(wire.CodeOf(errProgramGone), wire.DetailOf(errProgramGone))
 			return
 		}
@@ -76,24 +85,25 @@ func (c *client) late(ctx context.Context, f *wire.Framed, pings, over <-chan st
 	}
 }
 
-// silent says whether the program is gone, or that it has pinged again.
-func (c *client) silent(ctx context.Context, f *wire.Framed, pings, over <-chan struct{}) (gone bool) {
-	if c.refused == nil {
-		return false
-	}
-	count, forget := c.refused()
-	defer forget()
+// silent says whether the program is gone, or that it has pinged again. count is how often the network has said so since its last ping: what
+// was under way then is sent less and less often by now, and so the answers are rare.
+func (c *client) silent(ctx context.Context, f *wire.Framed, count func() int, pings, over <-chan struct{}) (gone bool) {
 	look := time.NewTicker(pulseLook)
 	defer look.Stop()
 	if f.Send(&wire.Pong{}) != nil {
 		return false // the link has ended, or will by itself
 	}
 	var refused <-chan time.Time
+	asked := time.Now()
 	for {
 		select {
 		case <-look.C:
-			if refused == nil && count() >= pulseRefusals {
+			switch {
+			case refused != nil:
+			case count() >= pulseRefusals:
 				refused = time.After(pulseAgain)
+			case time.Since(asked) >= pulseNews:
+				look.Stop()
 			}
 		case <-refused:
 			return true

@@ -5,12 +5,14 @@ import (
 	"context"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
 	"scrier/relay/access"
 	"scrier/wire"
+	"scrier/wire/wiretest"
 )
 
 // pinged sends a Ping on a stream of its own.
@@ -120,8 +122,29 @@ func TestPulseOfTheLiving(t *testing.T) {
 	f, _ := pinged(t, dial(t, r, wire.ALPNClient, cert), &wire.Ping{N: 1})
 	pings := make(chan struct{}, 1)
 	pings <- struct{}{}
-	c := &client{refused: func() (func() int, func()) { return func() int { return 1000 }, func() {} }}
-	if c.silent(context.Background(), f, pings, nil) {
+	if new(client).silent(context.Background(), f, func() int { return 1000 }, pings, nil) {
 		t.Error("it is taken for one that is gone")
+	}
+}
+
+// What the network says is news of a program's end only while it is there: behind a black-out it speaks of a socket that a living one has
+// left, and that one has still to find its way.
+func TestPulseBehindABlackout(t *testing.T) {
+	for dark, gone := range map[time.Duration]bool{0: true, pulseNews - time.Second: true, pulseNews + time.Second: false, 20 * time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			s, far := wiretest.Streams()
+			defer far.Reset(wire.None)
+			began, pings := time.Now(), make(chan struct{}, 1)
+			count := func() int {
+				if time.Since(began) < dark {
+					return 0
+				}
+				return 1000
+			}
+			time.AfterFunc(dark+pulseAgain+2*pulseLook, func() { pings <- struct{}{} })
+			if got := new(client).silent(t.Context(), wire.NewFramed(s), count, pings, nil); got != gone {
+				t.Errorf("dark for %s: gone: %t", dark, got)
+			}
+		})
 	}
 }

@@ -215,6 +215,7 @@ func (d Dialer) overQUIC(ctx context.Context, addr string, at netip.AddrPort) (L
 	}
 	w.socket.Settled.Store(true)
 	l := newQUICLink(conn)
+	l.state() // before it goes another way
 	l.remote, l.now, l.done = remote, w, make(chan struct{})
 	go func() {
 		defer close(l.done)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math"
@@ -83,12 +84,15 @@ type quicLink struct {
 	ways // of a dialled link
 
 	packets Line
+
+	// state is asked for once: quic-go reads there what it changes when the connection goes another way.
+	state func() tls.ConnectionState
 }
 
 func (l *quicLink) line() *Line { return &l.packets }
 
 func newQUICLink(conn *quic.Conn) *quicLink {
-	l := &quicLink{Life: NewLife(), conn: conn}
+	l := &quicLink{Life: NewLife(), conn: conn, state: sync.OnceValue(func() tls.ConnectionState { return conn.ConnectionState().TLS })}
 	l.packets.stats = func() (sent, lost uint64, rtt time.Duration) {
 		s := conn.ConnectionStats()
 		return s.PacketsSent, s.PacketsLost, s.SmoothedRTT
@@ -140,7 +144,7 @@ func (l *quicLink) Close(code Code, detail string) error {
 }
 
 func (l *quicLink) Peer() Peer {
-	state := l.conn.ConnectionState().TLS
+	state := l.state()
 	addr := l.remote
 	if addr == nil {
 		addr = l.conn.RemoteAddr()
