@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -266,6 +267,37 @@ func TestInstallTwice(t *testing.T) {
 		w.Must(in.Remove(context.Background()))
 		w.tidy()
 	}
+}
+
+// Another program may have a lease on the file, which keeps all others from opening it for writing: for a moment that is waited for, and
+// then it is said what is wrong.
+func TestInstallUnderALease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f, err := os.Open(w.u.File())
+	w.Must(err)
+	defer f.Close()
+	lease := func(kind int) {
+		t.Helper()
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, kind); err != nil {
+			t.Error(err)
+		}
+	}
+	m := w.find()
+	eph, _ := keystest.NewKey(t)
+	lease(unix.F_RDLCK)
+	_, err = w.k.Install(context.Background(), m, wire.NewSessionID(), eph)
+	keystest.WantCode(t, err, wire.KeyfileChanged)
+	var let sync.WaitGroup
+	let.Go(func() {
+		time.Sleep(200 * time.Millisecond)
+		lease(unix.F_UNLCK)
+	})
+	in, err := w.k.Install(context.Background(), m, wire.NewSessionID(), eph)
+	let.Wait()
+	w.Must(err)
+	w.Must(in.Remove(context.Background()))
+	w.tidy()
 }
 
 func TestInstallRefuses(t *testing.T) {

@@ -55,9 +55,9 @@ func (w Worker) install(q Request, p *place) (Result, error) {
 
 // append writes text at the end of f. When the disk is full, it writes nothing of it.
 func (w Worker) append(p *place, f *file, text []byte) error {
-	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := p.openToWrite(unix.O_APPEND)
 	if err != nil {
-		return fmt.Errorf("open %s for writing: %w", p.real, err)
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || !same(&st, &f.st) {

@@ -96,9 +96,9 @@ func (w Worker) neutralise(p *place, c line.Cleaning) (done, left int, err error
 	if len(offsets) == 0 {
 		return 0, 0, nil
 	}
-	fd, err := w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := p.openToWrite(0)
 	if err != nil {
-		return 0, len(offsets), fmt.Errorf("open %s for writing: %w", p.real, err)
+		return 0, len(offsets), err
 	}
 	defer unix.Close(fd)
 	for i, at := range offsets {

@@ -25,6 +25,7 @@ func FileError(err error) *wire.Error {
 		wire.KeyfileTooBig:      {unix.EFBIG},
 		wire.KeyfileNoSpace:     {unix.ENOSPC, unix.EDQUOT},
 		wire.KeyfileReadOnly:    {unix.EROFS},
+		wire.KeyfileChanged:     {unix.EAGAIN}, // another program has a lease on it, as [file.settle] has
 		wire.KeyfilePermissions: {unix.EACCES, unix.EPERM},
 		wire.KeyfileTimeout:     {unix.EIO, unix.ESTALE, unix.ETIMEDOUT, unix.ENOTCONN, unix.EHOSTDOWN, unix.EHOSTUNREACH},
 	} {

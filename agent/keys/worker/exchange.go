@@ -12,7 +12,7 @@ import (
 	"scrier/wire"
 )
 
-// quietTime is how long another program may keep a file open for writing.
+// quietTime is how long another program may keep a file open for writing, or keep others from opening it so.
 const quietTime = 500 * time.Millisecond
 
 // errRedo says that another program has changed the file. Nothing is lost, and the work starts anew.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -303,6 +304,20 @@ func (p *place) open() (*file, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// openToWrite opens the file for writing. Another worker, such as that of another machine with the same home, may have a lease on it for a
+// moment, as [file.settle] has: the kernel refuses then, and tells that one to let go.
+func (p *place) openToWrite(flags int) (int, error) {
+	for end := time.Now().Add(quietTime); ; time.Sleep(time.Millisecond) {
+		fd, err := p.w.openBeneath(p.dir, p.name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY|flags)
+		if err == nil {
+			return fd, nil
+		}
+		if !errors.Is(err, unix.EAGAIN) || time.Now().After(end) {
+			return -1, fmt.Errorf("open %s for writing: %w", p.real, err)
+		}
+	}
 }
 
 func (p *place) check(st *unix.Stat_t) error {
