@@ -96,7 +96,8 @@ func (s *Share) watch() {
 	// The server ends first: while anybody sees the screen, the notice must say so. It is asked by the end of its connection: then it lets go
 	// of the keys that are held. In the middle of a signal it may wait for itself, and has to be killed with them held.
 	if s.server != nil {
-		_ = s.Conn.CloseWrite() // it may be closed already
+		_ = s.Conn.CloseRead() // nobody sees anything from here on, however long it takes
+		_ = s.Conn.CloseWrite()
 		s.server.leave()
 	}
 	for _, ch := range []*child{s.server, s.notice} {

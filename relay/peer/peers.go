@@ -165,7 +165,7 @@ func (p *Peers) another(ctx context.Context, name string, to *peer) (*carrier, e
 	c := &carrier{Link: link, streams: 1}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.out[name] != to {
+	if p.closed {
 		go func() { _ = link.Close(wire.None, "") }()
 		return nil, errClosed
 	}
@@ -202,8 +202,8 @@ func (p *Peers) leave(to *peer, c *carrier) {
 	})
 }
 
-// Keep ends the links to and from all relays but those for which still says true, such as one that was removed. key is that of the
-// certificate which the other side has shown; a relay that this one dialled has shown that as well.
+// Keep ends the links to and from all relays but those for which still says true: one that was removed has none any more. The certificate
+// that the other side has shown is the link's peer's.
 func (p *Peers) Keep(still func(name string, link wire.Link) bool) {
 	p.mu.Lock()
 	var ended []wire.Link
